@@ -1,0 +1,58 @@
+"""Clicks, as columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+PartitionId = NewType("PartitionId", int)
+Offset = NewType("Offset", int)
+UserKey = NewType("UserKey", int)
+
+
+def key(identifier: str) -> int:
+    """64-bit key of a user, item or action id: xxh64 of its UTF-8 bytes, seed 0."""
+    return xxhash.xxh64_intdigest(identifier.encode())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClickBatch:
+    """Everything usable in the offsets [start, stop) of one partition, in offset order.
+
+    Offsets have holes (transaction markers, compaction, dead-lettered records), so `stop` is the consumer's position
+    after the poll and never the last offset + 1. All columns have the same length, which may be 0.
+    """
+
+    partition: int
+    start: int
+    stop: int
+    offsets: npt.NDArray[np.int64]
+    users: npt.NDArray[np.uint64]
+    items: npt.NDArray[np.uint64]
+    actions: npt.NDArray[np.uint64]
+    times_ms: npt.NDArray[np.int64]  # event time
+    record_ms: npt.NDArray[np.int64]  # Kafka record timestamp, for event-to-score freshness
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def after(self, offset: int) -> ClickBatch:
+        """The same batch without what lies below `offset`."""
+        if offset <= self.start:
+            return self
+        first = int(np.searchsorted(self.offsets, offset))
+        return ClickBatch(
+            partition=self.partition,
+            start=min(offset, self.stop),
+            stop=self.stop,
+            offsets=self.offsets[first:],
+            users=self.users[first:],
+            items=self.items[first:],
+            actions=self.actions[first:],
+            times_ms=self.times_ms[first:],
+            record_ms=self.record_ms[first:],
+        )

@@ -1,0 +1,89 @@
+"""What can go wrong, and whether to try again.
+
+Each class says by `retriable` whether the same call may succeed later; `actors.status` maps each to one gRPC status.
+A message names what happened, with the values, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class EchoRankError(Exception):
+    """The root of every error that EchoRank raises about the world."""
+
+    retriable = False
+
+
+class InvalidRequest(EchoRankError):
+    """A request breaks a rule; `field` names the part, for `BadRequest` details."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class BadRecord(EchoRankError):
+    """A record on the clicks topic cannot be used; `reason` is a short, countable code."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class OffsetGap(EchoRankError):
+    """A batch starts beyond what is applied: the caller must seek to `expected` and send again."""
+
+    retriable = True
+
+    def __init__(self, partition: int, expected: int, start: int) -> None:
+        super().__init__(
+            f"partition {partition}: the batch starts at offset {start}, but the next offset to apply is "
+            f"{expected}; seek there and send again"
+        )
+        self.partition, self.expected, self.start = partition, expected, start
+
+    def __reduce__(self) -> tuple[type[OffsetGap], tuple[int, int, int]]:
+        return type(self), (self.partition, self.expected, self.start)
+
+
+class NotOwner(EchoRankError):
+    """This shard does not own the partition (any more); ask for the routing table again."""
+
+    retriable = True
+
+
+class StaleEpoch(EchoRankError):
+    """The caller's epoch is older than the partition's: somebody else owns it now."""
+
+
+class ShardUnavailable(EchoRankError):
+    """The shard that owns the partition cannot be reached or is restoring."""
+
+    retriable = True
+
+
+class Overloaded(EchoRankError):
+    """The queue is full; come back after `retry_after_s` seconds."""
+
+    retriable = True
+
+    def __init__(self, message: str, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class BundleError(EchoRankError):
+    """A model bundle is missing, damaged, or does not reproduce its golden scores."""
+
+
+class SnapshotError(EchoRankError):
+    """A snapshot cannot be written, or none can be read."""
+
+
+class ConfigError(EchoRankError):
+    """The configuration cannot be used."""
+
+
+class BrokerUnavailable(EchoRankError):
+    """No Kafka broker answers."""
+
+    retriable = True

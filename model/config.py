@@ -1,0 +1,97 @@
+"""The shape of a model: everything that decides what a state means and how many bytes it takes.
+
+Dimension letters used in this package
+    B users, L events, D model width, E = expand * D inner width, H heads, P = E / H head width,
+    N state size, K ring length, R low-rank slots, T seen-tail length, W short-convolution width,
+    M candidates, V catalogue items, U hashed rows for unknown items.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Sizes and switches of one model; frozen, and part of every bundle and snapshot.
+
+    Raises:
+        ValueError: a size is out of range or two settings contradict each other.
+    """
+
+    width: int = 64  # D
+    expand: int = 2  # E = expand * D
+    heads: int = 8  # H, of the state space
+    state_size: int = 8  # N
+    conv_width: int = 4  # W
+    transition: Literal["scalar", "diagonal"] = "scalar"
+    spectral_filter: bool = True
+    window_attention: bool = True
+    window_heads: int = 2
+    input_glu: bool = True
+    echo: bool = False
+    glu_expand: int = 1  # GLU inner width = glu_expand * D
+    ring_length: int = 32  # K
+    tail_length: int = 256  # T
+    slots: int = 16  # R
+    head_width: int = 64
+    actions: tuple[str, ...] = ("click",)
+    gap_buckets: int = 32
+    hashed_items: int = 64  # U
+    drop_duplicates: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that the sizes fit together."""
+        if self.inner % self.heads:
+            raise ValueError(f"expand * width = {self.inner} must be a multiple of heads = {self.heads}")
+        if self.width % 16:
+            raise ValueError(f"width = {self.width} must be a multiple of 16 (the kernels work in lanes of 16)")
+        if self.width % self.window_heads or (self.width // self.window_heads) % 16:
+            raise ValueError(f"width / window_heads = {self.width}/{self.window_heads} must be a multiple of 16")
+        if self.echo and self.transition != "scalar":
+            raise ValueError("echo: true needs transition: scalar (a diagonal echo doubles the state's bytes)")
+        if not 1 <= len(self.actions) <= 255:
+            raise ValueError(f"actions: 1 to 255 names are possible, got {len(self.actions)}")
+        for name in ("ring_length", "tail_length"):
+            size = getattr(self, name)
+            if size & (size - 1) or not 1 <= size <= 4096:
+                raise ValueError(f"{name} = {size} must be a power of two between 1 and 4096")
+
+    @property
+    def inner(self) -> int:
+        """E, the inner width of the state space."""
+        return self.expand * self.width
+
+    @property
+    def head_dim(self) -> int:
+        """P = E / H."""
+        return self.inner // self.heads
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces, so that equal settings give equal bytes."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelConfig:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: an unknown or missing setting, named in the message.
+        """
+        values: dict[str, Any] = json.loads(text)
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise ValueError(f"model config has unknown settings {unknown}; this version knows {sorted(known)}")
+        values["actions"] = tuple(values["actions"])
+        return cls(**values)
+
+    def schema_hash(self) -> str:
+        """16 hexadecimal digits that change whenever a state's bytes would mean something else."""
+        text = f"{SCHEMA_VERSION}:{self.to_json()}"
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

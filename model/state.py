@@ -1,0 +1,101 @@
+"""The bytes of one user state.
+
+A state is one row of `row_bytes` bytes in a C-contiguous uint8 matrix (capacity, row_bytes), so a snapshot, a cold
+tier or a digest handles it without knowing what is inside. Kernels look at the same memory through typed views
+(`views`), addressed by the offsets of `StateLayout`. All zeros is the state of a user without events.
+
+Dimension letters: see `model.config`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from model.config import ModelConfig
+
+Rows = npt.NDArray[np.uint8]  # (capacity, row_bytes)
+
+
+class StateLayout(NamedTuple):
+    """Byte offsets of the parts of a row; every part starts at a multiple of 4, the row ends at one of 8."""
+
+    last_time: int  # i64: event time of the newest event, ms since 1970
+    events: int  # u32: events folded so far
+    ring_items: int  # u32 (K): item rows, position = event number mod K
+    ring_times: int  # u32 (K): low 32 bits of the event times in ms
+    ring_actions: int  # u8 (K)
+    ring_gaps: int  # u8 (K): bucket of the gap before each event
+    tail: int  # u16 (T): fingerprints of the items that left the ring
+    conv_scale: int  # f32 (W)
+    conv: int  # i8 (W, E + 2N): the last W inputs of the short convolution
+    ssm_scale: int  # f32 (H)
+    ssm: int  # i8 (H, P, N)
+    echo_scale: int  # f32 (H), absent without echo
+    echo_weight: int  # f32 (H): Q, absent without echo
+    echo: int  # i8 (H, P, N), absent without echo
+    slot_scale: int  # f32 (R)
+    slot_mass: int  # f32 (R)
+    slots: int  # i8 (R, D)
+    row_bytes: int
+
+
+def layout(config: ModelConfig) -> StateLayout:
+    """Lay out the row of one user for `config`."""
+    conv_channels = config.inner + 2 * config.state_size
+    ssm_bytes = config.inner * config.state_size
+    echo = int(config.echo)
+    sizes = (
+        8,  # last_time
+        8,  # events, then 4 reserved bytes
+        4 * config.ring_length,
+        4 * config.ring_length,
+        config.ring_length,
+        config.ring_length,
+        2 * config.tail_length,
+        4 * config.conv_width,
+        config.conv_width * conv_channels,
+        4 * config.heads,
+        ssm_bytes,
+        4 * config.heads * echo,
+        4 * config.heads * echo,
+        ssm_bytes * echo,
+        4 * config.slots,
+        4 * config.slots,
+        config.slots * config.width,
+    )
+    offsets, position = [], 0
+    for size in sizes:
+        offsets.append(position)
+        position += -(-size // 4) * 4
+    return StateLayout(*offsets, row_bytes=-(-position // 8) * 8)
+
+
+class RowViews(NamedTuple):
+    """One matrix of rows seen as each of the types it holds; all share memory with `u8`."""
+
+    u8: npt.NDArray[np.uint8]
+    i8: npt.NDArray[np.int8]
+    u16: npt.NDArray[np.uint16]
+    u32: npt.NDArray[np.uint32]
+    f32: npt.NDArray[np.float32]
+    i64: npt.NDArray[np.int64]
+
+
+def views(rows: Rows) -> RowViews:
+    """See `rows` (capacity, row_bytes) as every type that a row holds."""
+    return RowViews(
+        rows,
+        rows.view(np.int8),
+        rows.view(np.uint16),
+        rows.view(np.uint32),
+        rows.view(np.float32),
+        rows.view(np.int64),
+    )
+
+
+def zeros(config: ModelConfig, users: int) -> Rows:
+    """`users` states without any event."""
+    return np.zeros((users, layout(config).row_bytes), dtype=np.uint8)

@@ -1,0 +1,60 @@
+"""Every metric of EchoRank, declared once.
+
+Histogram edges stand around the service levels: 15 ms for a score, 100 ms from event to score.
+No label ever holds a user or an item: the number of series is bounded by partitions, arms, methods and codes.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+FOLD_EDGES = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
+SCORE_EDGES = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0)
+FRESHNESS_EDGES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
+SNAPSHOT_EDGES = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
+CANDIDATE_EDGES = (1, 10, 50, 100, 200, 500, 1000, 2000, 5000)
+
+
+class Metrics:
+    """The metrics of one process, registered in `registry` under the prefix `echorank_`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"echorank_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"echorank_{name}", text, labels, registry=registry)
+
+        def histogram(name: str, text: str, edges: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(f"echorank_{name}", text, labels, buckets=edges, registry=registry)
+
+        # ingest
+        self.events_total = counter("events", "Events by what became of them.", "partition", "outcome")
+        self.ingest_lag_records = gauge("ingest_lag_records", "High watermark less position.", "partition")
+        self.dlq_total = counter("dlq", "Records sent to the dead-letter topic.", "reason")
+        # fold and store
+        self.fold_seconds = histogram("fold_seconds", "Time to fold one batch into one arm.", FOLD_EDGES)
+        self.event_to_score_seconds = histogram(
+            "event_to_score_seconds", "Record time to visible for scoring.", FRESHNESS_EDGES
+        )
+        self.state_bytes = gauge("state_bytes", "Bytes of user states.", "arm", "tier")
+        self.state_users = gauge("state_users", "Users with a state.", "arm", "tier")
+        self.state_bytes_per_user = gauge("state_bytes_per_user", "Bytes a user, index included.", "arm")
+        self.evictions_total = counter("evictions", "States moved out of memory.", "reason")
+        self.unknown_items_total = counter("unknown_items", "Items outside the catalogue.", "arm", "source")
+        # durability
+        self.snapshot_seconds = histogram("snapshot_seconds", "Time to write one snapshot.", SNAPSHOT_EDGES)
+        self.snapshot_age_seconds = gauge("snapshot_age_seconds", "Time since the last snapshot.", "partition")
+        self.snapshot_failures_total = counter("snapshot_failures", "Damaged or unwritable snapshots.", "reason")
+        self.restore_seconds = histogram("restore_seconds", "Time to restore one partition.", SNAPSHOT_EDGES)
+        # serving
+        self.score_seconds = histogram("score_seconds", "Time to score one request.", SCORE_EDGES, "arm", "level")
+        self.score_candidates = histogram("score_candidates", "Candidates a request.", CANDIDATE_EDGES)
+        self.requests_total = counter("requests", "Requests by method and status code.", "method", "code")
+        self.degraded_total = counter("degraded", "Answers below FULL, by reason.", "reason")
+        self.requests_in_flight = gauge("requests_in_flight", "Requests being served.")
+        # arms
+        self.arm_weight = gauge("arm_weight", "Share of the traffic, 0 to 1.", "arm")
+        self.model_info = gauge("model_info", "1 for the model version an arm runs.", "arm", "version")

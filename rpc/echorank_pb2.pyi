@@ -1,0 +1,167 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Level(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    LEVEL_UNSPECIFIED: _ClassVar[Level]
+    LEVEL_FULL: _ClassVar[Level]
+    LEVEL_SEQUENCE: _ClassVar[Level]
+    LEVEL_PRIOR: _ClassVar[Level]
+LEVEL_UNSPECIFIED: Level
+LEVEL_FULL: Level
+LEVEL_SEQUENCE: Level
+LEVEL_PRIOR: Level
+
+class Origin(_message.Message):
+    __slots__ = ("arm", "model_version", "partition", "offset", "state_age_ms", "level", "score_id", "stale", "cold_user")
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    STATE_AGE_MS_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    SCORE_ID_FIELD_NUMBER: _ClassVar[int]
+    STALE_FIELD_NUMBER: _ClassVar[int]
+    COLD_USER_FIELD_NUMBER: _ClassVar[int]
+    arm: str
+    model_version: str
+    partition: int
+    offset: int
+    state_age_ms: int
+    level: Level
+    score_id: str
+    stale: bool
+    cold_user: bool
+    def __init__(self, arm: _Optional[str] = ..., model_version: _Optional[str] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ..., state_age_ms: _Optional[int] = ..., level: _Optional[_Union[Level, str]] = ..., score_id: _Optional[str] = ..., stale: _Optional[bool] = ..., cold_user: _Optional[bool] = ...) -> None: ...
+
+class ScoreRequest(_message.Message):
+    __slots__ = ("user", "items", "arm", "time_ms", "min_offset", "request_id")
+    USER_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    MIN_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    user: str
+    items: _containers.RepeatedScalarFieldContainer[str]
+    arm: str
+    time_ms: int
+    min_offset: int
+    request_id: str
+    def __init__(self, user: _Optional[str] = ..., items: _Optional[_Iterable[str]] = ..., arm: _Optional[str] = ..., time_ms: _Optional[int] = ..., min_offset: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class ScoreResponse(_message.Message):
+    __slots__ = ("origin", "probabilities", "unknown_items", "request_id")
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    origin: Origin
+    probabilities: _containers.RepeatedScalarFieldContainer[float]
+    unknown_items: int
+    request_id: str
+    def __init__(self, origin: _Optional[_Union[Origin, _Mapping]] = ..., probabilities: _Optional[_Iterable[float]] = ..., unknown_items: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class RecommendRequest(_message.Message):
+    __slots__ = ("user", "k", "exclude_seen", "arm", "time_ms", "min_offset")
+    USER_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDE_SEEN_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    MIN_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    user: str
+    k: int
+    exclude_seen: bool
+    arm: str
+    time_ms: int
+    min_offset: int
+    def __init__(self, user: _Optional[str] = ..., k: _Optional[int] = ..., exclude_seen: _Optional[bool] = ..., arm: _Optional[str] = ..., time_ms: _Optional[int] = ..., min_offset: _Optional[int] = ...) -> None: ...
+
+class RecommendedItem(_message.Message):
+    __slots__ = ("item", "probability")
+    ITEM_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    item: str
+    probability: float
+    def __init__(self, item: _Optional[str] = ..., probability: _Optional[float] = ...) -> None: ...
+
+class RecommendResponse(_message.Message):
+    __slots__ = ("origin", "items")
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    origin: Origin
+    items: _containers.RepeatedCompositeFieldContainer[RecommendedItem]
+    def __init__(self, origin: _Optional[_Union[Origin, _Mapping]] = ..., items: _Optional[_Iterable[_Union[RecommendedItem, _Mapping]]] = ...) -> None: ...
+
+class InspectRequest(_message.Message):
+    __slots__ = ("user", "arm")
+    USER_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    user: str
+    arm: str
+    def __init__(self, user: _Optional[str] = ..., arm: _Optional[str] = ...) -> None: ...
+
+class InspectResponse(_message.Message):
+    __slots__ = ("origin", "user_key", "events", "last_event_ms", "recent_items", "state_bytes", "state_digest")
+    ORIGIN_FIELD_NUMBER: _ClassVar[int]
+    USER_KEY_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    LAST_EVENT_MS_FIELD_NUMBER: _ClassVar[int]
+    RECENT_ITEMS_FIELD_NUMBER: _ClassVar[int]
+    STATE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STATE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    origin: Origin
+    user_key: int
+    events: int
+    last_event_ms: int
+    recent_items: _containers.RepeatedScalarFieldContainer[str]
+    state_bytes: int
+    state_digest: str
+    def __init__(self, origin: _Optional[_Union[Origin, _Mapping]] = ..., user_key: _Optional[int] = ..., events: _Optional[int] = ..., last_event_ms: _Optional[int] = ..., recent_items: _Optional[_Iterable[str]] = ..., state_bytes: _Optional[int] = ..., state_digest: _Optional[str] = ...) -> None: ...
+
+class RoutingRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PartitionRoute(_message.Message):
+    __slots__ = ("partition", "shard", "address", "epoch")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    shard: str
+    address: str
+    epoch: int
+    def __init__(self, partition: _Optional[int] = ..., shard: _Optional[str] = ..., address: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
+
+class ArmInfo(_message.Message):
+    __slots__ = ("name", "model_version", "role", "weight")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    model_version: str
+    role: str
+    weight: int
+    def __init__(self, name: _Optional[str] = ..., model_version: _Optional[str] = ..., role: _Optional[str] = ..., weight: _Optional[int] = ...) -> None: ...
+
+class RoutingResponse(_message.Message):
+    __slots__ = ("version", "partitions", "routes", "arms")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    ROUTES_FIELD_NUMBER: _ClassVar[int]
+    ARMS_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    partitions: int
+    routes: _containers.RepeatedCompositeFieldContainer[PartitionRoute]
+    arms: _containers.RepeatedCompositeFieldContainer[ArmInfo]
+    def __init__(self, version: _Optional[int] = ..., partitions: _Optional[int] = ..., routes: _Optional[_Iterable[_Union[PartitionRoute, _Mapping]]] = ..., arms: _Optional[_Iterable[_Union[ArmInfo, _Mapping]]] = ...) -> None: ...
