@@ -29,7 +29,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "[setup] 2/3 pinned dependencies from requirements.lock"
 	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
 	@echo "[setup] 3/3 EchoRank itself, editable"
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # torch's CUDA libraries are left to torch's own exact pins, so that one lock serves machines with and without a GPU.
@@ -37,8 +37,8 @@ lock: ## Resolve pyproject.toml afresh and write requirements.lock
 	"$(PYTHON)" -m venv --clear out/lock
 	out/lock/bin/python -m pip install --disable-pip-version-check --editable '.[dev]' '$(TORCH)'
 	{ echo "# Written by 'make lock' from pyproject.toml (with the dev extra); do not edit."; \
-	  out/lock/bin/python -m pip freeze --exclude-editable \
-	  | sed 's/+cpu$$//' | grep -Ev '^(nvidia-|cuda-|triton==)'; } > out/requirements.lock
+	  out/lock/bin/python -m pip freeze --all --exclude-editable \
+	  | sed 's/+cpu$$//' | grep -Ev '^(pip==|nvidia-|cuda-|triton==)'; } > out/requirements.lock
 	mv out/requirements.lock requirements.lock
 	rm -rf out/lock
 
