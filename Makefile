@@ -57,7 +57,7 @@ stubs: $(READY) ## Regenerate rpc/ from proto/
 bench: bench-fold bench-score ## Run every benchmark and write bench/results/
 
 bench-fold: $(READY) ## Events a second on one core, bytes a user, against batched PyTorch
-	$(BIN)/python -m bench.fold $(ARGS)
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m bench.fold $(ARGS)
 
 bench-score: $(READY) ## Latency and rate of scoring, with and without ingest, against a bare gRPC echo
 	$(BIN)/python -m bench.score $(ARGS)
