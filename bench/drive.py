@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -22,11 +22,11 @@ import numpy as np
 from google.protobuf.json_format import MessageToDict
 
 from bench.report import ROOT
-from rpc.echorank_pb2 import ScoreRequest
-from rpc.echorank_pb2_grpc import ScoringStub
+from rpc.echorank_pb2 import ScoreRequest, ScoreResponse
 
 PROTO = "proto/echorank.proto"
 CALL = "echorank.v1.Scoring/Score"
+ScoreCall = Callable[[ScoreRequest], Awaitable[ScoreResponse]]
 
 
 class Load(NamedTuple):
@@ -92,20 +92,25 @@ class PythonClient:
         latencies: list[float] = []
         errors = 0
 
-        async def worker(number: int, score: ScoringStub, until: float) -> None:
+        async def worker(number: int, score: ScoreCall, until: float) -> None:
             nonlocal errors
             at = number
             while (started := time.perf_counter()) < until:
                 try:
-                    await score.Score(requests[at % len(requests)])
+                    await score(requests[at % len(requests)])
                     latencies.append(time.perf_counter() - started)
                 except grpc.aio.AioRpcError:
                     errors += 1
                 at += concurrency
 
         async with grpc.aio.insecure_channel(address) as channel:
-            stub, began = ScoringStub(channel), time.perf_counter()
-            await asyncio.gather(*(worker(n, stub, began + seconds) for n in range(concurrency)))
+            score = channel.unary_unary(
+                f"/{CALL}",
+                request_serializer=ScoreRequest.SerializeToString,
+                response_deserializer=ScoreResponse.FromString,
+            )
+            began = time.perf_counter()
+            await asyncio.gather(*(worker(n, score, began + seconds) for n in range(concurrency)))
         if not latencies:
             raise RuntimeError(f"no request to {address} succeeded, {errors} failed")
         p50, p99 = np.percentile(np.array(latencies) * 1000, (50, 99))

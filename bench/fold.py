@@ -243,8 +243,9 @@ def main(
 
 
 def _zipf(count: int, exponent: float) -> npt.NDArray[np.float64]:
-    weights = np.arange(1, count + 1, dtype=np.float64) ** -exponent
-    return weights / weights.sum()
+    weights: npt.NDArray[np.float64] = np.arange(1, count + 1, dtype=np.float64) ** -exponent
+    shares: npt.NDArray[np.float64] = weights / weights.sum()
+    return shares
 
 
 if __name__ == "__main__":
