@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from actors.click import ClickBatch, key
-from bench import report
+from bench import report, untrained
 from bench.report import Spread
-from model.bundle import Bundle, random_bundle
+from model.bundle import Bundle
 from model.config import ModelConfig
 from model.network import Network
 from model.reference import ReferenceState, step
@@ -60,7 +60,7 @@ def stream(sizes: Sizes, seed: int = 7) -> tuple[npt.NDArray[np.int64], list[Cli
     items = random.choice(sizes.items, sizes.events, p=_zipf(sizes.items, 1.0))
     times = START_MS + np.cumsum(random.exponential(50.0, sizes.events)).astype(np.int64)
     user_keys = np.array([key(f"user-{n}") for n in range(sizes.users)], dtype=np.uint64)[users]
-    item_keys = np.array([key(name) for name in catalogue(sizes)], dtype=np.uint64)[items]
+    item_keys = np.array([key(name) for name in untrained.catalogue(sizes.items)], dtype=np.uint64)[items]
     actions = np.full(sizes.events, key("click"), dtype=np.uint64)
     batches = []
     for start in range(0, sizes.events, BATCH_EVENTS):
@@ -79,11 +79,6 @@ def stream(sizes: Sizes, seed: int = 7) -> tuple[npt.NDArray[np.int64], list[Cli
             )
         )
     return users, batches
-
-
-def catalogue(sizes: Sizes) -> tuple[str, ...]:
-    """Item ids, the most popular first."""
-    return tuple(f"item-{n}" for n in range(sizes.items))
 
 
 def fold_pass(
@@ -144,8 +139,7 @@ def torch_pass(config: ModelConfig, items: int, users: int, steps: int) -> Calla
 
 def measure(sizes: Sizes, progress: Progress) -> tuple[dict[str, list[float]], PartitionStore]:
     """Events a second of every way and repeat, and the filled store."""
-    config = ModelConfig()
-    bundle = random_bundle(config, catalogue(sizes), seed=1)
+    bundle = untrained.bundle(sizes.items)
     users, batches = stream(sizes)
     store = PartitionStore(bundle, users_initial=1024, bytes_per_user_max=4096)
     ways: dict[str, tuple[Callable[[], None], int]] = {
@@ -154,7 +148,7 @@ def measure(sizes: Sizes, progress: Progress) -> tuple[dict[str, list[float]], P
     }
     for count in TORCH_USERS:
         ways[f"torch, {count} users a step"] = (
-            torch_pass(config, sizes.items, count, sizes.torch_steps),
+            torch_pass(bundle.config, sizes.items, count, sizes.torch_steps),
             count * sizes.torch_steps,
         )
     rates: dict[str, list[float]] = {name: [] for name in ways}
@@ -238,8 +232,8 @@ def main(
     found = figures(rates, store, sizes, quick)
     text = markdown(found)
     folder = report.write("fold", found, text, quick)
-    console.print(text, markup=False)
-    console.print(f"written: {folder}/fold.json and fold.md", markup=False)
+    console.print(text, markup=False, soft_wrap=True)
+    console.print(f"written: {folder}/fold.json and fold.md", markup=False, soft_wrap=True)
 
 
 def _zipf(count: int, exponent: float) -> npt.NDArray[np.float64]:
