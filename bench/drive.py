@@ -67,16 +67,19 @@ class Ghz:
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds + 60)
         if done.returncode:
             raise RuntimeError(f"ghz ended with {done.returncode}: {done.stderr.strip()}; command: {command}")
-        return self._parse(done.stdout)
+        return parse_ghz(done.stdout)
 
-    @staticmethod
-    def _parse(text: str) -> Load:
-        found = json.loads(text)
-        latency = {point["percentage"]: point["latency"] / 1e6 for point in found["latencyDistribution"] or []}
-        good = found["statusCodeDistribution"].get("OK", 0)
-        if not good:
-            raise RuntimeError(f"no request succeeded: {found['errorDistribution']}")
-        return Load(good / (found["total"] / 1e9), latency[50], latency[99], found["count"], found["count"] - good)
+
+def parse_ghz(text: str) -> Load:
+    """What `ghz --format json` printed; RuntimeError if no request succeeded."""
+    found = json.loads(text)
+    good = found["statusCodeDistribution"].get("OK", 0)
+    if not good:
+        raise RuntimeError(
+            f"no request succeeded: {found['errorDistribution']}; is the address right and the system up?"
+        )
+    latency_ms = {point["percentage"]: point["latency"] / 1e6 for point in found["latencyDistribution"]}
+    return Load(good / (found["total"] / 1e9), latency_ms[50], latency_ms[99], found["count"], found["count"] - good)
 
 
 class PythonClient:
@@ -120,7 +123,11 @@ class PythonClient:
 
 def choose(environ: Mapping[str, str] = os.environ) -> Driver:
     """Ghz from PATH, $GHZ or ../shared/tools, else the Python client."""
-    candidates = (shutil.which("ghz"), environ.get("GHZ"), str(ROOT.parent / "shared" / "tools" / "ghz"))
+    candidates = (
+        shutil.which("ghz", path=environ.get("PATH", "")),
+        environ.get("GHZ"),
+        str(ROOT.parent / "shared" / "tools" / "ghz"),
+    )
     for binary in candidates:
         if binary and Path(binary).is_file() and os.access(binary, os.X_OK):
             return Ghz(binary)

@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import grpc.aio
 import typer
 
+from bench.report import ROOT
 from rpc.echorank_pb2 import Level, Origin, ScoreResponse
 
 
@@ -49,6 +54,18 @@ async def serve(candidates: int) -> None:
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     await stop.wait()
     await server.stop(grace=None)
+
+
+@contextmanager
+def running(candidates: int) -> Iterator[str]:
+    """An echo server in its own process until the end of the `with`; its address."""
+    command = [sys.executable, "-m", "bench.echo", "--candidates", str(candidates)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
 
 
 def main(candidates: Annotated[int, typer.Option(help="Size of the answers, in probabilities.")] = 100) -> None:

@@ -15,8 +15,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -30,7 +28,7 @@ from kafka import KafkaProducer
 from rich.console import Console
 from rich.progress import Progress
 
-from bench import report, untrained
+from bench import echo, report, untrained
 from bench.clicks import click, produce
 from bench.drive import Driver, choose
 from cluster import wiring
@@ -97,18 +95,6 @@ def requests(plan: Plan, candidates: int, seed: int = 3) -> list[ScoreRequest]:
     ]
 
 
-@contextmanager
-def echo(candidates: int) -> Iterator[str]:
-    """An echo server in its own process; its address."""
-    command = [sys.executable, "-m", "bench.echo", "--candidates", str(candidates)]
-    with subprocess.Popen(command, cwd=report.ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
-
-
 class SteadyClicks:
     """Clicks at a steady rate from a process of its own, between `with` and its end; then `reached` per second."""
 
@@ -159,7 +145,7 @@ def measure(driver: Driver, address: str, plan: Plan, ingest: bool, progress: Pr
         questions = requests(plan, candidates)
         driver.run(address, questions, concurrency, WARM_UP_S)
         load = driver.run(address, questions, concurrency, plan.seconds)
-        with echo(candidates) as floor_address:
+        with echo.running(candidates) as floor_address:
             driver.run(floor_address, questions, concurrency, WARM_UP_S)
             floor = driver.run(floor_address, questions, concurrency, plan.floor_seconds)
         rows.append(
