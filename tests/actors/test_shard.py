@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.errors import ConfigError, InvalidRequest, NotOwner, OffsetGap, ShardUnavailable, SnapshotError, StaleEpoch
+from actors.owned import Owned
 from actors.shard import Shard
 from actors.snapshot import SnapshotStore
 from model.bundle import Bundle
@@ -336,6 +337,40 @@ def test_a_failed_fold_gives_the_partition_up(tmp_path: Path, clean: str) -> Non
     assert owner.digest(0, "main") == clean
 
 
+class FailsUnderWay(Bundle):
+    """Fails while another thread waits to do something to the partition."""
+
+    def meet(self, other: threading.Thread, owner: Shard) -> None:
+        self.other, self.owner = other, owner
+
+    def fold(self, *_) -> None:  # type: ignore[no-untyped-def]
+        self.other.start()
+        while not self.owner._owning.locked() and self.other.is_alive():
+            pass  # until the other thread is past its first lock, or through
+        raise FloatingPointError("planted")
+
+
+def test_a_release_or_renewal_that_waited_for_a_failed_fold(tmp_path: Path) -> None:
+    """The partition is gone for both: releasing it again is nothing, and a newer epoch is told so."""
+    model, refused = FailsUnderWay(CONFIG, ITEMS), []
+
+    def renew(owner: Shard, held: Owned) -> None:
+        with owner._owning, pytest.raises(NotOwner, match="given up"):
+            held.renew(2)
+        refused.append(True)
+
+    for action in (lambda owner, _: owner.release(0), renew):
+        owner = shard(tmp_path, {"main": model})
+        owner.own(0, 1)
+        other = threading.Thread(target=action, args=(owner, owner._owned[0]))
+        model.meet(other, owner)
+        with pytest.raises(FloatingPointError):
+            owner.apply(LOG.all(), 1)
+        other.join(10)
+        assert owner.owned() == {}
+    assert refused == [True]
+
+
 def test_metrics_count_events_states_and_freshness(tmp_path: Path) -> None:
     """Applied, repeated and unknown are counted once each; states are measured; freshness is the record's age."""
     owner = shard(tmp_path)
@@ -375,6 +410,13 @@ def test_bulk_observations_equal_single_ones() -> None:
         return {(s.name, s.labels.get("le", "")): s.value for s in drawn if not s.name.endswith("_created")}
 
     assert samples(many) == pytest.approx(samples(one))
+
+
+def test_a_shard_needs_an_arm(tmp_path: Path) -> None:
+    """Without an arm there is nothing to fold into."""
+    owner = shard(tmp_path)
+    with pytest.raises(ConfigError, match="at least one arm"):
+        Shard("shard-1", {}, owner._snapshots, owner._metrics, owner._clock, owner._settings)
 
 
 def test_the_budget_is_checked_before_anything_is_owned(tmp_path: Path) -> None:
