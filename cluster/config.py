@@ -1,7 +1,7 @@
 """The settings of one deployment: a YAML file, overridden by `ECHORANK__SECTION__KEY` in the environment.
 
-Each setting is declared once, here, with its default, its bounds and its meaning; `ray_config.yaml`, `echorank config
-docs` and the checks follow from the declaration. Nothing reads the environment at import.
+Each setting is declared once, here, with its default, its bounds and its meaning; `ray_config.yaml`,
+`echorank config docs` and the checks follow from the declaration. Nothing reads the environment at import.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ class RaySettings(Section):
     """Where the actors run."""
 
     address: str | None = Field(
-        None, description="Ray cluster to join (host:port, or auto); null starts a local one."
+        default=None, description="Ray cluster to join (host:port, or auto); null starts a local one."
     )
-    namespace: Text = Field("echorank", description="Ray namespace of the named actors; one per deployment.")
+    namespace: Text = Field(
+        default="echorank", description="Ray namespace of the named actors; one per deployment."
+    )
     cpus: Count | None = Field(
-        None, description="CPU cores of a local Ray; null takes all. Unused with an address."
+        default=None, description="CPU cores of a local Ray; null takes all. Unused with an address."
     )
 
 
@@ -46,33 +48,36 @@ class KafkaSettings(Section):
     """How to reach the broker."""
 
     bootstrap_servers: str | None = Field(
-        None,
-        description="host:port list of an existing Kafka; null starts one (KAFKA_HOME, else the embedded broker).",
+        default=None,
+        description="host:port list of an existing Kafka; null starts one (KAFKA_HOME, else embedded).",
     )
     group_id: Text = Field(
-        "echorank", description="Consumer group for committed offsets; one per deployment."
+        default="echorank", description="Consumer group for committed offsets; one per deployment."
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="Protocol spoken to the brokers."
+        default="PLAINTEXT", description="Protocol spoken to the brokers."
     )
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        None, description="SASL mechanism; needed with SASL_PLAINTEXT and SASL_SSL."
+        default=None, description="SASL mechanism; needed with SASL_PLAINTEXT and SASL_SSL."
     )
-    sasl_username: str | None = Field(None, description="SASL user name.")
+    sasl_username: str | None = Field(default=None, description="SASL user name.")
     sasl_password: str | None = Field(
-        None,
+        default=None,
         repr=False,
         description="SASL password; better set as ECHORANK__KAFKA__SASL_PASSWORD than in a file.",
     )
-    ssl_cafile: str | None = Field(None, description="PEM file with the brokers' certificate authority.")
+    ssl_cafile: str | None = Field(
+        default=None, description="PEM file with the brokers' certificate authority."
+    )
     request_timeout_s: Seconds = Field(
-        30.0, description="Seconds until a request to a broker counts as failed."
+        default=30.0, description="Seconds until a request to a broker counts as failed."
     )
     poll_timeout_ms: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        20, description="Milliseconds one poll waits for records; adds to event-to-score time when idle."
+        default=20,
+        description="Milliseconds one poll waits for records; adds to event-to-score time when idle.",
     )
     records_per_poll_max: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        2000, description="Most records of one poll, so of one batch of one partition."
+        default=2000, description="Most records of one poll, so of one batch of one partition."
     )
 
     @model_validator(mode="after")
@@ -90,21 +95,23 @@ class KafkaSettings(Section):
 class TopicSettings(Section):
     """The topics, and how to make them."""
 
-    clicks: Text = Field("clicks", description="Topic with the click stream; the record key is the user id.")
+    clicks: Text = Field(
+        default="clicks", description="Topic with the click stream; the record key is the user id."
+    )
     dlq: Text = Field(
-        "clicks.dlq", description="Topic for records that cannot be used, with the reason in headers."
+        default="clicks.dlq", description="Topic for records that cannot be used, with the reason in headers."
     )
     exposures: Text = Field(
-        "exposures", description="Topic for what was shown, by which arm, with which propensity."
+        default="exposures", description="Topic for what was shown, by which arm, with which propensity."
     )
     partitions: Annotated[int, Field(ge=1, le=4096)] = Field(
-        8, description="Partitions of the clicks topic; a user's home is murmur2(user id) mod this."
+        default=8, description="Partitions of the clicks topic; a user's home is murmur2(user id) mod this."
     )
     replication_factor: Annotated[int, Field(ge=1, le=32_767)] = Field(
-        1, description="Copies of each partition when topics are created; 3 for production."
+        default=1, description="Copies of each partition when topics are created; 3 for production."
     )
     create: bool = Field(
-        True, description="Create missing topics at start; false makes a missing topic an error."
+        default=True, description="Create missing topics at start; false makes a missing topic an error."
     )
 
     @model_validator(mode="after")
@@ -120,30 +127,34 @@ class TopicSettings(Section):
 class EventFields(Section):
     """Where a JSON event keeps its parts; a dot goes one level down (product.id)."""
 
-    user: Text = Field("user", description="Path of the user id in a JSON event.")
-    item: Text = Field("item", description="Path of the item id in a JSON event.")
-    time: Text = Field("time", description="Path of the event time in a JSON event.")
-    action: Text = Field("action", description="Path of the action name in a JSON event; absent means click.")
+    user: Text = Field(default="user", description="Path of the user id in a JSON event.")
+    item: Text = Field(default="item", description="Path of the item id in a JSON event.")
+    time: Text = Field(default="time", description="Path of the event time in a JSON event.")
+    action: Text = Field(
+        default="action", description="Path of the action name in a JSON event; absent means click."
+    )
 
 
 class EventSettings(Section):
     """What a record on the clicks topic looks like."""
 
     format: Literal["protobuf", "json"] = Field(
-        "protobuf", description="Encoding of the records: echorank.v1.Click, or JSON with the fields below."
+        default="protobuf",
+        description="Encoding of the records: echorank.v1.Click, or JSON with the fields below.",
     )
-    fields: EventFields = Field(
-        default_factory=EventFields, description="Paths of the parts of a JSON event."
+    fields: EventFields = Field(default=EventFields(), description="Paths of the parts of a JSON event.")
+    time_unit: Literal["ms", "s", "iso8601"] = Field(
+        default="ms", description="Unit of the time in a JSON event."
     )
-    time_unit: Literal["ms", "s", "iso8601"] = Field("ms", description="Unit of the time in a JSON event.")
     record_bytes_max: Annotated[int, Field(ge=1, le=100_000_000)] = Field(
-        65_536, description="Bytes of the largest record taken; larger ones go to the dlq."
+        default=65_536, description="Bytes of the largest record taken; larger ones go to the dlq."
     )
     id_bytes_max: Annotated[int, Field(ge=1, le=65_536)] = Field(
-        256, description="Bytes of the longest user or item id taken, in UTF-8."
+        default=256, description="Bytes of the longest user or item id taken, in UTF-8."
     )
     future_tolerance_s: Annotated[int, Field(ge=0)] = Field(
-        86_400, description="Seconds an event's time may lie ahead of the clock before it goes to the dlq."
+        default=86_400,
+        description="Seconds an event's time may lie ahead of the clock before it goes to the dlq.",
     )
 
 
@@ -151,20 +162,21 @@ class StateSettings(Section):
     """The user states and their snapshots."""
 
     directory: Text = Field(
-        "out/state", description="Where snapshots are kept: a path, or a file-system URI."
+        default="out/state", description="Where snapshots are kept: a path, or a file-system URI."
     )
     snapshot_interval_s: Seconds = Field(
-        10.0, description="Seconds between snapshots of a partition; a crash replays at most about this much."
+        default=10.0,
+        description="Seconds between snapshots of a partition; a crash replays at most about this much.",
     )
     snapshots_kept: Annotated[int, Field(ge=1, le=1000)] = Field(
-        3, description="Snapshots kept per partition; 2 or more survive a damaged newest one."
+        default=3, description="Snapshots kept per partition; 2 or more survive a damaged newest one."
     )
     bytes_per_user_max: Annotated[int, Field(ge=256)] = Field(
-        4096,
+        default=4096,
         description="Budget in bytes per user and arm, index included; a larger model is refused at start.",
     )
     users_initial: Count = Field(
-        1024, description="Rows reserved per partition and arm at start; grows by doubling."
+        default=1024, description="Rows reserved per partition and arm at start; grows by doubling."
     )
 
 
@@ -176,10 +188,10 @@ class ArmSettings(Section):
     )
     bundle: Text = Field(description="Directory of the published model (echorank publish).")
     weight: Annotated[int, Field(ge=0, le=FULL_WEIGHT)] = Field(
-        0, description="Share of the traffic in 10,000ths; only live arms take traffic."
+        default=0, description="Share of the traffic in 10,000ths; only live arms take traffic."
     )
     role: Literal["live", "shadow", "candidate"] = Field(
-        "candidate",
+        default="candidate",
         description="live answers users, shadow answers and is thrown away, candidate only folds.",
     )
 
@@ -193,64 +205,67 @@ class ArmSettings(Section):
 class ServingSettings(Section):
     """Actors, addresses and limits of the scoring service."""
 
-    host: Text = Field("127.0.0.1", description="Address the gRPC servers listen on; 0.0.0.0 for all.")
-    port: Port = Field(50_051, description="gRPC port of the gateway; 0 takes a free one, as shards do.")
-    shards: Annotated[int, Field(ge=1, le=4096)] = Field(
-        2, description="Shard processes; each owns some partitions."
+    host: Text = Field(
+        default="127.0.0.1", description="Address the gRPC servers listen on; 0.0.0.0 for all."
     )
-    ingests: Annotated[int, Field(ge=1, le=4096)] = Field(1, description="Ingest processes that read Kafka.")
+    port: Port = Field(
+        default=50_051, description="gRPC port of the gateway; 0 takes a free one, as shards do."
+    )
+    shards: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=2, description="Shard processes; each owns some partitions."
+    )
+    ingests: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=1, description="Ingest processes that read Kafka."
+    )
     candidates_max: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        2000, description="Most items of one Score request, and largest k of Recommend."
+        default=2000, description="Most items of one Score request, and largest k of Recommend."
     )
     message_bytes_max: Annotated[int, Field(ge=1024)] = Field(
-        1_048_576, description="Bytes of the largest gRPC message, either way."
+        default=1_048_576, description="Bytes of the largest gRPC message, either way."
     )
-    queue_max: Count = Field(512, description="Requests in flight per server before RESOURCE_EXHAUSTED.")
+    queue_max: Count = Field(
+        default=512, description="Requests in flight per server before RESOURCE_EXHAUSTED."
+    )
     deadline_default_ms: Count = Field(
-        1000, description="Deadline in milliseconds of a request that brings none."
+        default=1000, description="Deadline in milliseconds of a request that brings none."
     )
     ready_lag_records_max: Annotated[int, Field(ge=0)] = Field(
-        1000, description="Records a partition may lag and still count as ready in health checks."
+        default=1000, description="Records a partition may lag and still count as ready in health checks."
     )
 
 
 class MonitoringSettings(Section):
     """Metrics and logs."""
 
-    host: Text = Field("127.0.0.1", description="Address the metrics servers listen on; 0.0.0.0 for all.")
+    host: Text = Field(
+        default="127.0.0.1", description="Address the metrics servers listen on; 0.0.0.0 for all."
+    )
     port: Port = Field(
-        9464,
+        default=9464,
         description="HTTP port of the gateway: /metrics, /sd, /healthz; 0 takes a free one, as actors do.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Least severe log line shown."
+        default="INFO", description="Least severe log line shown."
     )
-    log_json: bool = Field(False, description="Log lines as JSON objects instead of text.")
+    log_json: bool = Field(default=False, description="Log lines as JSON objects instead of text.")
 
 
-def _default_arms() -> tuple[ArmSettings, ...]:
-    return (ArmSettings(name="main", bundle="out/bundle", weight=FULL_WEIGHT, role="live"),)
+DEFAULT_ARMS = (ArmSettings(name="main", bundle="out/bundle", weight=FULL_WEIGHT, role="live"),)
 
 
 class Settings(Section):
     """Everything a deployment can set."""
 
-    ray: RaySettings = Field(default_factory=RaySettings, description="Where the actors run.")
-    kafka: KafkaSettings = Field(default_factory=KafkaSettings, description="How to reach the broker.")
-    topics: TopicSettings = Field(
-        default_factory=TopicSettings, description="The topics, and how to make them."
-    )
-    events: EventSettings = Field(default_factory=EventSettings, description="What a click looks like.")
-    state: StateSettings = Field(default_factory=StateSettings, description="User states and snapshots.")
+    ray: RaySettings = Field(default=RaySettings(), description="Where the actors run.")
+    kafka: KafkaSettings = Field(default=KafkaSettings(), description="How to reach the broker.")
+    topics: TopicSettings = Field(default=TopicSettings(), description="The topics, and how to make them.")
+    events: EventSettings = Field(default=EventSettings(), description="What a click looks like.")
+    state: StateSettings = Field(default=StateSettings(), description="User states and snapshots.")
     arms: tuple[ArmSettings, ...] = Field(
-        default_factory=_default_arms, description="Models that run side by side; live weights sum to 10000."
+        default=DEFAULT_ARMS, description="Models that run side by side; live weights sum to 10000."
     )
-    serving: ServingSettings = Field(
-        default_factory=ServingSettings, description="Actors, addresses, limits."
-    )
-    monitoring: MonitoringSettings = Field(
-        default_factory=MonitoringSettings, description="Metrics and logs."
-    )
+    serving: ServingSettings = Field(default=ServingSettings(), description="Actors, addresses, limits.")
+    monitoring: MonitoringSettings = Field(default=MonitoringSettings(), description="Metrics and logs.")
 
     @field_validator("arms", mode="before")
     @classmethod
@@ -283,6 +298,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
 
     Raises:
         ConfigError: one line per problem: the setting's dotted path, its value, what is allowed.
+
     """
     values = file_values(path) if path else {}
     origins = apply_environment(values, environ, Settings)

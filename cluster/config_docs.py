@@ -84,7 +84,7 @@ def to_yaml(settings: BaseModel, *, secrets: bool = False) -> str:
     """The settings as a YAML file in which each line says what it sets, what it may be, and its default."""
     lines = [
         "# EchoRank's one deployment file. Check it with `echorank config check`.",
-        "# Any setting can be overridden by the environment: serving.port by ECHORANK__SERVING__PORT, and so on.",
+        "# The environment overrides any setting: ECHORANK__SERVING__PORT=7000 sets serving.port, and so on.",
     ]
     for name, field in type(settings).model_fields.items():
         lines += [
@@ -110,13 +110,13 @@ def _body(value: Any, path: str, indent: str, secrets: bool) -> Iterator[str]:
             yield from _body(inner, inner_path, indent + "  ", secrets)
             continue
         hidden = inner_path in SECRETS and inner is not None and not secrets
-        yield f"{indent}# {field.description} {_limits(field)}"
-        yield f"{indent}{name}: {_scalar('********' if hidden else inner)}"
+        yield f"{indent}# {field.description}"
+        yield f"{indent}{name}: {_scalar('********' if hidden else inner)}  # {_limits(field)}"
 
 
 def _limits(field: FieldInfo) -> str:
     default = "required" if field.is_required() else f"default {_scalar(field.default)}"
-    return f"({allowed(field)}; {default})"
+    return f"{allowed(field)}; {default}"
 
 
 def _scalar(value: Any) -> str:

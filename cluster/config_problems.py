@@ -16,7 +16,7 @@ Location = tuple[int | str, ...]
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], origins: Mapping[str, str]) -> list[str]:
-    """One line per problem: dotted path, value, what is allowed; `origins` names the variable that set a path."""
+    """One line per problem: dotted path, value, what is allowed; `origins`: variable by path."""
     return [_line(detail, model, origins) for detail in error.errors(include_url=False)]
 
 
@@ -67,11 +67,11 @@ def _wanted(field: FieldInfo | None) -> str:
 def _nearest(path: str, section: type[BaseModel], model: type[BaseModel]) -> str:
     """The known setting that an unknown one probably means."""
     parent, _, leaf = path.rpartition(".")
-    if siblings := _close(leaf, section.model_fields):
-        return f"did you mean {parent + '.' if parent else ''}{siblings[0]}?"
-    everywhere = {known.rpartition(".")[2]: known for known, _ in settings_of(model)}
-    if elsewhere := _close(leaf, everywhere):
-        return f"did you mean {everywhere[elsewhere[0]]}?"
+    everywhere = [known for known, _ in settings_of(model)]
+    same_name = [known for known in everywhere if known.rpartition(".")[2] == leaf]
+    siblings = [f"{parent}.{name}".lstrip(".") for name in _close(leaf, section.model_fields)]
+    if guesses := same_name or siblings:
+        return f"did you mean {' or '.join(guesses)}?"
     return f"known here: {', '.join(section.model_fields)}"
 
 

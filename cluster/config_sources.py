@@ -15,14 +15,27 @@ from cluster.config_docs import settings_of, takes_text
 PREFIX = "ECHORANK__"
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error; the plain loader would drop the first in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) < len(node.value):
+            keys = [key_node.value for key_node, _ in node.value]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise yaml.constructor.ConstructorError(None, None, f"{twice!r} stands twice", node.start_mark)
+        return mapping
+
+
 def file_values(path: Path) -> dict[str, Any]:
     """The sections of a YAML file; an empty file has none, an empty section keeps its defaults.
 
     Raises:
         ConfigError: the file is missing, unreadable, or not a mapping in YAML.
+
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 (a SafeLoader)
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such file; make one with `echorank config print > ray_config.yaml`"
@@ -50,6 +63,7 @@ def apply_environment(
 
     Raises:
         ConfigError: a value is not YAML, or a path goes through something that is not a section.
+
     """
     text_settings = {path for path, field in settings_of(model) if takes_text(field)}
     origins = {}
@@ -72,7 +86,7 @@ def _section(values: dict[str, Any], parts: list[str], variable: str) -> dict[st
         values = values.setdefault(part, {})
         if not isinstance(values, dict):
             raise ConfigError(
-                f"{variable}: {part} is not a section; set it as a whole with {PREFIX}{part.upper()} (YAML or JSON)"
+                f"{variable}: {part} is not a section; set it by {PREFIX}{part.upper()} (YAML or JSON)"
             )
     return values
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,13 +33,14 @@ def environment_problem(**environ: str) -> str:
 
 
 def test_shipped_file_is_the_defaults_and_mentions_every_setting() -> None:
-    """ray_config.yaml is exactly what `config print` writes for the defaults, with a comment on each setting."""
+    """ray_config.yaml is what `config print` writes for the defaults, with a comment on each setting."""
     assert load(SHIPPED, {}) == Settings()
     assert SHIPPED.read_text() == to_yaml(Settings())
+    lines = SHIPPED.read_text().replace("- ", "  ").splitlines()
     for path, field in settings_of(Settings):
-        assert f"  {path.rpartition('.')[2]}: " in SHIPPED.read_text().replace("- ", "  "), path
-        assert field.description, path
-        assert f"# {field.description} ({allowed(field)}; " in SHIPPED.read_text(), path
+        at = next(i for i, line in enumerate(lines) if line.strip() == f"# {field.description}")
+        assert lines[at + 1].strip().startswith(f"{path.rpartition('.')[2]}: "), path
+        assert f"  # {allowed(field)}; " in lines[at + 1], path
 
 
 def test_sections_of_the_file_override_the_defaults_only_where_they_say_so(tmp_path: Path) -> None:
@@ -48,7 +51,9 @@ def test_sections_of_the_file_override_the_defaults_only_where_they_say_so(tmp_p
     assert settings.serving.port == 7000
     assert settings.events.fields.item == "product.id"
     assert settings.kafka == Settings().kafka
-    assert settings.model_copy(update={"serving": Settings().serving, "events": Settings().events}) == Settings()
+    assert (
+        settings.model_copy(update={"serving": Settings().serving, "events": Settings().events}) == Settings()
+    )
 
 
 def test_environment_beats_the_file(tmp_path: Path) -> None:
@@ -61,7 +66,7 @@ def test_environment_beats_the_file(tmp_path: Path) -> None:
 
 
 def test_environment_values_are_yaml_but_text_settings_take_digits_as_text() -> None:
-    """null and true are YAML values; a password of digits stays text."""
+    """Null and true are YAML values; a password of digits stays text."""
     environ = {
         "ECHORANK__KAFKA__SASL_PASSWORD": "0123",
         "ECHORANK__KAFKA__SASL_USERNAME": "null",
@@ -75,8 +80,8 @@ def test_environment_values_are_yaml_but_text_settings_take_digits_as_text() -> 
     assert settings.state.snapshot_interval_s == 5.0
 
 
-@pytest.mark.parametrize("as_text", [yaml.safe_dump, lambda arms: __import__("json").dumps(arms)])
-def test_arms_come_from_the_environment_as_one_text(as_text) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("as_text", [yaml.safe_dump, json.dumps])
+def test_arms_come_from_the_environment_as_one_text(as_text: Callable[[object], str]) -> None:
     """ECHORANK__ARMS replaces the list, given as YAML or JSON."""
     arms = [
         {"name": "a", "bundle": "out/a", "weight": 9000, "role": "live"},
@@ -97,17 +102,33 @@ def test_arms_come_from_the_environment_as_one_text(as_text) -> None:  # type: i
         ("serving: {prt: 1}", "serving.prt: unknown setting; did you mean serving.port?"),
         ("servng: {port: 1}", "servng: unknown setting; did you mean serving?"),
         ("shards: 4", "shards: unknown setting; did you mean serving.shards?"),
+        ("port: 4", "port: unknown setting; did you mean serving.port or monitoring.port?"),
         ("ray: {zzz: 1}", "ray.zzz: unknown setting; known here: address, namespace, cpus"),
-        ("serving: {port: '50051'}", "serving.port: '50051' is not allowed; expected a whole number from 0 to 65535"),
-        ("serving: {port: 70000}", "serving.port: 70000 is not allowed; expected a whole number from 0 to 65535"),
-        ("serving: {queue_max: 0}", "serving.queue_max: 0 is not allowed; expected a whole number of at least 1"),
+        (
+            "serving: {port: '50051'}",
+            "serving.port: '50051' is not allowed; expected a whole number from 0 to 65535",
+        ),
+        (
+            "serving: {port: 70000}",
+            "serving.port: 70000 is not allowed; expected a whole number from 0 to 65535",
+        ),
+        (
+            "serving: {queue_max: 0}",
+            "serving.queue_max: 0 is not allowed; expected a whole number of at least 1",
+        ),
         ("serving: 5", "serving: 5 is not allowed; expected a section with host, port,"),
         ("events: {format: avro}", "events.format: 'avro' is not allowed; expected protobuf or json"),
         ("topics: {create: maybe}", "topics.create: 'maybe' is not allowed; expected true or false"),
-        ("state: {snapshot_interval_s: 0}", "state.snapshot_interval_s: 0 is not allowed; expected a number above 0"),
+        (
+            "state: {snapshot_interval_s: 0}",
+            "state.snapshot_interval_s: 0 is not allowed; expected a number above 0",
+        ),
         ("topics: {clicks: ''}", "topics.clicks: '' is not allowed; expected text, not empty"),
         ("topics: {dlq: clicks}", "topics: clicks, dlq and exposures must be three different topics"),
-        ("kafka: {security_protocol: SASL_SSL}", "kafka: security_protocol SASL_SSL needs kafka.sasl_mechanism, "),
+        (
+            "kafka: {security_protocol: SASL_SSL}",
+            "kafka: security_protocol SASL_SSL needs kafka.sasl_mechanism, ",
+        ),
         ("arms: []", "arms: weights of the live arms must sum to 10000, got 0 (there is no live arm)"),
         ("arms: [{name: a}]", "arms[0].bundle: missing; expected text, not empty"),
         (
@@ -158,7 +179,7 @@ def test_files_that_are_not_settings_are_refused(tmp_path: Path, text: str, part
 
 def test_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     """The message holds the command that writes the file."""
-    with pytest.raises(ConfigError, match="echorank config print > ray_config.yaml"):
+    with pytest.raises(ConfigError, match=r"echorank config print > ray_config\.yaml"):
         load(tmp_path / "nowhere.yaml", {})
 
 
