@@ -29,7 +29,7 @@ Targets = Callable[[], Iterable[Target]]
 Health = Callable[[], str | None]  # None: well; else what is wrong
 
 
-class PortInUseError(OSError):
+class PortInUse(OSError):
     """The wanted port cannot be bound; the message names it."""
 
 
@@ -41,7 +41,7 @@ class Exporter:
     collectors for the process, the platform and the garbage collector join the registry.
 
     Raises:
-        PortInUseError: `port` cannot be bound; 0 takes a free one.
+        PortInUse: `port` cannot be bound; 0 takes a free one.
 
     """
 
@@ -59,7 +59,7 @@ class Exporter:
         try:
             self._server = make_server(host, port, self._answer, _Server, _QuietHandler)
         except OSError as error:
-            raise PortInUseError(
+            raise PortInUse(
                 f"metrics port {host}:{port} cannot be bound ({error.strerror}); stop what uses it, or set "
                 "monitoring.port to another port or to 0 for a free one"
             ) from error

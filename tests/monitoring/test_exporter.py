@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from monitoring.discovery import Target
-from monitoring.exporter import Exporter, PortInUseError
+from monitoring.exporter import Exporter, PortInUse
 from monitoring.metrics import Metrics
 
 
@@ -118,7 +118,7 @@ def test_port_in_use_is_named(exporter: Exporter) -> None:
     """A second server on the port fails with the address and the setting to change."""
     port = int(exporter.address.rpartition(":")[2])
     registry = CollectorRegistry()
-    with pytest.raises(PortInUseError, match=rf"127\.0\.0\.1:{port} .*monitoring\.port"):
+    with pytest.raises(PortInUse, match=rf"127\.0\.0\.1:{port} .*monitoring\.port"):
         Exporter(registry, port=port)
 
 
