@@ -36,9 +36,7 @@ class RaySettings(Section):
     address: str | None = Field(
         default=None, description="Ray cluster to join (host:port, or auto); null starts a local one."
     )
-    namespace: Text = Field(
-        default="echorank", description="Ray namespace of the named actors; one per deployment."
-    )
+    namespace: Text = Field(default="echorank", description="Ray namespace of the named actors; one per deployment.")
     cpus: Count | None = Field(
         default=None, description="CPU cores of a local Ray; null takes all. Unused with an address."
     )
@@ -51,9 +49,7 @@ class KafkaSettings(Section):
         default=None,
         description="host:port list of an existing Kafka; null starts one (KAFKA_HOME, else embedded).",
     )
-    group_id: Text = Field(
-        default="echorank", description="Consumer group for committed offsets; one per deployment."
-    )
+    group_id: Text = Field(default="echorank", description="Consumer group for committed offsets; one per deployment.")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT", description="Protocol spoken to the brokers."
     )
@@ -66,9 +62,7 @@ class KafkaSettings(Section):
         repr=False,
         description="SASL password; better set as ECHORANK__KAFKA__SASL_PASSWORD than in a file.",
     )
-    ssl_cafile: str | None = Field(
-        default=None, description="PEM file with the brokers' certificate authority."
-    )
+    ssl_cafile: str | None = Field(default=None, description="PEM file with the brokers' certificate authority.")
     request_timeout_s: Seconds = Field(
         default=30.0, description="Seconds until a request to a broker counts as failed."
     )
@@ -95,9 +89,7 @@ class KafkaSettings(Section):
 class TopicSettings(Section):
     """The topics, and how to make them."""
 
-    clicks: Text = Field(
-        default="clicks", description="Topic with the click stream; the record key is the user id."
-    )
+    clicks: Text = Field(default="clicks", description="Topic with the click stream; the record key is the user id.")
     dlq: Text = Field(
         default="clicks.dlq", description="Topic for records that cannot be used, with the reason in headers."
     )
@@ -130,9 +122,7 @@ class EventFields(Section):
     user: Text = Field(default="user", description="Path of the user id in a JSON event.")
     item: Text = Field(default="item", description="Path of the item id in a JSON event.")
     time: Text = Field(default="time", description="Path of the event time in a JSON event.")
-    action: Text = Field(
-        default="action", description="Path of the action name in a JSON event; absent means click."
-    )
+    action: Text = Field(default="action", description="Path of the action name in a JSON event; absent means click.")
 
 
 class EventSettings(Section):
@@ -143,9 +133,7 @@ class EventSettings(Section):
         description="Encoding of the records: echorank.v1.Click, or JSON with the fields below.",
     )
     fields: EventFields = Field(default=EventFields(), description="Paths of the parts of a JSON event.")
-    time_unit: Literal["ms", "s", "iso8601"] = Field(
-        default="ms", description="Unit of the time in a JSON event."
-    )
+    time_unit: Literal["ms", "s", "iso8601"] = Field(default="ms", description="Unit of the time in a JSON event.")
     record_bytes_max: Annotated[int, Field(ge=1, le=100_000_000)] = Field(
         default=65_536, description="Bytes of the largest record taken; larger ones go to the dlq."
     )
@@ -161,9 +149,7 @@ class EventSettings(Section):
 class StateSettings(Section):
     """The user states and their snapshots."""
 
-    directory: Text = Field(
-        default="out/state", description="Where snapshots are kept: a path, or a file-system URI."
-    )
+    directory: Text = Field(default="out/state", description="Where snapshots are kept: a path, or a file-system URI.")
     snapshot_interval_s: Seconds = Field(
         default=10.0,
         description="Seconds between snapshots of a partition; a crash replays at most about this much.",
@@ -205,27 +191,19 @@ class ArmSettings(Section):
 class ServingSettings(Section):
     """Actors, addresses and limits of the scoring service."""
 
-    host: Text = Field(
-        default="127.0.0.1", description="Address the gRPC servers listen on; 0.0.0.0 for all."
-    )
-    port: Port = Field(
-        default=50_051, description="gRPC port of the gateway; 0 takes a free one, as shards do."
-    )
+    host: Text = Field(default="127.0.0.1", description="Address the gRPC servers listen on; 0.0.0.0 for all.")
+    port: Port = Field(default=50_051, description="gRPC port of the gateway; 0 takes a free one, as shards do.")
     shards: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=2, description="Shard processes; each owns some partitions."
     )
-    ingests: Annotated[int, Field(ge=1, le=4096)] = Field(
-        default=1, description="Ingest processes that read Kafka."
-    )
+    ingests: Annotated[int, Field(ge=1, le=4096)] = Field(default=1, description="Ingest processes that read Kafka.")
     candidates_max: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=2000, description="Most items of one Score request, and largest k of Recommend."
     )
     message_bytes_max: Annotated[int, Field(ge=1024)] = Field(
         default=1_048_576, description="Bytes of the largest gRPC message, either way."
     )
-    queue_max: Count = Field(
-        default=512, description="Requests in flight per server before RESOURCE_EXHAUSTED."
-    )
+    queue_max: Count = Field(default=512, description="Requests in flight per server before RESOURCE_EXHAUSTED.")
     deadline_default_ms: Count = Field(
         default=1000, description="Deadline in milliseconds of a request that brings none."
     )
@@ -237,9 +215,7 @@ class ServingSettings(Section):
 class MonitoringSettings(Section):
     """Metrics and logs."""
 
-    host: Text = Field(
-        default="127.0.0.1", description="Address the metrics servers listen on; 0.0.0.0 for all."
-    )
+    host: Text = Field(default="127.0.0.1", description="Address the metrics servers listen on; 0.0.0.0 for all.")
     port: Port = Field(
         default=9464,
         description="HTTP port of the gateway: /metrics, /sd, /healthz; 0 takes a free one, as actors do.",
@@ -281,9 +257,7 @@ class Settings(Section):
         live = {arm.name: arm.weight for arm in arms if arm.role == "live"}
         if sum(live.values()) != FULL_WEIGHT:
             shares = ", ".join(f"{name} {weight}" for name, weight in live.items()) or "there is no live arm"
-            raise ValueError(
-                f"weights of the live arms must sum to {FULL_WEIGHT}, got {sum(live.values())} ({shares})"
-            )
+            raise ValueError(f"weights of the live arms must sum to {FULL_WEIGHT}, got {sum(live.values())} ({shares})")
         return arms
 
     @model_validator(mode="after")

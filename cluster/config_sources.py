@@ -37,9 +37,7 @@ def file_values(path: Path) -> dict[str, Any]:
     try:
         values = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 (a SafeLoader)
     except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such file; make one with `echorank config print > ray_config.yaml`"
-        ) from None
+        raise ConfigError(f"{path}: no such file; make one with `echorank config print > ray_config.yaml`") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); it must be a readable UTF-8 file") from None
     except yaml.YAMLError as error:
@@ -54,9 +52,7 @@ def file_values(path: Path) -> dict[str, Any]:
     return {str(name): section for name, section in values.items() if section is not None}
 
 
-def apply_environment(
-    values: dict[str, Any], environ: Mapping[str, str], model: type[BaseModel]
-) -> dict[str, str]:
+def apply_environment(values: dict[str, Any], environ: Mapping[str, str], model: type[BaseModel]) -> dict[str, str]:
     """Write `ECHORANK__*` over `values`, in place; the variable's name for each dotted path that it set.
 
     A value is read as YAML, except that a setting that takes text gets digits and the like as text.
@@ -85,9 +81,7 @@ def _section(values: dict[str, Any], parts: list[str], variable: str) -> dict[st
     for part in parts:
         values = values.setdefault(part, {})
         if not isinstance(values, dict):
-            raise ConfigError(
-                f"{variable}: {part} is not a section; set it by {PREFIX}{part.upper()} (YAML or JSON)"
-            )
+            raise ConfigError(f"{variable}: {part} is not a section; set it by {PREFIX}{part.upper()} (YAML or JSON)")
     return values
 
 

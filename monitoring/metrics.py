@@ -46,17 +46,11 @@ class Metrics:
         self.unknown_items_total = counter("unknown_items", "Items outside the catalogue.", "arm", "source")
         # durability
         self.snapshot_seconds = histogram("snapshot_seconds", "Time to write one snapshot.", SNAPSHOT_EDGES)
-        self.snapshot_age_seconds = gauge(
-            "snapshot_age_seconds", "Time since the last snapshot.", "partition"
-        )
-        self.snapshot_failures_total = counter(
-            "snapshot_failures", "Damaged or unwritable snapshots.", "reason"
-        )
+        self.snapshot_age_seconds = gauge("snapshot_age_seconds", "Time since the last snapshot.", "partition")
+        self.snapshot_failures_total = counter("snapshot_failures", "Damaged or unwritable snapshots.", "reason")
         self.restore_seconds = histogram("restore_seconds", "Time to restore one partition.", SNAPSHOT_EDGES)
         # serving
-        self.score_seconds = histogram(
-            "score_seconds", "Time to score one request.", SCORE_EDGES, "arm", "level"
-        )
+        self.score_seconds = histogram("score_seconds", "Time to score one request.", SCORE_EDGES, "arm", "level")
         self.score_candidates = histogram("score_candidates", "Candidates a request.", CANDIDATE_EDGES)
         self.requests_total = counter("requests", "Requests by method and status code.", "method", "code")
         self.degraded_total = counter("degraded", "Answers below FULL, by reason.", "reason")

@@ -51,9 +51,7 @@ def test_sections_of_the_file_override_the_defaults_only_where_they_say_so(tmp_p
     assert settings.serving.port == 7000
     assert settings.events.fields.item == "product.id"
     assert settings.kafka == Settings().kafka
-    assert (
-        settings.model_copy(update={"serving": Settings().serving, "events": Settings().events}) == Settings()
-    )
+    assert settings.model_copy(update={"serving": Settings().serving, "events": Settings().events}) == Settings()
 
 
 def test_environment_beats_the_file(tmp_path: Path) -> None:
@@ -143,9 +141,7 @@ def test_arms_come_from_the_environment_as_one_text(as_text: Callable[[object], 
         ("serving: {port: 9464}", "serving.port and monitoring.port must differ, both are 9464"),
     ],
 )
-def test_each_mistake_gets_a_line_with_path_value_and_what_is_allowed(
-    tmp_path: Path, text: str, line: str
-) -> None:
+def test_each_mistake_gets_a_line_with_path_value_and_what_is_allowed(tmp_path: Path, text: str, line: str) -> None:
     """One problem is one line, and it says how to do better."""
     message = problem(tmp_path, text)
     assert f"  {line}" in message
