@@ -99,9 +99,10 @@ async def gather(client: Client, monitoring: str) -> Report:
 async def _health(address: str) -> str:
     """What the gateway says of itself: SERVING or NOT_SERVING."""
     async with grpc.aio.insecure_channel(address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+        stub = health_pb2_grpc.HealthStub(channel)
         answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=HEALTH_TIMEOUT_S)
-    return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    return name
 
 
 def _partitions(routing: pb.RoutingResponse, scraped: list[Scraped]) -> Iterator[PartitionStatus]:

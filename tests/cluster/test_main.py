@@ -73,7 +73,8 @@ def test_help_loads_nothing_heavy() -> None:
         "import sys\nfrom cluster.main import app\n"
         f"try:\n    app(['--help'])\nexcept SystemExit:\n    print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stderr.strip() == "[]"
     assert "recommend" in done.stdout
 
