@@ -34,6 +34,8 @@ class Metrics:
         self.events_total = counter("events", "Events by what became of them.", "partition", "outcome")
         self.ingest_lag_records = gauge("ingest_lag_records", "High watermark less position.", "partition")
         self.dlq_total = counter("dlq", "Records sent to the dead-letter topic.", "reason")
+        self.ingest_retries_total = counter("ingest_retries", "Batches to be sent again, by error.", "error")
+        self.commit_failures_total = counter("commit_failures", "Offset commits that failed; tried again.")
         # fold and store
         self.fold_seconds = histogram("fold_seconds", "Time to fold one batch into one arm.", FOLD_EDGES)
         self.event_to_score_seconds = histogram(
