@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,37 +18,18 @@ from actors.click import key
 from actors.clock import Clock
 from actors.deadline import FULL, PRIOR, Deadline, Pace
 from actors.errors import DeadlineExceeded, InvalidRequest, UnknownArm
+from actors.index import BYTES_PER_ENTRY_MAX
 from actors.interceptor import Context
 from actors.limits import RequestLimits
 from actors.partitioner import partition_of
 from actors.score_ids import ScoreIds
+from actors.shard import Shard, StateRead
 from model.bundle import Bundle, Scores
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc
 
 R = TypeVar("R")
-
-
-class StateRead(Protocol):
-    """One user's state and the position of the partition it was read at."""
-
-    row: npt.NDArray[np.uint8] | None  # (row_bytes,), None for a user without clicks
-    offset: int
-    last_event_ms: int
-
-
-class States(Protocol):
-    """What scoring needs of a shard."""
-
-    def read(self, partition: int, arm: str, user_key: int) -> StateRead:
-        """The state of a user; NotOwner if the partition is another shard's."""
-
-    def positions(self) -> Mapping[int, int]:
-        """The next offset of each owned partition."""
-
-    def bytes_per_user(self, arm: str) -> int:
-        """Bytes a state takes, index included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +54,7 @@ class ScoringService(pb_grpc.ScoringServicer):
     def __init__(
         self,
         *,
-        states: States,
+        shard: Shard,
         arms: Mapping[str, Bundle],
         partitions: int,
         limits: RequestLimits,
@@ -82,11 +63,10 @@ class ScoringService(pb_grpc.ScoringServicer):
         executor: Executor,
         applied: AppliedOffsets,
         node: int = 0,
-        stale: Callable[[int], bool] = lambda _partition: False,
     ) -> None:
-        self._states, self._arms, self._partitions = states, arms, partitions
+        self._shard, self._arms, self._partitions = shard, arms, partitions
         self._limits, self._metrics, self._clock = limits, metrics, clock
-        self._executor, self._applied, self._stale = executor, applied, stale
+        self._executor, self._applied = executor, applied
         self._ids = ScoreIds(node)
         self._pace = {arm: Pace() for arm in arms}
 
@@ -155,7 +135,7 @@ class ScoringService(pb_grpc.ScoringServicer):
         partition, deadline = question.partition, question.deadline
 
         def position() -> int:
-            return self._states.positions().get(partition, 0)
+            return self._shard.positions().get(partition, 0)
 
         if not await self._applied.wait(partition, offset, position, deadline.wait_s()):
             raise DeadlineExceeded(
@@ -201,7 +181,7 @@ class ScoringService(pb_grpc.ScoringServicer):
         response = pb.InspectResponse(
             origin=self._origin(question, state, FULL if state.row is not None else PRIOR),
             user_key=question.user_key,
-            state_bytes=self._states.bytes_per_user(question.arm),
+            state_bytes=question.bundle.layout.row_bytes + BYTES_PER_ENTRY_MAX,
         )
         if state.row is not None:
             remembered = question.bundle.remembered(state.row)
@@ -215,7 +195,7 @@ class ScoringService(pb_grpc.ScoringServicer):
 
     def _read(self, question: _Question) -> StateRead:
         question.deadline.check("before the state was read")
-        return self._states.read(question.partition, question.arm, question.user_key)
+        return self._shard.read(question.partition, question.arm, question.user_key)
 
     def _observe(
         self,
@@ -244,7 +224,7 @@ class ScoringService(pb_grpc.ScoringServicer):
             state_age_ms=-1 if cold else max(0, question.now_ms - state.last_event_ms),
             level=pb.Level.Name(level),
             score_id=self._ids.next(self._clock.now_ms()),
-            stale=self._stale(question.partition),
+            stale=state.stale,
             cold_user=cold,
         )
 
