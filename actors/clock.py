@@ -1,4 +1,4 @@
-"""Time, passed in wherever it matters, so that tests advance it by hand."""
+"""Time, passed in, so that tests move it by hand."""
 
 from __future__ import annotations
 
@@ -7,38 +7,37 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """The two times a process needs."""
+    """Where the time comes from."""
 
     def now_ms(self) -> int:
-        """Wall-clock time, milliseconds since 1970-01-01T00:00:00Z."""
+        """Wall-clock milliseconds since 1970; may jump."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never run backwards, for durations and deadlines."""
+        """Seconds since some fixed moment; never goes back."""
         ...
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The machine's own clocks."""
 
     def now_ms(self) -> int:
-        """Wall-clock time in milliseconds since 1970."""
+        """Wall-clock milliseconds since 1970."""
         return time.time_ns() // 1_000_000
 
     def monotonic(self) -> float:
-        """Seconds since an arbitrary start."""
+        """Seconds since an unspecified moment."""
         return time.monotonic()
 
 
 class ManualClock:
-    """A clock that stands still until `advance` moves it."""
+    """A clock that stands still until `advance`."""
 
-    def __init__(self, now_ms: int = 0) -> None:
-        self._now_ms = float(now_ms)
-        self._monotonic = 0.0
+    def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
+        self._now_ms, self._monotonic = float(now_ms), 0.0
 
     def now_ms(self) -> int:
-        """The time it was set to, in milliseconds since 1970."""
+        """The start's milliseconds plus everything advanced since."""
         return int(self._now_ms)
 
     def monotonic(self) -> float:
@@ -46,6 +45,6 @@ class ManualClock:
         return self._monotonic
 
     def advance(self, seconds: float) -> None:
-        """Move both times forward."""
+        """Let `seconds` pass on both clocks."""
         self._now_ms += seconds * 1000
         self._monotonic += seconds

@@ -18,17 +18,11 @@ from actors.traffic import Arm, TrafficSplit
 from rpc import echorank_pb2 as pb
 
 ARM_METADATA = "x-echorank-arm"
-REROUTE_WAIT_S = (
-    0.5  # a hand-over publishes its table sooner; a crash takes longer, then the client's retry is better
-)
+REROUTE_WAIT_S = 0.5  # a hand-over publishes its table sooner; a crash takes longer, then the client's retry is better
 
 
 class Routes(Protocol):
     """A routing table, as far as the gateway looks at it."""
-
-    @property
-    def version(self) -> int:
-        """Grows with every change."""
 
     @property
     def partitions(self) -> int:
@@ -132,13 +126,9 @@ class Gateway:
         override: Message = type(request)(arm=chosen)
         return raw + override.SerializeToString()  # of a scalar field given twice, the last counts
 
-    async def _ask(
-        self, address: str, partition: int, method: _Method, raw: bytes, deadline: Deadline
-    ) -> bytes:
+    async def _ask(self, address: str, partition: int, method: _Method, raw: bytes, deadline: Deadline) -> bytes:
         if not address:
-            raise ShardUnavailable(
-                f"partition {partition} has no owner yet; retry when the health check says SERVING"
-            )
+            raise ShardUnavailable(f"partition {partition} has no owner yet; retry when the health check says SERVING")
         deadline.check("before a shard was asked")
         call = self._channel(address).unary_unary(f"/{SERVICE}/{method.name}", None, None)
         answer: bytes = await call(raw, timeout=deadline.left_s())
@@ -157,9 +147,7 @@ class Gateway:
 
     def _known_routes(self) -> Routes:
         if self._routes is None:
-            raise ShardUnavailable(
-                "the gateway has no routing table yet; retry when the health check says SERVING"
-            )
+            raise ShardUnavailable("the gateway has no routing table yet; retry when the health check says SERVING")
         return self._routes
 
     def _channel(self, address: str) -> grpc.aio.Channel:

@@ -85,9 +85,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] 
     @contextmanager
     def _admitted(self) -> Iterator[None]:
         if self._draining:
-            raise Draining(
-                "this server is about to stop and takes no new requests; retry, another one will answer"
-            )
+            raise Draining("this server is about to stop and takes no new requests; retry, another one will answer")
         if self._in_flight >= self._queue_max:
             raise Overloaded(
                 f"{self._in_flight} requests are in flight and serving.queue_max is {self._queue_max}; send "

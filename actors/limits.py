@@ -27,9 +27,7 @@ class RequestLimits:
         if not user:
             raise InvalidRequest("user", f"user is empty; send an id of 1 to {self.id_bytes_max} bytes")
         if (size := len(user.encode())) > self.id_bytes_max:
-            raise InvalidRequest(
-                "user", f"user is {size} bytes long; at most {self.id_bytes_max} are allowed"
-            )
+            raise InvalidRequest("user", f"user is {size} bytes long; at most {self.id_bytes_max} are allowed")
 
     def item_keys(self, items: Sequence[str]) -> npt.NDArray[np.uint64]:
         """Item keys (M,) in the order of `items`; refuses none, too many, empty and too long ones."""
@@ -50,7 +48,5 @@ class RequestLimits:
     def k(self, asked: int) -> int:
         """How many items to recommend: what was asked for, 10 for 0."""
         if not 0 <= asked <= self.candidates_max:
-            raise InvalidRequest(
-                "k", f"k is {asked}; ask for 1 to {self.candidates_max} items, or 0 for {K_DEFAULT}"
-            )
+            raise InvalidRequest("k", f"k is {asked}; ask for 1 to {self.candidates_max} items, or 0 for {K_DEFAULT}")
         return asked or K_DEFAULT

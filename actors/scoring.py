@@ -94,9 +94,7 @@ class ScoringService(pb_grpc.ScoringServicer):
 
     async def Routing(self, request: pb.RoutingRequest, context: Context) -> NoReturn:  # noqa: N802
         """A shard knows its own partitions only."""
-        raise NotImplementedError(
-            "a shard has no routing table; ask the gateway, at serving.host and serving.port"
-        )
+        raise NotImplementedError("a shard has no routing table; ask the gateway, at serving.host and serving.port")
 
     async def _score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
         item_keys = self._limits.item_keys(request.items)
@@ -105,9 +103,7 @@ class ScoringService(pb_grpc.ScoringServicer):
         response.request_id = request.request_id
         return response
 
-    async def _question(
-        self, request: Any, context: Context, min_offset: int = 0, time_ms: int = 0
-    ) -> _Question:
+    async def _question(self, request: Any, context: Context, min_offset: int = 0, time_ms: int = 0) -> _Question:
         deadline = Deadline.of(context, self._limits.deadline_default_s)
         self._limits.check_user(request.user)
         question = _Question(
@@ -124,9 +120,7 @@ class ScoringService(pb_grpc.ScoringServicer):
 
     def _bundle(self, arm: str) -> Bundle:
         if not arm:
-            raise InvalidRequest(
-                "arm", f"a shard needs the arm: one of {', '.join(self._arms)}; the gateway picks one"
-            )
+            raise InvalidRequest("arm", f"a shard needs the arm: one of {', '.join(self._arms)}; the gateway picks one")
         if arm not in self._arms:
             raise UnknownArm(f"arm {arm!r} is not deployed; there are {', '.join(self._arms)}")
         return self._arms[arm]
@@ -187,9 +181,7 @@ class ScoringService(pb_grpc.ScoringServicer):
             remembered = question.bundle.remembered(state.row)
             response.events = remembered.events
             response.last_event_ms = remembered.last_event_ms
-            response.recent_items.extend(
-                _item_name(question.bundle, row) for row in remembered.recent.tolist()
-            )
+            response.recent_items.extend(_item_name(question.bundle, row) for row in remembered.recent.tolist())
             response.state_digest = xxhash.xxh64_hexdigest(state.row.tobytes())
         return response
 
@@ -206,9 +198,7 @@ class ScoringService(pb_grpc.ScoringServicer):
         candidates: int | None = None,
     ) -> None:
         seconds = time.perf_counter() - started
-        self._metrics.score_seconds.labels(
-            question.arm, pb.Level.Name(scores.level)[len("LEVEL_") :]
-        ).observe(seconds)
+        self._metrics.score_seconds.labels(question.arm, pb.Level.Name(scores.level)[len("LEVEL_") :]).observe(seconds)
         if candidates is not None:
             self._pace[question.arm].learn(scores.level, seconds, candidates)
         if scores.level != FULL:

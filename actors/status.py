@@ -63,9 +63,7 @@ def status_of(error: Exception) -> Status:
 def details_of(error: grpc.aio.AioRpcError) -> list[Message]:
     """The `google.rpc` messages inside a failed call, for clients; unknown kinds are left out."""
     status = RichStatus.FromString(dict(_rich_metadata(error)).get(DETAILS_KEY, b""))
-    kinds: dict[str, type[Message]] = {
-        kind.DESCRIPTOR.full_name: kind for kind in (BadRequest, RetryInfo, ErrorInfo)
-    }
+    kinds: dict[str, type[Message]] = {kind.DESCRIPTOR.full_name: kind for kind in (BadRequest, RetryInfo, ErrorInfo)}
     found = []
     for packed in status.details:
         if kind := kinds.get(packed.TypeName()):

@@ -33,9 +33,7 @@ class TrafficSplit:
 
     def __init__(self, arms: Sequence[Arm], salt: str) -> None:
         self._names = sorted(arm.name for arm in arms)
-        self._live = sorted(
-            (arm for arm in arms if arm.role == "live" and arm.weight), key=lambda arm: arm.name
-        )
+        self._live = sorted((arm for arm in arms if arm.role == "live" and arm.weight), key=lambda arm: arm.name)
         self._total = sum(arm.weight for arm in self._live)
         self._salt = salt.encode()
 
@@ -49,9 +47,7 @@ class TrafficSplit:
         if named:
             return self._known(named)
         if not self._total:
-            raise UnknownArm(
-                "no live arm has a weight; give one a weight in `arms`, or name an arm in the request"
-            )
+            raise UnknownArm("no live arm has a weight; give one a weight in `arms`, or name an arm in the request")
         at = self.bucket(user) * self._total // BUCKETS
         for arm in self._live:
             at -= arm.weight

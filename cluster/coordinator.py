@@ -38,7 +38,9 @@ class Coordinator:
         ConfigError: the saved assignment is for another number of partitions.
     """
 
-    def __init__(self, *, run: str, partitions: int, shards: Sequence[str], arms: Iterable[Arm], memory: Memory) -> None:
+    def __init__(
+        self, *, run: str, partitions: int, shards: Sequence[str], arms: Iterable[Arm], memory: Memory
+    ) -> None:
         self._run, self._memory = run, memory
         self._shards = tuple(shards)
         self._changed = asyncio.Event()
@@ -86,9 +88,7 @@ class Coordinator:
         others = (other for other in self.table.targets if other.name != target.name)
         return tuple(sorted((*others, target), key=lambda each: each.name))
 
-    def _publish(
-        self, *, routes: tuple[Route, ...] | None = None, targets: tuple[Target, ...] | None = None
-    ) -> None:
+    def _publish(self, *, routes: tuple[Route, ...] | None = None, targets: tuple[Target, ...] | None = None) -> None:
         now = self.table
         table = replace(
             now,
