@@ -105,9 +105,7 @@ class Decoder:
 
     def _read(self, value: bytes | None) -> Click:
         if not value:
-            raise BadRecord(
-                "empty_value", "the record has no value; a click needs at least user, item and time"
-            )
+            raise BadRecord("empty_value", "the record has no value; a click needs at least user, item and time")
         if len(value) > self._format.record_bytes_max:
             raise BadRecord(
                 "too_large",
@@ -122,9 +120,7 @@ class Decoder:
         try:
             user_bytes, item_bytes, action_bytes = user.encode(), item.encode(), action.encode()
         except UnicodeEncodeError as error:
-            raise BadRecord(
-                "bad_text", f"an id cannot be written as UTF-8 ({error}); send valid Unicode"
-            ) from error
+            raise BadRecord("bad_text", f"an id cannot be written as UTF-8 ({error}); send valid Unicode") from error
         longest = self._format.id_bytes_max
         if not (0 < len(user_bytes) <= longest and 0 < len(item_bytes) <= longest >= len(action_bytes)):
             raise _bad_id(click, longest)
@@ -148,8 +144,7 @@ def _bad_id(click: Click, longest: int) -> BadRecord:
         if size > longest:
             return BadRecord(
                 "id_too_long",
-                f"{name} has {size} bytes, more than events.id_bytes_max = {longest}; shorten it or raise "
-                f"the limit",
+                f"{name} has {size} bytes, more than events.id_bytes_max = {longest}; shorten it or raise the limit",
             )
     raise AssertionError("every id is within its bounds")
 

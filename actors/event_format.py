@@ -171,9 +171,7 @@ def _iso_ms(path: tuple[str, ...], text: str) -> int:
 
 def _wrong_type(path: tuple[str, ...], found: Any, wanted: str) -> BadRecord:
     kind, shown = type(found).__name__, repr(found)[:60]
-    return BadRecord(
-        "wrong_type", f"{'.'.join(path)} is {shown} ({kind}), but must be {wanted}; check events.fields"
-    )
+    return BadRecord("wrong_type", f"{'.'.join(path)} is {shown} ({kind}), but must be {wanted}; check events.fields")
 
 
 def _put(document: dict[str, Any], path: str, value: Any) -> None:
