@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from actors.click import ClickBatch
 from actors.clock import Clock
@@ -33,7 +33,7 @@ class IngestSettings:
     """How patient ingest is."""
 
     commit_interval_s: float = 5.0
-    backoff: Backoff = Backoff()
+    backoff: Backoff = field(default_factory=Backoff)
     apply_patience_s: float = 0.1  # how long a slow shard may delay the others' next poll, once a batch
 
 
