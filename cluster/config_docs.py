@@ -10,6 +10,7 @@ import annotated_types
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from rich.table import Table
 
 SECRETS = frozenset({"kafka.sasl_password"})
 WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
@@ -112,6 +113,17 @@ def _body(value: Any, path: str, indent: str, secrets: bool) -> Iterator[str]:
         hidden = inner_path in SECRETS and inner is not None and not secrets
         yield f"{indent}# {field.description}"
         yield f"{indent}{name}: {_scalar('********' if hidden else inner)}  # {_limits(field)}"
+
+
+def to_table(model: type[BaseModel], start: str = "") -> Table:
+    """Every setting whose path begins with `start`, with its meaning and its variable."""
+    table = Table("setting", "default", "allowed", "meaning", "environment")
+    for path, field in settings_of(model):
+        if path.startswith(start):
+            default = "required" if field.is_required() else _scalar(field.default)
+            variable = f"ECHORANK__{path.split('[]')[0].upper().replace('.', '__')}"
+            table.add_row(path.replace("[]", "[i]"), default, allowed(field), field.description, variable)
+    return table
 
 
 def _limits(field: FieldInfo) -> str:
