@@ -15,7 +15,7 @@ class AppliedOffsets:
         self._loop = loop
         self._waiting: defaultdict[int, set[asyncio.Event]] = defaultdict(set)
 
-    def notify(self, partition: int, position: int) -> None:  # noqa: ARG002  # waiters look at the position themselves
+    def notify(self, partition: int, _position: int) -> None:
         """Say, from any thread, that `partition` has moved on; cheap when nobody waits."""
         if self._waiting.get(partition):
             self._loop.call_soon_threadsafe(self._wake, partition)

@@ -63,12 +63,13 @@ class ScoringService(pb_grpc.ScoringServicer):
         executor: Executor,
         applied: AppliedOffsets,
         node: int = 0,
+        pace: Callable[[], Pace] = Pace,
     ) -> None:
         self._shard, self._arms, self._partitions = shard, arms, partitions
         self._limits, self._metrics, self._clock = limits, metrics, clock
         self._executor, self._applied = executor, applied
         self._ids = ScoreIds(node)
-        self._pace = {arm: Pace() for arm in arms}
+        self._pace = {arm: pace() for arm in arms}
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: N802
         """Probabilities of the candidates, in their order."""

@@ -29,6 +29,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.StaleEpoch: grpc.StatusCode.ABORTED,
     errors.OffsetGap: grpc.StatusCode.ABORTED,
+    errors.OffsetOutOfRange: grpc.StatusCode.OUT_OF_RANGE,
     errors.BundleError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ConfigError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.SnapshotError: grpc.StatusCode.DATA_LOSS,

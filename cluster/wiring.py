@@ -52,8 +52,6 @@ from monitoring.exporter import Exporter
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2_grpc as pb_grpc
 
-log = logging.getLogger(__name__)
-
 ROOT = Path(__file__).parents[1]
 CPUS_PER_ACTOR = 0.1  # actors share the cores: the operating system schedules them better than a reservation would
 OBJECT_STORE_BYTES = 128 << 20  # batches are small and short-lived
