@@ -57,13 +57,14 @@ class Owned:
         return min(store.position for store in self.stores.values()) if self.stores else 0
 
     def renew(self, epoch: int) -> int:
-        """Go on under a newer epoch; the position."""
+        """Go on under a newer epoch, after the batch in progress; the position."""
         with self.writer:
             if epoch <= self.epoch:
                 raise StaleEpoch(
                     f"partition {self.partition}: epoch {epoch} is not newer than epoch {self.epoch}, under which this "
                     f"shard owns it; take the assignment from the coordinator again"
                 )
+            self.restored()  # not given up while we waited
             self.epoch = epoch
             return self.position
 

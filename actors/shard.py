@@ -16,7 +16,7 @@ import numpy as np
 
 from actors.click import ClickBatch
 from actors.clock import Clock
-from actors.errors import InvalidRequest, NotOwner, SnapshotError
+from actors.errors import ConfigError, InvalidRequest, NotOwner, SnapshotError
 from actors.owned import Owned, PartitionStats, Stores
 from actors.restore import restore
 from actors.snapshot import SnapshotStore
@@ -56,7 +56,7 @@ class Shard:
     """Owns partitions by epoch; the only writer of their states.
 
     Raises:
-        ConfigError: a user of some arm would take more bytes than `settings.bytes_per_user_max`.
+        ConfigError: there is no arm, or a user of one would take more bytes than `settings.bytes_per_user_max`.
     """
 
     def __init__(
@@ -68,6 +68,8 @@ class Shard:
         clock: Clock,
         settings: ShardSettings,
     ) -> None:
+        if not arms:
+            raise ConfigError("a shard needs at least one arm to fold clicks into; name one under arms")
         self.shard_id, self._arms, self._snapshots = shard_id, dict(arms), snapshots
         self._metrics, self._clock, self._settings = metrics, clock, settings
         self._snapshotter = Snapshotter(snapshots, metrics, clock, settings.snapshot_interval_s)
@@ -253,9 +255,11 @@ class Shard:
             raise
 
     def _give_up(self, owned: Owned) -> None:
-        owned.closed = True
-        del self._owned[owned.partition]
-        self._metrics.snapshot_age_seconds.remove(str(owned.partition))
+        """Let go of the partition, for who holds its writer; a release may have waited while a fold failed."""
+        if not owned.closed:
+            owned.closed = True
+            del self._owned[owned.partition]
+            self._metrics.snapshot_age_seconds.remove(str(owned.partition))
 
     def _count(self, batch: ClickBatch, before: int, newest: int) -> None:
         """Events new to some arm are applied; freshness is of those new to all, at the end of the whole batch."""

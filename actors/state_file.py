@@ -14,7 +14,7 @@ from actors.manifest import StateFile
 from actors.store import StateImage
 from model.state import Rows
 
-ROWS_PER_BATCH = 1024
+ROWS_PER_BATCH = 256  # about 1 MB, which Arrow copies under the GIL: short enough for reads beside it
 
 
 class SnapshotDamaged(SnapshotError):

@@ -13,9 +13,7 @@ from hypothesis import strategies as st
 from actors.errors import ConfigError, InvalidRequest, NotOwner, OffsetGap, ShardUnavailable, SnapshotError, StaleEpoch
 from actors.shard import Shard
 from actors.snapshot import SnapshotStore
-from model.bundle import Bundle
-from monitoring.bulk_histogram import BulkHistogram
-from tests.actors.click_log import CONFIG, ITEMS, ClickLog, bundle, sample, shard
+from tests.actors.click_log import CONFIG, ClickLog, bundle, sample, shard
 
 LOG = ClickLog()
 USER = int(LOG.users[0])
@@ -307,35 +305,6 @@ def test_skip_moves_only_arms_that_need_it(tmp_path: Path, caplog: pytest.LogCap
     assert owner.apply(LOG.batch(200, 300), 1) == 300
 
 
-class Failing(Bundle):
-    """Fails in the middle of one slice."""
-
-    armed = True
-
-    def fold(self, rows, index, users, items, actions, times_ms, offsets) -> None:  # type: ignore[no-untyped-def]
-        if self.armed and offsets[0] >= 500:
-            rows[index[0]] = 255
-            raise FloatingPointError("planted")
-        super().fold(rows, index, users, items, actions, times_ms, offsets)
-
-
-def test_a_failed_fold_gives_the_partition_up(tmp_path: Path, clean: str) -> None:
-    """Half-changed rows are never served, saved or folded on; owning again restores sound ones."""
-    model = Failing(CONFIG, ITEMS)
-    owner = shard(tmp_path, {"main": model})
-    owner.own(0, 1)
-    owner.apply(LOG.batch(0, 300), 1)
-    owner.snapshot(0)
-    with pytest.raises(FloatingPointError, match="planted"):
-        owner.apply(LOG.batch(300, LOG.length), 1)
-    with pytest.raises(NotOwner):
-        owner.read(0, "main", USER)
-    model.armed = False
-    assert owner.own(0, 2) == 300
-    owner.apply(LOG.batch(300, LOG.length), 2)
-    assert owner.digest(0, "main") == clean
-
-
 def test_metrics_count_events_states_and_freshness(tmp_path: Path) -> None:
     """Applied, repeated and unknown are counted once each; states are measured; freshness is the record's age."""
     owner = shard(tmp_path)
@@ -361,20 +330,11 @@ def test_metrics_count_events_states_and_freshness(tmp_path: Path) -> None:
     assert sample(metrics, "state_users", arm="main", tier="hot") == 0
 
 
-def test_bulk_observations_equal_single_ones() -> None:
-    """A batch of observations changes a histogram as the same observations one by one, on the edges too."""
-    edges, values = (0.1, 0.5, 1.0), [0.0, 0.1, 0.1000001, 0.5, 0.7, 1.0, 99.0]
-    one, many = (BulkHistogram(name, "text", buckets=edges, registry=None) for name in ("h", "h"))
-    for value in values:
-        one.observe(value)
-    many.observe_many(np.array(values))
-    many.observe_many(np.array([]))
-
-    def samples(histogram: BulkHistogram) -> dict[tuple[str, str], float]:
-        drawn = (sample for metric in histogram.collect() for sample in metric.samples)
-        return {(s.name, s.labels.get("le", "")): s.value for s in drawn if not s.name.endswith("_created")}
-
-    assert samples(many) == pytest.approx(samples(one))
+def test_a_shard_needs_an_arm(tmp_path: Path) -> None:
+    """Without an arm there is nothing to fold into."""
+    owner = shard(tmp_path)
+    with pytest.raises(ConfigError, match="at least one arm"):
+        Shard("shard-1", {}, owner._snapshots, owner._metrics, owner._clock, owner._settings)
 
 
 def test_the_budget_is_checked_before_anything_is_owned(tmp_path: Path) -> None:

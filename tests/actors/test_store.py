@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -60,6 +61,28 @@ def test_a_gap_is_refused_and_changes_nothing(clean: PartitionStore) -> None:
     with pytest.raises(OffsetGap, match=f"starts at offset {LOG.length + 1}.*is {LOG.length}"):
         clean.apply(LOG.batch(LOG.length + 1, LOG.length + 2))
     assert clean.digest() == before
+
+
+class FailsOnce(Bundle):
+    """Refuses the second slice once, before it changes anything."""
+
+    calls = 0
+
+    def fold(self, *columns) -> None:  # type: ignore[no-untyped-def]
+        self.calls += 1
+        if self.calls == 2:
+            raise FloatingPointError("planted")
+        super().fold(*columns)
+
+
+def test_a_batch_that_stopped_between_slices_goes_on_there(clean: PartitionStore) -> None:
+    """The position covers exactly the slices that were folded, so sending the whole batch again applies the rest."""
+    states = store(FailsOnce(CONFIG, ITEMS))
+    with pytest.raises(FloatingPointError):
+        states.apply(LOG.all())
+    assert states.position == LOG.offsets[255] + 1
+    states.apply(LOG.all())
+    assert states.digest() == clean.digest()
 
 
 def test_a_range_of_holes_only_moves_the_position() -> None:
@@ -161,8 +184,9 @@ def test_fair_lock_lets_the_waiting_thread_in_first() -> None:
     with lock:
         other.start()
         arrived.wait(10)
+        deadline = time.monotonic() + 10
         while not lock._turnstile.locked():  # until the other thread stands in the turnstile
-            assert other.is_alive()
+            assert time.monotonic() < deadline
     with lock:
         turns.append("loop")
     other.join(timeout=10)
