@@ -115,6 +115,9 @@ class _JsonParser:
                 f"the value is no JSON in UTF-8 ({error}); it starts with {value[:24]!r}. "
                 f"If the topic holds echorank.v1.Click, set events.format: protobuf",
             ) from error
+        if not isinstance(document, dict):
+            shown = value[:24]
+            raise BadRecord("wrong_type", f"the value is JSON but no object, it starts with {shown!r}; send one object")
         return Click(
             _text(document, self._user),
             _text(document, self._item),

@@ -92,7 +92,9 @@ class Ingest:
         await self._follow_assignment()
         self._settle()
         self._ask_where_to_go_on()
-        batches = await self._without_dead_letters(self._decode(await self._poll()))
+        slices = await self._poll()
+        self._refuse_other_logs()
+        batches = await self._without_dead_letters(self._decode(slices))
         await self._hand_over(batches)
         self._settle()
         self._report_ends()
@@ -164,13 +166,21 @@ class Ingest:
             lane.shut()
             lane.start(self._shards.skip(lane.partition, error.wanted, earliest, reason, lane.epoch))
         else:
-            log.error(
-                "partition %d: the state holds every click below offset %d, but the log, which starts at %d, ends "
-                "before that: the topic was made anew or cut off, and the state belongs to the old log. Point "
-                "state.directory to an empty directory, or bring the old log back.",
-                *(lane.partition, error.wanted, earliest),
-            )
-            lane.back_off(error, longest=True)
+            self._stand_still(lane, error)
+
+    def _refuse_other_logs(self) -> None:
+        for lane in self._lanes.values():
+            if (position := lane.position_beyond_end()) is not None:
+                self._stand_still(lane, OffsetOutOfRange(lane.partition, position))
+
+    def _stand_still(self, lane: Lane, error: OffsetOutOfRange) -> None:
+        log.error(
+            "partition %d: the state holds every click below offset %d, but the log ends before that: the topic was "
+            "made anew or cut off, and the state belongs to the old log. Point state.directory to an empty "
+            "directory, or bring the old log back.",
+            *(lane.partition, error.wanted),
+        )
+        lane.back_off(error, longest=True)
 
     def _decode(self, slices: Iterable[Slice]) -> list[Decoded]:
         decoded = []

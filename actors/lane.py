@@ -47,6 +47,7 @@ class Lane:
         self._failures = 0  # in a row
         self._retry_at = 0.0
         self._told_end: int | None = None
+        self._compared = False  # position and end, since the lane opened
 
     @property
     def idle(self) -> bool:
@@ -109,6 +110,17 @@ class Lane:
         self._told_end = end
         return end
 
+    def position_beyond_end(self) -> int | None:
+        """The shard's position if the log ends before it; compared once after the lane opens.
+
+        Not every broker refuses to read beyond the end, and reading on once the log has grown would skip events.
+        """
+        end = self.end()
+        if end is None or self._compared:
+            return None
+        self._compared = True
+        return self._applied if end < self._applied else None
+
     def lag(self) -> int | None:
         """Records between what is applied and the high watermark; None while the lane does not read."""
         end = self.end()
@@ -128,7 +140,7 @@ class Lane:
             self._read = position
         if not self._open:
             self._log.resume(self.partition)
-            self._open = True
+            self._open, self._compared = True, False
 
     def _count(self, error: EchoRankError) -> None:
         self._metrics.ingest_retries_total.labels(type(error).__name__).inc()
