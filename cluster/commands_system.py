@@ -12,7 +12,7 @@ import typer
 from cluster.options import ConfigOption, settings_from
 
 if TYPE_CHECKING:
-    from cluster.wiring import System
+    from cluster.system import System
 
 
 def up(config: ConfigOption = None) -> None:
@@ -33,8 +33,10 @@ def up(config: ConfigOption = None) -> None:
     # SIGTERM, as Kubernetes and systemd send it, ends the system as Ctrl-C does, also while it starts.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        typer.echo("Starting broker, Ray and actors ...")
         system = wiring.start(settings)
         try:
+            system.wait_ready()
             _print_addresses(system)
             threading.Event().wait()
         finally:
@@ -64,7 +66,7 @@ def demo(
       [cyan]echorank demo[/cyan]
       [cyan]echorank demo --minutes 3 --out /tmp/demo[/cyan]
     """
-    from cluster import demo as demonstration  # noqa: PLC0415
+    from cluster import demo as demonstration  # type: ignore[attr-defined]  # noqa: PLC0415
 
     demonstration.run(settings_from(config), out=out, clicks_per_s=speed, minutes=minutes, seed=seed)
 
@@ -75,7 +77,8 @@ def _print_addresses(system: System) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     table = Table.grid(padding=(0, 2))
-    table.add_row("scores (gRPC)", f"[bold]{system.address}[/bold]", f"echorank score USER ITEM -a {system.address}")
-    table.add_row("metrics", f"http://{system.metrics_address}/metrics", "also /sd for Prometheus, and /healthz")
+    address = system.gateway_address
+    table.add_row("scores (gRPC)", address, f"echorank score USER ITEM --address {address}")
+    table.add_row("metrics", f"http://{system.monitoring_address}/metrics", "also /sd for Prometheus, and /healthz")
     table.add_row("broker", system.bootstrap_servers, system.broker_kind)
     Console().print("[bold green]EchoRank is up.[/bold green] Ctrl-C stops it.", table, sep="\n")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 SECRETS = frozenset({"kafka.sasl_password"})
 WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
@@ -117,6 +119,8 @@ def _body(value: Any, path: str, indent: str, secrets: bool) -> Iterator[str]:
 
 def to_table(model: type[BaseModel], start: str = "") -> Table:
     """Every setting whose path begins with `start`, with its meaning and its variable."""
+    from rich.table import Table  # noqa: PLC0415 (actors read settings and draw no tables)
+
     table = Table("setting", "default", "allowed", "meaning", "environment")
     for path, field in settings_of(model):
         if path.startswith(start):

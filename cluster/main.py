@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -16,16 +16,13 @@ from actors.errors import ConfigError, EchoRankError
 from cluster import commands_model, commands_query, commands_system
 from cluster.options import ConfigOption, settings_from
 
-if TYPE_CHECKING:
-    import click
-
 EXIT_FAILED, EXIT_CONFIG = 1, 2
 
 
 class ReadableErrors(TyperGroup):
     """Turns the errors of the world into one readable message; a traceback comes only with --debug."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command; exit with 2 for a configuration that cannot be used, 1 for any other of our errors."""
         try:
             return super().invoke(ctx)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rich.table import Table
 
 from actors.errors import ShardUnavailable
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
     from cluster.client import Client
     from rpc import echorank_pb2 as pb
+
+HEALTH_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +78,7 @@ async def gather(client: Client, monitoring: str) -> Report:
 
     Metrics that cannot be had leave gaps and a line in `problems`; a gateway that does not answer is an error.
     """
-    health, routing = await asyncio.gather(client.health(), client.routing())
+    health, routing = await asyncio.gather(_health(client.address), client.routing())
     scraped, problems = [], []
     try:
         scraped = await asyncio.to_thread(scrape, monitoring)
@@ -90,6 +94,15 @@ async def gather(client: Client, monitoring: str) -> Report:
         processes=[_process(one) for one in scraped],
         problems=problems,
     )
+
+
+async def _health(address: str) -> str:
+    """What the gateway says of itself: SERVING or NOT_SERVING."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=HEALTH_TIMEOUT_S)
+    name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    return name
 
 
 def _partitions(routing: pb.RoutingResponse, scraped: list[Scraped]) -> Iterator[PartitionStatus]:
@@ -141,7 +154,8 @@ def to_json(report: Report) -> str:
 def render(report: Report) -> Iterator[RenderableType]:
     """The report as rich tables, a headline first."""
     color = "green" if report.health == "SERVING" else "red"
-    yield f"[bold]{report.address}[/bold] is [{color}]{report.health}[/{color}] (routing table {report.routing_version})"
+    health = f"[{color}]{report.health}[/{color}]"
+    yield f"[bold]{report.address}[/bold] is {health} (routing table {report.routing_version})"
     partitions = Table("partition", "shard", "address", "epoch", "lag", "snapshot age", title="Partitions")
     for row in report.partitions:
         age = None if row.snapshot_age_s is None else f"{row.snapshot_age_s:.1f} s"

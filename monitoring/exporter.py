@@ -16,6 +16,7 @@ from prometheus_client import (
     GCCollector,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
     make_wsgi_app,
 )
 from prometheus_client.exposition import ThreadingWSGIServer
@@ -55,6 +56,7 @@ class Exporter:
         targets: Targets | None = None,
         health: Health = lambda: None,
     ) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the series of counters
         self._metrics, self._targets, self._health = make_wsgi_app(registry), targets, health
         try:
             self._server = make_server(host, port, self._answer, _Server, _QuietHandler)

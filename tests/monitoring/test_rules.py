@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.monitoring.prometheus_names import MONITORING, RULES, names_in, rules, series
+from tests.monitoring.prometheus_names import MONITORING, RULES, declared, names_in, rules, series
 
 HERE = Path(__file__).parent
 GUIDE = HERE.parents[1] / "docs" / "operations.md"
@@ -93,3 +93,11 @@ def test_limits_are_edges_of_the_histograms() -> None:
     for rule in rules():
         for metric, edge in re.findall(r"(\w+)_bucket\{le=\"([^\"]+)\"", rule["expr"]):
             assert edge in {str(value) for value in edges[metric]}
+
+
+def test_the_guide_explains_every_metric() -> None:
+    """Each declared metric stands in the guide's table, under the name that Prometheus shows."""
+    guide = GUIDE.read_text()
+    total = {"counter": "_total"}
+    shown = {f"{name.removeprefix('echorank_')}{total.get(kind, '')}" for name, (kind, _) in declared().items()}
+    assert not {name for name in shown if f"`{name}`" not in guide}
