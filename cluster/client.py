@@ -29,7 +29,7 @@ class Client:
         self._channel = grpc.aio.insecure_channel(
             address, options=[("grpc.service_config", SERVICE_CONFIG.read_text()), ("grpc.enable_retries", 1)]
         )
-        self._stub = pb_grpc.ScoringStub(self._channel)
+        self._stub = pb_grpc.ScoringStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 
     async def connect(self, within_s: float = 5.0) -> None:
         """Return once the gateway can be reached; ShardUnavailable if nothing listens `within_s` seconds long."""

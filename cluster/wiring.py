@@ -9,7 +9,7 @@ import secrets
 import socket
 import zlib
 from asyncio import get_running_loop
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -43,7 +43,7 @@ from cluster.ingest_process import IngestProcess
 from cluster.kafka_clients import KafkaAccess, KafkaAdmin, KafkaLog, KafkaSink
 from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteShards
 from cluster.shard_process import ShardProcess
-from cluster.system import GATEWAY, System
+from cluster.system import GATEWAY, System, ingest_name, shard_name
 from cluster.topics import Topic, ensure_topics
 from model.bundle import Bundle, load_bundle
 from monitoring import logs
@@ -81,9 +81,10 @@ def start(settings: Settings, *, load: Load = load_bundle, environ: Mapping[str,
             ensure_topics(admin, _topics(settings), create=settings.topics.create)
         undo.callback(ray.shutdown)
         _start_ray(settings)
-        system = System(settings, broker, ephemeral_state=broker.kind == "embedded")
+        actors: dict[str, Any] = {}
+        system = System(settings, broker, actors, ephemeral_state=broker.kind == "embedded")
         undo.callback(system.kill)
-        _start_actors(settings, run, arms, load)
+        actors.update(_actors(settings, run, arms, load))  # those that were made, should a later one fail
         system.wait_constructed()
         undo.pop_all()
     return system
@@ -95,7 +96,7 @@ async def build_coordinator(settings: Settings, run: str, arms: list[Arm]) -> Co
     coordinator = Coordinator(
         run=run,
         partitions=settings.topics.partitions,
-        shards=[_shard_name(number) for number in range(settings.serving.shards)],
+        shards=[shard_name(number) for number in range(settings.serving.shards)],
         arms=arms,
         memory=AssignmentFile(settings.state.directory),
     )
@@ -105,7 +106,7 @@ async def build_coordinator(settings: Settings, run: str, arms: list[Arm]) -> Co
 
 async def build_shard(settings: Settings, number: int, load: Load) -> ShardProcess:
     """One shard, restored and serving."""
-    name, clock = _shard_name(number), SystemClock()
+    name, clock = shard_name(number), SystemClock()
     metrics = _metrics(settings, name)
     arms = {arm: load(path) for arm, path in _bundles(settings).items()}
     shard = Shard(name, arms, _snapshots(settings), metrics, clock, _shard_settings(settings))
@@ -137,7 +138,7 @@ async def build_shard(settings: Settings, number: int, load: Load) -> ShardProce
 
 async def build_ingest(settings: Settings, number: int) -> IngestProcess:
     """One ingest, which reads as soon as its partitions have owners."""
-    name, clock = f"ingest-{number}", SystemClock()
+    name, clock = ingest_name(number), SystemClock()
     metrics = _metrics(settings, name)
     shards = RemoteShards(settings.ray.namespace)
     coordinator = RemoteCoordinator(settings.ray.namespace)
@@ -194,25 +195,34 @@ def _start_ray(settings: Settings) -> None:
     )
 
 
-def _start_actors(settings: Settings, run: str, arms: list[Arm], load: Load) -> None:
-    _actor(settings, processes.CoordinatorActor, COORDINATOR, build_coordinator, run, arms)
+def _actors(settings: Settings, run: str, arms: list[Arm], load: Load) -> Iterator[tuple[str, Any]]:
+    """Start one actor after the other."""
+
+    def actor(kind: type[Any], name: str, build: Callable[..., Any], *args: Any) -> tuple[str, Any]:
+        return name, _actor(settings, kind, name, functools.partial(build, settings, *args))
+
+    yield actor(processes.CoordinatorActor, COORDINATOR, build_coordinator, run, arms)
     for number in range(settings.serving.shards):
-        _actor(settings, processes.ShardActor, _shard_name(number), build_shard, number, load)
+        yield actor(processes.ShardActor, shard_name(number), build_shard, number, load)
     for number in range(settings.serving.ingests):
-        _actor(settings, processes.IngestActor, f"ingest-{number}", build_ingest, number)
-    _actor(settings, processes.GatewayActor, GATEWAY, build_gateway)
+        yield actor(processes.IngestActor, ingest_name(number), build_ingest, number)
+    yield actor(processes.GatewayActor, GATEWAY, build_gateway)
 
 
-def _actor(settings: Settings, kind: type[Any], name: str, build: Callable[..., Any], *args: Any) -> None:
+def _actor(settings: Settings, kind: type[Any], name: str, build: Callable[[], Any]) -> Any:
     try:
-        ray.remote(kind).options(
-            name=name,
-            namespace=settings.ray.namespace,
-            lifetime="detached",
-            max_restarts=-1,
-            max_task_retries=0,
-            num_cpus=CPUS_PER_ACTOR,
-        ).remote(functools.partial(build, settings, *args))
+        return (
+            ray.remote(kind)
+            .options(
+                name=name,
+                namespace=settings.ray.namespace,
+                lifetime="detached",
+                max_restarts=-1,
+                max_task_retries=0,
+                num_cpus=CPUS_PER_ACTOR,
+            )
+            .remote(build)
+        )
     except ValueError as error:
         raise ConfigError(
             f"namespace {settings.ray.namespace!r} of this Ray cluster has an actor {name!r} already, so another "
@@ -245,10 +255,6 @@ def _arm(settings: Settings, name: str, version: str) -> Arm:
 
 def _bundles(settings: Settings) -> dict[str, str]:
     return {arm.name: str(Path(arm.bundle).absolute()) for arm in settings.arms}
-
-
-def _shard_name(number: int) -> str:
-    return f"shard-{number}"
 
 
 def _limits(settings: Settings) -> RequestLimits:

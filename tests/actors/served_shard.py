@@ -33,6 +33,7 @@ PARTITIONS = 4
 ITEMS = tuple(f"item-{number}" for number in range(40))
 NOW_MS = 1_700_000_000_000
 MESSAGE_BYTES_MAX = 65_536
+SMALL_LIMITS = RequestLimits(candidates_max=20, id_bytes_max=16)
 
 
 @dataclass
@@ -82,7 +83,7 @@ async def served_shard(
     name: str = "shard-0",
     partitions: Iterable[int] = range(PARTITIONS),
     arms: Mapping[str, Bundle] | None = None,
-    limits: RequestLimits = RequestLimits(candidates_max=20, id_bytes_max=16),
+    limits: RequestLimits = SMALL_LIMITS,
     queue_max: int = 8,
     pace: type[Pace] = Pace,
 ) -> AsyncIterator[ServedShard]:

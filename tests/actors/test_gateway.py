@@ -59,6 +59,7 @@ class Door:
 
 @asynccontextmanager
 async def opened(directory: Path, queue_max: int = 8) -> AsyncIterator[Door]:
+    """A gateway before two shards, without a routing table yet."""
     async with AsyncExitStack() as stack:
         shards = [
             await stack.enter_async_context(
@@ -86,11 +87,13 @@ async def closed_door(tmp_path: Path) -> AsyncIterator[Door]:
 
 @pytest.fixture
 async def door(closed_door: Door) -> Door:
+    """A gateway that knows the way to both shards."""
     await closed_door.gateway.follow(closed_door.table(1))
     return closed_door
 
 
 async def refused(call: Any) -> grpc.aio.AioRpcError:
+    """The error that a call ends with."""
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call
     return raised.value

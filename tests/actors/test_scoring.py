@@ -24,6 +24,7 @@ USER = user_of(1)
 
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[ServedShard]:
+    """A shard that owns every partition."""
     async with served_shard(tmp_path) as served:
         yield served
 
@@ -154,9 +155,7 @@ async def test_min_offset_ends_with_the_deadline(served: ServedShard) -> None:
 async def test_a_call_without_a_deadline_gets_the_default_one(tmp_path: Path) -> None:
     """It does not wait for ever."""
     async with served_shard(tmp_path, limits=RequestLimits(deadline_default_s=0.05)) as served:
-        error = await refused(
-            served.stub.Score(pb.ScoreRequest(user=USER, items=["a"], arm="main", min_offset=1))
-        )
+        error = await refused(served.stub.Score(pb.ScoreRequest(user=USER, items=["a"], arm="main", min_offset=1)))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 

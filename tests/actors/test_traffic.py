@@ -9,6 +9,7 @@ USERS = [f"user-{number}" for number in range(20_000)]
 
 
 def arm(name: str, weight: int, role: Role = "live") -> Arm:
+    """An arm with a share."""
     return Arm(name=name, model_version="v", role=role, weight=weight)
 
 

@@ -29,7 +29,9 @@ async def test_an_address_without_a_server_says_what_to_do() -> None:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
         client = Client(address)
-        with pytest.raises(ShardUnavailable, match=f"nothing answers gRPC at {address} within 0.2 s; start .*echorank up"):
+        with pytest.raises(
+            ShardUnavailable, match=f"nothing answers gRPC at {address} within 0.2 s; start .*echorank up"
+        ):
             await client.connect(within_s=0.2)
         await client.close()
 
@@ -40,7 +42,7 @@ class FlakyServer(grpc.GenericRpcHandler):
     def __init__(self) -> None:
         self.tries = 0
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(self, _: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         return grpc.unary_unary_rpc_method_handler(self._answer)
 
     async def _answer(self, _: bytes, context: grpc.aio.ServicerContext) -> bytes:

@@ -36,15 +36,18 @@ class Diary:
 
 @pytest.fixture
 def diary() -> Diary:
+    """An empty memory."""
     return Diary()
 
 
 def coordinator(diary: Diary, *, run: str = "run", partitions: int = 4, shards: int = 2, arm: Arm = ARM) -> Coordinator:
+    """A coordinator that starts with what the diary holds."""
     names = [f"shard-{number}" for number in range(shards)]
     return Coordinator(run=run, partitions=partitions, shards=names, arms=[arm], memory=diary)
 
 
 def registered(diary: Diary) -> Coordinator:
+    """A coordinator with both shards under epoch 1."""
     started = coordinator(diary)
     started.register("shard-0", "h:1", SHARD_0)
     started.register("shard-1", "h:2", SHARD_1)
@@ -146,7 +149,9 @@ def test_another_run_keeps_epochs_and_forgets_addresses(diary: Diary) -> None:
 def test_another_number_of_partitions_is_refused(diary: Diary) -> None:
     """Users would be looked for where their states are not; the message says what to do."""
     registered(diary)
-    with pytest.raises(ConfigError, match=r"topics.partitions is 8, but .* are of 4 partitions .*empty state.directory"):
+    with pytest.raises(
+        ConfigError, match=r"topics.partitions is 8, but .* are of 4 partitions .*empty state.directory"
+    ):
         coordinator(diary, run="next", partitions=8)
 
 
@@ -160,6 +165,7 @@ def test_nobody_sees_what_could_not_be_saved(diary: Diary) -> None:
 
 
 def saved(version: int = 1) -> Saved:
+    """Something to keep."""
     return Saved("run", RoutingTable(version=version, routes=(), arms=(ARM,), targets=(SHARD_0,)))
 
 

@@ -38,6 +38,7 @@ def test_what_is_no_table_is_an_error(text: str) -> None:
 
 
 def table() -> RoutingTable:
+    """One partition that is ready, one without an owner, one that is catching up."""
     return RoutingTable(
         version=7,
         routes=(
