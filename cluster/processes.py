@@ -2,7 +2,9 @@
 
 Ray runs a restarted actor's constructor again and no other call, so a constructor's argument is the function that
 builds and starts everything, and an actor that has been constructed works. When something in an actor fails that
-should run for ever, the process ends at once and Ray starts another: a half-dead process helps nobody.
+should run for ever, the process ends at once and Ray starts another: a half-dead process helps nobody. So it does when
+a restarted actor cannot be constructed (a port still taken, a file system that does not answer): Ray gives an actor up
+whose constructor raises, but starts one again whose process ends. At the first start the error goes to the starter.
 """
 
 from __future__ import annotations
@@ -11,7 +13,9 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+import ray
 
 from actors.click import ClickBatch
 from cluster.coordinator import Coordinator
@@ -23,6 +27,8 @@ from monitoring.discovery import Target
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 class _Process:
     """What all actors have."""
@@ -33,6 +39,14 @@ class _Process:
         """The process id; answered once the constructor is through."""
         return os.getpid()
 
+    async def _built(self, build: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await build()
+        except Exception as error:
+            if ray.get_runtime_context().was_current_actor_reconstructed:
+                _end(error)
+            raise
+
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         self._running = asyncio.create_task(work)
         self._running.add_done_callback(_end_with)
@@ -42,7 +56,7 @@ class CoordinatorActor(_Process):
     """Forwards to `cluster.coordinator.Coordinator`."""
 
     async def __init__(self, build: Callable[[], Awaitable[Coordinator]]) -> None:  # type: ignore[misc]  # Ray awaits it
-        self._coordinator = await build()
+        self._coordinator = await self._built(build)
 
     async def register(self, shard: str, address: str, target: Target) -> dict[int, int]:
         """A shard starts."""
@@ -65,7 +79,7 @@ class ShardActor(_Process):
     """Forwards to `cluster.shard_process.ShardProcess`."""
 
     async def __init__(self, build: Callable[[], Awaitable[ShardProcess]]) -> None:  # type: ignore[misc]
-        self._process = await build()
+        self._process = await self._built(build)
         self._run(self._process.run())
 
     async def positions(self) -> Mapping[int, int]:
@@ -101,7 +115,7 @@ class IngestActor(_Process):
     """Forwards to `cluster.ingest_process.IngestProcess`."""
 
     async def __init__(self, build: Callable[[], Awaitable[IngestProcess]]) -> None:  # type: ignore[misc]
-        self._process = await build()
+        self._process = await self._built(build)
         self._run(self._process.run())
 
     async def stop(self) -> None:
@@ -113,7 +127,7 @@ class GatewayActor(_Process):
     """Forwards to `cluster.gateway_process.GatewayProcess`."""
 
     async def __init__(self, build: Callable[[], Awaitable[GatewayProcess]]) -> None:  # type: ignore[misc]
-        self._process = await build()
+        self._process = await self._built(build)
         self._run(self._process.run())
 
     async def stop(self, grace_s: float) -> None:
@@ -123,6 +137,10 @@ class GatewayActor(_Process):
 
 def _end_with(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
-        log.critical("the process ends, Ray starts another", exc_info=error)
-        logging.shutdown()
-        os._exit(1)
+        _end(error)
+
+
+def _end(error: BaseException) -> None:
+    log.critical("this process ends and Ray starts another", exc_info=error)
+    logging.shutdown()
+    os._exit(1)

@@ -204,6 +204,15 @@ def test_a_port_in_use_is_named_before_anything_starts(settings: Settings, syste
             wiring.start(settings.model_copy(update={other: moved}), load=LOAD)
 
 
+def test_a_second_system_in_the_namespace_is_refused(settings: Settings, system: System) -> None:
+    """Two deployments never share names; the message says what to change."""
+    del system
+    with pytest.raises(
+        ConfigError, match=r"namespace 'echorank' .* has an actor 'coordinator' already.* set ray.namespace"
+    ):
+        dict(wiring._actors(settings, "run", [], LOAD))
+
+
 def test_the_next_run_goes_on_where_this_one_stopped(
     system: System, settings: Settings, clicks: Clicks, tmp_path: Path
 ) -> None:
