@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal
 
@@ -56,13 +57,16 @@ def start_apache(
     """
     _check_installation(home, environ)
     port, controller_port = choose_port(port), choose_port(None)
-    scratch = tempfile.TemporaryDirectory(prefix="echorank-kafka-")
-    data = (directory or Path(scratch.name) / "data").resolve()
-    properties = Path(scratch.name) / "server.properties"
-    properties.write_text(PROPERTIES.format(host=HOST, port=port, controller_port=controller_port, data=data))
-    environ = {"LOG_DIR": str(Path(scratch.name) / "logs"), **environ}
-    if not (data / "meta.properties").exists():
-        _format(home, properties, data, environ)
+    with ExitStack() as undo:
+        scratch = tempfile.TemporaryDirectory(prefix="echorank-kafka-")
+        undo.callback(scratch.cleanup)
+        data = (directory or Path(scratch.name) / "data").resolve()
+        properties = Path(scratch.name) / "server.properties"
+        properties.write_text(PROPERTIES.format(host=HOST, port=port, controller_port=controller_port, data=data))
+        environ = {"LOG_DIR": str(Path(scratch.name) / "logs"), **environ}
+        if not (data / "meta.properties").exists():
+            _format(home, properties, data, environ)
+        undo.pop_all()
     process = BrokerProcess(
         f"Apache Kafka from {home}",
         [str(home / "bin" / "kafka-server-start.sh"), str(properties)],

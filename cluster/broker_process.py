@@ -97,7 +97,9 @@ class BrokerProcess:
             if probe.connect_ex((host, int(port))) != 0:
                 return False
         try:
-            with KafkaAdmin(KafkaAccess(bootstrap_servers=self.address, connect_timeout_s=5.0)):
+            # Short: a broker that is still starting takes connections which it never answers.
+            access = KafkaAccess(bootstrap_servers=self.address, request_timeout_s=2.0, connect_timeout_s=2.0)
+            with KafkaAdmin(access):
                 return True
         except BrokerUnavailable:
             return False

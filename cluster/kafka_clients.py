@@ -62,6 +62,23 @@ def _reported(access: KafkaAccess, doing: str) -> Iterator[None]:
         ) from error
 
 
+def _connected(kind: Any, access: KafkaAccess, **options: Any) -> Any:
+    """A client of the given kind that has found its broker; one that has not leaves no threads or sockets behind."""
+    built: list[Any] = []
+
+    def network(**config: Any) -> Any:
+        built.append(kind.DEFAULT_CONFIG["kafka_client"](**config))
+        return built[-1]
+
+    with _reported(access, "connecting"):
+        try:
+            return kind(**(access.options() | options), kafka_client=network)
+        except KafkaError:
+            for client in built:
+                client.close()
+            raise
+
+
 def producer(access: KafkaAccess, **options: Any) -> KafkaProducer:
     """A producer that acknowledges what all in-sync replicas have, with Kafka's default partitioner.
 
@@ -70,8 +87,7 @@ def producer(access: KafkaAccess, **options: Any) -> KafkaProducer:
 
     """
     defaults = {"acks": "all", "compression_type": "lz4", "allow_auto_create_topics": False}
-    with _reported(access, "connecting a producer"):
-        return KafkaProducer(**(access.options() | defaults | options))
+    return _connected(KafkaProducer, access, **(defaults | options))
 
 
 class KafkaSink:
@@ -110,18 +126,18 @@ class KafkaLog:
     ) -> None:
         self._access, self._topic, self._poll_timeout_ms = access, topic, poll_timeout_ms
         self._positions: dict[int, int] = {}
-        with _reported(access, "connecting a consumer"):
-            self._consumer = KafkaConsumer(
-                **access.options(),
-                group_id=group_id,
-                enable_auto_commit=False,
-                auto_offset_reset="none",
-                isolation_level="read_committed",
-                allow_auto_create_topics=False,
-                max_poll_records=records_per_poll_max,
-                fetch_min_bytes=1,
-                fetch_max_wait_ms=poll_timeout_ms,
-            )
+        self._consumer = _connected(
+            KafkaConsumer,
+            access,
+            group_id=group_id,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            allow_auto_create_topics=False,
+            max_poll_records=records_per_poll_max,
+            fetch_min_bytes=1,
+            fetch_max_wait_ms=poll_timeout_ms,
+        )
 
     def assign(self, partitions: Iterable[int]) -> None:
         """Read these partitions and no others; new ones wait for `seek` and `resume`."""
@@ -224,8 +240,7 @@ class KafkaAdmin:
 
     def __init__(self, access: KafkaAccess) -> None:
         self._access = access
-        with _reported(access, "connecting"):
-            self._client = KafkaAdminClient(**access.options())
+        self._client = _connected(KafkaAdminClient, access)
 
     def __enter__(self) -> Self:
         return self

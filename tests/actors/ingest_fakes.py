@@ -97,7 +97,7 @@ class FakeLog:
             self.committed.update(offsets)
 
 
-class AfterEffect(Exception):  # noqa: N818 - a note on a fault, not an error
+class AfterEffect(Exception):
     """The batch is applied, and then the answer is lost as `error`."""
 
     def __init__(self, error: Exception) -> None:

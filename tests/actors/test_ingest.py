@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ async def test_holes_move_the_position() -> None:
     r = rig(FakeLog({0: [good(0), None, good(2), None, None, None, good(6), None]}, records_per_poll=2))
     await r.until(lambda: r.shards.at == {0: 8})
     assert r.shards.applied == {0: [0, 2, 6]}
-    assert "apply 0 4..6" not in r.shards.journal or "apply 0 6..8" in r.shards.journal
+    assert r.shards.journal == ["apply 0 0..2", "apply 0 2..4", "apply 0 4..6", "apply 0 6..8"]
     assert r.count("ingest_lag_records", partition="0") == 0
 
 
@@ -123,7 +124,7 @@ async def test_nothing_is_applied_while_its_dead_letters_cannot_be_written() -> 
     """With the dead-letter topic down, the partition waits and the others flow; then each letter is there once."""
     log = FakeLog({0: [good(0), bad(1), good(2)], 1: clicks(3)})
     r = rig(log, sink=FakeSink(faults=[BrokerUnavailable("no dlq")] * 3))
-    await r.until(lambda: not r.sink.faults and r.shards.at.get(1) == 3, step_s=0.0 + 1.0)
+    await r.until(lambda: not r.sink.faults and r.shards.at.get(1) == 3, step_s=0.1)
     assert 0 not in r.shards.applied
     assert r.count("dlq_total", reason="undecodable") == 0
     await r.until(lambda: r.shards.at == {0: 3, 1: 3})
@@ -186,7 +187,7 @@ async def test_waiting_grows_and_has_a_bound() -> None:
         if len(shards.position_faults[0]) < before:
             asked.append(r.clock.monotonic())
         r.clock.advance(0.01)
-    gaps = [later - earlier for earlier, later in zip(asked, asked[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(asked)]
     assert gaps[:4] == pytest.approx([0.5, 1.0, 2.0, 4.0], abs=0.1)
     assert gaps[4:] == pytest.approx([8.0] * len(gaps[4:]), abs=0.1)
     assert len(gaps) >= 6
@@ -315,11 +316,11 @@ async def test_shards_that_cannot_say_what_is_durable_do_not_stop_ingest() -> No
 async def test_run_waits_longer_after_each_failure_of_the_broker() -> None:
     """An unreachable broker is tried again with growing waits; the first success starts over; `stop` ends it."""
     down = BrokerUnavailable("nobody answers")
-    r = rig(FakeLog({0: clicks(2)}, faults=[down] * 7 + [None, down]))
+    r = rig(FakeLog({0: clicks(4)}, records_per_poll=2, faults=[*[down] * 7, None, down]))
     stop = asyncio.Event()
 
     async def stop_at_the_end() -> None:
-        while r.shards.at != {0: 2}:
+        while r.shards.at != {0: 4}:
             await asyncio.sleep(0)
         stop.set()
 

@@ -101,3 +101,10 @@ def test_the_guide_explains_every_metric() -> None:
     total = {"counter": "_total"}
     shown = {f"{name.removeprefix('echorank_')}{total.get(kind, '')}" for name, (kind, _) in declared().items()}
     assert not {name for name in shown if f"`{name}`" not in guide}
+
+
+def test_the_cases_fix_the_order_of_all_groups() -> None:
+    """A group that is not listed would be evaluated first, on values of the step before."""
+    listed = yaml.safe_load((HERE / "alerts_test.yml").read_text())["group_eval_order"]
+    groups = [group["name"] for file in RULES for group in yaml.safe_load(file.read_text())["groups"]]
+    assert sorted(listed) == sorted(groups)
