@@ -1,0 +1,66 @@
+"""The linear recurrence h_t = a_t h_{t-1} + u_t (outer) B_t, read out as y_t = h_t C_t, over whole histories.
+
+`scan_scalar` has one decay a head and step (Mamba-2, arXiv 2405.21060) and works in chunks: a small quadratic form inside
+each chunk, states carried between chunks. `scan_diagonal` has one decay a channel and state (Mamba, arXiv 2312.00752)
+and steps through time. Beside them stands `recurrence`, the definition in a loop, for tests.
+
+    u      (B, L, H, P)     input, already scaled by the step size
+    log_a  (B, L, H)        log of the decay, not positive; (B, L, H, P, N) for the diagonal form
+    b, c   (B, L, N)        input and output directions
+    y      (B, L, H, P)
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+CHUNK = 32
+
+
+def recurrence(u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    """The definition, step by step, for either form; returns (y, last state (B, H, P, N))."""
+    decay = log_a.exp()
+    if decay.dim() == 3:
+        decay = decay[..., None, None]  # (B, L, H, 1, 1)
+    state = u.new_zeros(*u[:, 0].shape, b.shape[-1])  # (B, H, P, N)
+    outputs = []
+    for t in range(u.shape[1]):
+        state = decay[:, t] * state + u[:, t, :, :, None] * b[:, t, None, None, :]
+        outputs.append((state * c[:, t, None, None, :]).sum(dim=-1))  # (B, H, P)
+    return torch.stack(outputs, dim=1), state
+
+
+def scan_scalar(u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Chunked form of `recurrence` for one decay a head: y (B, L, H, P)."""
+    length = u.shape[1]
+    extra = -length % CHUNK
+    u, log_a = pad(u, (0, 0, 0, 0, 0, extra)), pad(log_a, (0, 0, 0, extra))
+    b, c = pad(b, (0, 0, 0, extra)), pad(c, (0, 0, 0, extra))
+    u, log_a, b, c = (x.unflatten(1, (-1, CHUNK)) for x in (u, log_a, b, c))  # (B, G, S, ...)
+    total = log_a.cumsum(dim=2)  # (B, G, S, H)
+
+    # 1. Inside a chunk: y_t = sum_{s<=t} exp(total_t - total_s) (c_t . b_s) u_s.
+    fade = total[:, :, :, None] - total[:, :, None, :]  # (B, G, S, S, H)
+    later = torch.ones(CHUNK, CHUNK, dtype=torch.bool, device=u.device).triu(1)
+    weights = fade.masked_fill(later[:, :, None], float("-inf")).exp() * (c @ b.mT)[..., None]
+    inside = torch.einsum("bgtsh,bgshp->bgthp", weights, u)
+
+    # 2. What each chunk adds to the state, and the state before each chunk.
+    to_end = (total[:, :, -1:] - total).exp()  # (B, G, S, H)
+    added = torch.einsum("bgsh,bgshp,bgsn->bghpn", to_end, u, b)  # (B, G, H, P, N)
+    whole = total[:, :, -1].exp()[..., None, None]  # (B, G, H, 1, 1)
+    state, before = torch.zeros_like(added[:, 0]), []
+    for chunk in range(added.shape[1]):
+        before.append(state)
+        state = whole[:, chunk] * state + added[:, chunk]
+
+    # 3. What the carried state shows.
+    carried = torch.einsum("bgtn,bghpn->bgthp", c, torch.stack(before, dim=1)) * total.exp()[..., None]
+    return (inside + carried).flatten(1, 2)[:, :length]  # (B, L, H, P)
+
+
+def scan_diagonal(u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """`recurrence` for one decay a channel and state: y (B, L, H, P)."""
+    return recurrence(u, log_a, b, c)[0]
