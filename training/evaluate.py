@@ -1,0 +1,247 @@
+"""How well held-out events are predicted: ranks over the whole catalogue, and click probabilities.
+
+Next item, by RecBole's protocol: every catalogue item competes and the history is not masked ("plain"); beside it
+the same scores with already-seen items taken out of the competition ("excluded"; a target that repeats stays in).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.network import Encoding, Network, Sequences
+from training import metrics
+from training.clicklog import Longs
+from training.metrics import Doubles
+from training.sequences import Batch, Held, Windows, batches
+from training.targets import Bools, ClickTargets, NegativeSampler, labelled
+
+TOKENS = 12_800
+WORK_MAX = 20_000_000  # elements of the largest temporary: positions x history x history, or positions x catalogue
+
+
+class Ranker(Protocol):
+    """Anything that scores the whole catalogue after some events."""
+
+    def logits_at(self, events: Sequences, at: Tensor) -> Tensor:
+        """Scores (B, Q, V) of every catalogue item after the events at positions `at` (B, Q)."""
+        ...
+
+
+class NetworkRanker:
+    """Next-item logits of a network at a few positions, without those at all others."""
+
+    def __init__(self, network: Network) -> None:
+        self.network, self._events, self._encoding = network.eval(), None, None
+        self._events: Sequences | None
+        self._encoding: Encoding | None
+
+    @torch.inference_mode()
+    def logits_at(self, events: Sequences, at: Tensor) -> Tensor:
+        """See `Ranker`; a batch asked for several times in a row is encoded once."""
+        device = self.network.item_bias.device
+        if self._events is not events:
+            moved = Sequences(*(column.to(device) for column in events))
+            self._events, self._encoding = events, self.network.encode(moved)
+        assert self._encoding is not None
+        return next_item_logits_at(self.network, self._encoding, events.items.to(device), at.to(device)).cpu()
+
+
+def next_item_logits_at(network: Network, encoding: Encoding, items: Tensor, at: Tensor) -> Tensor:
+    """`Network.next_item_logits` for the positions `at` (B, Q) only: (B, Q, V)."""
+    state = encoding.sequence.gather(1, at[..., None].expand(-1, -1, encoding.sequence.shape[-1]))  # (B, Q, D)
+    logits = state @ network.embedding.item.weight.mT + network.item_bias  # (B, Q, V+U)
+    history = items[:, None, :].expand(-1, at.shape[1], -1)  # (B, Q, L)
+    member = network.membership
+    bias = member.bias_of(member.bucket(member.ages(items, at, history)))  # (B, Q, L), equal for equal items
+    return logits.scatter(-1, history, logits.gather(-1, history) + bias)[..., : network.items]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """Ranks of the held-out events, in the order of their users."""
+
+    plain: Longs  # (m,)
+    excluded: Longs  # (m,)
+
+    def summary(self, k: int = 10) -> dict[str, float]:
+        """HR, NDCG and MRR at k, plain and excluded."""
+        found: dict[str, float] = {"events": float(len(self.plain))}
+        for suffix, rank in (("", self.plain), ("_excluded", self.excluded)):
+            found[f"hr{k}{suffix}"] = float(metrics.hit_ratio(rank, k).mean())
+            found[f"ndcg{k}{suffix}"] = float(metrics.ndcg(rank, k).mean())
+            found[f"mrr{k}{suffix}"] = float(metrics.reciprocal_rank(rank, k).mean())
+        return found
+
+    def interval(self, k: int = 10, seed: int = 0) -> tuple[float, float]:
+        """95 % bootstrap interval of plain NDCG@k."""
+        values = metrics.ndcg(self.plain, k)
+        return metrics.bootstrap(lambda at: float(values[at].mean()), len(values), seed=seed)
+
+
+class Asked(NamedTuple):
+    """Some held-out events of one batch: their users' rows, and the positions right before them."""
+
+    batch: Batch
+    row: Longs  # (m,)
+    at: Longs  # (m,)
+
+
+def rank(ranker: Ranker, held: Held, items: int, *, context: int | None = None) -> Ranking:
+    """Rank each held-out catalogue event (row < `items`) among all items, given the `context` events before it.
+
+    Raises:
+        ValueError: there is nothing to rank, or the scores are not numbers.
+
+    """
+    plain, excluded = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for asked in asks(held, items, context):
+        scores = _scores(ranker, asked, items)  # (m, V)
+        place = asked.batch.begins[asked.row] + asked.at
+        target = held.histories.items[place + 1]
+        plain.append(metrics.ranks(scores, target))
+        own = np.take_along_axis(scores, target[:, None], axis=1)
+        _rule_out(scores, held, place)
+        np.put_along_axis(scores, target[:, None], own, axis=1)
+        excluded.append(metrics.ranks(scores, target))
+    ranking = Ranking(plain=np.concatenate(plain), excluded=np.concatenate(excluded))
+    if not len(ranking.plain):
+        raise ValueError("no held-out event to rank: every user has one event only, or no target is in the catalogue")
+    return ranking
+
+
+def asks(held: Held, items: int, context: int | None) -> Iterator[Asked]:
+    """All held-out events whose item is in the catalogue, in pieces whose temporaries stay small."""
+    histories = held.histories
+    ends = histories.starts[1:]
+    firsts = ends - held.tails  # flat position of each user's first target
+    begins = histories.starts[:-1] if context is None else np.maximum(histories.starts[:-1], firsts - context)
+    some = held.tails > 0
+    first_of = dict(zip(begins[some].tolist(), firsts[some].tolist(), strict=True))
+    for batch in batches(histories, Windows(begins[some], ends[some]), TOKENS):
+        lengths = batch.events.mask.sum(dim=1).numpy()
+        rows, ats = [], []
+        for row, begin in enumerate(batch.begins.tolist()):
+            target = np.arange(first_of[begin], begin + lengths[row])
+            target = target[histories.items[target] < items]
+            rows.append(np.full(len(target), row))
+            ats.append(target - begin - 1)
+        row, at = np.concatenate(rows), np.concatenate(ats)
+        piece = max(1, WORK_MAX // max(items, int(lengths.max()) ** 2))
+        for start in range(0, len(row), piece):
+            yield Asked(batch, row[start : start + piece], at[start : start + piece])
+
+
+def _scores(ranker: Ranker, asked: Asked, items: int) -> np.ndarray:
+    """Scores (m, V): positions are packed into (B, Q) for the ranker and unpacked again."""
+    slots = _packed(asked)
+    logits = ranker.logits_at(asked.batch.events, torch.from_numpy(slots.at))  # (B, Q, V)
+    return logits[torch.from_numpy(asked.row), torch.from_numpy(slots.column)].numpy().reshape(-1, items)
+
+
+class Packed(NamedTuple):
+    """Positions as a rectangle, and the column of each in it."""
+
+    at: Longs  # (B, Q), filled up with 0
+    column: Longs  # (m,)
+
+
+def _packed(asked: Asked) -> Packed:
+    counts = np.bincount(asked.row, minlength=len(asked.batch.begins))
+    column = np.arange(len(asked.row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    at = np.zeros((len(counts), counts.max()), dtype=np.int64)
+    at[asked.row, column] = asked.at
+    return Packed(at, column)
+
+
+def _rule_out(scores: np.ndarray, held: Held, place: Longs) -> None:
+    """Set the scores of everything in the user's whole history up to `place` (m,) to minus infinity."""
+    histories, items = held.histories, scores.shape[1]
+    starts = histories.starts[np.searchsorted(histories.starts, place, side="right") - 1]
+    lengths = place + 1 - starts
+    rows = np.repeat(np.arange(len(place)), lengths)
+    offsets = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    seen = histories.items[np.repeat(starts, lengths) + offsets]
+    inside = seen < items
+    scores[rows[inside], seen[inside]] = -np.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clicks:
+    """Logits and labels of held-out candidates, one row each."""
+
+    users: Longs
+    labels: Bools
+    logits: Doubles
+
+    def summary(self, calibration: tuple[float, float] = (1.0, 0.0)) -> dict[str, float]:
+        """AUC, GAUC, log-loss and expected calibration error of p = sigmoid(a * logit + b)."""
+        slope, shift = calibration
+        logits = slope * self.logits + shift
+        return {
+            "impressions": float(len(self.labels)),
+            "auc": metrics.auc(self.labels, logits),
+            "gauc": metrics.gauc(self.users, self.labels, logits),
+            "log_loss": metrics.log_loss(self.labels, logits),
+            "ece": metrics.calibration_error(self.labels, 1.0 / (1.0 + np.exp(-logits))),
+        }
+
+
+@torch.inference_mode()
+def clicks(
+    network: Network,
+    held: Held,
+    *,
+    sampler: NegativeSampler | None = None,
+    labels: Bools | None = None,
+    negatives: int = 99,
+    context: int | None = None,
+    seed: int = 0,
+) -> Clicks:
+    """Click logits of held-out events: against sampled negatives, or with their own labels (n,).
+
+    Histories hold only what came before each event.
+
+    Raises:
+        ValueError: neither or both of `sampler` and `labels` are given.
+
+    """
+    if (sampler is None) == (labels is None):
+        raise ValueError("give either a sampler of negatives or labels")
+    random = np.random.default_rng(seed)
+    found: list[Clicks] = []
+    network.eval()
+    for asked in asks(held, network.items, context):
+        at = _packed(asked)
+        if sampler is not None:
+            targets = sampler.draw(asked.batch, at.at, negatives, random)
+        else:
+            assert labels is not None
+            targets = labelled(asked.batch, held.histories, at.at, labels)
+        found.append(_click_rows(network, held, asked, at, targets))
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in found]) for name in ("users", "labels", "logits")
+    }
+    return Clicks(**columns)
+
+
+def _click_rows(network: Network, held: Held, asked: Asked, packed: Packed, targets: ClickTargets) -> Clicks:
+    device = network.item_bias.device
+    events = Sequences(*(column.to(device) for column in asked.batch.events))
+    encoding = network.encode(events)
+    logits = network.head(
+        encoding, events, targets.at.to(device), targets.candidates.to(device), targets.now_ms.to(device)
+    )
+    which = torch.from_numpy(asked.row), torch.from_numpy(packed.column)
+    place = asked.batch.begins[asked.row]
+    users = np.searchsorted(held.histories.starts, place, side="right") - 1
+    return Clicks(
+        users=np.repeat(users, targets.candidates.shape[-1]),
+        labels=targets.labels[which].numpy().ravel(),
+        logits=logits.cpu()[which].double().numpy().ravel(),
+    )

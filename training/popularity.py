@@ -1,0 +1,20 @@
+"""The baseline that everything must beat: the most frequent items first, for everybody."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from model.network import Sequences
+from training.clicklog import Longs
+
+
+class Popularity:
+    """Scores every item by its number of events in the training part."""
+
+    def __init__(self, counts: Longs) -> None:
+        self.counts = torch.from_numpy(counts).float()  # (V,)
+
+    def logits_at(self, events: Sequences, at: Tensor) -> Tensor:  # noqa: ARG002 - the same for every history
+        """The counts for every position `at` (B, Q): (B, Q, V)."""
+        return self.counts.expand(*at.shape, -1)
