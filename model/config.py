@@ -44,6 +44,7 @@ class ModelConfig:
     actions: tuple[str, ...] = ("click",)
     gap_buckets: int = 32
     hashed_items: int = 64  # U
+    state_dtype: Literal["int8", "float32"] = "int8"
     drop_duplicates: bool = False
 
     def __post_init__(self) -> None:

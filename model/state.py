@@ -20,7 +20,11 @@ Rows = npt.NDArray[np.uint8]  # (capacity, row_bytes)
 
 
 class StateLayout(NamedTuple):
-    """Byte offsets of the parts of a row; every part starts at a multiple of 4, the row ends at one of 8."""
+    """Byte offsets of the parts of a row; every part starts at a multiple of 4, the row ends at one of 8.
+
+    Parts marked i8 hold f32 instead, four times as long, where `state_dtype` is float32; their scales are then unused.
+    A scale that is 0 means that its whole group is 0.
+    """
 
     last_time: int  # i64: event time of the newest event, ms since 1970
     events: int  # u32: events folded so far
@@ -32,10 +36,10 @@ class StateLayout(NamedTuple):
     conv_scale: int  # f32 (W)
     conv: int  # i8 (W, E + 2N): the last W inputs of the short convolution
     ssm_scale: int  # f32 (H)
-    ssm: int  # i8 (H, P, N)
+    ssm: int  # i8 (N, E)
     echo_scale: int  # f32 (H), absent without echo
     echo_weight: int  # f32 (H): Q, absent without echo
-    echo: int  # i8 (H, P, N), absent without echo
+    echo: int  # i8 (N, E), absent without echo
     slot_scale: int  # f32 (R)
     slot_mass: int  # f32 (R)
     slots: int  # i8 (R, D)
@@ -44,8 +48,9 @@ class StateLayout(NamedTuple):
 
 def layout(config: ModelConfig) -> StateLayout:
     """Lay out the row of one user for `config`."""
+    number = 1 if config.state_dtype == "int8" else 4
     conv_channels = config.inner + 2 * config.state_size
-    ssm_bytes = config.inner * config.state_size
+    ssm_bytes = config.inner * config.state_size * number
     echo = int(config.echo)
     sizes = (
         8,  # last_time
@@ -56,7 +61,7 @@ def layout(config: ModelConfig) -> StateLayout:
         config.ring_length,
         2 * config.tail_length,
         4 * config.conv_width,
-        config.conv_width * conv_channels,
+        config.conv_width * conv_channels * number,
         4 * config.heads,
         ssm_bytes,
         4 * config.heads * echo,
@@ -64,7 +69,7 @@ def layout(config: ModelConfig) -> StateLayout:
         ssm_bytes * echo,
         4 * config.slots,
         4 * config.slots,
-        config.slots * config.width,
+        config.slots * config.width * number,
     )
     offsets, position = [], 0
     for size in sizes:

@@ -1,0 +1,225 @@
+"""state' = fold(params, state, event), compiled: one event of one user at a time, in log order.
+
+Results depend on nothing but the parameters and the user's events in order: not on how a log was cut into batches, not on
+threads, not on the machine (no libm, no fast-math, a fixed order of operations). `model.reference` is the definition.
+
+1. Ring: the event takes the place of the oldest, whose item goes to the seen tail as a fingerprint.
+2. Front and drive: `model.front`.
+3. Convolution tail, state space, echo, slots: decay goes into the scales, the event's part is added and rounded.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from model.elementary import as_float, exp
+from model.front import Scratch, compute_drive, compute_front, scratch_for, softmax
+from model.lanes import matvec
+from model.quantize import centre, largest, seed_of, store
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+_FADED = np.float32(1e-25)
+_THOUSANDTH = np.float32(0.001)
+FINGERPRINT = 0xFFFF
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fold_events(p, s, at, v, index, users, items, actions, times_ms, offsets):  # type: ignore[no-untyped-def]
+    """Apply n events in order to the rows that `index` names; changes the rows in place."""
+    w = Scratch(*scratch_for(s))
+    for i in range(len(index)):
+        row = index[i]
+        elapsed_ms = _push(s, at, v, row, items[i], actions[i], times_ms[i])
+        if elapsed_ms < 0:
+            continue
+        events = np.int64(v.u32[row, at.events // 4])
+        seed = seed_of(users[i], offsets[i])
+        compute_front(p, s, at, v, row, events, w)
+        compute_drive(p, s, at, v, row, events, w)
+        _store_conv(s, at, v, row, events, w, seed)
+        if s.scalar:
+            _update_scalar(s, at, v, row, w, seed)
+        else:
+            _update_diagonal(p, s, at, v, row, w, seed)
+        if s.echo:
+            _update_echo(p, s, at, v, row, w, seed)
+        _update_slots(p, s, at, v, row, elapsed_ms, w, seed)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _push(s, at, v, row, item, action, time_ms):  # type: ignore[no-untyped-def]
+    """Put the event into header, ring and tail; returns the time since the last event, -1 for a dropped duplicate."""
+    events, last_ms = np.int64(v.u32[row, at.events // 4]), v.i64[row, at.last_time // 8]
+    if s.drop_duplicates and _is_duplicate(s, at, v, row, events, item, action, time_ms):
+        return np.int64(-1)
+    slot = events & (s.K - 1)
+    if events >= s.K:
+        left = v.u32[row, at.ring_items // 4 + slot]
+        v.u16[row, at.tail // 2 + ((events - s.K) & (s.T - 1))] = np.uint16(left & np.uint32(FINGERPRINT))
+    elapsed_ms, gap = np.int64(0), np.int64(s.G - 1)
+    if events > 0:
+        elapsed_ms = max(time_ms - last_ms, np.int64(0))
+        gap = np.int64(0)
+        seconds = elapsed_ms // 1000
+        while seconds > 0 and gap < s.G - 2:
+            seconds >>= 1
+            gap += 1
+    v.u32[row, at.ring_items // 4 + slot] = np.uint32(item)
+    v.u32[row, at.ring_times // 4 + slot] = np.uint32(time_ms & 0xFFFFFFFF)
+    v.u8[row, at.ring_actions + slot] = np.uint8(action)
+    v.u8[row, at.ring_gaps + slot] = np.uint8(gap)
+    v.i64[row, at.last_time // 8] = max(time_ms, last_ms) if events > 0 else time_ms
+    v.u32[row, at.events // 4] = np.uint32(events + 1)
+    return elapsed_ms
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _is_duplicate(s, at, v, row, events, item, action, time_ms):  # type: ignore[no-untyped-def]
+    for slot in range(min(events, s.K)):
+        same_item = v.u32[row, at.ring_items // 4 + slot] == np.uint32(item)
+        same_time = v.u32[row, at.ring_times // 4 + slot] == np.uint32(time_ms & 0xFFFFFFFF)
+        if same_item and same_time and v.u8[row, at.ring_actions + slot] == action:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _store_conv(s, at, v, row, events, w, seed):  # type: ignore[no-untyped-def]
+    """Keep the newest input of the convolution, for the next W - 1 events and for the reader."""
+    channels, entry = s.E + 2 * s.N, (events - 1) % s.W
+    if not s.int8:
+        for c in range(channels):
+            v.f32[row, at.conv // 4 + entry * channels + c] = w.mixed[c]
+        return
+    factor, scale = centre(_magnitude(largest(w.mixed, 0, channels)), _ONE)
+    store(w.mixed, 0, channels, factor, v.i8, row, at.conv + entry * channels, seed)
+    v.f32[row, at.conv_scale // 4 + entry] = scale
+
+
+@njit(inline="always")
+def _magnitude(bits):  # type: ignore[no-untyped-def]
+    return as_float(np.int32(bits))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _update_scalar(s, at, v, row, w, seed):  # type: ignore[no-untyped-def]
+    """h <- a h + dt x (outer) B, one decay a head; u = dt x in `peak`."""
+    for h in range(s.H):
+        for e in range(h * s.P, (h + 1) * s.P):
+            w.peak[e] = w.dt[h] * w.conv[e]
+    _accumulate(s, v, row, at.ssm, at.ssm_scale, w, seed)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _update_echo(p, s, at, v, row, w, seed):  # type: ignore[no-untyped-def]
+    """Q <- 1 + gamma a Q,  S <- gamma S + Q u (outer) B."""
+    for h in range(s.H):
+        gamma = p.echo_gamma[h]
+        q = _ONE + gamma * w.decay[h] * v.f32[row, at.echo_weight // 4 + h]
+        v.f32[row, at.echo_weight // 4 + h] = q
+        w.decay[h] = gamma
+        for e in range(h * s.P, (h + 1) * s.P):
+            w.peak[e] = q * (w.dt[h] * w.conv[e])
+    _accumulate(s, v, row, at.echo, at.echo_scale, w, seed)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _accumulate(s, v, row, data, scales, w, seed):  # type: ignore[no-untyped-def]
+    """One state (N, E) <- decay of each head * state + B (outer) u, u in `peak`; decay moves the scales alone."""
+    E, N, P = s.E, s.N, s.P
+    if not s.int8:
+        for n in range(N):
+            b = w.conv[E + n]
+            for e in range(E):
+                at = data // 4 + n * E + e
+                v.f32[row, at] = w.decay[e // P] * v.f32[row, at] + b * w.peak[e]
+        return
+    for h in range(s.H):
+        scale = v.f32[row, scales // 4 + h] * w.decay[h]
+        live = scale > _FADED
+        w.narrow[h] = scale if live else _ONE
+        inverse = _ONE / w.narrow[h]
+        for e in range(h * P, (h + 1) * P):
+            w.peak[e] = w.peak[e] * inverse
+            w.dt[e] = _ONE if live else _ZERO
+    for n in range(N):
+        b = w.conv[E + n]
+        for e in range(E):
+            held = np.float32(v.i8[row, data + n * E + e])
+            w.raw[n * E + e] = held * w.dt[e] + b * w.peak[e]
+    _store_state(s, v, row, data, scales, w, seed)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _update_diagonal(p, s, at, v, row, w, seed):  # type: ignore[no-untyped-def]
+    """h <- a h + dt x (outer) B, one decay a channel and state: the decay cannot move into a scale."""
+    E, N = s.E, s.N
+    for e in range(E):
+        w.peak[e] = w.dt[e] * w.conv[e]
+    for h in range(s.H):
+        scale = v.f32[row, at.ssm_scale // 4 + h]
+        w.narrow[h] = scale if s.int8 and scale > _FADED else _ONE
+    for n in range(N):
+        b = w.conv[E + n]
+        for e in range(E):
+            w.decay[e] = -w.dt[e] * p.rate[n, e]
+        exp(w.decay, E)
+        for e in range(E):
+            place, scale = n * E + e, w.narrow[e // s.P]
+            if s.int8:
+                w.raw[place] = w.decay[e] * np.float32(v.i8[row, at.ssm + place]) + b * (w.peak[e] / scale)
+            else:
+                v.f32[row, at.ssm // 4 + place] = w.decay[e] * v.f32[row, at.ssm // 4 + place] + b * w.peak[e]
+    if s.int8:
+        _store_state(s, v, row, at.ssm, at.ssm_scale, w, seed)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _store_state(s, v, row, data, scales, w, seed):  # type: ignore[no-untyped-def]
+    """Write `raw` (N, E), in units of the scales in `narrow` (H), as int8 with the scales moved to fit."""
+    E, N, P = s.E, s.N, s.P
+    for e in range(E):
+        w.peak[e] = _ZERO
+    for n in range(N):
+        for e in range(E):
+            w.peak[e] = max(w.peak[e], abs(w.raw[n * E + e]))
+    for h in range(s.H):
+        factor, scale = centre(_magnitude(largest(w.peak, h * P, P)), w.narrow[h])
+        v.f32[row, scales // 4 + h] = scale
+        for e in range(h * P, (h + 1) * P):
+            w.dt[e] = factor
+    for n in range(N):
+        for e in range(E):
+            w.raw[n * E + e] = w.raw[n * E + e] * w.dt[e]
+    store(w.raw, 0, N * E, _ONE, v.i8, row, data, seed)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _update_slots(p, s, at, v, row, elapsed_ms, w, seed):  # type: ignore[no-untyped-def]
+    """C <- fade C + weight (outer) x,  z <- fade z + weight, one fade a slot."""
+    R, D = s.R, s.D
+    for r in range(R):
+        w.narrow[r] = p.assign_bias[r]
+        w.peak[r] = -p.slot_rate[r] * (np.float32(elapsed_ms) * _THOUSANDTH)
+    matvec(w.newest, p.assign, D, R, w.narrow)
+    softmax(w.narrow, 0, R)
+    exp(w.peak, R)
+    for r in range(R):
+        weight, fade = w.narrow[r], w.peak[r]
+        mass = at.slot_mass // 4 + r
+        v.f32[row, mass] = fade * v.f32[row, mass] + weight
+        if not s.int8:
+            for d in range(D):
+                cell = at.slots // 4 + r * D + d
+                v.f32[row, cell] = fade * v.f32[row, cell] + weight * w.newest[d]
+            continue
+        scale = v.f32[row, at.slot_scale // 4 + r] * fade
+        held = _ONE if scale > _FADED else _ZERO
+        scale = scale if scale > _FADED else _ONE
+        added = weight / scale
+        for d in range(D):
+            w.raw[d] = held * np.float32(v.i8[row, at.slots + r * D + d]) + added * w.newest[d]
+        factor, scale = centre(_magnitude(largest(w.raw, 0, D)), scale)
+        store(w.raw, 0, D, factor, v.i8, row, at.slots + r * D, seed)
+        v.f32[row, at.slot_scale // 4 + r] = scale

@@ -1,0 +1,80 @@
+"""Int8 numbers with a float32 scale, rounded stochastically, the same on every replay.
+
+A group of numbers is held as value = scale * q. Decays multiply the scale and leave q alone, so slow decay costs no
+precision however many events pass; only what an event adds is rounded. After each addition the group is moved by powers of
+two until its largest |q| lies in (63.5, 127], then rounded: q = floor(v + r), r uniform in [0, 1) from a hash of (user, offset,
+place), so the error is unbiased, and a number that is a whole multiple of the scale stays exact.
+
+The hash is `lowbias32` (C. Wellons, hash-prospector) over a 32-bit seed mixed by splitmix64's finaliser (S. Vigna).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from model.elementary import as_bits
+
+LARGEST = np.float32(127)
+_HALF_LARGEST = np.float32(63.5)
+_TINY = np.float32(1e-30)
+_ZERO, _HALF, _ONE, _TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
+_UNIT = np.float32(2.0**-24)
+_MAGNITUDE = np.int32(0x7FFFFFFF)
+_M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_GOLDEN64, _GOLDEN32 = np.uint64(0x9E3779B97F4A7C15), np.uint32(0x9E3779B9)
+_W1, _W2 = np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def seed_of(user, offset):  # type: ignore[no-untyped-def]
+    """32-bit seed of one event's roundings."""
+    z = np.uint64(user) ^ (np.uint64(offset) * _GOLDEN64)
+    z = (z ^ (z >> np.uint64(30))) * _M1
+    z = (z ^ (z >> np.uint64(27))) * _M2
+    return np.uint32(z ^ (z >> np.uint64(31)))
+
+
+@njit(inline="always")
+def uniform(seed, place):  # type: ignore[no-untyped-def]
+    """A number in [0, 1), multiple of 2^-24, for one place of one event."""
+    h = np.uint32(seed + np.uint32(np.uint32(place) * _GOLDEN32))
+    h = np.uint32(h ^ (h >> np.uint32(16)))
+    h = np.uint32(h * _W1)
+    h = np.uint32(h ^ (h >> np.uint32(15)))
+    h = np.uint32(h * _W2)
+    h = np.uint32(h ^ (h >> np.uint32(16)))
+    return np.float32(np.int32(h >> np.uint32(8))) * _UNIT
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def largest(values, start, n):  # type: ignore[no-untyped-def]
+    """Largest magnitude in values[start : start + n]."""
+    most = np.int32(0)
+    for i in range(n):
+        most = max(most, as_bits(values[start + i]) & _MAGNITUDE)
+    return np.int32(most)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def centre(most, scale):  # type: ignore[no-untyped-def]
+    """Factor (a power of two) and new scale that bring the largest magnitude `most` into (63.5, 127].
+
+    A group whose largest value is below 1e-30 counts as zero: factor and scale are 0.
+    """
+    if not most * scale > _TINY:
+        return _ZERO, _ZERO
+    factor = _ONE
+    while most * factor > LARGEST:
+        factor *= _HALF
+    while most * factor <= _HALF_LARGEST:
+        factor *= _TWO
+    return factor, scale / factor
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def store(values, start, n, factor, i8, row, at, seed):  # type: ignore[no-untyped-def]
+    """i8[row, at : at + n] = values[start : start + n] * factor, rounded stochastically; places count from `at`."""
+    for i in range(n):
+        moved = np.float32(np.floor(values[start + i] * factor + uniform(seed, at + i)))
+        i8[row, at + i] = np.int8(min(max(moved, -LARGEST), LARGEST))

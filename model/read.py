@@ -1,0 +1,93 @@
+"""What a state says, for scoring: the sequence state, the low-rank cache and the ring, from one row of bytes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from model.elementary import silu
+from model.front import Scratch, compute_drive, compute_front, glu, scratch_for
+from model.lanes import layer_norm, matvec, squares
+
+_ZERO, _ONE = np.float32(0), np.float32(1)
+_EPSILON = np.float32(1e-5)
+
+
+class Reading(NamedTuple):
+    """One user's state, decoded."""
+
+    sequence: npt.NDArray[np.float32]  # (D)
+    cache: npt.NDArray[np.float32]  # (R, D)
+    mass: npt.NDArray[np.float32]  # (R)
+    ring: npt.NDArray[np.int64]  # item rows, newest first, at most K
+    tail: npt.NDArray[np.uint16]  # fingerprints, newest first, at most T
+    events: int
+    last_ms: int
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def read_row(p, s, at, v, row):  # type: ignore[no-untyped-def]
+    """(sequence, cache, mass, ring, tail) of a row that has events."""
+    w = Scratch(*scratch_for(s))
+    events = np.int64(v.u32[row, at.events // 4])
+    compute_front(p, s, at, v, row, events, w)
+    compute_drive(p, s, at, v, row, events, w)
+    _read_state(p, s, at, v, row, w)
+    _finish(p, s, w)
+    cache, mass = np.zeros((s.R, s.D), np.float32), np.zeros(s.R, np.float32)
+    for r in range(s.R):
+        mass[r], scale = v.f32[row, at.slot_mass // 4 + r], v.f32[row, at.slot_scale // 4 + r]
+        for d in range(s.D):
+            cell = r * s.D + d
+            held = np.float32(v.i8[row, at.slots + cell]) * scale if s.int8 else v.f32[row, at.slots // 4 + cell]
+            cache[r, d] = held
+    ring = np.zeros(min(events, s.K), np.int64)
+    for j in range(len(ring)):
+        ring[j] = v.u32[row, at.ring_items // 4 + ((events - 1 - j) & (s.K - 1))]
+    tail = np.zeros(min(max(events - s.K, 0), s.T), np.uint16)
+    for j in range(len(tail)):
+        tail[j] = v.u16[row, at.tail // 2 + ((events - s.K - 1 - j) & (s.T - 1))]
+    return w.front, cache, mass, ring, tail
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _read_state(p, s, at, v, row, w):  # type: ignore[no-untyped-def]
+    """peak[:E] = C . h + skip x (+ the echo's part)."""
+    E, N, P = s.E, s.N, s.P
+    for e in range(E):
+        w.peak[e] = p.skip[e // P] * w.conv[e]
+    for n in range(N):
+        c = w.conv[E + N + n]
+        for e in range(E):
+            place, h = n * E + e, e // P
+            if s.int8:
+                held = np.float32(v.i8[row, at.ssm + place]) * v.f32[row, at.ssm_scale // 4 + h]
+            else:
+                held = v.f32[row, at.ssm // 4 + place]
+            w.peak[e] += c * held
+            if s.echo:
+                if s.int8:
+                    held = np.float32(v.i8[row, at.echo + place]) * v.f32[row, at.echo_scale // 4 + h]
+                else:
+                    held = v.f32[row, at.echo // 4 + place]
+                w.peak[e] += p.echo_weight[h] * c * held
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _finish(p, s, w):  # type: ignore[no-untyped-def]
+    """front[:D] = sequence state: gate, norm, projection, residual, GLU."""
+    E, D = s.E, s.D
+    gate = np.zeros(E, np.float32)
+    matvec(w.front, p.gate, D, E, gate)
+    silu(gate, E)
+    for e in range(E):
+        w.peak[e] = w.peak[e] * gate[e]
+    scale = _ONE / np.float32(np.sqrt(squares(w.peak, E, w.lanes) / np.float32(E) + _EPSILON))
+    for e in range(E):
+        w.peak[e] = w.peak[e] * scale * p.norm_ssm[e]
+    matvec(w.peak, p.ssm_out, E, D, w.front)
+    layer_norm(w.front, p.norm_residual, D, w.lanes)
+    glu(w.front, p.out_gate, p.out_gate_bias, p.out_out, p.out_out_bias, p.norm_out, s, w)
