@@ -49,9 +49,7 @@ def _times_ms(events: int, gaps: str | None, path: Path, number: int) -> np.ndar
         return np.arange(events, dtype=np.int64) * 1000
     seconds = np.array(gaps.split(), dtype=np.int64)
     if len(seconds) != events:
-        raise DatasetError(
-            f"{path} line {number + 1}: {len(seconds)} gaps for {events} events; use matching files"
-        )
+        raise DatasetError(f"{path} line {number + 1}: {len(seconds)} gaps for {events} events; use matching files")
     return np.asarray(np.cumsum(seconds) * 1000)
 
 
@@ -59,9 +57,7 @@ def _lines(path: Path) -> list[str]:
     try:
         lines = [line for line in path.read_text().splitlines() if line.strip()]
     except OSError as error:
-        raise DatasetError(
-            f"cannot read {path}: {error}; give the path of a `user item item ...` file"
-        ) from error
+        raise DatasetError(f"cannot read {path}: {error}; give the path of a `user item item ...` file") from error
     if not lines:
         raise DatasetError(f"{path} holds no lines; give the path of a `user item item ...` file")
     return lines

@@ -83,9 +83,7 @@ def _times_ms(column: Any, unit: TimeUnit, path: Path) -> Longs:
         if unit == "iso8601" and pa.types.is_string(column.type):
             column = pc.cast(column, pa.timestamp("ms", tz="UTC"))
         if pa.types.is_timestamp(column.type):
-            return np.asarray(
-                column.cast(pa.timestamp("ms", tz="UTC"), safe=False).cast(pa.int64()).to_numpy()
-            )
+            return np.asarray(column.cast(pa.timestamp("ms", tz="UTC"), safe=False).cast(pa.int64()).to_numpy())
         scale = 1000.0 if unit == "s" else 1.0
         if pa.types.is_integer(column.type):
             return np.asarray(column.cast(pa.int64()).to_numpy()) * int(scale)

@@ -18,7 +18,7 @@ from model.network import Encoding, Network, Sequences
 from training import metrics
 from training.clicklog import Longs
 from training.metrics import Doubles
-from training.sequences import Batch, Held, Windows, batches
+from training.sequences import Batch, Held, Windows, groups, pad
 from training.targets import Bools, ClickTargets, NegativeSampler, labelled
 
 TOKENS = 12_800
@@ -123,7 +123,8 @@ def asks(held: Held, items: int, context: int | None) -> Iterator[Asked]:
     begins = histories.starts[:-1] if context is None else np.maximum(histories.starts[:-1], firsts - context)
     some = held.tails > 0
     first_of = dict(zip(begins[some].tolist(), firsts[some].tolist(), strict=True))
-    for batch in batches(histories, Windows(begins[some], ends[some]), TOKENS):
+    for group in groups(Windows(begins[some], ends[some]), TOKENS):
+        batch = pad(histories, group)
         lengths = batch.events.mask.sum(dim=1).numpy()
         rows, ats = [], []
         for row, begin in enumerate(batch.begins.tolist()):
@@ -224,9 +225,7 @@ def clicks(
             assert labels is not None
             targets = labelled(asked.batch, held.histories, at.at, labels)
         found.append(_click_rows(network, held, asked, at, targets))
-    columns = {
-        name: np.concatenate([getattr(part, name) for part in found]) for name in ("users", "labels", "logits")
-    }
+    columns = {name: np.concatenate([getattr(part, name) for part in found]) for name in ("users", "labels", "logits")}
     return Clicks(**columns)
 
 

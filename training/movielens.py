@@ -22,9 +22,7 @@ TERMS = "GroupLens: research use; no redistribution, no commercial use without p
 
 def read_100k(cache: Path | None) -> ClickLog:
     """MovieLens-100k: 100,000 ratings, 1997-09 to 1998-04; item ids are numbers."""
-    return parse_inter(
-        read_member("recbole", "1.2.1", "recbole/dataset_example/ml-100k/ml-100k.inter", cache)
-    )
+    return parse_inter(read_member("recbole", "1.2.1", "recbole/dataset_example/ml-100k/ml-100k.inter", cache))
 
 
 def read_1m(cache: Path | None) -> ClickLog:

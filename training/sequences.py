@@ -5,7 +5,6 @@ Dimension letters: see `model.config`. A history is one user's events in time or
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,7 +23,6 @@ class Vocabulary:
     """Numbers for items and actions, the same that `Bundle.item_rows` and `Bundle.action_ids` give when serving."""
 
     items: tuple[str, ...]  # (V,) the catalogue, most frequent first
-    counts: Longs  # (V,) events of each catalogue item
     actions: tuple[str, ...]
     hashed: int  # U: rows V..V+U-1 stand for all other items
 
@@ -44,7 +42,7 @@ class Vocabulary:
             raise DatasetError(f"no item of the log has {events_min} events; lower events_min or bring more events")
         action_codes, actions = factorize(log.actions)
         by_use = np.argsort(-np.bincount(action_codes), kind="stable")
-        return cls(items=tuple(names[order]), counts=counts[order], actions=tuple(actions[by_use]), hashed=hashed)
+        return cls(items=tuple(names[order]), actions=tuple(actions[by_use]), hashed=hashed)
 
     def item_rows(self, items: Strings) -> Longs:
         """Row (n,) of each item: 0..V-1 in the catalogue, else V + xxh64(item) mod U."""
@@ -90,6 +88,10 @@ class Histories:
     def lengths(self) -> Longs:
         """Events of each user."""
         return np.diff(self.starts)
+
+    def counts(self, items: int) -> Longs:
+        """Events of each catalogue item, (V,) for V = `items`."""
+        return np.bincount(self.items, minlength=items)[:items].astype(np.int64)
 
     def without_last(self, count: int) -> Histories:
         """The same users without their last `count` events (users with fewer keep none)."""
@@ -156,12 +158,10 @@ def training_windows(histories: Histories, length: int, random: np.random.Genera
     return Windows(np.concatenate(begins), np.concatenate(ends))
 
 
-def batches(
-    histories: Histories, windows: Windows, tokens: int, random: np.random.Generator | None = None
-) -> Iterator[Batch]:
-    """Padded batches of windows of similar length, at most `tokens` positions each (but at least one window).
+def groups(windows: Windows, tokens: int, random: np.random.Generator | None = None) -> list[Windows]:
+    """Windows of similar length together, at most `tokens` padded positions a group (but at least one window).
 
-    With `random`, equal lengths and the batches come in random order; without it, in order of length.
+    With `random`, equal lengths and the groups come in random order; without it, in order of length.
     """
     lengths = windows.ends - windows.begins
     jitter = np.zeros(len(lengths)) if random is None else random.random(len(lengths))
@@ -170,18 +170,16 @@ def batches(
     for place in range(len(order)):
         if place > cuts[-1] and (place + 1 - cuts[-1]) * lengths[order[place]] > tokens:
             cuts.append(place)
-    groups = np.split(order, cuts[1:])
-    turns = np.arange(len(groups)) if random is None else random.permutation(len(groups))
-    for turn in turns:
-        yield pad(histories, windows.begins[groups[turn]], windows.ends[groups[turn]])
+    parts = [Windows(windows.begins[part], windows.ends[part]) for part in np.split(order, cuts[1:])]
+    return parts if random is None else [parts[turn] for turn in random.permutation(len(parts))]
 
 
-def pad(histories: Histories, begins: Longs, ends: Longs) -> Batch:
-    """One batch of the windows [begins[b], ends[b]), padded at the end by repeating each window's last event."""
-    lengths = ends - begins
+def pad(histories: Histories, windows: Windows) -> Batch:
+    """One batch of the windows, padded at the end by repeating each window's last event."""
+    lengths = windows.ends - windows.begins
     offsets = np.arange(lengths.max())  # (L,)
     mask = offsets < lengths[:, None]  # (B, L)
-    at = begins[:, None] + np.minimum(offsets, lengths[:, None] - 1)  # (B, L)
+    at = windows.begins[:, None] + np.minimum(offsets, lengths[:, None] - 1)  # (B, L)
     return Batch(
         Sequences(
             items=_tensor(histories.items[at]),
@@ -189,7 +187,7 @@ def pad(histories: Histories, begins: Longs, ends: Longs) -> Batch:
             times_ms=_tensor(histories.times_ms[at]),
             mask=torch.from_numpy(mask),
         ),
-        begins,
+        windows.begins,
     )
 
 

@@ -36,12 +36,11 @@ class NegativeSampler:
     A share `seen` comes from the user's own past instead, so that the head also learns what a repeat is worth.
     """
 
-    def __init__(
-        self, histories: Histories, counts: Longs, hashed: int, *, popular: float = 0.5, seen: float = 0.1
-    ) -> None:
-        self.histories, self.popular, self.seen = histories, popular, seen
-        self.items, self.rows = len(counts), len(counts) + hashed
-        self.cumulative = np.cumsum(counts) / counts.sum()
+    def __init__(self, histories: Histories, items: int, *, popular: float = 0.5, seen: float = 0.1) -> None:
+        self.histories, self.items, self.popular, self.seen = histories, items, popular, seen
+        self.rows = 1 + max(items, int(histories.items.max(initial=0)))
+        counts = histories.counts(items)
+        self.cumulative = np.cumsum(counts) / max(1, counts.sum())
         users = np.repeat(np.arange(len(histories.users)), histories.lengths())
         self.keys, self.first = np.unique(users * self.rows + histories.items, return_index=True)
 

@@ -1,0 +1,241 @@
+"""The training loop, from top to bottom, and the settings it reads."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import AveragedModel
+
+from model.config import ModelConfig
+from model.network import Network, Sequences
+from training.evaluate import NetworkRanker, rank
+from training.initial import start_from_data
+from training.losses import click_loss, next_item_loss
+from training.progress import TrainingProgress
+from training.sequences import Batch, Held, Histories, Vocabulary, groups, pad, training_windows
+from training.targets import NegativeSampler, random_positions
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The recipe; the shape of the model is `ModelConfig`'s.
+
+    Raises:
+        ValueError: a setting is out of range.
+
+    """
+
+    epochs: int = 30
+    minutes_max: float | None = None  # the schedule then shrinks to fit, which makes results depend on the machine
+    patience: int = 5  # epochs without a better validation NDCG@10
+    seed: int = 0
+    length: int = 200  # L: a window holds at most L + 1 events
+    tokens: int = 4096  # padded events a batch
+    learning_rate: float = 2e-3
+    warmup: float = 0.05  # share of the schedule
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.01
+    clip: float = 5.0  # largest gradient norm
+    dropout: float = 0.2
+    average_decay: float = 0.999  # of the exponential average of the weights; shorter at the start
+    next_item_weight: float = 1.0
+    click_weight: float = 0.3
+    negativity_weight: float = 0.1
+    positions: int = 8  # Q: positions a window that the head learns from
+    negatives: int = 15  # M - 1
+    context: int | None = None  # events before a validation target; None: all
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("epochs", "patience", "length", "tokens", "positions", "negatives"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+        for name in ("dropout", "warmup", "average_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)} must be in [0, 1)")
+        if self.minutes_max is not None and self.minutes_max <= 0:
+            raise ValueError(f"minutes_max = {self.minutes_max} must be above 0; leave it out for no limit")
+        if self.next_item_weight <= 0 and self.click_weight <= 0:
+            raise ValueError("next_item_weight and click_weight are both 0: nothing would be learned")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """One line of the history of a training; losses are means over the epoch's steps."""
+
+    epoch: int
+    next_item: float
+    click: float
+    negativity: float
+    ndcg10: float  # validation, of the averaged weights
+    hr10: float
+    seconds: float  # since the start
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """The averaged weights of the best epoch, and how they came about."""
+
+    network: Network
+    vocabulary: Vocabulary
+    settings: TrainConfig
+    history: Sequence[Epoch]
+    best: Epoch
+    seconds: float
+
+
+def train(
+    shape: ModelConfig,
+    settings: TrainConfig,
+    vocabulary: Vocabulary,
+    training: Histories,
+    held: Held,
+    *,
+    show_progress: bool = True,
+) -> TrainedModel:
+    """Fit a network to the `training` histories; stop and choose the epoch by NDCG@10 on `held`."""
+    started = time.monotonic()
+    device = pick_device(settings.device)
+    random = np.random.default_rng(settings.seed)
+    torch.manual_seed(settings.seed)
+
+    shape = dataclasses.replace(shape, actions=vocabulary.actions, hashed_items=vocabulary.hashed)
+    items = len(vocabulary.items)
+    network = Network(shape, items, settings.dropout)
+    start_from_data(network, training, settings.negatives, settings.seed)
+    network.to(device)
+    average = AveragedModel(network, multi_avg_fn=_averaging(settings.average_decay))
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=0.0, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
+    )
+    sampler = NegativeSampler(training, items)
+
+    history: list[Epoch] = []
+    best: Epoch | None = None
+    done = 0.0  # share of the schedule that is over, 0 to 1
+    with TrainingProgress(shown=show_progress) as progress:
+        for epoch in range(settings.epochs):
+            network.train()
+            plan = groups(training_windows(training, settings.length, random), settings.tokens, random)
+            losses = []
+            for step, group in enumerate(plan):
+                batch = pad(training, group)
+                each = batch_losses(network, batch, sampler, settings, random)  # (3,)
+                loss = each @ _weights(settings, device)
+                for part in optimizer.param_groups:
+                    part["lr"] = settings.learning_rate * schedule(done, settings.warmup)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                clip_grad_norm_(network.parameters(), settings.clip)
+                optimizer.step()
+                average.update_parameters(network)
+                losses.append(each.detach())
+                done = _done(settings, (epoch + (step + 1) / len(plan)) / settings.epochs, started)
+                progress.step(done, loss.item())
+                if done >= 1.0:
+                    break
+
+            found = rank(NetworkRanker(average.module), held, items, context=settings.context).summary()
+            line = _line(epoch, torch.stack(losses).mean(dim=0), found, time.monotonic() - started)
+            history.append(line)
+            progress.epoch(done, line.ndcg10)
+            if best is None or line.ndcg10 > best.ndcg10:
+                best, best_weights = line, copy.deepcopy(average.module.state_dict())
+            if done >= 1.0 or epoch - best.epoch >= settings.patience:
+                break
+
+    assert best is not None
+    network.load_state_dict(best_weights)
+    return TrainedModel(
+        network=network.cpu().eval(),
+        vocabulary=vocabulary,
+        settings=settings,
+        history=tuple(history),
+        best=best,
+        seconds=time.monotonic() - started,
+    )
+
+
+def batch_losses(
+    network: Network, batch: Batch, sampler: NegativeSampler, settings: TrainConfig, random: np.random.Generator
+) -> Tensor:
+    """Next-item, click and non-negativity loss of one batch, (3,); those of weight 0 are not computed."""
+    device = network.item_bias.device
+    events = Sequences(*(column.to(device) for column in batch.events))
+    encoding = network.encode(events)
+    next_item = click = negativity = torch.zeros((), device=device)
+    if settings.next_item_weight > 0:
+        next_item = next_item_loss(network.next_item_logits(encoding, events), events)
+    if settings.click_weight > 0:
+        at = random_positions(batch, settings.positions, random)
+        asked = sampler.draw(batch, at, settings.negatives, random)
+        asked = type(asked)(*(column.to(device) for column in asked))
+        click = click_loss(network.head(encoding, events, asked.at, asked.candidates, asked.now_ms), asked)
+    if settings.negativity_weight > 0:
+        negativity = network.negativity(encoding)
+    return torch.stack([next_item, click, negativity])
+
+
+def schedule(done: float, warmup: float) -> float:
+    """Factor of the learning rate: linear warm-up from 0 to 1, then half a cosine down to 0."""
+    if done < warmup:
+        return (done + 1e-3) / (warmup + 1e-3)
+    return 0.5 * (1.0 + math.cos(math.pi * (done - warmup) / (1.0 - warmup)))
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU.
+
+    Raises:
+        ValueError: the device is unknown or not there.
+
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.zeros((), device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} cannot be used: {error}; try --device auto or cpu") from error
+
+
+def _done(settings: TrainConfig, steps: float, started: float) -> float:
+    if settings.minutes_max is None:
+        return steps
+    return min(1.0, max(steps, (time.monotonic() - started) / (60 * settings.minutes_max)))
+
+
+def _weights(settings: TrainConfig, device: torch.device) -> Tensor:
+    return torch.tensor([settings.next_item_weight, settings.click_weight, settings.negativity_weight], device=device)
+
+
+def _averaging(decay: float):  # type: ignore[no-untyped-def]
+    @torch.no_grad()
+    def update(average: list[Tensor], current: list[Tensor], count: Tensor) -> None:
+        number = float(count)
+        weight = 1.0 - min(decay, (1.0 + number) / (10.0 + number))  # early weights are soon forgotten
+        torch._foreach_lerp_(average, current, weight)
+
+    return update
+
+
+def _line(epoch: int, losses: Tensor, found: dict[str, float], seconds: float) -> Epoch:
+    next_item, click, negativity = losses.tolist()
+    return Epoch(
+        epoch=epoch,
+        next_item=next_item,
+        click=click,
+        negativity=negativity,
+        ndcg10=found["ndcg10"],
+        hr10=found["hr10"],
+        seconds=seconds,
+    )
