@@ -13,10 +13,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from model.elementary import as_float, exp
+from model.elementary import exp
 from model.front import Scratch, compute_drive, compute_front, scratch_for, softmax
 from model.lanes import matvec
-from model.quantize import centre, largest, seed_of, store
+from model.quantize import centre, largest, raise_to, seed_of, store, store_scaled
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _FADED = np.float32(1e-25)
@@ -92,14 +92,9 @@ def _store_conv(s, at, v, row, events, w, seed):  # type: ignore[no-untyped-def]
         for c in range(channels):
             v.f32[row, at.conv // 4 + entry * channels + c] = w.mixed[c]
         return
-    factor, scale = centre(_magnitude(largest(w.mixed, 0, channels)), _ONE)
-    store(w.mixed, 0, channels, factor, v.i8, row, at.conv + entry * channels, seed)
+    factor, scale = centre(largest(w.mixed, 0, channels), _ONE)
+    store_scaled(w.mixed, factor, channels, v.i8, row, at.conv + entry * channels, seed)
     v.f32[row, at.conv_scale // 4 + entry] = scale
-
-
-@njit(inline="always")
-def _magnitude(bits):  # type: ignore[no-untyped-def]
-    return as_float(np.int32(bits))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -129,11 +124,10 @@ def _accumulate(s, v, row, data, scales, w, seed):  # type: ignore[no-untyped-de
     """One state (N, E) <- decay of each head * state + B (outer) u, u in `peak`; decay moves the scales alone."""
     E, N, P = s.E, s.N, s.P
     if not s.int8:
+        for e in range(E):
+            w.factor[e] = w.decay[e // P]
         for n in range(N):
-            b = w.conv[E + n]
-            for e in range(E):
-                at = data // 4 + n * E + e
-                v.f32[row, at] = w.decay[e // P] * v.f32[row, at] + b * w.peak[e]
+            _fade_and_add(v.f32, row, data // 4 + n * E, E, w.factor, w.conv[E + n], w.peak)
         return
     for h in range(s.H):
         scale = v.f32[row, scales // 4 + h] * w.decay[h]
@@ -142,13 +136,26 @@ def _accumulate(s, v, row, data, scales, w, seed):  # type: ignore[no-untyped-de
         inverse = _ONE / w.narrow[h]
         for e in range(h * P, (h + 1) * P):
             w.peak[e] = w.peak[e] * inverse
-            w.dt[e] = _ONE if live else _ZERO
+            w.factor[e] = _ONE if live else _ZERO
     for n in range(N):
-        b = w.conv[E + n]
-        for e in range(E):
-            held = np.float32(v.i8[row, data + n * E + e])
-            w.raw[n * E + e] = held * w.dt[e] + b * w.peak[e]
+        _load(w.raw, n, v.i8, row, data + n * E, E)
+        _fade_and_add(w.raw, n, 0, E, w.factor, w.conv[E + n], w.peak)
     _store_state(s, v, row, data, scales, w, seed)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _load(out, n, i8, row, start, size):  # type: ignore[no-untyped-def]
+    """out[n, :size] = i8[row, start : start + size]."""
+    for i in range(size):
+        out[n, i] = np.float32(i8[row, np.uint64(start) + np.uint64(i)])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fade_and_add(state, row, start, size, fade, weight, x):  # type: ignore[no-untyped-def]
+    """state = fade * state + weight * x, place by place, in state[row, start : start + size]."""
+    for i in range(size):
+        place = np.uint64(start) + np.uint64(i)
+        state[row, place] = fade[i] * state[row, place] + weight * x[i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -160,17 +167,17 @@ def _update_diagonal(p, s, at, v, row, w, seed):  # type: ignore[no-untyped-def]
     for h in range(s.H):
         scale = v.f32[row, at.ssm_scale // 4 + h]
         w.narrow[h] = scale if s.int8 and scale > _FADED else _ONE
+        for e in range(h * s.P, (h + 1) * s.P):
+            w.peak[e] = w.peak[e] / w.narrow[h]
     for n in range(N):
-        b = w.conv[E + n]
         for e in range(E):
             w.decay[e] = -w.dt[e] * p.rate[n, e]
         exp(w.decay, E)
-        for e in range(E):
-            place, scale = n * E + e, w.narrow[e // s.P]
-            if s.int8:
-                w.raw[place] = w.decay[e] * np.float32(v.i8[row, at.ssm + place]) + b * (w.peak[e] / scale)
-            else:
-                v.f32[row, at.ssm // 4 + place] = w.decay[e] * v.f32[row, at.ssm // 4 + place] + b * w.peak[e]
+        if s.int8:
+            _load(w.raw, n, v.i8, row, at.ssm + n * E, E)
+            _fade_and_add(w.raw, n, 0, E, w.decay, w.conv[E + n], w.peak)
+        else:
+            _fade_and_add(v.f32, row, at.ssm // 4 + n * E, E, w.decay, w.conv[E + n], w.peak)
     if s.int8:
         _store_state(s, v, row, at.ssm, at.ssm_scale, w, seed)
 
@@ -182,17 +189,14 @@ def _store_state(s, v, row, data, scales, w, seed):  # type: ignore[no-untyped-d
     for e in range(E):
         w.peak[e] = _ZERO
     for n in range(N):
-        for e in range(E):
-            w.peak[e] = max(w.peak[e], abs(w.raw[n * E + e]))
+        raise_to(w.peak, w.raw, n, E)
     for h in range(s.H):
-        factor, scale = centre(_magnitude(largest(w.peak, h * P, P)), w.narrow[h])
+        factor, scale = centre(largest(w.peak, h * P, P), w.narrow[h])
         v.f32[row, scales // 4 + h] = scale
         for e in range(h * P, (h + 1) * P):
-            w.dt[e] = factor
+            w.factor[e] = factor
     for n in range(N):
-        for e in range(E):
-            w.raw[n * E + e] = w.raw[n * E + e] * w.dt[e]
-    store(w.raw, 0, N * E, _ONE, v.i8, row, data, seed)
+        store(w.raw, n, w.factor, E, v.i8, row, data + n * E, seed)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -203,23 +207,34 @@ def _update_slots(p, s, at, v, row, elapsed_ms, w, seed):  # type: ignore[no-unt
         w.narrow[r] = p.assign_bias[r]
         w.peak[r] = -p.slot_rate[r] * (np.float32(elapsed_ms) * _THOUSANDTH)
     matvec(w.newest, p.assign, D, R, w.narrow)
-    softmax(w.narrow, 0, R)
+    softmax(w.narrow, R)
     exp(w.peak, R)
     for r in range(R):
-        weight, fade = w.narrow[r], w.peak[r]
-        mass = at.slot_mass // 4 + r
+        weight, fade, mass = w.narrow[r], w.peak[r], at.slot_mass // 4 + r
         v.f32[row, mass] = fade * v.f32[row, mass] + weight
-        if not s.int8:
-            for d in range(D):
-                cell = at.slots // 4 + r * D + d
-                v.f32[row, cell] = fade * v.f32[row, cell] + weight * w.newest[d]
-            continue
-        scale = v.f32[row, at.slot_scale // 4 + r] * fade
-        held = _ONE if scale > _FADED else _ZERO
-        scale = scale if scale > _FADED else _ONE
-        added = weight / scale
-        for d in range(D):
-            w.raw[d] = held * np.float32(v.i8[row, at.slots + r * D + d]) + added * w.newest[d]
-        factor, scale = centre(_magnitude(largest(w.raw, 0, D)), scale)
-        store(w.raw, 0, D, factor, v.i8, row, at.slots + r * D, seed)
-        v.f32[row, at.slot_scale // 4 + r] = scale
+        if s.int8:
+            _add_to_slot(s, at, v, row, r, fade, weight, w, seed)
+        else:
+            _fade_and_add_slot(s, at, v, row, r, fade, weight, w)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fade_and_add_slot(s, at, v, row, r, fade, weight, w):  # type: ignore[no-untyped-def]
+    start = np.uint64(at.slots // 4 + r * s.D)
+    for d in range(s.D):
+        place = start + np.uint64(d)
+        v.f32[row, place] = fade * v.f32[row, place] + weight * w.newest[d]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_to_slot(s, at, v, row, r, fade, weight, w, seed):  # type: ignore[no-untyped-def]
+    start = at.slots + r * s.D
+    scale = v.f32[row, at.slot_scale // 4 + r] * fade
+    held = _ONE if scale > _FADED else _ZERO
+    scale = scale if scale > _FADED else _ONE
+    added = weight / scale
+    for d in range(s.D):
+        w.older[d] = held * np.float32(v.i8[row, np.uint64(start) + np.uint64(d)]) + added * w.newest[d]
+    factor, scale = centre(largest(w.older, 0, s.D), scale)
+    store_scaled(w.older, factor, s.D, v.i8, row, start, seed)
+    v.f32[row, at.slot_scale // 4 + r] = scale

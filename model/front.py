@@ -14,7 +14,7 @@ import numpy.typing as npt
 from numba import njit
 
 from model.elementary import exp, sigmoid, silu, softplus
-from model.lanes import LANES, dot, layer_norm, matvec
+from model.lanes import add_row, dot, inverse_rms, layer_norm, matvec
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
@@ -22,19 +22,19 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 class Scratch(NamedTuple):
     """Working memory of one fold or read; sizes in the letters of `model.config`."""
 
-    lanes: npt.NDArray[np.float32]  # (LANES)
     newest: npt.NDArray[np.float32]  # (D) input x_t of the newest event
     older: npt.NDArray[np.float32]  # (D) input of an older one
     front: npt.NDArray[np.float32]  # (D) what enters the state space
     wide: npt.NDArray[np.float32]  # (2F) or more
     narrow: npt.NDArray[np.float32]  # (F) or more
-    scores: npt.NDArray[np.float32]  # (heads * K)
+    scores: npt.NDArray[np.float32]  # (heads, K)
     mixed: npt.NDArray[np.float32]  # (E + 2N) newest input of the convolution
     conv: npt.NDArray[np.float32]  # (E + 2N) its output: x, B, C
     dt: npt.NDArray[np.float32]  # (E)
     decay: npt.NDArray[np.float32]  # (E), of heads or channels
-    raw: npt.NDArray[np.float32]  # (N * E) or (R * D), a group on its way in or out
-    peak: npt.NDArray[np.float32]  # (E)
+    raw: npt.NDArray[np.float32]  # (N, E), a state on its way in or out
+    peak: npt.NDArray[np.float32]  # (E) or (D)
+    factor: npt.NDArray[np.float32]  # (E)
 
 
 @njit(cache=True, nogil=True)
@@ -42,31 +42,36 @@ def scratch_for(s):  # type: ignore[no-untyped-def]
     """Working memory for one thread."""
     width = max(s.D, 2 * s.F)
     return (
-        np.zeros(LANES, np.float32),
         np.zeros(s.D, np.float32),
         np.zeros(s.D, np.float32),
         np.zeros(s.D, np.float32),
         np.zeros(width, np.float32),
         np.zeros(width, np.float32),
-        np.zeros(s.window_heads * s.K, np.float32),
+        np.zeros((s.window_heads, s.K), np.float32),
         np.zeros(s.E + 2 * s.N, np.float32),
         np.zeros(s.E + 2 * s.N, np.float32),
         np.zeros(s.E, np.float32),
         np.zeros(s.E, np.float32),
-        np.zeros(max(s.N * s.E, s.R * s.D), np.float32),
+        np.zeros((s.N, s.E), np.float32),
+        np.zeros(max(s.E, s.D), np.float32),
         np.zeros(s.E, np.float32),
     )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def embed(p, s, at, v, row, slot, w, out):  # type: ignore[no-untyped-def]
-    """out[:D] = LayerNorm(item + action + gap) of the event in one slot of the ring."""
+def embed(p, s, at, v, row, slot, out):  # type: ignore[no-untyped-def]
+    """out[:D] = (item + action + gap) / its root mean square, for the event in one slot of the ring.
+
+    The three tables are stored with each row's mean taken out, so the sum needs no centring.
+    """
     item = v.u32[row, at.ring_items // 4 + slot]
     action = v.u8[row, at.ring_actions + slot]
     gap = v.u8[row, at.ring_gaps + slot]
     for d in range(s.D):
-        out[d] = (p.item[item, d] + p.action[action, d]) + p.gap[gap, d]
-    layer_norm(out, p.norm_input, s.D, w.lanes)
+        out[d] = (p.item_input[item, d] + p.action_input[action, d]) + p.gap_input[gap, d]
+    scale = inverse_rms(out, s.D)
+    for d in range(s.D):
+        out[d] = out[d] * scale
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -84,19 +89,23 @@ def glu(x, gate, gate_bias, out, out_bias, norm, s, w):  # type: ignore[no-untyp
     for d in range(D):
         x[d] += out_bias[d]
     matvec(w.narrow, out, F, D, x)
-    layer_norm(x, norm, D, w.lanes)
+    layer_norm(x, norm, D)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def spectral(p, s, at, v, row, events, w):  # type: ignore[no-untyped-def]
-    """front = LayerNorm(x_t + sum_j k_j x_{t-j}) over the filled ring."""
+    """front = LayerNorm(x_t + sum_j k_j x_{t-j}) over the filled ring.
+
+    The input norm's weight is inside the stored taps, its bias in `taps_bias` (summed over the taps in use).
+    """
+    filled = min(events, s.K)
     for d in range(s.D):
-        w.front[d] = w.newest[d] + p.taps[0, d] * w.newest[d]
-    for j in range(1, min(events, s.K)):
-        embed(p, s, at, v, row, (events - 1 - j) & (s.K - 1), w, w.older)
+        w.front[d] = w.newest[d] + p.taps_bias[filled - 1, d]
+    for j in range(filled):
+        embed(p, s, at, v, row, (events - 1 - j) & (s.K - 1), w.older)
         for d in range(s.D):
             w.front[d] += p.taps[j, d] * w.older[d]
-    layer_norm(w.front, p.norm_filter, s.D, w.lanes)
+    layer_norm(w.front, p.norm_filter, s.D)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -104,49 +113,47 @@ def window(p, s, at, v, row, events, w):  # type: ignore[no-untyped-def]
     """front = LayerNorm(front + W_out attention(front; keys and values of the ring's items))."""
     D, K, heads, filled = s.D, s.K, s.window_heads, min(events, s.K)
     width = D // heads
-    scale = _ONE / np.float32(math.sqrt(np.float32(width)))
     for d in range(D):
         w.wide[d] = _ZERO
         w.narrow[d] = _ZERO
     matvec(w.front, p.window_query, D, D, w.wide)
+    scale = _ONE / np.float32(math.sqrt(np.float32(width)))
     for j in range(filled):
         item = v.u32[row, at.ring_items // 4 + ((events - 1 - j) & (K - 1))]
         for h in range(heads):
-            score = dot(w.wide, h * width, p.window_key, item, h * width, width, w.lanes)
-            w.scores[h * K + j] = score * scale + p.window_bias[h, j]
+            score = dot(w.wide, p.window_key, item, h * width, width)
+            w.scores[h, j] = score * scale + p.window_bias[h, j]
     for h in range(heads):
-        softmax(w.scores, h * K, filled)
+        softmax(w.scores[h], filled)
     for j in range(filled):
         item = v.u32[row, at.ring_items // 4 + ((events - 1 - j) & (K - 1))]
         for h in range(heads):
-            weight = w.scores[h * K + j]
-            for d in range(h * width, (h + 1) * width):
-                w.narrow[d] += weight * p.window_value[item, d]
+            add_row(w.narrow, w.scores[h, j], p.window_value, item, h * width, width)
     matvec(w.narrow, p.window_out, D, D, w.front)
-    layer_norm(w.front, p.norm_window, D, w.lanes)
+    layer_norm(w.front, p.norm_window, D)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def softmax(x, start, n):  # type: ignore[no-untyped-def]
-    """x[start : start + n] normalised in place, in order."""
-    part = x[start : start + n]
-    most = part[0]
-    for i in range(1, n):
-        most = max(most, part[i])
+def softmax(x, n):  # type: ignore[no-untyped-def]
+    """x[:n] normalised in place, in order."""
+    most, whole = x[0], _ZERO
     for i in range(n):
-        part[i] -= most
-    exp(part, n)
-    whole = _ZERO
+        most = max(most, x[i])
     for i in range(n):
-        whole += part[i]
+        x[i] -= most
+    exp(x, n)
     for i in range(n):
-        part[i] = part[i] / whole
+        whole += x[i]
+    for i in range(n):
+        x[i] = x[i] / whole
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def compute_front(p, s, at, v, row, events, w):  # type: ignore[no-untyped-def]
     """newest = x_t and front = what enters the state space, from a ring that holds the newest event."""
-    embed(p, s, at, v, row, (events - 1) & (s.K - 1), w, w.newest)
+    embed(p, s, at, v, row, (events - 1) & (s.K - 1), w.newest)
+    for d in range(s.D):
+        w.newest[d] = w.newest[d] * p.norm_input[0, d] + p.norm_input[1, d]
     if s.filter:
         spectral(p, s, at, v, row, events, w)
     else:
@@ -169,13 +176,15 @@ def compute_drive(p, s, at, v, row, events, w):  # type: ignore[no-untyped-def]
         w.conv[c] = p.conv_bias[c] + p.conv[s.W - 1, c] * w.mixed[c]
     for j in range(1, min(events, s.W)):
         entry = (events - 1 - j) % s.W
-        scale, base = v.f32[row, at.conv_scale // 4 + entry], entry * channels
-        for c in range(channels):
-            if s.int8:
-                past = np.float32(v.i8[row, at.conv + base + c]) * scale
-            else:
-                past = v.f32[row, at.conv // 4 + base + c]
-            w.conv[c] += p.conv[s.W - 1 - j, c] * past
+        tap = s.W - 1 - j
+        if s.int8:
+            scale, start = v.f32[row, at.conv_scale // 4 + entry], np.uint64(at.conv + entry * channels)
+            for c in range(channels):
+                w.conv[c] += p.conv[tap, c] * (np.float32(v.i8[row, start + np.uint64(c)]) * scale)
+        else:
+            start = np.uint64(at.conv // 4 + entry * channels)
+            for c in range(channels):
+                w.conv[c] += p.conv[tap, c] * v.f32[row, start + np.uint64(c)]
     silu(w.conv, channels)
     _step_sizes(p, s, w)
 

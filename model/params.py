@@ -46,11 +46,12 @@ class Sizes(NamedTuple):
 class FoldParams(NamedTuple):
     """Everything that the fold and the reader multiply with. Matrices are (in, out); norms are (2, n): weight, bias."""
 
-    item: Array  # (V+U, D)
-    action: Array  # (A, D)
-    gap: Array  # (G, D)
+    item_input: Array  # (V+U, D), each row's mean taken out, as for the next two
+    action_input: Array  # (A, D)
+    gap_input: Array  # (G, D)
     norm_input: Array
-    taps: Array  # (K, D)
+    taps: Array  # (K, D), times the input norm's weight
+    taps_bias: Array  # (K, D), row j: the input norm's bias times the sum of taps 0..j
     norm_filter: Array
     window_query: Array  # (D, D)
     window_key: Array  # (V+U, D), pre-stored
@@ -125,6 +126,10 @@ def _array(value: Tensor | None) -> Array:
     return np.ascontiguousarray(value.detach().cpu().numpy(), dtype=np.float32)
 
 
+def _centred(table: Tensor) -> Tensor:
+    return table - table.mean(dim=1, keepdim=True)
+
+
 def _norm(norm: nn.LayerNorm) -> Tensor:
     return torch.stack([norm.weight, norm.bias])
 
@@ -133,11 +138,12 @@ def _front(network: Network) -> dict[str, Tensor | None]:
     table, window, glu = network.embedding, network.window, network.input_glu
     item = table.item.weight
     return {
-        "item": item,
-        "action": table.action.weight,
-        "gap": table.gap.weight,
+        "item_input": _centred(item),
+        "action_input": _centred(table.action.weight),
+        "gap_input": _centred(table.gap.weight),
         "norm_input": _norm(table.norm),
-        "taps": network.filter.taps() if network.filter else None,
+        "taps": network.filter.taps() * table.norm.weight if network.filter else None,
+        "taps_bias": network.filter.taps().cumsum(dim=0) * table.norm.bias if network.filter else None,
         "norm_filter": _norm(network.filter.norm) if network.filter else None,
         "window_query": window.query.weight.mT if window else None,
         "window_key": window.key(item) if window else None,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from model.elementary import as_bits
+from model.elementary import as_bits, as_float
 
 LARGEST = np.float32(127)
 _HALF_LARGEST = np.float32(63.5)
@@ -49,11 +49,18 @@ def uniform(seed, place):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def largest(values, start, n):  # type: ignore[no-untyped-def]
-    """Largest magnitude in values[start : start + n]."""
+    """Largest magnitude in values[start : start + n]; compared as bits, which order as magnitudes do and vectorise."""
     most = np.int32(0)
     for i in range(n):
-        most = max(most, as_bits(values[start + i]) & _MAGNITUDE)
-    return np.int32(most)
+        most = max(most, np.int32(as_bits(values[np.uint64(start) + np.uint64(i)]) & _MAGNITUDE))
+    return as_float(np.int32(most))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def raise_to(peak, values, row, n):  # type: ignore[no-untyped-def]
+    """peak[:n] = max(peak[:n], |values[row, :n]|), place by place."""
+    for i in range(n):
+        peak[i] = as_float(max(as_bits(peak[i]), np.int32(as_bits(values[row, i]) & _MAGNITUDE)))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -73,8 +80,22 @@ def centre(most, scale):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def store(values, start, n, factor, i8, row, at, seed):  # type: ignore[no-untyped-def]
-    """i8[row, at : at + n] = values[start : start + n] * factor, rounded stochastically; places count from `at`."""
+def store(values, n_row, factors, n, i8, row, at, seed):  # type: ignore[no-untyped-def]
+    """i8[row, at : at + n] = values[n_row, :n] * factors[:n], rounded stochastically."""
     for i in range(n):
-        moved = np.float32(np.floor(values[start + i] * factor + uniform(seed, at + i)))
-        i8[row, at + i] = np.int8(min(max(moved, -LARGEST), LARGEST))
+        place = np.uint64(at) + np.uint64(i)
+        i8[row, place] = _round(values[n_row, i] * factors[i], seed, place)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def store_scaled(values, factor, n, i8, row, at, seed):  # type: ignore[no-untyped-def]
+    """i8[row, at : at + n] = values[:n] * factor, rounded stochastically."""
+    for i in range(n):
+        place = np.uint64(at) + np.uint64(i)
+        i8[row, place] = _round(values[i] * factor, seed, place)
+
+
+@njit(inline="always")
+def _round(value, seed, place):  # type: ignore[no-untyped-def]
+    moved = np.float32(np.floor(value + uniform(seed, place)))
+    return np.int8(np.int32(min(max(moved, -LARGEST), LARGEST)))

@@ -10,10 +10,7 @@ from numba import njit
 
 from model.elementary import silu
 from model.front import Scratch, compute_drive, compute_front, glu, scratch_for
-from model.lanes import layer_norm, matvec, squares
-
-_ZERO, _ONE = np.float32(0), np.float32(1)
-_EPSILON = np.float32(1e-5)
+from model.lanes import inverse_rms, layer_norm, matvec
 
 
 class Reading(NamedTuple):
@@ -85,9 +82,9 @@ def _finish(p, s, w):  # type: ignore[no-untyped-def]
     silu(gate, E)
     for e in range(E):
         w.peak[e] = w.peak[e] * gate[e]
-    scale = _ONE / np.float32(np.sqrt(squares(w.peak, E, w.lanes) / np.float32(E) + _EPSILON))
+    scale = inverse_rms(w.peak, E)
     for e in range(E):
         w.peak[e] = w.peak[e] * scale * p.norm_ssm[e]
     matvec(w.peak, p.ssm_out, E, D, w.front)
-    layer_norm(w.front, p.norm_residual, D, w.lanes)
+    layer_norm(w.front, p.norm_residual, D)
     glu(w.front, p.out_gate, p.out_gate_bias, p.out_out, p.out_out_bias, p.norm_out, s, w)
