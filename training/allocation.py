@@ -19,4 +19,5 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     settings = ((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 64 * 2**20))
-    return all([mallopt(name, value) for name, value in settings])
+    done = [mallopt(name, value) for name, value in settings]
+    return all(done)

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.network import Encoding, Network, Sequences
+from model.embedding import Sequences
+from model.network import Encoding, Network
 from training import metrics
 from training.clicklog import Longs
 from training.metrics import Doubles
@@ -37,9 +38,9 @@ class NetworkRanker:
     """Next-item logits of a network at a few positions, without those at all others."""
 
     def __init__(self, network: Network) -> None:
-        self.network, self._events, self._encoding = network.eval(), None, None
-        self._events: Sequences | None
-        self._encoding: Encoding | None
+        self.network = network.eval()
+        self._events: Sequences | None = None
+        self._encoding: Encoding | None = None
 
     @torch.inference_mode()
     def logits_at(self, events: Sequences, at: Tensor) -> Tensor:
@@ -127,10 +128,10 @@ def asks(held: Held, items: int, context: int | None) -> Iterator[Asked]:
         batch = pad(histories, group)
         lengths = batch.events.mask.sum(dim=1).numpy()
         rows, ats = [], []
-        for row, begin in enumerate(batch.begins.tolist()):
-            target = np.arange(first_of[begin], begin + lengths[row])
+        for number, begin in enumerate(batch.begins.tolist()):
+            target = np.arange(first_of[begin], begin + lengths[number])
             target = target[histories.items[target] < items]
-            rows.append(np.full(len(target), row))
+            rows.append(np.full(len(target), number))
             ats.append(target - begin - 1)
         row, at = np.concatenate(rows), np.concatenate(ats)
         piece = max(1, WORK_MAX // max(items, int(lengths.max()) ** 2))

@@ -27,9 +27,8 @@ def start_from_data(network: Network, histories: Histories, negatives: int, seed
     """
     counts = histories.counts(network.items)
     frequency = torch.from_numpy(np.log(counts + 1.0)).float()
-    network.item_bias.fill_(float(frequency.min()))
-    network.item_bias[: network.items] = frequency
-    network.item_bias -= frequency.mean()
+    network.item_bias.fill_(float(frequency.min() - frequency.mean()))
+    network.item_bias[: network.items] = frequency - frequency.mean()
     network.membership.bias.copy_(repeat_bias(network, histories, counts, np.random.default_rng(seed)))
     network.evidence.beta.fill_(-math.log(negatives))
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from model.network import Sequences
+from model.embedding import Sequences
 from training.targets import ClickTargets
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from model.network import Sequences
+from model.embedding import Sequences
 from training.clicklog import Longs
 
 

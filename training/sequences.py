@@ -14,7 +14,7 @@ import torch
 import xxhash
 from torch import Tensor
 
-from model.network import Sequences
+from model.embedding import Sequences
 from training.clicklog import ClickLog, DatasetError, Longs, Strings, factorize
 
 

@@ -76,7 +76,8 @@ class NegativeSampler:
         return np.asarray((self.keys[found] == wanted) & (self.first[found] <= place))
 
     def _popular(self, shape: tuple[int, ...], random: np.random.Generator) -> Longs:
-        return np.searchsorted(self.cumulative, random.random(shape), side="right").clip(max=self.items - 1)
+        drawn = np.searchsorted(self.cumulative, random.random(shape), side="right")
+        return np.minimum(drawn, self.items - 1)
 
     @staticmethod
     def _up_to(at: Longs, shape: tuple[int, ...], random: np.random.Generator) -> Longs:
@@ -85,7 +86,7 @@ class NegativeSampler:
 
 def random_positions(batch: Batch, count: int, random: np.random.Generator) -> Longs:
     """`count` positions (B, Q) a user, drawn among those that have a next event."""
-    lengths = batch.events.mask.sum(dim=1).numpy()[:, None]  # (B, 1)
+    lengths: Longs = batch.events.mask.sum(dim=1).numpy()[:, None]  # (B, 1)
     return np.floor(random.random((len(lengths), count)) * (lengths - 1)).astype(np.int64)
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
-from torch.optim.swa_utils import AveragedModel
 
 from model.config import ModelConfig
-from model.network import Network, Sequences
+from model.embedding import Sequences
+from model.network import Network
 from training.evaluate import NetworkRanker, rank
 from training.initial import start_from_data
 from training.losses import click_loss, next_item_loss
@@ -114,7 +114,7 @@ def train(
     network = Network(shape, items, settings.dropout)
     start_from_data(network, training, settings.negatives, settings.seed)
     network.to(device)
-    average = AveragedModel(network, multi_avg_fn=_averaging(settings.average_decay))
+    averaged = copy.deepcopy(network)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=0.0, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
     )
@@ -122,6 +122,7 @@ def train(
 
     history: list[Epoch] = []
     best: Epoch | None = None
+    steps = 0
     done = 0.0  # share of the schedule that is over, 0 to 1
     with TrainingProgress(shown=show_progress) as progress:
         for epoch in range(settings.epochs):
@@ -135,22 +136,23 @@ def train(
                 for part in optimizer.param_groups:
                     part["lr"] = settings.learning_rate * schedule(done, settings.warmup)
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                torch.autograd.backward(loss)
                 clip_grad_norm_(network.parameters(), settings.clip)
                 optimizer.step()
-                average.update_parameters(network)
+                steps += 1
+                update_average(averaged, network, min(settings.average_decay, (1 + steps) / (10 + steps)))
                 losses.append(each.detach())
                 done = _done(settings, (epoch + (step + 1) / len(plan)) / settings.epochs, started)
                 progress.step(done, loss.item())
                 if done >= 1.0:
                     break
 
-            found = rank(NetworkRanker(average.module), held, items, context=settings.context).summary()
+            found = rank(NetworkRanker(averaged), held, items, context=settings.context).summary()
             line = _line(epoch, torch.stack(losses).mean(dim=0), found, time.monotonic() - started)
             history.append(line)
             progress.epoch(done, line.ndcg10)
             if best is None or line.ndcg10 > best.ndcg10:
-                best, best_weights = line, copy.deepcopy(average.module.state_dict())
+                best, best_weights = line, copy.deepcopy(averaged.state_dict())
             if done >= 1.0 or epoch - best.epoch >= settings.patience:
                 break
 
@@ -186,6 +188,12 @@ def batch_losses(
     return torch.stack([next_item, click, negativity])
 
 
+@torch.no_grad()
+def update_average(averaged: Network, network: Network, decay: float) -> None:
+    """Each averaged weight <- decay * itself + (1 - decay) * the network's, in place."""
+    torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1.0 - decay)
+
+
 def schedule(done: float, warmup: float) -> float:
     """Factor of the learning rate: linear warm-up from 0 to 1, then half a cosine down to 0."""
     if done < warmup:
@@ -216,16 +224,6 @@ def _done(settings: TrainConfig, steps: float, started: float) -> float:
 
 def _weights(settings: TrainConfig, device: torch.device) -> Tensor:
     return torch.tensor([settings.next_item_weight, settings.click_weight, settings.negativity_weight], device=device)
-
-
-def _averaging(decay: float):  # type: ignore[no-untyped-def]
-    @torch.no_grad()
-    def update(average: list[Tensor], current: list[Tensor], count: Tensor) -> None:
-        number = float(count)
-        weight = 1.0 - min(decay, (1.0 + number) / (10.0 + number))  # early weights are soon forgotten
-        torch._foreach_lerp_(average, current, weight)
-
-    return update
 
 
 def _line(epoch: int, losses: Tensor, found: dict[str, float], seconds: float) -> Epoch:
