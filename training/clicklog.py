@@ -57,6 +57,10 @@ class ClickLog:
             ratings=ratings,
         )
 
+    def rows(self, start: int, stop: int) -> ClickLog:
+        """The events [start, stop)."""
+        return self.take(np.arange(start, stop))
+
     def by_time(self) -> ClickLog:
         """The same events in time order; ties keep the order of their source."""
         return self.take(np.argsort(self.times_ms, kind="stable"))

@@ -65,7 +65,7 @@ def next_item_logits_at(network: Network, encoding: Encoding, items: Tensor, at:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """Ranks of the held-out events, in the order of their users."""
+    """Ranks of the held-out events, in no particular order."""
 
     plain: Longs  # (m,)
     excluded: Longs  # (m,)

@@ -63,7 +63,7 @@ def test_gauc_weighs_users_by_impressions_and_leaves_out_single_class_users() ->
 
 
 def test_log_loss_by_hand_and_for_huge_logits() -> None:
-    """ln 2 at logit 0, and no overflow at a thousand."""
+    """The value is ln 2 at logit 0, and no overflow at a thousand."""
     assert metrics.log_loss(np.array([True, False]), np.zeros(2)) == pytest.approx(math.log(2))
     assert metrics.log_loss(np.array([True, False]), np.array([-1000.0, -1000.0])) == pytest.approx(500.0)
 
