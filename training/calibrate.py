@@ -6,36 +6,53 @@ was fitted on: fitted on one clicked item among 99 others, 1 % is the average, w
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
 
-from training.metrics import Doubles
+from training.metrics import Doubles, sigmoid
 from training.targets import Bools
 
+SLOPE_MIN = 0.01  # calibration must never reorder items
+STEPS_MAX = 50
 
-def fit(labels: Bools, logits: Doubles, steps: int = 100) -> tuple[float, float]:
-    """Slope a > 0 and shift b of least log-loss. The slope stays positive, so calibration never reorders items.
+
+def fit(labels: Bools, logits: Doubles) -> tuple[float, float]:
+    """Slope a > 0 and shift b of least log-loss, with Platt's smoothed targets so that both stay finite.
 
     Raises:
         ValueError: one of the two classes is missing.
 
     """
-    share = float(labels.mean()) if len(labels) else 0.0
-    if not 0 < share < 1:
-        raise ValueError(f"calibration needs clicks and non-clicks, got {labels.sum()} clicks in {len(labels)} rows")
-    x, y = torch.from_numpy(logits), torch.from_numpy(labels.astype(np.float64))
-    log_slope = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    shift = torch.zeros((), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([log_slope, shift], max_iter=steps, line_search_fn="strong_wolfe")
+    clicks, others = int(labels.sum()), int((~labels).sum())
+    if not clicks or not others:
+        raise ValueError(
+            f"calibration needs clicks and non-clicks, got {clicks} clicks in {len(labels)} rows; hold out more events"
+        )
+    targets = np.where(labels, (clicks + 1) / (clicks + 2), 1 / (others + 2))
+    ones = np.ones_like(logits)
+    slope, shift = _newton(np.stack([logits, ones], axis=1), np.zeros_like(logits), targets)
+    if slope < SLOPE_MIN:
+        slope = SLOPE_MIN
+        (shift,) = _newton(ones[:, None], slope * logits, targets)
+    return float(slope), float(shift)
 
-    def closure() -> float:
-        optimizer.zero_grad()
-        loss = binary_cross_entropy_with_logits(log_slope.exp() * x + shift, y)
-        torch.autograd.backward(loss)
-        return loss.item()
 
-    optimizer.step(closure)
-    return math.exp(log_slope.item()), shift.item()
+def _newton(design: Doubles, offset: Doubles, targets: Doubles) -> Doubles:
+    """Weights (k,) of the logistic regression of `targets` (n,) on `design` (n, k), with a fixed `offset` (n,)."""
+
+    def loss_of(weights: Doubles) -> float:
+        z = design @ weights + offset
+        return float(np.mean(np.logaddexp(0.0, z) - targets * z))
+
+    weights = np.zeros(design.shape[1])
+    loss = loss_of(weights)
+    for _ in range(STEPS_MAX):
+        p = sigmoid(design @ weights + offset)
+        gradient = design.T @ (p - targets)
+        curvature = (design.T * (p * (1.0 - p))) @ design
+        step = np.linalg.lstsq(curvature, gradient, rcond=None)[0]
+        while (next_loss := loss_of(weights - step)) > loss and np.abs(step).max() > 1e-12:
+            step = step / 2
+        if not next_loss < loss - 1e-12:
+            break
+        weights, loss = weights - step, next_loss
+    return weights

@@ -190,7 +190,7 @@ class Clicks:
             "auc": metrics.auc(self.labels, logits),
             "gauc": metrics.gauc(self.users, self.labels, logits),
             "log_loss": metrics.log_loss(self.labels, logits),
-            "ece": metrics.calibration_error(self.labels, 1.0 / (1.0 + np.exp(-logits))),
+            "ece": metrics.calibration_error(self.labels, metrics.sigmoid(logits)),
         }
 
 

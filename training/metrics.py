@@ -75,6 +75,11 @@ def gauc(users: Longs, labels: npt.NDArray[np.bool_], scores: Doubles) -> float:
     return total / weight
 
 
+def sigmoid(logits: Doubles) -> Doubles:
+    """1 / (1 + exp(-logit)), without overflow for any logit."""
+    return 0.5 * (1.0 + np.tanh(0.5 * logits))
+
+
 def log_loss(labels: npt.NDArray[np.bool_], logits: Doubles) -> float:
     """Mean of -log p(label) for p = sigmoid(logit), in nats."""
     return float(np.mean(np.logaddexp(0.0, np.where(labels, -logits, logits))))
