@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NewType
+from typing import NamedTuple, NewType
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,15 @@ UserKey = NewType("UserKey", int)
 def key(identifier: str) -> int:
     """64-bit key of a user, item or action id: xxh64 of its UTF-8 bytes, seed 0."""
     return xxhash.xxh64_intdigest(identifier.encode())
+
+
+class Click(NamedTuple):
+    """One user action on one item, as a record holds it."""
+
+    user: str
+    item: str
+    action: str
+    time_ms: int  # event time, milliseconds since 1970
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,3 +87,14 @@ class BrokerUnavailable(EchoRankError):
     """No Kafka broker answers."""
 
     retriable = True
+
+
+class OffsetOutOfRange(EchoRankError):
+    """The log does not hold the wanted offset: deleted by retention, cut off, or the topic was made anew."""
+
+    def __init__(self, partition: int, wanted: int) -> None:
+        super().__init__(
+            f"partition {partition}: offset {wanted} is not in the log; compare the topic's retention with the "
+            f"age of the snapshots, and check whether the topic was recreated"
+        )
+        self.partition, self.wanted = partition, wanted

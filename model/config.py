@@ -51,6 +51,8 @@ class ModelConfig:
         """Check that the sizes fit together."""
         if self.inner % self.heads:
             raise ValueError(f"expand * width = {self.inner} must be a multiple of heads = {self.heads}")
+        if self.head_dim & (self.head_dim - 1) or self.head_dim < 8:
+            raise ValueError(f"expand * width / heads = {self.head_dim} must be a power of two, 8 or more")
         if self.width % 16:
             raise ValueError(
                 f"width = {self.width} must be a multiple of 16 (the kernels work in lanes of 16)"

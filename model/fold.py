@@ -100,9 +100,8 @@ def _store_conv(s, at, v, row, events, w, seed):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, error_model="numpy")
 def _update_scalar(s, at, v, row, w, seed):  # type: ignore[no-untyped-def]
     """h <- a h + dt x (outer) B, one decay a head; u = dt x in `peak`."""
-    for h in range(s.H):
-        for e in range(h * s.P, (h + 1) * s.P):
-            w.peak[e] = w.dt[h] * w.conv[e]
+    for e in range(s.E):
+        w.peak[e] = w.dt[e >> s.shift] * w.conv[e]
     _accumulate(s, v, row, at.ssm, at.ssm_scale, w, seed)
 
 
@@ -114,29 +113,29 @@ def _update_echo(p, s, at, v, row, w, seed):  # type: ignore[no-untyped-def]
         q = _ONE + gamma * w.decay[h] * v.f32[row, at.echo_weight // 4 + h]
         v.f32[row, at.echo_weight // 4 + h] = q
         w.decay[h] = gamma
-        for e in range(h * s.P, (h + 1) * s.P):
-            w.peak[e] = q * (w.dt[h] * w.conv[e])
+        w.narrow[h] = q
+    for e in range(s.E):
+        w.peak[e] = w.narrow[e >> s.shift] * (w.dt[e >> s.shift] * w.conv[e])
     _accumulate(s, v, row, at.echo, at.echo_scale, w, seed)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _accumulate(s, v, row, data, scales, w, seed):  # type: ignore[no-untyped-def]
     """One state (N, E) <- decay of each head * state + B (outer) u, u in `peak`; decay moves the scales alone."""
-    E, N, P = s.E, s.N, s.P
+    E, N = s.E, s.N
     if not s.int8:
         for e in range(E):
-            w.factor[e] = w.decay[e // P]
+            w.factor[e] = w.decay[e >> s.shift]
         for n in range(N):
             _fade_and_add(v.f32, row, data // 4 + n * E, E, w.factor, w.conv[E + n], w.peak)
         return
     for h in range(s.H):
         scale = v.f32[row, scales // 4 + h] * w.decay[h]
-        live = scale > _FADED
-        w.narrow[h] = scale if live else _ONE
-        inverse = _ONE / w.narrow[h]
-        for e in range(h * P, (h + 1) * P):
-            w.peak[e] = w.peak[e] * inverse
-            w.factor[e] = _ONE if live else _ZERO
+        w.scale[h] = scale if scale > _FADED else _ONE
+        w.held[h] = _ONE if scale > _FADED else _ZERO
+    for e in range(E):
+        w.peak[e] = w.peak[e] / w.scale[e >> s.shift]
+        w.factor[e] = w.held[e >> s.shift]
     for n in range(N):
         _load(w.raw, n, v.i8, row, data + n * E, E)
         _fade_and_add(w.raw, n, 0, E, w.factor, w.conv[E + n], w.peak)
@@ -166,9 +165,9 @@ def _update_diagonal(p, s, at, v, row, w, seed):  # type: ignore[no-untyped-def]
         w.peak[e] = w.dt[e] * w.conv[e]
     for h in range(s.H):
         scale = v.f32[row, at.ssm_scale // 4 + h]
-        w.narrow[h] = scale if s.int8 and scale > _FADED else _ONE
-        for e in range(h * s.P, (h + 1) * s.P):
-            w.peak[e] = w.peak[e] / w.narrow[h]
+        w.scale[h] = scale if s.int8 and scale > _FADED else _ONE
+    for e in range(E):
+        w.peak[e] = w.peak[e] / w.scale[e >> s.shift]
     for n in range(N):
         for e in range(E):
             w.decay[e] = -w.dt[e] * p.rate[n, e]
@@ -184,17 +183,16 @@ def _update_diagonal(p, s, at, v, row, w, seed):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _store_state(s, v, row, data, scales, w, seed):  # type: ignore[no-untyped-def]
-    """Write `raw` (N, E), in units of the scales in `narrow` (H), as int8 with the scales moved to fit."""
+    """Write `raw` (N, E), in units of the scales in `scale` (H), as int8 with the scales moved to fit."""
     E, N, P = s.E, s.N, s.P
     for e in range(E):
         w.peak[e] = _ZERO
     for n in range(N):
         raise_to(w.peak, w.raw, n, E)
     for h in range(s.H):
-        factor, scale = centre(largest(w.peak, h * P, P), w.narrow[h])
-        v.f32[row, scales // 4 + h] = scale
-        for e in range(h * P, (h + 1) * P):
-            w.factor[e] = factor
+        w.held[h], v.f32[row, scales // 4 + h] = centre(largest(w.peak, h * P, P), w.scale[h])
+    for e in range(E):
+        w.factor[e] = w.held[e >> s.shift]
     for n in range(N):
         store(w.raw, n, w.factor, E, v.i8, row, data + n * E, seed)
 
@@ -218,7 +216,7 @@ def _update_slots(p, s, at, v, row, elapsed_ms, w, seed):  # type: ignore[no-unt
             _fade_and_add_slot(s, at, v, row, r, fade, weight, w)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(inline="always")
 def _fade_and_add_slot(s, at, v, row, r, fade, weight, w):  # type: ignore[no-untyped-def]
     start = np.uint64(at.slots // 4 + r * s.D)
     for d in range(s.D):
@@ -226,7 +224,7 @@ def _fade_and_add_slot(s, at, v, row, r, fade, weight, w):  # type: ignore[no-un
         v.f32[row, place] = fade * v.f32[row, place] + weight * w.newest[d]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(inline="always")
 def _add_to_slot(s, at, v, row, r, fade, weight, w, seed):  # type: ignore[no-untyped-def]
     start = at.slots + r * s.D
     scale = v.f32[row, at.slot_scale // 4 + r] * fade

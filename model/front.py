@@ -14,7 +14,7 @@ import numpy.typing as npt
 from numba import njit
 
 from model.elementary import exp, sigmoid, silu, softplus
-from model.lanes import add_row, dot, inverse_rms, layer_norm, matvec
+from model.lanes import add_scaled, dot, inverse_rms, layer_norm, matvec
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
@@ -22,6 +22,7 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 class Scratch(NamedTuple):
     """Working memory of one fold or read; sizes in the letters of `model.config`."""
 
+    ones: npt.NDArray[np.float32]  # (D)
     newest: npt.NDArray[np.float32]  # (D) input x_t of the newest event
     older: npt.NDArray[np.float32]  # (D) input of an older one
     front: npt.NDArray[np.float32]  # (D) what enters the state space
@@ -35,6 +36,8 @@ class Scratch(NamedTuple):
     raw: npt.NDArray[np.float32]  # (N, E), a state on its way in or out
     peak: npt.NDArray[np.float32]  # (E) or (D)
     factor: npt.NDArray[np.float32]  # (E)
+    scale: npt.NDArray[np.float32]  # (H)
+    held: npt.NDArray[np.float32]  # (H)
 
 
 @njit(cache=True, nogil=True)
@@ -42,6 +45,7 @@ def scratch_for(s):  # type: ignore[no-untyped-def]
     """Working memory for one thread."""
     width = max(s.D, 2 * s.F)
     return (
+        np.ones(s.D, np.float32),
         np.zeros(s.D, np.float32),
         np.zeros(s.D, np.float32),
         np.zeros(s.D, np.float32),
@@ -55,6 +59,8 @@ def scratch_for(s):  # type: ignore[no-untyped-def]
         np.zeros((s.N, s.E), np.float32),
         np.zeros(max(s.E, s.D), np.float32),
         np.zeros(s.E, np.float32),
+        np.zeros(s.H, np.float32),
+        np.zeros(s.H, np.float32),
     )
 
 
@@ -89,7 +95,7 @@ def glu(x, gate, gate_bias, out, out_bias, norm, s, w):  # type: ignore[no-untyp
     for d in range(D):
         x[d] += out_bias[d]
     matvec(w.narrow, out, F, D, x)
-    layer_norm(x, norm, D)
+    layer_norm(x, w.ones, norm, D)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -105,7 +111,7 @@ def spectral(p, s, at, v, row, events, w):  # type: ignore[no-untyped-def]
         embed(p, s, at, v, row, (events - 1 - j) & (s.K - 1), w.older)
         for d in range(s.D):
             w.front[d] += p.taps[j, d] * w.older[d]
-    layer_norm(w.front, p.norm_filter, s.D)
+    layer_norm(w.front, w.ones, p.norm_filter, s.D)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -121,16 +127,16 @@ def window(p, s, at, v, row, events, w):  # type: ignore[no-untyped-def]
     for j in range(filled):
         item = v.u32[row, at.ring_items // 4 + ((events - 1 - j) & (K - 1))]
         for h in range(heads):
-            score = dot(w.wide, p.window_key, item, h * width, width)
+            score = dot(w.wide, h * width, p.window_key, np.int64(item) * D + h * width, width)
             w.scores[h, j] = score * scale + p.window_bias[h, j]
     for h in range(heads):
         softmax(w.scores[h], filled)
     for j in range(filled):
         item = v.u32[row, at.ring_items // 4 + ((events - 1 - j) & (K - 1))]
         for h in range(heads):
-            add_row(w.narrow, w.scores[h, j], p.window_value, item, h * width, width)
+            add_scaled(w.narrow, h * width, w.scores[h, j], p.window_value, np.int64(item) * D + h * width, width)
     matvec(w.narrow, p.window_out, D, D, w.front)
-    layer_norm(w.front, p.norm_window, D)
+    layer_norm(w.front, w.ones, p.norm_window, D)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -1,23 +1,81 @@
 """Small dense kernels in float32 with a fixed order of operations.
 
-Sums run in 8 lanes that are added at the end, so loops vectorise without the compiler's leave to reorder (no fast-math):
-the same order on every machine, whatever its vector width. Places that do not start at 0 are unsigned: a signed index makes
-the compiler ask at each step whether it counts from the end, and slices instead would cost reference counts.
+Sums run in 8 lanes that are added at the end in a fixed order: the same on every machine, whatever its vector width, and
+without the compiler's leave to reorder (no fast-math). A compiler without that leave does not vectorise a sum, so `dot` is
+written in its vector instructions. Places that do not start at 0 are unsigned: a signed index makes the compiler ask at
+each step whether it counts from the end, and slices instead would cost reference counts.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 LANES = 8
-_U1, _U2, _U3, _U4 = np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(4)
-_U5, _U6, _U7 = np.uint64(5), np.uint64(6), np.uint64(7)
+_VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _EPSILON = np.float32(1e-5)
-_ZERO = np.float32(0)
 _ONE = np.float32(1)
+
+
+@intrinsic
+def dot(_context: Any, x: Any, x_at: Any, y: Any, y_at: Any, n: Any) -> Any:
+    """x.flat[x_at : x_at + n] . y.flat[y_at : y_at + n] of C-contiguous float32 arrays; n is a multiple of LANES.
+
+    Lane k sums the products at places k, k + 8, ...; then ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)).
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        sums = cgutils.alloca_once_value(builder, ir.Constant(_VECTOR, [0.0] * LANES))
+        left, right = (_start(context, builder, signature, args, i) for i in (0, 2))
+        with _steps(builder, args[4]) as (place, _):
+            product = builder.fmul(_load(builder, left, place), _load(builder, right, place))
+            builder.store(builder.fadd(builder.load(sums), product), sums)
+        lane = [builder.extract_element(builder.load(sums), ir.Constant(ir.IntType(32), k)) for k in range(LANES)]
+        half = [builder.fadd(lane[k], lane[k + 4]) for k in range(4)]
+        return builder.fadd(builder.fadd(half[0], half[2]), builder.fadd(half[1], half[3]))
+
+    return types.float32(x, types.int64, y, types.int64, types.int64), generate
+
+
+@intrinsic
+def add_scaled(_context: Any, y: Any, y_at: Any, weight: Any, x: Any, x_at: Any, n: Any) -> Any:
+    """y.flat[y_at : y_at + n] += weight * x.flat[x_at : x_at + n]; C-contiguous float32, n a multiple of LANES."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        target = _start(context, builder, signature, args, 0)
+        source = _start(context, builder, signature, args, 3)
+        one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), args[2], ir.IntType(32)(0))
+        weights = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+        with _steps(builder, args[5]) as (place, _):
+            product = builder.fmul(weights, _load(builder, source, place))
+            builder.store(builder.fadd(_load(builder, target, place), product), _at(builder, target, place), align=4)
+        return context.get_dummy_value()
+
+    return types.void(y, types.int64, types.float32, x, types.int64, types.int64), generate
+
+
+def _start(context: Any, builder: Any, signature: Any, args: Any, which: int) -> Any:
+    """Pointer to the place that args[which + 1] names in the array args[which]."""
+    data = context.make_array(signature.args[which])(context, builder, args[which]).data
+    return builder.gep(data, [args[which + 1]])
+
+
+def _steps(builder: Any, size: Any) -> Any:
+    return cgutils.for_range_slice(builder, size.type(0), size, size.type(LANES), inc=True)
+
+
+def _at(builder: Any, start: Any, place: Any) -> Any:
+    return builder.bitcast(builder.gep(start, [place]), _VECTOR.as_pointer())
+
+
+def _load(builder: Any, start: Any, place: Any) -> Any:
+    return builder.load(_at(builder, start, place), align=4)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -30,51 +88,15 @@ def matvec(x, matrix, n_in, n_out, y):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def total(x, n):  # type: ignore[no-untyped-def]
-    """Sum of x[:n]; n is a multiple of LANES."""
-    a = b = c = d = e = f = g = h = _ZERO
-    for i in range(0, n, LANES):
-        a, b, c, d = a + x[i], b + x[i + 1], c + x[i + 2], d + x[i + 3]
-        e, f, g, h = e + x[i + 4], f + x[i + 5], g + x[i + 6], h + x[i + 7]
-    return ((a + e) + (c + g)) + ((b + f) + (d + h))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def dot(x, table, row, start, n):  # type: ignore[no-untyped-def]
-    """x[start : start + n] . table[row, start : start + n]; n is a multiple of LANES."""
-    a = b = c = d = e = f = g = h = _ZERO
-    for step in range(0, n, LANES):
-        i = np.uint64(start) + np.uint64(step)
-        a, b = a + x[i] * table[row, i], b + x[i + _U1] * table[row, i + _U1]
-        c, d = c + x[i + _U2] * table[row, i + _U2], d + x[i + _U3] * table[row, i + _U3]
-        e, f = e + x[i + _U4] * table[row, i + _U4], f + x[i + _U5] * table[row, i + _U5]
-        g, h = g + x[i + _U6] * table[row, i + _U6], h + x[i + _U7] * table[row, i + _U7]
-    return ((a + e) + (c + g)) + ((b + f) + (d + h))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def add_row(y, weight, table, row, start, n):  # type: ignore[no-untyped-def]
-    """y[start : start + n] += weight * table[row, start : start + n]."""
-    for step in range(n):
-        i = np.uint64(start) + np.uint64(step)
-        y[i] += weight * table[row, i]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def inverse_rms(x, size):  # type: ignore[no-untyped-def]
     """1 / sqrt(mean of squares + epsilon) of x[:size]."""
-    a = b = c = d = e = f = g = h = _ZERO
-    for i in range(0, size, LANES):
-        a, b, c, d = a + x[i] * x[i], b + x[i + 1] * x[i + 1], c + x[i + 2] * x[i + 2], d + x[i + 3] * x[i + 3]
-        e, f, g, h = e + x[i + 4] * x[i + 4], f + x[i + 5] * x[i + 5], g + x[i + 6] * x[i + 6], h + x[i + 7] * x[i + 7]
-    squares = ((a + e) + (c + g)) + ((b + f) + (d + h))
-    return _ONE / np.float32(math.sqrt(squares / np.float32(size) + _EPSILON))
+    return _ONE / np.float32(math.sqrt(dot(x, 0, x, 0, size) / np.float32(size) + _EPSILON))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def layer_norm(x, norm, size):  # type: ignore[no-untyped-def]
-    """x[:size] normalised in place; norm (2, size) holds weight and bias."""
-    mean = total(x, size) / np.float32(size)
+def layer_norm(x, ones, norm, size):  # type: ignore[no-untyped-def]
+    """x[:size] normalised in place; norm (2, size) holds weight and bias, `ones` (size) ones to sum with."""
+    mean = dot(x, 0, ones, 0, size) / np.float32(size)
     for i in range(size):
         x[i] -= mean
     scale = inverse_rms(x, size)

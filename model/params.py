@@ -26,6 +26,7 @@ class Sizes(NamedTuple):
     E: int
     H: int
     P: int
+    shift: int  # log2 P: channel e belongs to head e >> shift
     N: int
     W: int
     K: int
@@ -96,6 +97,7 @@ def sizes_of(config: ModelConfig) -> Sizes:
         E=config.inner,
         H=config.heads,
         P=config.head_dim,
+        shift=config.head_dim.bit_length() - 1,
         N=config.state_size,
         W=config.conv_width,
         K=config.ring_length,

@@ -53,13 +53,13 @@ def read_row(p, s, at, v, row):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True, error_model="numpy")
 def _read_state(p, s, at, v, row, w):  # type: ignore[no-untyped-def]
     """peak[:E] = C . h + skip x (+ the echo's part)."""
-    E, N, P = s.E, s.N, s.P
+    E, N = s.E, s.N
     for e in range(E):
-        w.peak[e] = p.skip[e // P] * w.conv[e]
+        w.peak[e] = p.skip[e >> s.shift] * w.conv[e]
     for n in range(N):
         c = w.conv[E + N + n]
         for e in range(E):
-            place, h = n * E + e, e // P
+            place, h = n * E + e, e >> s.shift
             if s.int8:
                 held = np.float32(v.i8[row, at.ssm + place]) * v.f32[row, at.ssm_scale // 4 + h]
             else:
@@ -86,5 +86,5 @@ def _finish(p, s, w):  # type: ignore[no-untyped-def]
     for e in range(E):
         w.peak[e] = w.peak[e] * scale * p.norm_ssm[e]
     matvec(w.peak, p.ssm_out, E, D, w.front)
-    layer_norm(w.front, p.norm_residual, D)
+    layer_norm(w.front, w.ones, p.norm_residual, D)
     glu(w.front, p.out_gate, p.out_gate_bias, p.out_out, p.out_out_bias, p.norm_out, s, w)

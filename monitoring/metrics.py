@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from monitoring.bulk_histogram import BulkHistogram
+
 FOLD_EDGES = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0)
 SCORE_EDGES = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 1.0)
 FRESHNESS_EDGES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0)
@@ -34,10 +36,15 @@ class Metrics:
         self.events_total = counter("events", "Events by what became of them.", "partition", "outcome")
         self.ingest_lag_records = gauge("ingest_lag_records", "High watermark less position.", "partition")
         self.dlq_total = counter("dlq", "Records sent to the dead-letter topic.", "reason")
+        self.ingest_retries_total = counter("ingest_retries", "Batches to be sent again, by error.", "error")
+        self.commit_failures_total = counter("commit_failures", "Offset commits that failed; tried again.")
         # fold and store
         self.fold_seconds = histogram("fold_seconds", "Time to fold one batch into one arm.", FOLD_EDGES)
-        self.event_to_score_seconds = histogram(
-            "event_to_score_seconds", "Record time to visible for scoring.", FRESHNESS_EDGES
+        self.event_to_score_seconds = BulkHistogram(
+            "echorank_event_to_score_seconds",
+            "Record time to visible for scoring.",
+            buckets=FRESHNESS_EDGES,
+            registry=registry,
         )
         self.state_bytes = gauge("state_bytes", "Bytes of user states.", "arm", "tier")
         self.state_users = gauge("state_users", "Users with a state.", "arm", "tier")

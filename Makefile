@@ -1,0 +1,73 @@
+# Every target does its own set-up: `make demo` and `make test` work on a machine that has git, make and Python 3.11.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+# Held: the figures and golden scores in this repository were made with it. Raise it on purpose, then `make lock`.
+TORCH := torch==2.13.0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lock check stubs test bench bench-fold bench-score demo up clean
+
+help: ## Show what there is to run
+	@echo "EchoRank: make <target> [ARGS='--flags of the command']"
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Create .venv and install the pinned dependencies (about 75 s, once)
+
+$(READY): requirements.lock pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "EchoRank needs Python 3.11 or newer, found '$(PYTHON)'." >&2; \
+	  echo "Install it (Debian: sudo apt-get install python3.11 python3.11-venv) or name one: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot create virtual environments: its venv module is not installed." >&2; \
+	  echo "Install it (Debian: sudo apt-get install python3.11-venv) and run make again." >&2; exit 1; }
+	@echo "[setup] 1/3 virtual environment in $(VENV) ($$($(PYTHON) --version))"
+	@"$(PYTHON)" -m venv --clear $(VENV)
+	@echo "[setup] 2/3 pinned dependencies from requirements.lock"
+	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
+	@echo "[setup] 3/3 EchoRank itself, editable"
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# torch's CUDA libraries are left to torch's own exact pins, so that one lock serves machines with and without a GPU.
+lock: ## Resolve pyproject.toml afresh and write requirements.lock
+	"$(PYTHON)" -m venv --clear out/lock
+	out/lock/bin/python -m pip install --disable-pip-version-check --editable '.[dev]' '$(TORCH)'
+	{ echo "# Written by 'make lock' from pyproject.toml (with the dev extra); do not edit."; \
+	  out/lock/bin/python -m pip freeze --all --exclude-editable \
+	  | sed 's/+cpu$$//' | grep -Ev '^(pip==|nvidia-|cuda-|triton==)'; } > out/requirements.lock
+	mv out/requirements.lock requirements.lock
+	rm -rf out/lock
+
+check: $(READY) ## Lint, format, types, tidiness, fresh stubs: exactly what CI checks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/test_tidy.py tests/test_stubs.py
+
+test: $(READY) ## Run every test (brokers and clusters are started and stopped by the tests)
+	$(BIN)/pytest $(ARGS)
+
+stubs: $(READY) ## Regenerate rpc/ from proto/
+	$(BIN)/python -m grpc_tools.protoc -Irpc=proto --python_out=. --pyi_out=. --grpc_python_out=. proto/*.proto
+
+bench: bench-fold bench-score ## Run every benchmark and write bench/results/
+
+bench-fold: $(READY) ## Events a second on one core, bytes a user, against batched PyTorch
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m bench.fold $(ARGS)
+
+bench-score: $(READY) ## Latency and rate of scoring, with and without ingest, against a bare gRPC echo
+	$(BIN)/python -m bench.score $(ARGS)
+
+demo: $(READY) ## Train, stream, kill, recover and report on real clicks, then stop
+	$(BIN)/echorank demo $(ARGS)
+
+up: $(READY) ## Start EchoRank with ray_config.yaml and leave it running until Ctrl-C
+	$(BIN)/echorank up $(ARGS)
+
+clean: ## Remove .venv, out/ and every cache
+	rm -rf $(VENV) out build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

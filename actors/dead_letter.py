@@ -1,0 +1,116 @@
+"""Records that cannot be used, kept on a topic of their own with the reason."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from actors.errors import BadRecord
+from monitoring.metrics import Metrics
+
+HEADER = "__streams.errors."  # names as of KIP-1034, so that tools for Kafka Streams' dead letters read ours
+TRUNCATED = "__echorank.truncated."  # + key or value: the original number of bytes
+
+
+class BadRecordSource(Protocol):
+    """What is kept of the record itself."""
+
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102
+
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """One unusable record: where it stood, what it held, and why it cannot be used."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    reason: str
+    message: str
+
+    @classmethod
+    def of(cls, partition: int, record: BadRecordSource, error: BadRecord) -> DeadLetter:
+        """The dead letter of `record`."""
+        return cls(
+            partition=partition,
+            offset=record.offset,
+            key=record.key,
+            value=record.value,
+            reason=error.reason,
+            message=str(error),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutRecord:
+    """A record to be written."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+class RecordSink(Protocol):
+    """Somewhere to write records durably."""
+
+    def write(self, topic: str, records: Sequence[OutRecord]) -> None:
+        """Write all `records` and return when every in-sync replica has them.
+
+        Raises:
+            BrokerUnavailable: at least one was not acknowledged; others may have been.
+        """
+        ...
+
+
+class DeadLetters:
+    """Writes dead letters to `topic`, at least once.
+
+    Ingest sends them before it applies the batch they were in, so a crash in between writes them a second
+    time rather than never: the headers name partition and offset, by which a reader can drop doubles.
+    Keys and values longer than `bytes_max` are cut, and a header gives the original length, so that a record
+    which just fitted into the clicks topic still fits with the headers added.
+    """
+
+    def __init__(
+        self, sink: RecordSink, *, topic: str, source_topic: str, metrics: Metrics, bytes_max: int = 450_000
+    ) -> None:
+        self._sink, self._topic, self._source_topic = sink, topic, source_topic
+        self._metrics, self._bytes_max = metrics, bytes_max
+
+    def send(self, letters: Sequence[DeadLetter]) -> None:
+        """Write `letters`; they are durable and counted when this returns.
+
+        Raises:
+            BrokerUnavailable: some may not be written; none was counted; send all again.
+        """
+        self._sink.write(self._topic, [self._record(letter) for letter in letters])
+        for reason, count in Counter(letter.reason for letter in letters).items():
+            self._metrics.dlq_total.labels(reason).inc(count)
+        for partition, count in Counter(letter.partition for letter in letters).items():
+            self._metrics.events_total.labels(partition, "dead_letter").inc(count)
+
+    def _record(self, letter: DeadLetter) -> OutRecord:
+        headers = [
+            (HEADER + "exception", f"BadRecord.{letter.reason}".encode()),
+            (HEADER + "message", letter.message.encode(errors="replace")),
+            (HEADER + "topic", self._source_topic.encode()),
+            (HEADER + "partition", str(letter.partition).encode()),
+            (HEADER + "offset", str(letter.offset).encode()),
+        ]
+        for name, content in (("key", letter.key), ("value", letter.value)):
+            if content is not None and len(content) > self._bytes_max:
+                headers.append((TRUNCATED + name, str(len(content)).encode()))
+        return OutRecord(key=self._cut(letter.key), value=self._cut(letter.value), headers=tuple(headers))
+
+    def _cut(self, content: bytes | None) -> bytes | None:
+        return content if content is None else content[: self._bytes_max]

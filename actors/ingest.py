@@ -1,0 +1,248 @@
+"""Clicks from Kafka to the shards that own them.
+
+Ingest remembers nothing that matters: the shard says which offset comes next, and reading continues there. A batch
+covers the offsets between two positions of the reader, because offsets have holes and counts say nothing.
+
+Each partition runs in a lane of its own, so one shard that is down, slow or restoring never holds up the partitions
+of the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from actors.click import ClickBatch
+from actors.clock import Clock
+from actors.codec import Decoder
+from actors.dead_letter import DeadLetter, DeadLetters
+from actors.errors import BrokerUnavailable, EchoRankError, OffsetOutOfRange, ShardUnavailable
+from actors.ingest_ports import ClickLog, ShardPort, Slice
+from actors.lane import Backoff, Lane
+from monitoring.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+Decoded = tuple[ClickBatch, list[DeadLetter]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestSettings:
+    """How patient ingest is."""
+
+    commit_interval_s: float = 5.0
+    backoff: Backoff = field(default_factory=Backoff)
+    apply_patience_s: float = 0.1  # how long a slow shard may delay the others' next poll, once a batch
+
+
+class Ingest:
+    """Polls, decodes and applies; one for any number of partitions and shards.
+
+    Not thread-safe: call everything from one event loop. `click_log` blocks, so it polls in a worker thread, one
+    call at a time.
+    """
+
+    def __init__(
+        self,
+        click_log: ClickLog,
+        dead_letters: DeadLetters,
+        decoder: Decoder,
+        shards: ShardPort,
+        metrics: Metrics,
+        clock: Clock,
+        settings: IngestSettings,
+        wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._log, self._dead_letters, self._decoder, self._shards = click_log, dead_letters, decoder, shards
+        self._metrics, self._clock, self._settings, self._wait = metrics, clock, settings, wait
+        self._lanes: dict[int, Lane] = {}
+        self._epochs: dict[int, int] = {}
+        self._durable: asyncio.Future[Mapping[int, int]] | None = None
+        self._commit_at = clock.monotonic() + settings.commit_interval_s
+
+    def assign(self, epochs: Mapping[int, int]) -> None:
+        """Take over exactly these partitions, each with its owner's epoch, from the next round on."""
+        self._epochs = dict(epochs)
+
+    def lags(self) -> dict[int, int | None]:
+        """Records between what is applied and the end of the log; None while that is unknown or at a standstill."""
+        return {partition: lane.lag() for partition, lane in self._lanes.items()}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set; wait longer after each failure of the broker in a row."""
+        failures = 0
+        while not stop.is_set():
+            try:
+                await self.run_once()
+                failures = 0
+            except BrokerUnavailable as error:
+                failures += 1
+                log.warning("reading clicks failed %d times in a row: %s", failures, error)
+                self._metrics.ingest_retries_total.labels(type(error).__name__).inc()
+                await self._wait(self._settings.backoff.after(failures))
+
+    async def run_once(self) -> int:
+        """One round: poll, decode, dead-letter, apply; the number of clicks handed to shards.
+
+        Raises:
+            BrokerUnavailable: the poll failed; nothing was handed over.
+        """
+        await self._follow_assignment()
+        self._settle()
+        self._ask_where_to_go_on()
+        slices = await self._poll()
+        self._refuse_other_logs()
+        batches = await self._without_dead_letters(self._decode(slices))
+        await self._hand_over(batches)
+        self._settle()
+        self._report_ends()
+        self._commit_durable()
+        return sum(len(batch) for batch in batches)
+
+    async def close(self) -> None:
+        """Leave every partition."""
+        self._epochs = {}
+        await self._follow_assignment()
+        if self._durable is not None:
+            self._durable.cancel()
+            await asyncio.gather(self._durable, return_exceptions=True)
+
+    async def _follow_assignment(self) -> None:
+        current = {partition: lane.epoch for partition, lane in self._lanes.items()}
+        if current == self._epochs:
+            return
+        for partition, epoch in current.items():
+            if self._epochs.get(partition) != epoch:
+                await self._lanes.pop(partition).abandon()
+        for partition in sorted(self._epochs.keys() - self._lanes.keys()):
+            self._lanes[partition] = Lane(
+                partition,
+                self._epochs[partition],
+                self._log,
+                self._metrics,
+                self._clock,
+                self._settings.backoff,
+            )
+        self._log.assign(self._lanes)
+
+    def _settle(self) -> None:
+        for lane in self._lanes.values():
+            lane.settle()
+
+    def _ask_where_to_go_on(self) -> None:
+        for lane in self._lanes.values():
+            if lane.idle:
+                lane.start(self._position(lane.partition))
+
+    async def _position(self, partition: int) -> int:
+        positions = await self._shards.positions([partition])
+        if partition not in positions:
+            raise ShardUnavailable(f"the owner of partition {partition} does not say where to start; ask again")
+        return positions[partition]
+
+    async def _poll(self) -> list[Slice]:
+        try:
+            return await asyncio.to_thread(self._log.poll)
+        except OffsetOutOfRange as error:
+            await self._pass_lost_offsets(self._lanes[error.partition], error)
+            return []
+
+    async def _pass_lost_offsets(self, lane: Lane, error: OffsetOutOfRange) -> None:
+        """Go on at the oldest offset the log still has, if that lies ahead; else stand still and say why.
+
+        Events in skipped offsets are lost in Kafka: only a rebuild from the archive brings them into the state.
+        """
+        lane.lettered = 0
+        earliest = await asyncio.to_thread(self._log.earliest, lane.partition)
+        if earliest > error.wanted:
+            log.error(
+                "partition %d: the log has lost the offsets from %d to %d, which the state does not hold; going on at "
+                "%d. Rebuild the state from the archive, and keep retention longer than the age of snapshots.",
+                *(lane.partition, error.wanted, earliest - 1, earliest),
+            )
+            reason = f"the log starts at {earliest}"
+            lane.shut()
+            lane.start(self._shards.skip(lane.partition, error.wanted, earliest, reason, lane.epoch))
+        else:
+            self._stand_still(lane, error)
+
+    def _refuse_other_logs(self) -> None:
+        for lane in self._lanes.values():
+            if (position := lane.position_beyond_end()) is not None:
+                self._stand_still(lane, OffsetOutOfRange(lane.partition, position))
+
+    def _stand_still(self, lane: Lane, error: OffsetOutOfRange) -> None:
+        log.error(
+            "partition %d: the state holds every click below offset %d, but the log ends before that: the topic was "
+            "made anew or cut off, and the state belongs to the old log. Point state.directory to an empty "
+            "directory, or bring the old log back.",
+            *(lane.partition, error.wanted),
+        )
+        lane.back_off(error, longest=True)
+
+    def _decode(self, slices: Iterable[Slice]) -> list[Decoded]:
+        decoded = []
+        for found in slices:
+            batch, dead = self._decoder.decode_batch(found.partition, found.start, found.stop, found.records)
+            written = self._lanes[found.partition].lettered
+            decoded.append((batch, [letter for letter in dead if letter.offset >= written]))
+        return decoded
+
+    async def _without_dead_letters(self, decoded: Sequence[Decoded]) -> list[ClickBatch]:
+        """Make the dead letters durable; the batches that may be applied after that."""
+        letters = [letter for _, dead in decoded for letter in dead]
+        if not letters:
+            return [batch for batch, _ in decoded]
+        try:
+            await asyncio.to_thread(self._dead_letters.send, letters)
+        except BrokerUnavailable as error:
+            for batch, dead in decoded:
+                if dead:
+                    self._lanes[batch.partition].back_off(error)
+            return [batch for batch, dead in decoded if not dead]
+        for batch, dead in decoded:
+            if dead:
+                self._lanes[batch.partition].lettered = batch.stop
+        return [batch for batch, _ in decoded]
+
+    async def _hand_over(self, batches: Iterable[ClickBatch]) -> None:
+        """Apply to all shards at once; the lanes of those that outlast the patience are shut until they are done."""
+        tasks: dict[asyncio.Task[int], Lane] = {}
+        for batch in batches:
+            lane = self._lanes[batch.partition]
+            tasks[lane.start(self._shards.apply(batch, lane.epoch), read=batch.stop)] = lane
+        if tasks:
+            _, slow = await asyncio.wait(tasks, timeout=self._settings.apply_patience_s)
+            for task in slow:
+                tasks[task].shut()
+
+    def _report_ends(self) -> None:
+        ends: dict[int, int] = {}
+        for partition, lane in self._lanes.items():
+            if (lag := lane.lag()) is not None:
+                self._metrics.ingest_lag_records.labels(partition).set(lag)
+            if (end := lane.new_end()) is not None:
+                ends[partition] = end
+        if ends:
+            self._shards.observe_ends(ends)
+
+    def _commit_durable(self) -> None:
+        """Commit what snapshots cover, for lag tools only: nothing is ever read from there."""
+        now = self._clock.monotonic()
+        if self._durable is None and now >= self._commit_at:
+            self._commit_at = now + self._settings.commit_interval_s
+            self._durable = asyncio.ensure_future(self._shards.durable())
+        elif self._durable is not None and self._durable.done():
+            task, self._durable = self._durable, None
+            try:
+                offsets = task.result()
+            except EchoRankError as error:
+                self._commit_failed(error)
+            else:
+                self._log.commit({p: o for p, o in offsets.items() if p in self._lanes}, self._commit_failed)
+
+    def _commit_failed(self, error: Exception) -> None:
+        self._metrics.commit_failures_total.inc()
+        log.warning("offsets were not committed, so lag tools are behind; tried again soon: %s", error)

@@ -1,0 +1,146 @@
+"""One partition on its way from the log to its shard."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from actors.clock import Clock
+from actors.errors import EchoRankError, OffsetGap, Overloaded
+from actors.ingest_ports import ClickLog
+from monitoring.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backoff:
+    """Waits that double from `min_s` to `max_s`."""
+
+    min_s: float = 0.05
+    max_s: float = 2.0
+
+    def after(self, failures: int) -> float:
+        """Seconds to wait after so many failures in a row."""
+        return min(self.max_s, self.min_s * 2.0 ** min(failures - 1, 30))
+
+
+class Lane:
+    """Reads (`open`), has one call at its shard (`task`), or waits for `retry_at` to ask where to go on.
+
+    A lane that waits is paused in the log, so its records neither fill memory nor hold up other partitions.
+    """
+
+    def __init__(
+        self, partition: int, epoch: int, click_log: ClickLog, metrics: Metrics, clock: Clock, backoff: Backoff
+    ) -> None:
+        self.partition, self.epoch = partition, epoch
+        self.lettered = 0  # dead letters below this offset are written already
+        self.task: asyncio.Task[int] | None = None  # ends with the shard's position
+        self._log, self._metrics, self._clock, self._backoff = click_log, metrics, clock, backoff
+        self._applied = 0  # the shard's position, as it last said
+        self._read: int | None = None  # the reader's position; None before the first seek and after a failure
+        self._open = False
+        self._failures = 0  # in a row
+        self._retry_at = 0.0
+        self._told_end: int | None = None
+        self._compared = False  # position and end, since the lane opened
+
+    @property
+    def idle(self) -> bool:
+        """Whether it is time to ask the shard where to go on."""
+        return not self._open and self.task is None and self._retry_at <= self._clock.monotonic()
+
+    def start(self, call: Coroutine[Any, Any, int], *, read: int | None = None) -> asyncio.Task[int]:
+        """Make one call to the shard; `read` is the reader's position after what the call hands over."""
+        self._read = read
+        self.task = asyncio.create_task(call)
+        return self.task
+
+    def settle(self) -> None:
+        """Take up the result of a finished call."""
+        if self.task is None or not self.task.done():
+            return
+        task, self.task = self.task, None
+        try:
+            position = task.result()
+        except OffsetGap as gap:
+            if self._failures:
+                self.back_off(gap)
+            else:  # the first time, the shard's own word where to go on is as good as asking
+                self._failures = 1
+                self._count(gap)
+                self._go_on_at(gap.expected)
+        except EchoRankError as error:
+            self.back_off(error)
+        else:
+            self._failures = 0
+            self._go_on_at(position)
+
+    def back_off(self, error: EchoRankError, *, longest: bool = False) -> None:
+        """Stop reading for a while, longer with each failure in a row; `longest` where only a person can help."""
+        self._failures += 1
+        delay_s = self._backoff.max_s if longest else self._backoff.after(self._failures)
+        if isinstance(error, Overloaded):
+            delay_s = max(delay_s, error.retry_after_s)
+        self._retry_at = self._clock.monotonic() + delay_s
+        self._read = self._told_end = None
+        self.shut()
+        self._count(error)
+        log.warning("partition %d: %r; next try in %.2f s", self.partition, error, delay_s)
+
+    def shut(self) -> None:
+        """Take no part in polls until the next result from the shard."""
+        if self._open:
+            self._log.pause(self.partition)
+            self._open = False
+
+    def end(self) -> int | None:
+        """The high watermark; None while the lane does not read."""
+        return self._log.highwater(self.partition) if self._open else None
+
+    def new_end(self) -> int | None:
+        """The high watermark if it changed since this was last asked."""
+        end = self.end()
+        if end is None or end == self._told_end:
+            return None
+        self._told_end = end
+        return end
+
+    def position_beyond_end(self) -> int | None:
+        """The shard's position if the log ends before it; compared once after the lane opens.
+
+        Not every broker refuses to read beyond the end, and reading on once the log has grown would skip events.
+        """
+        end = self.end()
+        if end is None or self._compared:
+            return None
+        self._compared = True
+        return self._applied if end < self._applied else None
+
+    def lag(self) -> int | None:
+        """Records between what is applied and the high watermark; None while the lane does not read."""
+        end = self.end()
+        return None if end is None else max(0, end - self._applied)
+
+    async def abandon(self) -> None:
+        """Leave the partition; what is at the shard is applied or not, and the next reader asks."""
+        self.shut()
+        if self.task is not None:
+            self.task.cancel()
+            await asyncio.gather(self.task, return_exceptions=True)
+
+    def _go_on_at(self, position: int) -> None:
+        self._applied = position
+        if self._read != position:
+            self._log.seek(self.partition, position)
+            self._read = position
+        if not self._open:
+            self._log.resume(self.partition)
+            self._open, self._compared = True, False
+
+    def _count(self, error: EchoRankError) -> None:
+        self._metrics.ingest_retries_total.labels(type(error).__name__).inc()

@@ -1,0 +1,116 @@
+"""One partition that a shard owns: its arms' states, its epoch, and how far it is from the end of the log."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from actors.errors import NotOwner, OffsetGap, ShardUnavailable, StaleEpoch
+from actors.store import PartitionStore
+
+Stores = dict[str, PartitionStore]  # by arm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmStats:
+    """One arm of one partition."""
+
+    model: str
+    position: int
+    users: int
+    state_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionStats:
+    """One owned partition; `arms` is empty while it restores."""
+
+    partition: int
+    epoch: int
+    position: int
+    durable: int
+    ready: bool
+    arms: dict[str, ArmStats]
+
+
+@dataclass(slots=True, eq=False)
+class Owned:
+    """The arms' stores move on their own: each skips what it has, so arms restored at different offsets catch up.
+
+    `stores` is None while the partition restores. `writer` guards everything but reads.
+    """
+
+    partition: int
+    epoch: int
+    attempted_s: float  # monotonic time of the last try to take a snapshot
+    saved_s: float  # and of the last one that is still the newest state
+    durable: int = 0  # every arm is in a snapshot up to here
+    stores: Stores | None = None
+    closed: bool = False
+    ready: bool = False
+    end: int | None = None  # the log's high watermark, as last heard
+    writer: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def position(self) -> int:
+        """The least of the arms' positions; 0 while restoring."""
+        return min(store.position for store in self.stores.values()) if self.stores else 0
+
+    def renew(self, epoch: int) -> int:
+        """Go on under a newer epoch, after the batch in progress; the position."""
+        with self.writer:
+            if epoch <= self.epoch:
+                raise StaleEpoch(
+                    f"partition {self.partition}: epoch {epoch} is not newer than epoch {self.epoch}, under which this "
+                    f"shard owns it; take the assignment from the coordinator again"
+                )
+            self.restored()  # not given up while we waited
+            self.epoch = epoch
+            return self.position
+
+    def restored(self) -> Stores:
+        """The stores, of a partition that is neither given up nor restoring."""
+        if self.closed:
+            raise NotOwner(f"partition {self.partition} was given up just now; ask for the routing table again")
+        if self.stores is None:
+            raise ShardUnavailable(f"partition {self.partition} is restoring its snapshot; try again in a moment")
+        return self.stores
+
+    def writable(self, epoch: int, start: int) -> Stores:
+        """The stores, for who writes from `start` on under `epoch` and holds `writer`."""
+        stores = self.restored()
+        if epoch != self.epoch:
+            raise StaleEpoch(
+                f"partition {self.partition}: the caller's epoch is {epoch}, but the shard owns it under epoch "
+                f"{self.epoch}; take the assignment from the coordinator again"
+            )
+        if start > self.position:
+            raise OffsetGap(self.partition, self.position, start)
+        return stores
+
+    def observe_end(self, end: int, lag_max: int) -> None:
+        """Learn the high watermark; ready from the first time that the slowest arm is within `lag_max` of it."""
+        self.end = end
+        if self.stores is not None and end - self.position <= lag_max:
+            self.ready = True
+
+    def stale(self, position: int, lag_max: int) -> bool:
+        """Whether more than `lag_max` records may lie beyond `position`; so it is until an end is known."""
+        return self.end is None or self.end - position > lag_max
+
+    def stats(self) -> PartitionStats:
+        """The figures for status reports."""
+        arms = {
+            arm: ArmStats(
+                model=store.bundle.version, position=store.position, users=store.users, state_bytes=store.nbytes
+            )
+            for arm, store in (self.stores or {}).items()
+        }
+        return PartitionStats(
+            partition=self.partition,
+            epoch=self.epoch,
+            position=self.position,
+            durable=self.durable,
+            ready=self.ready,
+            arms=arms,
+        )

@@ -1,0 +1,64 @@
+"""A matrix of rows that grows in place."""
+
+from __future__ import annotations
+
+import mmap
+
+import numpy as np
+
+from model.state import Rows
+
+GROWTH = 1.25  # small, because growing is cheap
+
+
+class RowMemory:
+    """Zeroed rows in private anonymous memory, (capacity, row_bytes), C-contiguous.
+
+    Growing moves page tables, not bytes (mremap: 0.15 ms for 400 MB where a copy takes 30 to 1,500 ms), so there is
+    neither a long stop nor a second copy, and the matrix stays one piece, as a fold wants it. Memory counts only once
+    it is touched. Where the system cannot do that, or somebody still holds a view, the rows are copied instead.
+    """
+
+    def __init__(self, row_bytes: int, rows_initial: int) -> None:
+        self._row_bytes, self._touched = row_bytes, 0
+        self._map = _allocate(max(1, rows_initial) * row_bytes)
+        self.matrix: Rows = self._view()
+
+    def reserve(self, rows: int) -> None:
+        """Make room for at least `rows` rows; new ones are zero. Invalidates earlier `matrix` references.
+
+        Raises:
+            MemoryError, OSError: the system has no room; the rows stay as they are.
+        """
+        capacity = len(self.matrix)
+        if rows <= capacity:
+            return
+        self._grow(max(rows, int(capacity * GROWTH)) * self._row_bytes)
+
+    def prefault(self, rows: int) -> None:
+        """Reserve `rows` rows and touch their pages, so that a later copy into them runs at memory speed."""
+        self.reserve(rows)
+        self.matrix[self._touched : rows] = 0
+        self._touched = max(self._touched, rows)
+
+    def _grow(self, size: int) -> None:
+        self.matrix = np.empty((0, self._row_bytes), dtype=np.uint8)  # resize refuses while a view exists
+        try:
+            self._map.resize(size)
+        except (BufferError, SystemError):
+            larger = _allocate(size)
+            np.frombuffer(larger, dtype=np.uint8)[: len(self._map)] = np.frombuffer(self._map, dtype=np.uint8)
+            self._map = larger
+        finally:
+            self.matrix = self._view()
+
+    def _view(self) -> Rows:
+        rows = len(self._map) // self._row_bytes
+        return np.frombuffer(self._map, dtype=np.uint8, count=rows * self._row_bytes).reshape(rows, -1)
+
+
+def _allocate(size: int) -> mmap.mmap:
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        memory.madvise(mmap.MADV_HUGEPAGE)  # a quarter of the time to touch, fewer misses on random rows
+    return memory

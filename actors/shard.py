@@ -1,0 +1,296 @@
+"""The owner of some partitions: folds their clicks into every arm, answers reads, saves and restores.
+
+A plain class; the Ray actor around it only forwards. Locks, in the order in which they are taken: `Shard._owning` (own
+and release, one at a time), the snapshotter's (one partition at a time), `Owned.writer` (one writer a partition, for a
+whole batch), the store's own (one slice of a batch, or one read). Reads take only the last.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from actors.click import ClickBatch
+from actors.clock import Clock
+from actors.errors import ConfigError, InvalidRequest, NotOwner, SnapshotError
+from actors.owned import Owned, PartitionStats, Stores
+from actors.restore import restore
+from actors.snapshot import SnapshotStore
+from actors.snapshotter import Snapshotter
+from actors.state_file import SnapshotDamaged
+from actors.store import PartitionStore
+from model.bundle import Bundle
+from model.state import Rows
+from monitoring.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+OnApplied = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardSettings:
+    """What a shard needs of the deployment's settings."""
+
+    snapshot_interval_s: float = 10.0
+    bytes_per_user_max: int = 4096
+    users_initial: int = 1024
+    ready_lag_records_max: int = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateRead:
+    """A user's state as of one offset."""
+
+    row: Rows | None  # (row_bytes,), a copy; None if no click of this user is in the state
+    offset: int  # the state holds every click of the partition below it
+    last_event_ms: int  # -1 without a click
+    stale: bool  # newer clicks exist, or may exist, than the state shows
+
+
+class Shard:
+    """Owns partitions by epoch; the only writer of their states.
+
+    Raises:
+        ConfigError: there is no arm, or a user of one would take more bytes than `settings.bytes_per_user_max`.
+    """
+
+    def __init__(
+        self,
+        shard_id: str,
+        arms: Mapping[str, Bundle],
+        snapshots: SnapshotStore,
+        metrics: Metrics,
+        clock: Clock,
+        settings: ShardSettings,
+    ) -> None:
+        if not arms:
+            raise ConfigError("a shard needs at least one arm to fold clicks into; name one under arms")
+        self.shard_id, self._arms, self._snapshots = shard_id, dict(arms), snapshots
+        self._metrics, self._clock, self._settings = metrics, clock, settings
+        self._snapshotter = Snapshotter(snapshots, metrics, clock, settings.snapshot_interval_s)
+        self._owned: dict[int, Owned] = {}
+        self._owning = threading.Lock()
+        self._on_applied: list[OnApplied] = []
+        for arm, bundle in self._arms.items():
+            self._export(arm, self._new_store(bundle).bytes_per_user)
+
+    def own(self, partition: int, epoch: int) -> int:
+        """Take the partition under `epoch` and restore its newest valid snapshot; the next offset to apply.
+
+        A partition that is owned already keeps its states and gets the new epoch.
+
+        Raises:
+            StaleEpoch: it is owned under this epoch or a newer one.
+            SnapshotError: the snapshot directory cannot be read.
+        """
+        with self._owning:
+            if held := self._owned.get(partition):
+                return held.renew(epoch)
+            now_s = self._clock.monotonic()
+            owned = self._owned[partition] = Owned(partition, epoch, attempted_s=now_s, saved_s=now_s)
+            try:
+                owned.stores = restore(partition, self._arms, self._snapshots, self._new_store, self._report)
+            except BaseException:
+                del self._owned[partition]
+                raise
+            owned.durable = owned.position
+            self._metrics.restore_seconds.observe(self._clock.monotonic() - now_s)
+            age = self._metrics.snapshot_age_seconds.labels(str(partition))
+            age.set_function(lambda: self._clock.monotonic() - owned.saved_s)
+            return owned.position
+
+    def release(self, partition: int) -> None:
+        """Give the partition up after the batch in progress, without a snapshot; nothing if it is not owned."""
+        with self._owning:
+            if owned := self._owned.get(partition):
+                with owned.writer:
+                    self._give_up(owned)
+
+    def owned(self) -> dict[int, int]:
+        """The epoch of each owned partition."""
+        return {owned.partition: owned.epoch for owned in self._all()}
+
+    def positions(self) -> dict[int, int]:
+        """The next offset of each restored partition: the least of its arms', as some arm needs what lies above."""
+        return {owned.partition: owned.position for owned in self._all() if owned.stores is not None}
+
+    def durable(self) -> dict[int, int]:
+        """Of each restored partition the offset up to which every arm is in a snapshot."""
+        return {owned.partition: owned.durable for owned in self._all() if owned.stores is not None}
+
+    def on_applied(self, callback: OnApplied) -> None:
+        """Call `callback(partition, position)` after each batch, in the applying thread."""
+        self._on_applied.append(callback)
+
+    def apply(self, batch: ClickBatch, epoch: int) -> int:
+        """Fold the batch into every arm that has not seen it; the partition's new position.
+
+        Raises:
+            NotOwner, ShardUnavailable, StaleEpoch: not owned, still restoring, or owned under another epoch.
+            OffsetGap: the batch starts beyond the position.
+        """
+        owned = self._get(batch.partition)
+        with owned.writer:
+            stores = owned.writable(epoch, batch.start)
+            before, newest = owned.position, max(store.position for store in stores.values())
+            self._fold(owned, stores, batch)
+            position = owned.position
+        self._count(batch, before, newest)
+        self._notify(batch.partition, position)
+        return position
+
+    def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int) -> int:
+        """Move over the offsets [start, stop), which the log does not hold any more; the new position.
+
+        Raises:
+            NotOwner, ShardUnavailable, StaleEpoch, OffsetGap: as for `apply`.
+        """
+        owned = self._get(partition)
+        with owned.writer:
+            stores = owned.writable(epoch, start)
+            before = owned.position
+            for store in stores.values():
+                store.skip_to(stop)
+            position = owned.position
+        if lost := position - before:
+            text = "partition %d: %d offsets from %d on are gone from the log (%s); some arm's states miss their clicks"
+            log.error(text, partition, lost, before, reason)
+            self._metrics.events_total.labels(str(partition), "skipped").inc(lost)
+        self._notify(partition, position)
+        return position
+
+    def observe_end(self, partition: int, end: int) -> None:
+        """Learn the partition's high watermark: it decides what is ready and what is stale."""
+        self._get(partition).observe_end(end, self._settings.ready_lag_records_max)
+
+    def ready(self, partition: int) -> bool:
+        """Whether the partition came within `ready_lag_records_max` of its end since it was owned."""
+        owned = self._owned.get(partition)
+        return owned is not None and owned.ready
+
+    def read(self, partition: int, arm: str, user_key: int) -> StateRead:
+        """The user's state; while the partition restores, an empty and stale one.
+
+        Raises:
+            NotOwner: the partition is not this shard's.
+            InvalidRequest: no arm has that name.
+        """
+        owned = self._get(partition)
+        if (bundle := self._arms.get(arm)) is None:
+            raise InvalidRequest("arm", f"there is no arm {arm!r}; this shard has {sorted(self._arms)}")
+        if owned.stores is None:
+            return StateRead(row=None, offset=0, last_event_ms=-1, stale=True)
+        row, offset = owned.stores[arm].read(user_key)
+        at = bundle.layout.last_time
+        return StateRead(
+            row=row,
+            offset=offset,
+            last_event_ms=-1 if row is None else int(row[at : at + 8].view(np.int64)[0]),
+            stale=owned.stale(offset, self._settings.ready_lag_records_max),
+        )
+
+    def snapshot_due(self, now_s: float) -> list[int]:
+        """The partitions whose last snapshot attempt is an interval ago; `now_s` is the clock's monotonic time."""
+        return [owned.partition for owned in self._all() if self._snapshotter.is_due(owned, now_s)]
+
+    def snapshot(self, partition: int) -> int:
+        """Save the partition unless nothing is new; the offset that snapshots cover. Reads never wait, folding briefly.
+
+        Raises:
+            NotOwner, ShardUnavailable: not owned, or still restoring.
+            SnapshotError: it could not be written; the shard goes on, and it is due again after the interval.
+        """
+        return self._snapshotter.save(self._get(partition))
+
+    def snapshot_all_due(self) -> list[SnapshotError]:
+        """Save what is due; failures are logged, counted, returned, and tried again after the interval."""
+        failures = []
+        for partition in self.snapshot_due(self._clock.monotonic()):
+            try:
+                self.snapshot(partition)
+            except NotOwner:
+                continue  # given up meanwhile, and its new owner's business
+            except SnapshotError as error:
+                log.error("partition %d: no snapshot this time, next try in an interval: %s", partition, error)
+                failures.append(error)
+        return failures
+
+    def digest(self, partition: int, arm: str) -> str:
+        """The digest of an arm's states and position; pauses the partition's writer, not its readers."""
+        owned = self._get(partition)
+        with owned.writer:
+            return owned.restored()[arm].digest()
+
+    def stats(self) -> list[PartitionStats]:
+        """Every owned partition."""
+        return [owned.stats() for owned in self._all()]
+
+    def _all(self) -> list[Owned]:
+        return sorted(self._owned.copy().values(), key=lambda owned: owned.partition)
+
+    def _get(self, partition: int) -> Owned:
+        if owned := self._owned.get(partition):
+            return owned
+        raise NotOwner(
+            f"shard {self.shard_id} does not own partition {partition} but {sorted(self._owned.copy())}; "
+            f"ask for the routing table again"
+        )
+
+    def _fold(self, owned: Owned, stores: Stores, batch: ClickBatch) -> None:
+        try:
+            for arm, store in stores.items():
+                started_s = self._clock.monotonic()
+                applied = store.apply(batch)
+                self._metrics.fold_seconds.observe(self._clock.monotonic() - started_s)
+                self._metrics.unknown_items_total.labels(arm, "event").inc(applied.unknown_items)
+        except Exception:
+            # Rows may stand between two events now, which no retry can mend; a restored snapshot can.
+            log.error("partition %d: folding failed at offset %d; it is given up", owned.partition, owned.position)
+            self._give_up(owned)
+            raise
+
+    def _give_up(self, owned: Owned) -> None:
+        """Let go of the partition, for who holds its writer; a release may have waited while a fold failed."""
+        if not owned.closed:
+            owned.closed = True
+            del self._owned[owned.partition]
+            self._metrics.snapshot_age_seconds.remove(str(owned.partition))
+
+    def _count(self, batch: ClickBatch, before: int, newest: int) -> None:
+        """Events new to some arm are applied; freshness is of those new to all, at the end of the whole batch."""
+        applied, partition = len(batch.after(before)), str(batch.partition)
+        self._metrics.events_total.labels(partition, "applied").inc(applied)
+        self._metrics.events_total.labels(partition, "duplicate").inc(len(batch) - applied)
+        record_ms = batch.after(newest).record_ms
+        age_s = (self._clock.now_ms() - record_ms[record_ms > 0]) / 1000
+        self._metrics.event_to_score_seconds.observe_many(age_s.clip(min=0))
+
+    def _notify(self, partition: int, position: int) -> None:
+        for callback in self._on_applied:
+            callback(partition, position)
+
+    def _new_store(self, bundle: Bundle) -> PartitionStore:
+        return PartitionStore(
+            bundle,
+            users_initial=self._settings.users_initial,
+            bytes_per_user_max=self._settings.bytes_per_user_max,
+        )
+
+    def _report(self, damage: SnapshotDamaged) -> None:
+        log.error("%s", damage)
+        self._metrics.snapshot_failures_total.labels(damage.reason).inc()
+
+    def _export(self, arm: str, bytes_per_user: int) -> None:
+        """Gauges that are computed when they are read, not at each batch."""
+
+        def stores() -> list[PartitionStore]:
+            return [owned.stores[arm] for owned in self._all() if owned.stores is not None]
+
+        self._metrics.state_bytes_per_user.labels(arm).set(bytes_per_user)
+        self._metrics.state_users.labels(arm, "hot").set_function(lambda: sum(s.users for s in stores()))
+        self._metrics.state_bytes.labels(arm, "hot").set_function(lambda: sum(s.nbytes for s in stores()))

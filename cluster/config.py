@@ -1,0 +1,284 @@
+"""The settings of one deployment: a YAML file, overridden by `ECHORANK__SECTION__KEY` in the environment.
+
+Each setting is declared once, here, with its default, its bounds and its meaning; `ray_config.yaml`,
+`echorank config docs` and the checks follow from the declaration. Nothing reads the environment at import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from actors.errors import ConfigError
+from cluster.config_problems import problems_of
+from cluster.config_sources import apply_environment, file_values
+
+FULL_WEIGHT = 10_000
+
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class RaySettings(Section):
+    """Where the actors run."""
+
+    address: str | None = Field(
+        default=None, description="Ray cluster to join (host:port, or auto); null starts a local one."
+    )
+    namespace: Text = Field(default="echorank", description="Ray namespace of the named actors; one per deployment.")
+    cpus: Count | None = Field(
+        default=None, description="CPU cores of a local Ray; null takes all. Unused with an address."
+    )
+
+
+class KafkaSettings(Section):
+    """How to reach the broker."""
+
+    bootstrap_servers: str | None = Field(
+        default=None,
+        description="host:port list of an existing Kafka; null starts one (KAFKA_HOME, else embedded).",
+    )
+    group_id: Text = Field(default="echorank", description="Consumer group for committed offsets; one per deployment.")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="Protocol spoken to the brokers."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        default=None, description="SASL mechanism; needed with SASL_PLAINTEXT and SASL_SSL."
+    )
+    sasl_username: str | None = Field(default=None, description="SASL user name.")
+    sasl_password: str | None = Field(
+        default=None,
+        repr=False,
+        description="SASL password; better set as ECHORANK__KAFKA__SASL_PASSWORD than in a file.",
+    )
+    ssl_cafile: str | None = Field(default=None, description="PEM file with the brokers' certificate authority.")
+    request_timeout_s: Seconds = Field(
+        default=30.0, description="Seconds until a request to a broker counts as failed."
+    )
+    poll_timeout_ms: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=20,
+        description="Milliseconds one poll waits for records; adds to event-to-score time when idle.",
+    )
+    records_per_poll_max: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=2000, description="Most records of one poll, so of one batch of one partition."
+    )
+
+    @model_validator(mode="after")
+    def _sasl_is_complete(self) -> Self:
+        missing = [
+            f"kafka.{name}"
+            for name in ("sasl_mechanism", "sasl_username", "sasl_password")
+            if getattr(self, name) is None
+        ]
+        if self.security_protocol.startswith("SASL") and missing:
+            raise ValueError(f"security_protocol {self.security_protocol} needs {', '.join(missing)}")
+        return self
+
+
+class TopicSettings(Section):
+    """The topics, and how to make them."""
+
+    clicks: Text = Field(default="clicks", description="Topic with the click stream; the record key is the user id.")
+    dlq: Text = Field(
+        default="clicks.dlq", description="Topic for records that cannot be used, with the reason in headers."
+    )
+    exposures: Text = Field(
+        default="exposures", description="Topic for what was shown, by which arm, with which propensity."
+    )
+    partitions: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=8, description="Partitions of the clicks topic; a user's home is murmur2(user id) mod this."
+    )
+    replication_factor: Annotated[int, Field(ge=1, le=32_767)] = Field(
+        default=1, description="Copies of each partition when topics are created; 3 for production."
+    )
+    create: bool = Field(
+        default=True, description="Create missing topics at start; false makes a missing topic an error."
+    )
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        if len({self.clicks, self.dlq, self.exposures}) < 3:
+            raise ValueError(
+                f"clicks, dlq and exposures must be three different topics, got {self.clicks}, {self.dlq}, "
+                f"{self.exposures}"
+            )
+        return self
+
+
+class EventFields(Section):
+    """Where a JSON event keeps its parts; a dot goes one level down (product.id)."""
+
+    user: Text = Field(default="user", description="Path of the user id in a JSON event.")
+    item: Text = Field(default="item", description="Path of the item id in a JSON event.")
+    time: Text = Field(default="time", description="Path of the event time in a JSON event.")
+    action: Text = Field(default="action", description="Path of the action name in a JSON event; absent means click.")
+
+
+class EventSettings(Section):
+    """What a record on the clicks topic looks like."""
+
+    format: Literal["protobuf", "json"] = Field(
+        default="protobuf",
+        description="Encoding of the records: echorank.v1.Click, or JSON with the fields below.",
+    )
+    fields: EventFields = Field(default=EventFields(), description="Paths of the parts of a JSON event.")
+    time_unit: Literal["ms", "s", "iso8601"] = Field(default="ms", description="Unit of the time in a JSON event.")
+    record_bytes_max: Annotated[int, Field(ge=1, le=100_000_000)] = Field(
+        default=65_536, description="Bytes of the largest record taken; larger ones go to the dlq."
+    )
+    id_bytes_max: Annotated[int, Field(ge=1, le=65_536)] = Field(
+        default=256, description="Bytes of the longest user or item id taken, in UTF-8."
+    )
+    future_tolerance_s: Annotated[int, Field(ge=0)] = Field(
+        default=86_400,
+        description="Seconds an event's time may lie ahead of the clock before it goes to the dlq.",
+    )
+
+
+class StateSettings(Section):
+    """The user states and their snapshots."""
+
+    directory: Text = Field(default="out/state", description="Where snapshots are kept: a path, or a file-system URI.")
+    snapshot_interval_s: Seconds = Field(
+        default=10.0,
+        description="Seconds between snapshots of a partition; a crash replays at most about this much.",
+    )
+    snapshots_kept: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=3, description="Snapshots kept per partition; 2 or more survive a damaged newest one."
+    )
+    bytes_per_user_max: Annotated[int, Field(ge=256)] = Field(
+        default=4096,
+        description="Budget in bytes per user and arm, index included; a larger model is refused at start.",
+    )
+    users_initial: Count = Field(
+        default=1024, description="Rows reserved per partition and arm at start; grows by doubling."
+    )
+
+
+class ArmSettings(Section):
+    """One model version with its own user states over the same log."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = Field(
+        description="Name of the arm, in requests, metrics and snapshots."
+    )
+    bundle: Text = Field(description="Directory of the published model (echorank publish).")
+    weight: Annotated[int, Field(ge=0, le=FULL_WEIGHT)] = Field(
+        default=0, description="Share of the traffic in 10,000ths; only live arms take traffic."
+    )
+    role: Literal["live", "shadow", "candidate"] = Field(
+        default="candidate",
+        description="live answers users, shadow answers and is thrown away, candidate only folds.",
+    )
+
+    @model_validator(mode="after")
+    def _only_live_arms_weigh(self) -> Self:
+        if self.role != "live" and self.weight:
+            raise ValueError(f"arm {self.name} is {self.role} and takes no traffic: its weight must be 0")
+        return self
+
+
+class ServingSettings(Section):
+    """Actors, addresses and limits of the scoring service."""
+
+    host: Text = Field(default="127.0.0.1", description="Address the gRPC servers listen on; 0.0.0.0 for all.")
+    port: Port = Field(default=50_051, description="gRPC port of the gateway; 0 takes a free one, as shards do.")
+    shards: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=2, description="Shard processes; each owns some partitions."
+    )
+    ingests: Annotated[int, Field(ge=1, le=4096)] = Field(default=1, description="Ingest processes that read Kafka.")
+    candidates_max: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=2000, description="Most items of one Score request, and largest k of Recommend."
+    )
+    message_bytes_max: Annotated[int, Field(ge=1024)] = Field(
+        default=1_048_576, description="Bytes of the largest gRPC message, either way."
+    )
+    queue_max: Count = Field(default=512, description="Requests in flight per server before RESOURCE_EXHAUSTED.")
+    deadline_default_ms: Count = Field(
+        default=1000, description="Deadline in milliseconds of a request that brings none."
+    )
+    ready_lag_records_max: Annotated[int, Field(ge=0)] = Field(
+        default=1000, description="Records a partition may lag and still count as ready in health checks."
+    )
+
+
+class MonitoringSettings(Section):
+    """Metrics and logs."""
+
+    host: Text = Field(default="127.0.0.1", description="Address the metrics servers listen on; 0.0.0.0 for all.")
+    port: Port = Field(
+        default=9464,
+        description="HTTP port of the gateway: /metrics, /sd, /healthz; 0 takes a free one, as actors do.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severe log line shown."
+    )
+    log_json: bool = Field(default=False, description="Log lines as JSON objects instead of text.")
+
+
+DEFAULT_ARMS = (ArmSettings(name="main", bundle="out/bundle", weight=FULL_WEIGHT, role="live"),)
+
+
+class Settings(Section):
+    """Everything a deployment can set."""
+
+    ray: RaySettings = Field(default=RaySettings(), description="Where the actors run.")
+    kafka: KafkaSettings = Field(default=KafkaSettings(), description="How to reach the broker.")
+    topics: TopicSettings = Field(default=TopicSettings(), description="The topics, and how to make them.")
+    events: EventSettings = Field(default=EventSettings(), description="What a click looks like.")
+    state: StateSettings = Field(default=StateSettings(), description="User states and snapshots.")
+    arms: tuple[ArmSettings, ...] = Field(
+        default=DEFAULT_ARMS, description="Models that run side by side; live weights sum to 10000."
+    )
+    serving: ServingSettings = Field(default=ServingSettings(), description="Actors, addresses, limits.")
+    monitoring: MonitoringSettings = Field(default=MonitoringSettings(), description="Metrics and logs.")
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _arms_as_tuple(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list) else value
+
+    @field_validator("arms", mode="after")
+    @classmethod
+    def _arms_fit_together(cls, arms: tuple[ArmSettings, ...]) -> tuple[ArmSettings, ...]:
+        names = [arm.name for arm in arms]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"arm names must differ, but {', '.join(repeated)} stands more than once")
+        live = {arm.name: arm.weight for arm in arms if arm.role == "live"}
+        if sum(live.values()) != FULL_WEIGHT:
+            shares = ", ".join(f"{name} {weight}" for name, weight in live.items()) or "there is no live arm"
+            raise ValueError(f"weights of the live arms must sum to {FULL_WEIGHT}, got {sum(live.values())} ({shares})")
+        return arms
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.serving.port == self.monitoring.port != 0:
+            raise ValueError(f"serving.port and monitoring.port must differ, both are {self.serving.port}")
+        return self
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Settings of the file at `path` (None: defaults alone), then of `ECHORANK__*` in `environ`.
+
+    Raises:
+        ConfigError: one line per problem: the setting's dotted path, its value, what is allowed.
+
+    """
+    values = file_values(path) if path else {}
+    origins = apply_environment(values, environ, Settings)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        lines = problems_of(error, Settings, origins)
+        source = str(path) if path else "the environment"
+        raise ConfigError("\n".join([f"{source}: {len(lines)} problem(s)", *lines])) from None

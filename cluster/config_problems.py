@@ -1,0 +1,84 @@
+"""Problems with settings, one readable line each."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from cluster.config_docs import SECRETS, allowed, is_list, section_of, settings_of
+
+Location = tuple[int | str, ...]
+
+
+def problems_of(error: ValidationError, model: type[BaseModel], origins: Mapping[str, str]) -> list[str]:
+    """One line per problem: dotted path, value, what is allowed; `origins`: variable by path."""
+    return [_line(detail, model, origins) for detail in error.errors(include_url=False)]
+
+
+def _line(detail: ErrorDetails, model: type[BaseModel], origins: Mapping[str, str]) -> str:
+    section, field = _find(model, detail["loc"])
+    path = _dotted(detail["loc"])
+    name = f"{path} ({origins[path]})" if path in origins else path
+    shown = "(hidden)" if path in SECRETS else _short(detail["input"])
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"  {name}: unknown setting; {_nearest(path, section, model)}"
+        case "missing":
+            return f"  {name}: missing; {_wanted(field)}"
+        case "value_error":
+            return f"  {name}: {detail['ctx']['error']}".replace("  : ", "  ")
+        case _:
+            return f"  {name}: {shown} is not allowed; {_wanted(field)}"
+
+
+def _find(model: type[BaseModel], location: Location) -> tuple[type[BaseModel], FieldInfo | None]:
+    """The section that holds the place, and the field at the place if there is one."""
+    field: FieldInfo | None = None
+    for part in location:
+        if isinstance(part, int):
+            continue
+        if field is not None and (inner := section_of(field)):
+            model = inner
+        field = model.model_fields.get(part)
+    return model, field
+
+
+def _dotted(location: Location) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+
+
+def _wanted(field: FieldInfo | None) -> str:
+    """What the place takes, in words."""
+    section = section_of(field) if field else None
+    if field is None:
+        return "compare with `echorank config print`"
+    if section is None:
+        pattern = next((mark.pattern for mark in field.metadata if getattr(mark, "pattern", None)), None)
+        return f"expected {allowed(field)}" + (f" that matches {pattern}" if pattern else "")
+    keys = ", ".join(section.model_fields)
+    return f"expected {'at least one entry of a list, each' if is_list(field) else 'a section'} with {keys}"
+
+
+def _nearest(path: str, section: type[BaseModel], model: type[BaseModel]) -> str:
+    """The known setting that an unknown one probably means."""
+    parent, _, leaf = path.rpartition(".")
+    everywhere = [known for known, _ in settings_of(model)]
+    same_name = [known for known in everywhere if known.rpartition(".")[2] == leaf]
+    siblings = [f"{parent}.{name}".lstrip(".") for name in _close(leaf, section.model_fields)]
+    if guesses := same_name or siblings:
+        return f"did you mean {' or '.join(guesses)}?"
+    return f"known here: {', '.join(section.model_fields)}"
+
+
+def _close(name: str, known: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(name.lower(), list(known), n=1)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

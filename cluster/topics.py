@@ -1,0 +1,67 @@
+"""Topics as EchoRank needs them: made on purpose, never by accident, and checked before anything runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from actors.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """A topic that must exist.
+
+    `partitions` is demanded of an existing topic only if `exact`: users are routed by the number of partitions of the
+    clicks topic, while for dead letters any number will do.
+    """
+
+    name: str
+    partitions: int
+    replication_factor: int = 1
+    exact: bool = False
+
+
+class TopicAdmin(Protocol):
+    """What is asked of Kafka."""
+
+    def partitions(self, topic: str) -> int | None:
+        """How many partitions `topic` has; None if there is no such topic."""
+        ...
+
+    def create(self, topic: str, partitions: int, replication_factor: int) -> bool:
+        """Make `topic` and wait until it can be used; False if somebody else made it first."""
+        ...
+
+
+def ensure_topics(admin: TopicAdmin, topics: Iterable[Topic], *, create: bool = True) -> None:
+    """Make the topics that are missing, if `create`, and check those that are there.
+
+    Raises:
+        ConfigError: a topic is missing and may not be created, or has another number of partitions.
+        BrokerUnavailable: the broker does not answer or refuses.
+
+    """
+    for topic in topics:
+        found = admin.partitions(topic.name)
+        if found is None:
+            if not create:
+                raise ConfigError(
+                    f"topic {topic.name} does not exist and topics.create is false; set it to true, or run "
+                    f"kafka-topics.sh --create --topic {topic.name} --partitions {topic.partitions} "
+                    f"--replication-factor {topic.replication_factor}"
+                )
+            if admin.create(topic.name, topic.partitions, topic.replication_factor):
+                log.info("made topic %s with %d partitions", topic.name, topic.partitions)
+                continue
+            found = admin.partitions(topic.name)
+        if topic.exact and found != topic.partitions:
+            raise ConfigError(
+                f"topic {topic.name} has {found} partitions, but topics.partitions is {topic.partitions}: users would "
+                f"be looked for in the wrong places. Set topics.partitions: {found} (with an empty state.directory), "
+                f"or name another topic"
+            )

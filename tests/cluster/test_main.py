@@ -1,0 +1,222 @@
+"""The command line, as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from grpc_health.v1 import health_pb2
+from prometheus_client import CollectorRegistry
+from typer.testing import CliRunner, Result
+
+from cluster.config import Settings, load
+from cluster.main import app
+from monitoring.discovery import Target
+from monitoring.exporter import Exporter
+from monitoring.metrics import Metrics
+from tests.cluster.fake_gateway import fake_gateway
+
+ROOT = Path(__file__).parents[2]
+HEAVY = "{'torch', 'ray', 'grpc', 'pydantic', 'kafka', 'numpy', 'prometheus_client', 'yaml'}"
+COMMANDS = ["up", "demo", "train", "publish", "score", "recommend", "status"]
+COMMANDS += ["config check", "config print", "config docs"]
+
+# Stands in for cluster.wiring, which starts Ray: what `up` does with a system shows without one.
+FAKE_WIRING = """
+import sys, types
+
+class System:
+    gateway_address, monitoring_address = "127.0.0.1:1", "127.0.0.1:2"
+    bootstrap_servers, broker_kind = "127.0.0.1:3", "embedded"
+    def wait_ready(self): print("ready", flush=True)
+    def stop(self): print("snapshots written", flush=True)
+
+sys.modules["cluster.wiring"] = wiring = types.ModuleType("cluster.wiring")
+wiring.start = lambda settings: System()
+import cluster
+cluster.wiring = wiring
+from cluster.main import app
+app(["up"])
+"""
+
+
+@pytest.fixture(autouse=True)
+def _a_directory_without_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("ECHORANK__")]:
+        monkeypatch.delenv(name)
+
+
+def run(*arguments: str) -> Result:
+    """What a command prints, and its exit code."""
+    return CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke(app, arguments)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_each_command_teaches_by_an_example(command: str) -> None:
+    """--help ends well and shows a command line to copy."""
+    result = run(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert "Example" in result.stdout
+    assert f"echorank {command}" in result.stdout
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """--help answers at once, because no command's libraries are imported for it."""
+    program = (
+        "import sys\nfrom cluster.main import app\n"
+        f"try:\n    app(['--help'])\nexcept SystemExit:\n    print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr)"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stderr.strip() == "[]"
+    assert "recommend" in done.stdout
+
+
+def test_config_check_accepts_the_shipped_file() -> None:
+    """The file of the repository is valid, and the answer says what will run."""
+    result = run("config", "check", str(ROOT / "ray_config.yaml"))
+    assert result.exit_code == 0
+    assert result.stdout == "The configuration is valid: 2 shards, live arms main 100 %.\n"
+
+
+def test_configuration_mistakes_exit_with_2_and_one_line_each(tmp_path: Path) -> None:
+    """Every mistake is a line on standard error; there is no traceback."""
+    (tmp_path / "ray_config.yaml").write_text("serving: {prt: 1, shards: 0}\n")
+    result = run("config", "check")
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    headline, *lines = result.stderr.splitlines()
+    assert headline == "echorank: ray_config.yaml: 2 problem(s)"
+    assert [line.split(":")[0].strip() for line in lines] == ["serving.shards", "serving.prt"]
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    """With --debug the error itself comes out."""
+    result = run("--debug", "config", "check", str(tmp_path / "nowhere.yaml"))
+    assert type(result.exception).__name__ == "ConfigError"
+
+
+def test_config_print_is_a_file_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is printed gives the same settings, the environment's overrides included."""
+    monkeypatch.setenv("ECHORANK__SERVING__SHARDS", "5")
+    (tmp_path / "printed.yaml").write_text(run("config", "print").stdout)
+    assert load(tmp_path / "printed.yaml", {}) == load(None, {"ECHORANK__SERVING__SHARDS": "5"}) != Settings()
+
+
+def test_config_docs_lists_a_section() -> None:
+    """Path, default, meaning and variable of each setting of the section; others are left out."""
+    result = run("config", "docs", "serving.port")
+    assert "ECHORANK__SERVING__PORT" in result.stdout
+    assert "50051" in result.stdout
+    assert "monitoring.port" not in result.stdout
+    assert run("config", "docs", "nonsense").exit_code == 2
+
+
+def test_score_prints_items_and_origin() -> None:
+    """A table in the order of the items, then where the answer came from; --json for programs."""
+    with fake_gateway() as address:
+        text = run("score", "196", "242", "302", "--address", address)
+        data = json.loads(run("score", "196", "242", "302", "--json", "--address", address).stdout)
+    assert text.exit_code == 0
+    assert text.stdout.index("242") < text.stdout.index("302")
+    assert "FULL answer of arm main, model 00c0ffee, partition 3 up to offset 120; last click 1.5 s ago" in text.stdout
+    assert data["probabilities"] == {"242": 0.5, "302": 0.25}
+    assert data["origin"]["level"] == "LEVEL_FULL"
+    assert data["origin"]["stale"] is False
+
+
+def test_recommend_passes_k_and_seen_on() -> None:
+    """-k items, without those seen unless asked for."""
+    with fake_gateway() as address:
+        new = run("recommend", "196", "-k", "2", "--json", "--address", address)
+        every = run("recommend", "196", "-k", "1", "--seen", "--json", "--address", address)
+    assert list(json.loads(new.stdout)["probabilities"]) == ["new-0", "new-1"]
+    assert list(json.loads(every.stdout)["probabilities"]) == ["any-0"]
+
+
+def test_a_refused_request_is_one_line() -> None:
+    """The status code and the server's words on standard error, exit code 1."""
+    with fake_gateway() as address:
+        result = run("score", "nobody", "242", "--address", address)
+    assert result.exit_code == 1
+    assert result.stderr == f"echorank: {address} answered INVALID_ARGUMENT: user must not be nobody\n"
+
+
+@pytest.fixture
+def monitored(tmp_path: Path) -> Iterator[None]:
+    """Metrics of a gateway and a shard, and of one actor that is gone; ./ray_config.yaml names the gateway's."""
+    metrics = Metrics(CollectorRegistry())
+    metrics.ingest_lag_records.labels("0").set(12)
+    metrics.snapshot_age_seconds.labels("0").set(4)
+    metrics.state_users.labels("main", "hot").set(900)
+    metrics.state_users.labels("main", "cold").set(43)
+    metrics.state_bytes_per_user.labels("main").set(3210)
+    with Exporter(metrics.registry) as shard:
+        targets = [
+            Target(kind="shard", name="shard-0", address=shard.address),
+            Target(kind="ingest", name="ingest-0", address="127.0.0.1:9"),
+        ]
+        with Exporter(CollectorRegistry(), targets=lambda: targets) as gateway:
+            port = gateway.address.rpartition(":")[2]
+            (tmp_path / "ray_config.yaml").write_text(f"monitoring: {{port: {port}}}\n")
+            yield
+
+
+@pytest.mark.usefixtures("monitored")
+def test_status_joins_routing_health_and_metrics() -> None:
+    """Partitions with owner, lag and snapshot age; arms with users and bytes; what is missing is null and named."""
+    with fake_gateway() as address:
+        data = json.loads(run("status", "--json", "--address", address).stdout)
+        text = run("status", "--address", address)
+    assert data["health"] == "SERVING"
+    assert data["routing_version"] == 7
+    owned, orphan = data["partitions"]
+    assert (owned["partition"], owned["shard"], owned["epoch"]) == (0, "shard-0", 2)
+    assert (owned["lag_records"], owned["snapshot_age_s"]) == (12, 4.0)
+    assert (orphan["shard"], orphan["lag_records"]) == ("", None)
+    assert [(arm["name"], arm["users"], arm["bytes_per_user"]) for arm in data["arms"]] == [("main", 943, 3210.0)]
+    assert data["problems"] == ["ingest-0 at 127.0.0.1:9: [Errno 111] Connection refused"]
+    assert text.exit_code == 0
+    assert all(part in text.stdout for part in ("SERVING", "nobody", "00c0ffee", "100 %", "943", "3,210"))
+
+
+def test_status_without_metrics_still_shows_the_routing(tmp_path: Path) -> None:
+    """No metrics server: gaps and a line that says where it was looked for; not serving exits with 1."""
+    (tmp_path / "ray_config.yaml").write_text("monitoring: {port: 9}\n")
+    with fake_gateway(health_pb2.HealthCheckResponse.NOT_SERVING) as address:
+        result = run("status", "--address", address)
+    assert result.exit_code == 1
+    assert "NOT_SERVING" in result.stdout
+    assert "http://127.0.0.1:9/sd" in result.stdout
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_up_drains_and_stops_on_a_signal(stop: signal.Signals, tmp_path: Path) -> None:
+    """SIGTERM and Ctrl-C stop the system in order, and the exit code is 0."""
+    with subprocess.Popen(
+        [sys.executable, "-c", FAKE_WIRING],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        seen = []
+        for line in process.stdout:
+            seen.append(line)
+            if "broker" in line and "embedded" in line:
+                break
+        process.send_signal(stop)
+        rest, _ = process.communicate(timeout=20)
+    assert process.returncode == 0, rest
+    assert "ready\n" in seen
+    assert any("127.0.0.1:1" in line for line in seen)
+    assert rest.splitlines()[-2:] == ["snapshots written", "Stopped."]

@@ -1,0 +1,77 @@
+"""Topics: made when missing, checked when there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from actors.errors import ConfigError
+from cluster.broker import Broker
+from cluster.kafka_clients import KafkaAccess, KafkaAdmin
+from cluster.topics import Topic, ensure_topics
+
+CLICKS = Topic(name="clicks", partitions=8, replication_factor=3, exact=True)
+LETTERS = Topic(name="clicks.dlq", partitions=1)
+
+
+@dataclass
+class FakeAdmin:
+    """A cluster of topics; `stolen` ones appear just before they are created."""
+
+    topics: dict[str, int] = field(default_factory=dict)
+    stolen: dict[str, int] = field(default_factory=dict)
+    created: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def partitions(self, topic: str) -> int | None:
+        return self.topics.get(topic)
+
+    def create(self, topic: str, partitions: int, replication_factor: int) -> bool:
+        if topic in self.stolen:
+            self.topics[topic] = self.stolen[topic]
+            return False
+        self.topics[topic] = partitions
+        self.created.append((topic, partitions, replication_factor))
+        return True
+
+
+def test_missing_topics_are_made_and_others_left_alone() -> None:
+    """Only what is missing is created, with its partitions and replication factor."""
+    admin = FakeAdmin({"clicks.dlq": 5})
+    ensure_topics(admin, [CLICKS, LETTERS])
+    assert admin.created == [("clicks", 8, 3)]
+
+
+def test_another_number_of_partitions_is_an_error_that_names_both() -> None:
+    """Routing depends on the number, so nothing runs with another one."""
+    with pytest.raises(ConfigError, match=r"clicks has 4 partitions, but topics\.partitions is 8"):
+        ensure_topics(FakeAdmin({"clicks": 4}), [CLICKS])
+
+
+def test_a_topic_that_somebody_else_just_made_is_checked_too() -> None:
+    """Two deployments that start at once agree, or the second one says why not."""
+    ensure_topics(FakeAdmin(stolen={"clicks": 8}), [CLICKS])
+    with pytest.raises(ConfigError, match="has 2 partitions"):
+        ensure_topics(FakeAdmin(stolen={"clicks": 2}), [CLICKS])
+
+
+def test_a_missing_topic_that_may_not_be_made_is_an_error_with_the_command() -> None:
+    """With topics.create: false the message holds the command for the administrator."""
+    admin = FakeAdmin()
+    with pytest.raises(ConfigError, match="--create --topic clicks --partitions 8 --replication-factor 3"):
+        ensure_topics(admin, [CLICKS], create=False)
+    assert admin.created == []
+
+
+@pytest.mark.broker
+def test_topics_on_a_broker(broker: Broker) -> None:
+    """Against a real broker: made once, found again, refused with another number."""
+    with KafkaAdmin(KafkaAccess(bootstrap_servers=broker.bootstrap_servers)) as admin:
+        topic = Topic(name="topics-test", partitions=3, exact=True)
+        assert admin.partitions("topics-test") is None
+        ensure_topics(admin, [topic])
+        ensure_topics(admin, [topic])
+        assert admin.partitions("topics-test") == 3
+        assert not admin.create("topics-test", 3, 1)
+        with pytest.raises(ConfigError, match="has 3 partitions"):
+            ensure_topics(admin, [Topic(name="topics-test", partitions=4, exact=True)])

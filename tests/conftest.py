@@ -1,0 +1,34 @@
+"""What every test may ask for: a broker."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.broker import Broker, resolve
+
+NEIGHBOUR = Path(__file__).resolve().parents[2] / "shared" / "kafka"
+
+
+def kafka_home() -> str | None:
+    """Where an Apache Kafka is: KAFKA_HOME, else a checkout's neighbour, else nowhere."""
+    return os.environ.get("KAFKA_HOME") or (str(NEIGHBOUR) if NEIGHBOUR.is_dir() else None)
+
+
+def pytest_report_header() -> str:
+    """Say which broker the tests run against."""
+    home = kafka_home()
+    return f"broker: Apache Kafka from {home}" if home else "broker: embedded (set KAFKA_HOME for Apache Kafka)"
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """One broker for all tests, Apache Kafka where there is one; each test makes topics of its own."""
+    environ = {name: value for name, value in os.environ.items() if name != "KAFKA_HOME"}
+    if home := kafka_home():
+        environ["KAFKA_HOME"] = home
+    with resolve(environ=environ) as started:
+        yield started

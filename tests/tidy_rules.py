@@ -1,0 +1,163 @@
+"""The rules of this repository's shape, each a function from one file to its violations.
+
+A violation is one line, `path:line: what is wrong and what to do`, so that a failing test reads like a linter.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+LINES_MAX = 400
+FUNCTION_LINES_MAX = 60
+BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base"}
+UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
+
+# Each folder may import itself and what stands here; tests and bench may import everything.
+MAY_IMPORT: dict[str, set[str]] = {
+    "model": set(),
+    "monitoring": set(),
+    "rpc": set(),
+    "training": {"model"},
+    "actors": {"model", "monitoring", "rpc"},
+    "cluster": {"model", "monitoring", "rpc", "actors", "training"},
+}
+IMPURE = {"ray", "kafka", "grpc", "time", "logging", "socket", "subprocess", "threading", "asyncio"}
+IMPURE_ATTRIBUTES = {("os", "environ"), ("os", "getenv"), ("datetime", "now"), ("datetime", "utcnow")}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def size(path: str, text: str) -> Iterator[str]:
+    """Files and functions short enough to be read in one go."""
+    lines = text.count("\n")
+    if lines > LINES_MAX:
+        yield f"{path}:{lines}: {lines} lines, at most {LINES_MAX}; split it by concept"
+    for function in _functions(ast.parse(text)):
+        length = (function.end_lineno or function.lineno) - function.lineno + 1
+        if length > FUNCTION_LINES_MAX:
+            yield (
+                f"{path}:{function.lineno}: {function.name} has {length} lines, at most {FUNCTION_LINES_MAX}; "
+                "take a part out"
+            )
+
+
+def direction(path: str, text: str) -> Iterator[str]:
+    """Imports that point one way: model <- training, actors <- cluster."""
+    folder = path.split("/", maxsplit=1)[0]
+    if folder not in MAY_IMPORT:
+        return
+    allowed = MAY_IMPORT[folder] | {folder}
+    for line, module in _imports(ast.parse(text)):
+        root = module.split(".", maxsplit=1)[0]
+        if root in MAY_IMPORT.keys() | {"tests", "bench"} and root not in allowed:
+            yield f"{path}:{line}: {folder}/ imports {module}; it may import {sorted(allowed)} only"
+
+
+def purity(path: str, text: str) -> Iterator[str]:
+    """A model/ without Ray, Kafka, gRPC, clock, environment, threads or logging."""
+    if not path.startswith("model/"):
+        return
+    tree = ast.parse(text)
+    for line, module in _imports(tree):
+        if module.split(".", maxsplit=1)[0] in IMPURE:
+            yield f"{path}:{line}: model/ imports {module}; pass in what it needs"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            if (node.value.id, node.attr) in IMPURE_ATTRIBUTES:
+                yield f"{path}:{node.lineno}: model/ reads {node.value.id}.{node.attr}; pass the value in"
+        elif isinstance(node, ast.ImportFrom) and node.module == "os":
+            yield from (
+                f"{path}:{node.lineno}: model/ reads os.{name.name}; pass the value in"
+                for name in node.names
+                if ("os", name.name) in IMPURE_ATTRIBUTES
+            )
+
+
+def torch_free(path: str, text: str) -> Iterator[str]:
+    """Serving without torch: nowhere in actors/, only inside functions in cluster/ (train and demo)."""
+    folder = path.split("/", maxsplit=1)[0]
+    if folder not in {"actors", "cluster"}:
+        return
+    tree = ast.parse(text)
+    lazy = {id(node) for function in _functions(tree) for node in ast.walk(function)}
+    for node in ast.walk(tree):
+        for line, module in _imported(node):
+            if module.split(".", maxsplit=1)[0] == "torch" and (folder == "actors" or id(node) not in lazy):
+                yield f"{path}:{line}: {folder}/ imports torch, 2 s and 200 MB in every process; keep it out"
+
+
+def documented_tests(path: str, text: str) -> Iterator[str]:
+    """A docstring on every test, saying what must hold."""
+    if not path.startswith("tests/"):
+        return
+    for function in _functions(ast.parse(text)):
+        if function.name.startswith("test_") and not ast.get_docstring(function):
+            yield f"{path}:{function.lineno}: {function.name} has no docstring; say in a sentence what must hold"
+
+
+def no_sleep(path: str, text: str) -> Iterator[str]:
+    """Tests that await a condition with a deadline; `sleep(0)`, which only yields, is fine."""
+    if not path.startswith("tests/"):
+        return
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        yields = len(node.args) == 1 and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0
+        if name == "sleep" and not yields:
+            yield f"{path}:{node.lineno}: sleep in a test; await the condition with a deadline"
+
+
+def file_name(path: str, text: str) -> Iterator[str]:
+    """File names that say what is inside."""
+    del text
+    stem = path.rsplit("/", maxsplit=1)[-1].removesuffix(".py")
+    if stem.removeprefix("test_") in BANNED_NAMES:
+        yield f"{path}:1: the name says nothing of what is inside; name the concept"
+
+
+def finished(path: str, text: str) -> Iterator[str]:
+    """Work that is done: no words that promise to finish it later."""
+    if path.startswith("tests/"):
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        if found := UNFINISHED.search(line):
+            yield f"{path}:{number}: {found[0]}; finish it or open an issue"
+
+
+def bare_package(path: str, text: str) -> Iterator[str]:
+    """Package files that are empty or one docstring."""
+    if not path.endswith("__init__.py"):
+        return
+    body = ast.parse(text).body
+    only_docstring = len(body) == 1 and ast.get_docstring(ast.parse(text)) is not None
+    if body and not only_docstring:
+        yield f"{path}:{body[0].lineno}: more than a docstring; import from the module that defines a name"
+
+
+def known_targets(path: str, text: str, makefile: str) -> Iterator[str]:
+    """Guides that name only `make` targets that exist."""
+    targets = set(re.findall(r"^([a-z][a-z0-9-]*):", makefile, flags=re.MULTILINE))
+    for number, line in enumerate(text.splitlines(), start=1):
+        code = re.findall(r"`([^`]*)`", line) + ([line] if re.match(r"\s*(\$ )?(sudo )?make ", line) else [])
+        for target in re.findall(r"\bmake ([a-z][a-z0-9-]*)", " ; ".join(code)):
+            if target not in targets:
+                yield f"{path}:{number}: `make {target}` is not in the Makefile, which has {sorted(targets)}"
+
+
+def _functions(tree: ast.AST) -> Iterator[Function]:
+    return (node for node in ast.walk(tree) if isinstance(node, Function))
+
+
+def _imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        yield from _imported(node)
+
+
+def _imported(node: ast.AST) -> Iterator[tuple[int, str]]:
+    if isinstance(node, ast.Import):
+        yield from ((node.lineno, alias.name) for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        yield node.lineno, node.module
