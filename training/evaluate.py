@@ -23,14 +23,15 @@ from training.sequences import Batch, Held, Windows, groups, pad
 from training.targets import Bools, ClickTargets, NegativeSampler, labelled
 
 TOKENS = 12_800
-WORK_MAX = 20_000_000  # elements of the largest temporary: positions x history x history, or positions x catalogue
+WORK_MAX = 8_000_000  # elements of the largest temporary: events x catalogue, or events x history x WIDEST
+WIDEST = 128  # about the numbers that a model holds for each event of a history
 
 
 class Ranker(Protocol):
     """Anything that scores the whole catalogue after some events."""
 
-    def logits_at(self, events: Sequences, at: Tensor) -> Tensor:
-        """Scores (B, Q, V) of every catalogue item after the events at positions `at` (B, Q)."""
+    def logits_at(self, events: Sequences, row: Tensor, at: Tensor) -> Tensor:
+        """Scores (m, V) of every catalogue item for users `row` (m,) of a batch after their events `at` (m,)."""
         ...
 
 
@@ -43,24 +44,30 @@ class NetworkRanker:
         self._encoding: Encoding | None = None
 
     @torch.inference_mode()
-    def logits_at(self, events: Sequences, at: Tensor) -> Tensor:
+    def logits_at(self, events: Sequences, row: Tensor, at: Tensor) -> Tensor:
         """See `Ranker`; a batch asked for several times in a row is encoded once."""
         device = self.network.item_bias.device
         if self._events is not events:
-            moved = Sequences(*(column.to(device) for column in events))
-            self._events, self._encoding = events, self.network.encode(moved)
+            self._events, self._encoding = events, self.network.encode(_moved(events, device))
         assert self._encoding is not None
-        return next_item_logits_at(self.network, self._encoding, events.items.to(device), at.to(device)).cpu()
+        items, row, at = events.items.to(device), row.to(device), at.to(device)
+        return next_item_logits_at(self.network, self._encoding, items, row, at).cpu()
 
 
-def next_item_logits_at(network: Network, encoding: Encoding, items: Tensor, at: Tensor) -> Tensor:
-    """`Network.next_item_logits` for the positions `at` (B, Q) only: (B, Q, V)."""
-    state = encoding.sequence.gather(1, at[..., None].expand(-1, -1, encoding.sequence.shape[-1]))  # (B, Q, D)
-    logits = state @ network.embedding.item.weight.mT + network.item_bias  # (B, Q, V+U)
-    history = items[:, None, :].expand(-1, at.shape[1], -1)  # (B, Q, L)
-    member = network.membership
-    bias = member.bias_of(member.bucket(member.ages(items, at, history)))  # (B, Q, L), equal for equal items
-    return logits.scatter(-1, history, logits.gather(-1, history) + bias)[..., : network.items]
+def next_item_logits_at(network: Network, encoding: Encoding, items: Tensor, row: Tensor, at: Tensor) -> Tensor:
+    """`Network.next_item_logits` for users `row` (m,) at positions `at` (m,) only: (m, V)."""
+    logits = encoding.sequence[row, at] @ network.embedding.item.weight.mT + network.item_bias  # (m, V+U)
+    position = torch.arange(items.shape[1], device=items.device)
+    again = (items[:, :, None] == items[:, None, :]) & (position > position[:, None])  # (B, L, L)
+    following = torch.where(again, position, items.shape[1]).amin(dim=2)  # (B, L): where the item comes next
+    newest = (position <= at[:, None]) & (following[row] > at[:, None])  # (m, L)
+    age = torch.where(newest, at[:, None] - position, -1)
+    bias = network.membership.bias_of(network.membership.bucket(age))  # (m, L), 0 where not the newest
+    return logits.scatter_add(1, items[row], bias)[:, : network.items]
+
+
+def _moved(events: Sequences, device: torch.device) -> Sequences:
+    return Sequences(*(column.to(device) for column in events))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +99,11 @@ class Asked(NamedTuple):
     row: Longs  # (m,)
     at: Longs  # (m,)
 
+    @property
+    def begins(self) -> Longs:
+        """Flat position (m,) of the first event of each one's row."""
+        return self.batch.begins[self.row]
+
 
 def rank(ranker: Ranker, held: Held, items: int, *, context: int | None = None) -> Ranking:
     """Rank each held-out catalogue event (row < `items`) among all items, given the `context` events before it.
@@ -102,8 +114,9 @@ def rank(ranker: Ranker, held: Held, items: int, *, context: int | None = None) 
     """
     plain, excluded = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for asked in asks(held, items, context):
-        scores = _scores(ranker, asked, items)  # (m, V)
-        place = asked.batch.begins[asked.row] + asked.at
+        row, at = torch.from_numpy(asked.row), torch.from_numpy(asked.at)
+        scores = ranker.logits_at(asked.batch.events, row, at).numpy()  # (m, V)
+        place = asked.begins + asked.at
         target = held.histories.items[place + 1]
         plain.append(metrics.ranks(scores, target))
         own = np.take_along_axis(scores, target[:, None], axis=1)
@@ -134,31 +147,9 @@ def asks(held: Held, items: int, context: int | None) -> Iterator[Asked]:
             rows.append(np.full(len(target), number))
             ats.append(target - begin - 1)
         row, at = np.concatenate(rows), np.concatenate(ats)
-        piece = max(1, WORK_MAX // max(items, int(lengths.max()) ** 2))
+        piece = max(1, WORK_MAX // max(items, WIDEST * int(lengths.max())))
         for start in range(0, len(row), piece):
             yield Asked(batch, row[start : start + piece], at[start : start + piece])
-
-
-def _scores(ranker: Ranker, asked: Asked, items: int) -> np.ndarray:
-    """Scores (m, V): positions are packed into (B, Q) for the ranker and unpacked again."""
-    slots = _packed(asked)
-    logits = ranker.logits_at(asked.batch.events, torch.from_numpy(slots.at))  # (B, Q, V)
-    return logits[torch.from_numpy(asked.row), torch.from_numpy(slots.column)].numpy().reshape(-1, items)
-
-
-class Packed(NamedTuple):
-    """Positions as a rectangle, and the column of each in it."""
-
-    at: Longs  # (B, Q), filled up with 0
-    column: Longs  # (m,)
-
-
-def _packed(asked: Asked) -> Packed:
-    counts = np.bincount(asked.row, minlength=len(asked.batch.begins))
-    column = np.arange(len(asked.row)) - np.repeat(np.cumsum(counts) - counts, counts)
-    at = np.zeros((len(counts), counts.max()), dtype=np.int64)
-    at[asked.row, column] = asked.at
-    return Packed(at, column)
 
 
 def _rule_out(scores: np.ndarray, held: Held, place: Longs) -> None:
@@ -219,29 +210,30 @@ def clicks(
     found: list[Clicks] = []
     network.eval()
     for asked in asks(held, network.items, context):
-        at = _packed(asked)
+        one_each = Batch(Sequences(*(column[asked.row] for column in asked.batch.events)), asked.begins)  # (m, L)
         if sampler is not None:
-            targets = sampler.draw(asked.batch, at.at, negatives, random)
+            targets = sampler.draw(one_each, asked.at[:, None], negatives, random)
         else:
             assert labels is not None
-            targets = labelled(asked.batch, held.histories, at.at, labels)
-        found.append(_click_rows(network, held, asked, at, targets))
-    columns = {name: np.concatenate([getattr(part, name) for part in found]) for name in ("users", "labels", "logits")}
-    return Clicks(**columns)
+            targets = labelled(one_each, held.histories, asked.at[:, None], labels)
+        users = np.searchsorted(held.histories.starts, asked.begins, side="right") - 1
+        found.append(
+            Clicks(
+                users=np.repeat(users, targets.labels.shape[-1]),
+                labels=targets.labels.numpy().ravel(),
+                logits=_head(network, asked, targets).double().numpy().ravel(),
+            )
+        )
+    names = ("users", "labels", "logits")
+    return Clicks(**{name: np.concatenate([getattr(part, name) for part in found]) for name in names})
 
 
-def _click_rows(network: Network, held: Held, asked: Asked, packed: Packed, targets: ClickTargets) -> Clicks:
+def _head(network: Network, asked: Asked, targets: ClickTargets) -> Tensor:
+    """Head logits (m, 1, M); each user is encoded once, however many of its events are asked."""
     device = network.item_bias.device
-    events = Sequences(*(column.to(device) for column in asked.batch.events))
-    encoding = network.encode(events)
-    logits = network.head(
-        encoding, events, targets.at.to(device), targets.candidates.to(device), targets.now_ms.to(device)
-    )
-    which = torch.from_numpy(asked.row), torch.from_numpy(packed.column)
-    place = asked.batch.begins[asked.row]
-    users = np.searchsorted(held.histories.starts, place, side="right") - 1
-    return Clicks(
-        users=np.repeat(users, targets.candidates.shape[-1]),
-        labels=targets.labels[which].numpy().ravel(),
-        logits=logits.cpu()[which].double().numpy().ravel(),
-    )
+    events = _moved(asked.batch.events, device)
+    row = torch.from_numpy(asked.row).to(device)
+    encoding = Encoding(*(part[row] for part in network.encode(events)))
+    events = Sequences(*(column[row] for column in events))
+    at, candidates, now_ms = (part.to(device) for part in (targets.at, targets.candidates, targets.now_ms))
+    return network.head(encoding, events, at, candidates, now_ms).cpu()

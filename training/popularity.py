@@ -15,6 +15,6 @@ class Popularity:
     def __init__(self, counts: Longs) -> None:
         self.counts = torch.from_numpy(counts).float()  # (V,)
 
-    def logits_at(self, events: Sequences, at: Tensor) -> Tensor:  # noqa: ARG002 - the same for every history
-        """The counts for every position `at` (B, Q): (B, Q, V)."""
-        return self.counts.expand(*at.shape, -1)
+    def logits_at(self, events: Sequences, row: Tensor, at: Tensor) -> Tensor:  # noqa: ARG002 - the same for all
+        """The counts for each of the m questions: (m, V)."""
+        return self.counts.repeat(len(at), 1)

@@ -32,9 +32,9 @@ class Fixed:
     def __init__(self, scores: list[float]) -> None:
         self.scores = torch.tensor(scores)
 
-    def logits_at(self, events: Sequences, at: Tensor) -> Tensor:  # noqa: ARG002
-        """The same row for each position."""
-        return self.scores.expand(*at.shape, -1).clone()
+    def logits_at(self, events: Sequences, row: Tensor, at: Tensor) -> Tensor:  # noqa: ARG002
+        """The same row for each question."""
+        return self.scores.repeat(len(at), 1)
 
 
 def test_plain_and_excluded_ranks_by_hand() -> None:
@@ -76,9 +76,9 @@ def test_logits_at_positions_equal_the_whole_pass() -> None:
     with torch.inference_mode():
         encoding = network.encode(batch.events)
         whole = network.next_item_logits(encoding, batch.events)
-        some = next_item_logits_at(network, encoding, batch.events.items, at)
-    expected = whole.gather(1, at[..., None].expand(-1, -1, 12))
-    torch.testing.assert_close(some, expected)
+        row = torch.arange(3).repeat_interleave(4)
+        some = next_item_logits_at(network, encoding, batch.events.items, row, at.flatten())
+    torch.testing.assert_close(some, whole[row, at.flatten()])
 
 
 def test_time_split_ranks_equal_one_by_one() -> None:
@@ -93,7 +93,8 @@ def test_time_split_ranks_equal_one_by_one() -> None:
         for target in range(histories.starts[user + 1] - tail, histories.starts[user + 1]):
             window = Windows(histories.starts[user : user + 1], np.array([target]))
             events = pad(histories, window).events
-            scores = ranker.logits_at(events, torch.tensor([[events.items.shape[1] - 1]]))[0, 0]
+            newest = torch.tensor([events.items.shape[1] - 1])
+            scores = ranker.logits_at(events, torch.tensor([0]), newest)[0]
             alone.append(int((scores >= scores[histories.items[target]]).sum()))
     assert sorted(together.plain.tolist()) == sorted(alone)
 
