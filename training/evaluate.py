@@ -194,11 +194,12 @@ def clicks(
     labels: Bools | None = None,
     negatives: int = 99,
     context: int | None = None,
+    share: float = 1.0,
     seed: int = 0,
 ) -> Clicks:
     """Click logits of held-out events: against sampled negatives, or with their own labels (n,).
 
-    Histories hold only what came before each event.
+    Histories hold only what came before each event. With a `share` below 1, a random part of the events is asked.
 
     Raises:
         ValueError: neither or both of `sampler` and `labels` are given.
@@ -209,7 +210,11 @@ def clicks(
     random = np.random.default_rng(seed)
     found: list[Clicks] = []
     network.eval()
-    for asked in asks(held, network.items, context):
+    for everything in asks(held, network.items, context):
+        drawn = random.random(len(everything.row)) < share
+        asked = Asked(everything.batch, everything.row[drawn], everything.at[drawn])
+        if not len(asked.row):
+            continue
         one_each = Batch(Sequences(*(column[asked.row] for column in asked.batch.events)), asked.begins)  # (m, L)
         if sampler is not None:
             targets = sampler.draw(one_each, asked.at[:, None], negatives, random)

@@ -13,6 +13,7 @@ from training.targets import NegativeSampler
 from training.train import TrainedModel
 
 NEGATIVES = 99  # unseen items beside each held-out click, drawn uniformly
+EVENTS_MAX = 2000  # about how many held-out clicks are looked at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,8 @@ def publish(
     items = len(model.vocabulary.items)
     metrics = rank(NetworkRanker(model.network), held, items).summary()
     sampler = NegativeSampler(held.histories, items, popular=0.0, seen=0.0)
-    asked = clicks(model.network, held, sampler=sampler, negatives=NEGATIVES, seed=model.settings.seed)
+    share = EVENTS_MAX / max(1, int(held.tails.sum()))
+    asked = clicks(model.network, held, sampler=sampler, negatives=NEGATIVES, share=share, seed=model.settings.seed)
     fitting, checking = halves(asked)
     calibration = calibrate.fit(fitting.labels, fitting.logits)
     metrics |= checking.summary(calibration)

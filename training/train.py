@@ -82,7 +82,7 @@ class Epoch:
     seconds: float  # since the start
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class TrainedModel:
     """The averaged weights of the best epoch, and how they came about."""
 
@@ -104,68 +104,47 @@ def train(
     show_progress: bool = True,
 ) -> TrainedModel:
     """Fit a network to the `training` histories; stop and choose the epoch by NDCG@10 on `held`."""
-    started = time.monotonic()
-    device = pick_device(settings.device)
     random = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
-
-    shape = dataclasses.replace(shape, actions=vocabulary.actions, hashed_items=vocabulary.hashed)
+    device = pick_device(settings.device)
     items = len(vocabulary.items)
+    shape = dataclasses.replace(shape, actions=vocabulary.actions, hashed_items=vocabulary.hashed)
     network = Network(shape, items, settings.dropout)
     start_from_data(network, training, settings.negatives, settings.seed)
     network.to(device)
     averaged = copy.deepcopy(network)
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=0.0, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
+        network.parameters(), betas=settings.betas, weight_decay=settings.weight_decay, fused=True
     )
     sampler = NegativeSampler(training, items)
+    schedule = Schedule(settings)
 
     history: list[Epoch] = []
-    best: Epoch | None = None
-    steps = 0
-    done = 0.0  # share of the schedule that is over, 0 to 1
     with TrainingProgress(shown=show_progress) as progress:
         for epoch in range(settings.epochs):
             network.train()
             plan = groups(training_windows(training, settings.length, random), settings.tokens, random)
             losses = []
             for step, group in enumerate(plan):
-                batch = pad(training, group)
-                each = batch_losses(network, batch, sampler, settings, random)  # (3,)
-                loss = each @ _weights(settings, device)
-                for part in optimizer.param_groups:
-                    part["lr"] = settings.learning_rate * schedule(done, settings.warmup)
-                optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(loss)
-                clip_grad_norm_(network.parameters(), settings.clip)
-                optimizer.step()
-                steps += 1
-                update_average(averaged, network, min(settings.average_decay, (1 + steps) / (10 + steps)))
+                each = batch_losses(network, pad(training, group), sampler, settings, random)  # (3,)
+                descend(network, averaged, optimizer, each, settings, schedule)
                 losses.append(each.detach())
-                done = _done(settings, (epoch + (step + 1) / len(plan)) / settings.epochs, started)
-                progress.step(done, loss.item())
-                if done >= 1.0:
+                schedule.advance((epoch + (step + 1) / len(plan)) / settings.epochs)
+                progress.step(schedule.done, losses[-1].sum().item())
+                if schedule.done >= 1.0:
                     break
 
             found = rank(NetworkRanker(averaged), held, items, context=settings.context).summary()
-            line = _line(epoch, torch.stack(losses).mean(dim=0), found, time.monotonic() - started)
-            history.append(line)
-            progress.epoch(done, line.ndcg10)
-            if best is None or line.ndcg10 > best.ndcg10:
-                best, best_weights = line, copy.deepcopy(averaged.state_dict())
-            if done >= 1.0 or epoch - best.epoch >= settings.patience:
+            history.append(_line(epoch, torch.stack(losses), found, schedule.seconds()))
+            progress.epoch(schedule.done, history[-1].ndcg10)
+            best = max(history, key=lambda line: line.ndcg10)  # the first of equals
+            if best is history[-1]:
+                best_weights = copy.deepcopy(averaged.state_dict())
+            if schedule.done >= 1.0 or epoch - best.epoch >= settings.patience:
                 break
 
-    assert best is not None
     network.load_state_dict(best_weights)
-    return TrainedModel(
-        network=network.cpu().eval(),
-        vocabulary=vocabulary,
-        settings=settings,
-        history=tuple(history),
-        best=best,
-        seconds=time.monotonic() - started,
-    )
+    return TrainedModel(network.cpu().eval(), vocabulary, settings, tuple(history), best, schedule.seconds())
 
 
 def batch_losses(
@@ -188,17 +167,53 @@ def batch_losses(
     return torch.stack([next_item, click, negativity])
 
 
-@torch.no_grad()
-def update_average(averaged: Network, network: Network, decay: float) -> None:
-    """Each averaged weight <- decay * itself + (1 - decay) * the network's, in place."""
-    torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1.0 - decay)
+def descend(
+    network: Network,
+    averaged: Network,
+    optimizer: torch.optim.Optimizer,
+    losses: Tensor,
+    settings: TrainConfig,
+    schedule: Schedule,
+) -> None:
+    """One step down the weighted losses (3,), then averaged <- decay * averaged + (1 - decay) * network."""
+    weights = (settings.next_item_weight, settings.click_weight, settings.negativity_weight)
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(losses @ losses.new_tensor(weights))
+    clip_grad_norm_(network.parameters(), settings.clip)
+    for part in optimizer.param_groups:
+        part["lr"] = settings.learning_rate * schedule.rate()
+    optimizer.step()
+    with torch.no_grad():
+        torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - schedule.decay())
 
 
-def schedule(done: float, warmup: float) -> float:
-    """Factor of the learning rate: linear warm-up from 0 to 1, then half a cosine down to 0."""
-    if done < warmup:
-        return (done + 1e-3) / (warmup + 1e-3)
-    return 0.5 * (1.0 + math.cos(math.pi * (done - warmup) / (1.0 - warmup)))
+class Schedule:
+    """How far a training is: by its epochs, or by the clock where `minutes_max` would run out first."""
+
+    def __init__(self, settings: TrainConfig) -> None:
+        self.settings, self.steps, self.done = settings, 0, 0.0
+        self.started = time.monotonic()
+
+    def seconds(self) -> float:
+        """Time since the start."""
+        return time.monotonic() - self.started
+
+    def advance(self, done: float) -> None:
+        """One more step; by its epochs the training is `done`, 0 to 1."""
+        limit = self.settings.minutes_max
+        self.steps += 1
+        self.done = done if limit is None else min(1.0, max(done, self.seconds() / (60 * limit)))
+
+    def rate(self) -> float:
+        """Factor of the learning rate: linear warm-up from near 0 to 1, then half a cosine down to 0."""
+        warmup = self.settings.warmup
+        if self.done < warmup:
+            return (self.done + 1e-3) / (warmup + 1e-3)
+        return 0.5 * (1.0 + math.cos(math.pi * (self.done - warmup) / (1.0 - warmup)))
+
+    def decay(self) -> float:
+        """Of the weights' average: short at first, so that early weights are soon forgotten."""
+        return min(self.settings.average_decay, (2.0 + self.steps) / (11.0 + self.steps))
 
 
 def pick_device(name: str) -> torch.device:
@@ -216,18 +231,8 @@ def pick_device(name: str) -> torch.device:
         raise ValueError(f"device {name!r} cannot be used: {error}; try --device auto or cpu") from error
 
 
-def _done(settings: TrainConfig, steps: float, started: float) -> float:
-    if settings.minutes_max is None:
-        return steps
-    return min(1.0, max(steps, (time.monotonic() - started) / (60 * settings.minutes_max)))
-
-
-def _weights(settings: TrainConfig, device: torch.device) -> Tensor:
-    return torch.tensor([settings.next_item_weight, settings.click_weight, settings.negativity_weight], device=device)
-
-
 def _line(epoch: int, losses: Tensor, found: dict[str, float], seconds: float) -> Epoch:
-    next_item, click, negativity = losses.tolist()
+    next_item, click, negativity = losses.mean(dim=0).tolist()
     return Epoch(
         epoch=epoch,
         next_item=next_item,

@@ -14,7 +14,7 @@ from model.config import ModelConfig
 from tests.training.logs import cyclic_log
 from training.evaluate import NetworkRanker, rank
 from training.sequences import Held, Histories, Vocabulary
-from training.train import TrainConfig, TrainedModel, pick_device, schedule, train
+from training.train import Schedule, TrainConfig, TrainedModel, pick_device, train
 
 SHAPE = ModelConfig(width=32, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4)
 GOLDEN = [(0.0, 0.0)] * 4
@@ -94,7 +94,11 @@ def test_an_unusable_device_is_named() -> None:
 
 def test_learning_rate_warms_up_and_fades() -> None:
     """From near 0 to 1 at the end of the warm-up, then down to 0."""
-    values = [schedule(step / 100, 0.1) for step in range(101)]
+    schedule = Schedule(TrainConfig(warmup=0.1))
+    values = []
+    for step in range(101):
+        schedule.advance(step / 100)
+        values.append(schedule.rate())
     assert values[0] < 0.02
     assert max(values) == values[10] == 1.0
     assert values[100] == pytest.approx(0.0)
