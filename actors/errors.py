@@ -6,11 +6,9 @@ A message names what happened, with the values, and what to do about it.
 
 from __future__ import annotations
 
+from model.errors import BundleError, EchoRankError
 
-class EchoRankError(Exception):
-    """The root of every error that EchoRank raises about the world."""
-
-    retriable = False
+__all__ = ["BundleError", "EchoRankError"]
 
 
 class InvalidRequest(EchoRankError):
@@ -69,10 +67,6 @@ class Overloaded(EchoRankError):
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
-
-
-class BundleError(EchoRankError):
-    """A model bundle is missing, damaged, or does not reproduce its golden scores."""
 
 
 class SnapshotError(EchoRankError):

@@ -19,7 +19,7 @@ from cluster.kafka_clients import KafkaAccess, KafkaAdmin
 log = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 90.0  # a JVM on a busy machine with two cores needs 15
 STOP_TIMEOUT_S = 10.0
 LOG_TAIL_CHARACTERS = 2_000
 
