@@ -24,7 +24,8 @@ from actors.limits import RequestLimits
 from actors.partitioner import partition_of
 from actors.score_ids import ScoreIds
 from actors.shard import Shard, StateRead
-from model.bundle import Bundle, Scores
+from model.bundle import Bundle
+from model.scorer import Scores
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc

@@ -32,7 +32,7 @@ class Fixed:
     def __init__(self, scores: list[float]) -> None:
         self.scores = torch.tensor(scores)
 
-    def logits_at(self, events: Sequences, row: Tensor, at: Tensor) -> Tensor:  # noqa: ARG002
+    def logits_at(self, events: Sequences, row: Tensor, at: Tensor) -> Tensor:
         """The same row for each question."""
         return self.scores.repeat(len(at), 1)
 
