@@ -6,11 +6,9 @@ A message names what happened, with the values, and what to do about it.
 
 from __future__ import annotations
 
+from model.errors import BundleError, EchoRankError
 
-class EchoRankError(Exception):
-    """The root of every error that EchoRank raises about the world."""
-
-    retriable = False
+__all__ = ["BundleError", "EchoRankError"]
 
 
 class InvalidRequest(EchoRankError):
@@ -83,10 +81,6 @@ class UnknownArm(EchoRankError):
 
 class DeadlineExceeded(EchoRankError):
     """The caller's time ran out before an answer of any level was possible."""
-
-
-class BundleError(EchoRankError):
-    """A model bundle is missing, damaged, or does not reproduce its golden scores."""
 
 
 class SnapshotError(EchoRankError):

@@ -20,11 +20,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import typer
-from actors.store import PartitionStore
 from rich.console import Console
 from rich.progress import Progress
 
 from actors.click import ClickBatch, key
+from actors.store import PartitionStore
 from bench import report, untrained
 from bench.report import Spread
 from model.bundle import Bundle

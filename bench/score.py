@@ -21,17 +21,17 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
-from actors.partitioner import partition_of
-from cluster.client import Client
-from cluster.config import ArmSettings, MonitoringSettings, ServingSettings, Settings, StateSettings
 from kafka import KafkaProducer
 from rich.console import Console
 from rich.progress import Progress
 
+from actors.partitioner import partition_of
 from bench import echo, report, untrained
 from bench.clicks import click, produce
 from bench.drive import Driver, choose
 from cluster import wiring
+from cluster.client import Client
+from cluster.config import ArmSettings, MonitoringSettings, ServingSettings, Settings, StateSettings
 from model.bundle import load_bundle
 from rpc.echorank_pb2 import ScoreRequest
 

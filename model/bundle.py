@@ -1,105 +1,196 @@
-"""A published model as one directory (STUB: the real one lands while you work; signatures stay)."""
+"""A published model: one directory of weights, item table, configuration and golden examples.
+
+    config.json           the model's configuration, its calibration and where it came from
+    weights.safetensors   the arrays of `model.params`, items' projections pre-stored
+    items.parquet         item ids in row order, their 64-bit keys, click counts
+    golden.json           clicks of a few made-up users, the digest of their states and some scores
+    manifest.json         size and digest of each of these; its own digest is the model version
+
+Loading checks the digests, then folds and scores the golden examples: a bundle that does not give the same bytes and
+the same scores on this machine is refused. Nothing here needs PyTorch.
+"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from model import bundle_files, golden
 from model.config import ModelConfig
-from model.state import Rows, StateLayout, layout, views
+from model.fold import fold_events
+from model.params import FoldParams, ScoreParams, sizes_of
+from model.read import Reading, read_row
+from model.scorer import Items, Level, Scorer, Scores
+from model.state import Rows, layout, views
 
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    probabilities: npt.NDArray[np.float32]  # (M,)
-    level: int  # 1 FULL, 2 SEQUENCE, 3 PRIOR  (same numbers as the proto's Level)
+RETRIEVED_PER_ITEM = 10
+RETRIEVED_MIN = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
+    """What a state says without any arithmetic."""
+
     events: int
     last_event_ms: int
-    recent: npt.NDArray[np.int64]  # item rows, newest first, up to K
+    recent: Items  # item rows, newest first, at most K
 
 
 class Bundle:
-    version: str  # 16 hex digits: digest of everything in the directory
-    config: ModelConfig
-    layout: StateLayout
-    items: tuple[str, ...]  # the catalogue; row order
+    """One model version, ready to fold and score. Thread-safe: nothing in it changes after construction."""
 
-    def __init__(self, config: ModelConfig, items: tuple[str, ...], seed: int = 0) -> None:
-        self.config, self.items, self.layout = config, items, layout(config)
-        self.version = xxhash.xxh64(f"{config.to_json()}{items}{seed}".encode()).hexdigest()
-        self._keys = np.array([xxhash.xxh64_intdigest(i.encode()) for i in items], dtype=np.uint64)
-        self._order = np.argsort(self._keys)
+    def __init__(
+        self, *, version: str, config: ModelConfig, items: tuple[str, ...], fold: FoldParams, score: ScoreParams
+    ) -> None:
+        self.version, self.config, self.items = version, config, items
+        self.layout, self._sizes = layout(config), sizes_of(config)
+        self._fold, self._scorer = fold, Scorer(score, len(items))
+        keys = np.array([xxhash.xxh64_intdigest(item.encode()) for item in items], dtype=np.uint64)
+        self._order = np.argsort(keys, kind="stable")
+        self._keys = keys[self._order]
+        self._actions = [np.uint64(xxhash.xxh64_intdigest(name.encode())) for name in config.actions]
 
-    def item_rows(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-        """Row of each key; an unknown item gets a hashed row >= len(items)."""
-        sorted_keys = self._keys[self._order]
-        at = np.searchsorted(sorted_keys, keys).clip(max=len(sorted_keys) - 1)
+    def item_rows(self, keys: npt.NDArray[np.uint64]) -> Items:
+        """Row of each item key (n,); an unknown item gets one of the hashed rows, V + key mod U."""
         hashed = len(self.items) + (keys % np.uint64(self.config.hashed_items)).astype(np.int64)
-        return np.where(sorted_keys[at] == keys, self._order[at], hashed)
+        if not len(self._keys):
+            return hashed
+        at = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
+        return np.where(self._keys[at] == keys, self._order[at], hashed)
 
     def action_ids(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
-        """Id of each action key; an unknown action is 0."""
-        return np.zeros(len(keys), dtype=np.uint8)
+        """Id of each action key (n,); an action that the model was not trained on counts as the first one."""
+        ids = np.zeros(len(keys), dtype=np.uint8)
+        for action, key in enumerate(self._actions):
+            ids[keys == key] = action
+        return ids
 
     def fold(
         self,
         rows: Rows,  # (capacity, row_bytes), changed in place
         index: npt.NDArray[np.int64],  # (n,) the row of each event's user
-        users: npt.NDArray[np.uint64],  # (n,)
+        users: npt.NDArray[np.uint64],  # (n,) user keys
         items: npt.NDArray[np.int64],  # (n,) item rows
-        actions: npt.NDArray[np.uint8],  # (n,)
+        actions: npt.NDArray[np.uint8],  # (n,) action ids
         times_ms: npt.NDArray[np.int64],  # (n,)
         offsets: npt.NDArray[np.int64],  # (n,)
     ) -> None:
-        """Apply the events in order. Releases the GIL. Deterministic to the byte."""
-        v, at, K = views(rows), self.layout, self.config.ring_length
-        for i in range(len(index)):
-            r = index[i]
-            n = int(v.u32[r, at.events // 4])
-            v.u32[r, at.ring_items // 4 + n % K] = items[i]
-            v.u32[r, at.ring_times // 4 + n % K] = times_ms[i] & 0xFFFFFFFF
-            v.i64[r, at.last_time // 8] = max(v.i64[r, at.last_time // 8], times_ms[i])
-            v.u32[r, at.events // 4] = n + 1
+        """Apply n events in order. Releases the GIL; the bytes depend on nothing but the events and this bundle."""
+        fold_events(
+            self._fold,
+            self._sizes,
+            self.layout,
+            views(rows),
+            _plain(index, np.int64),
+            _plain(users, np.uint64),
+            _plain(items, np.int64),
+            _plain(actions, np.uint8),
+            _plain(times_ms, np.int64),
+            _plain(offsets, np.int64),
+        )
 
-    def score(
-        self,
-        row: npt.NDArray[np.uint8] | None,  # (row_bytes,), None for a cold user
-        items: npt.NDArray[np.int64],  # (M,) item rows
-        now_ms: int,
-        level: int = 1,  # the most complete level wanted; PRIOR is always possible
-    ) -> Scores:
-        hashed = np.array([xxhash.xxh32_intdigest(int(i).to_bytes(8, "little")) for i in items])
-        return Scores((hashed / 2**32).astype(np.float32), 3 if row is None else level)
-
-    def recommend(
-        self, row: npt.NDArray[np.uint8] | None, k: int, exclude_seen: bool, now_ms: int
-    ) -> tuple[npt.NDArray[np.int64], Scores]:
-        """Top k item rows of the catalogue, best first, and their probabilities."""
-        scores = self.score(row, np.arange(len(self.items)), now_ms)
-        top = np.argsort(-scores.probabilities, kind="stable")[:k]
-        return top, Scores(scores.probabilities[top], scores.level)
+    def read(self, row: npt.NDArray[np.uint8] | None) -> Reading | None:
+        """Decode one row (row_bytes,); None for a user without events."""
+        if row is None:
+            return None
+        seen = views(_plain(row, np.uint8)[None])
+        events = int(seen.u32[0, self.layout.events // 4])
+        if events == 0:
+            return None
+        sequence, cache, mass, ring, tail = read_row(self._fold, self._sizes, self.layout, seen, 0)
+        last_ms = int(seen.i64[0, self.layout.last_time // 8])
+        return Reading(sequence, cache, mass, ring, tail, events, last_ms)
 
     def remembered(self, row: npt.NDArray[np.uint8]) -> Remembered:
-        v, at, K = views(row[None]), self.layout, self.config.ring_length
-        n = int(v.u32[0, at.events // 4])
-        ring = v.u32[0, at.ring_items // 4 : at.ring_items // 4 + K]
-        recent = np.array([ring[(n - 1 - j) % K] for j in range(min(n, K))], dtype=np.int64)
-        return Remembered(n, int(v.i64[0, at.last_time // 8]), recent)
+        """Header and ring of one row (row_bytes,)."""
+        seen, at, K = views(_plain(row, np.uint8)[None]), self.layout, self.config.ring_length
+        events = int(seen.u32[0, at.events // 4])
+        places = (events - 1 - np.arange(min(events, K))) % K
+        recent = seen.u32[0, at.ring_items // 4 + places].astype(np.int64)
+        return Remembered(events, int(seen.i64[0, at.last_time // 8]), recent)
+
+    def score(self, row: npt.NDArray[np.uint8] | None, items: Items, now_ms: int, level: Level = Level.FULL) -> Scores:
+        """Click probabilities of item rows (M,), at `level` or, for a cold user, at PRIOR."""
+        return self._scorer.score(self.read(row), items, now_ms, Level(level))
+
+    def recommend(
+        self, row: npt.NDArray[np.uint8] | None, k: int, exclude_seen: bool, now_ms: int, level: int = Level.FULL
+    ) -> tuple[Items, Scores]:
+        """Top k item rows of the catalogue, best first: retrieved by next-item logit, ranked by the full model."""
+        reading = self.read(row)
+        depth = min(max(RETRIEVED_PER_ITEM * k, RETRIEVED_MIN), len(self.items))
+        found = self._scorer.retrieve(reading, depth, exclude_seen=exclude_seen)
+        scores = self._scorer.score(reading, found, now_ms, Level(level))
+        best = np.argsort(-scores.probabilities, kind="stable")[:k]
+        return found[best], Scores(scores.probabilities[best], scores.level)
 
 
 def load_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
-    """Read a bundle directory; BundleError if it is missing, damaged or fails its golden scores."""
-    raise NotImplementedError
+    """Read a bundle directory.
+
+    Raises:
+        BundleError: missing, damaged, of another format, or (with `verify`) not reproducing its golden examples.
+    """
+    content = bundle_files.read(Path(path))
+    bundle = Bundle(
+        version=content.version,
+        config=content.config,
+        items=content.items,
+        fold=FoldParams(**{name: content.arrays[f"fold.{name}"] for name in FoldParams._fields}),
+        score=ScoreParams(**{name: content.arrays[f"score.{name}"] for name in ScoreParams._fields}),
+    )
+    if verify:
+        golden.check(bundle, content.golden, Path(path))
+    return bundle
+
+
+def write_bundle(
+    path: str | Path,
+    network: Any,
+    items: tuple[str, ...] | list[str],
+    counts: npt.NDArray[np.float64],
+    metadata: dict[str, Any],
+    calibration: npt.NDArray[np.float64] | None = None,
+) -> str:
+    """Publish a trained `model.network.Network` as the directory `path` and return its version.
+
+    Shapes: counts (V,) clicks an item; calibration (3, 2), slope and intercept of FULL, SEQUENCE and PRIOR.
+    """
+    from model.absorb import absorb, absorb_head  # noqa: PLC0415 - PyTorch is for publishing only, not for serving
+
+    slopes = np.array([[1.0, 0.0]] * 3) if calibration is None else calibration
+    fold, score = absorb(network), absorb_head(network, np.asarray(counts, dtype=np.float64), slopes)
+    bundle = Bundle(version="unpublished", config=network.config, items=tuple(items), fold=fold, score=score)
+    arrays = {f"fold.{name}": value for name, value in fold._asdict().items()}
+    arrays |= {f"score.{name}": value for name, value in score._asdict().items()}
+    examples = golden.make(bundle)
+    return bundle_files.write(Path(path), network.config, tuple(items), counts, arrays, examples, metadata)
 
 
 def random_bundle(config: ModelConfig, items: tuple[str, ...], seed: int = 0) -> Bundle:
     """A bundle with untrained weights, for tests and benchmarks of everything but accuracy."""
-    return Bundle(config, items, seed)
+    import torch  # noqa: PLC0415 - for tests and benchmarks only
+
+    from model.absorb import absorb, absorb_head  # noqa: PLC0415
+    from model.network import Network  # noqa: PLC0415
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = Network(config, len(items)).eval()
+    counts = 1.0 / np.arange(1, len(items) + 1)
+    score = absorb_head(network, counts, np.array([[1.0, 0.0]] * 3))
+    name = json.dumps([config.to_json(), items, seed]).encode()
+    version = xxhash.xxh64_hexdigest(name)
+    return Bundle(version=version, config=config, items=items, fold=absorb(network), score=score)
+
+
+def _plain(column: npt.NDArray[Any], dtype: Any) -> npt.NDArray[Any]:
+    """The same numbers as a writable contiguous array: one compiled form of the kernels serves all callers."""
+    plain = np.ascontiguousarray(column, dtype=dtype)
+    return plain if plain.flags.writeable else plain.copy()

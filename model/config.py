@@ -54,17 +54,11 @@ class ModelConfig:
         if self.head_dim & (self.head_dim - 1) or self.head_dim < 8:
             raise ValueError(f"expand * width / heads = {self.head_dim} must be a power of two, 8 or more")
         if self.width % 16:
-            raise ValueError(
-                f"width = {self.width} must be a multiple of 16 (the kernels work in lanes of 16)"
-            )
+            raise ValueError(f"width = {self.width} must be a multiple of 16 (the kernels work in lanes of 16)")
         if self.width % self.window_heads or (self.width // self.window_heads) % 16:
-            raise ValueError(
-                f"width / window_heads = {self.width}/{self.window_heads} must be a multiple of 16"
-            )
+            raise ValueError(f"width / window_heads = {self.width}/{self.window_heads} must be a multiple of 16")
         if self.echo and self.transition != "scalar":
-            raise ValueError(
-                "echo: true needs transition: scalar (a diagonal echo doubles the state's bytes)"
-            )
+            raise ValueError("echo: true needs transition: scalar (a diagonal echo doubles the state's bytes)")
         if not 1 <= len(self.actions) <= 255:
             raise ValueError(f"actions: 1 to 255 names are possible, got {len(self.actions)}")
         for name in ("ring_length", "tail_length"):
@@ -96,9 +90,7 @@ class ModelConfig:
         values: dict[str, Any] = json.loads(text)
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
-            raise ValueError(
-                f"model config has unknown settings {unknown}; this version knows {sorted(known)}"
-            )
+            raise ValueError(f"model config has unknown settings {unknown}; this version knows {sorted(known)}")
         values["actions"] = tuple(values["actions"])
         return cls(**values)
 

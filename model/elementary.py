@@ -1,10 +1,10 @@
 """exp, sigmoid and softplus in float32 without libm: fixed polynomials in a fixed order, so every machine agrees.
 
-Each works on the first `n` entries of an array, in place, in a loop that vectorises. Relative error of exp is below 3e-7
-on [-87, 88] (clamped outside), absolute error of sigmoid and softplus below 1e-6; tests measure it.
+Each works on the first `n` entries of an array, in place, in a loop that vectorises. Relative error of exp is below
+3e-7 on [-87, 88] (clamped outside), absolute error of sigmoid and softplus below 1e-6; tests measure it.
 
-exp(x) = 2^k exp(r), k = round(x / ln 2), r = x - k ln 2 in two parts (Cody and Waite), exp(r) by its Taylor series to r^7.
-softplus(x) = max(x, 0) + log1p(exp(-|x|)), log1p(y) = 2 atanh(y / (2 + y)) by its series.
+exp(x) = 2^k exp(r), k = round(x / ln 2), r = x - k ln 2 in two parts (Cody and Waite), exp(r) by its Taylor series to
+r^7. softplus(x) = max(x, 0) + log1p(exp(-|x|)), log1p(y) = 2 atanh(y / (2 + y)) by its series.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _A9, _A11, _A13 = np.float32(1 / 9), np.float32(1 / 11), np.float32(1 / 13)
 
 
 @intrinsic
-def as_float(_context: Any, bits: Any) -> Any:
+def as_float(_context: Any, _bits: Any) -> Any:
     """The float32 with these 32 bits."""
 
     def generate(_ctx: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -39,7 +39,7 @@ def as_float(_context: Any, bits: Any) -> Any:
 
 
 @intrinsic
-def as_bits(_context: Any, number: Any) -> Any:
+def as_bits(_context: Any, _number: Any) -> Any:
     """The 32 bits of a float32, as an int32."""
 
     def generate(_ctx: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -49,7 +49,7 @@ def as_bits(_context: Any, number: Any) -> Any:
 
 
 @njit(inline="always")
-def _exp(x):  # type: ignore[no-untyped-def]
+def _exp(x):
     x = min(max(x, _LOWEST), _HIGHEST)
     k = (x * _LOG2E + _ROUND) - _ROUND
     r = (x - k * _LN2_HIGH) - k * _LN2_LOW
@@ -59,28 +59,28 @@ def _exp(x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def exp(x, n):  # type: ignore[no-untyped-def]
-    """x[:n] = exp(x[:n])."""
+def exp(x, n):
+    """Exponential of x[:n], in place."""
     for i in range(n):
         x[i] = _exp(x[i])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def sigmoid(x, n):  # type: ignore[no-untyped-def]
+def sigmoid(x, n):
     """x[:n] = 1 / (1 + exp(-x[:n]))."""
     for i in range(n):
         x[i] = _ONE / (_ONE + _exp(-x[i]))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def silu(x, n):  # type: ignore[no-untyped-def]
+def silu(x, n):
     """x[:n] = x[:n] * sigmoid(x[:n])."""
     for i in range(n):
         x[i] = x[i] / (_ONE + _exp(-x[i]))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def softplus(x, n):  # type: ignore[no-untyped-def]
+def softplus(x, n):
     """x[:n] = log(1 + exp(x[:n]))."""
     for i in range(n):
         y = _exp(-abs(x[i]))

@@ -1,7 +1,8 @@
 """state' = fold(params, state, event), compiled: one event of one user at a time, in log order.
 
-Results depend on nothing but the parameters and the user's events in order: not on how a log was cut into batches, not on
-threads, not on the machine (no libm, no fast-math, a fixed order of operations). `model.reference` is the definition.
+Results depend on nothing but the parameters and the user's events in order: not on how a log was cut into batches,
+not on threads, not on the machine (no libm, no fast-math, a fixed order of operations). `model.reference` is the
+definition.
 
 1. Ring: the event takes the place of the oldest, whose item goes to the seen tail as a fingerprint.
 2. Front and drive: `model.front`.
@@ -25,7 +26,7 @@ FINGERPRINT = 0xFFFF
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fold_events(p, s, at, v, index, users, items, actions, times_ms, offsets):  # type: ignore[no-untyped-def]
+def fold_events(p, s, at, v, index, users, items, actions, times_ms, offsets):
     """Apply n events in order to the rows that `index` names; changes the rows in place."""
     w = Scratch(*scratch_for(s))
     for i in range(len(index)):
@@ -48,7 +49,7 @@ def fold_events(p, s, at, v, index, users, items, actions, times_ms, offsets):  
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _push(s, at, v, row, item, action, time_ms):  # type: ignore[no-untyped-def]
+def _push(s, at, v, row, item, action, time_ms):
     """Put the event into header, ring and tail; returns the time since the last event, -1 for a dropped duplicate."""
     events, last_ms = np.int64(v.u32[row, at.events // 4]), v.i64[row, at.last_time // 8]
     if s.drop_duplicates and _is_duplicate(s, at, v, row, events, item, action, time_ms):
@@ -75,7 +76,7 @@ def _push(s, at, v, row, item, action, time_ms):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _is_duplicate(s, at, v, row, events, item, action, time_ms):  # type: ignore[no-untyped-def]
+def _is_duplicate(s, at, v, row, events, item, action, time_ms):
     for slot in range(min(events, s.K)):
         same_item = v.u32[row, at.ring_items // 4 + slot] == np.uint32(item)
         same_time = v.u32[row, at.ring_times // 4 + slot] == np.uint32(time_ms & 0xFFFFFFFF)
@@ -85,7 +86,7 @@ def _is_duplicate(s, at, v, row, events, item, action, time_ms):  # type: ignore
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _store_conv(s, at, v, row, events, w, seed):  # type: ignore[no-untyped-def]
+def _store_conv(s, at, v, row, events, w, seed):
     """Keep the newest input of the convolution, for the next W - 1 events and for the reader."""
     channels, entry = s.E + 2 * s.N, (events - 1) % s.W
     if not s.int8:
@@ -98,7 +99,7 @@ def _store_conv(s, at, v, row, events, w, seed):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _update_scalar(s, at, v, row, w, seed):  # type: ignore[no-untyped-def]
+def _update_scalar(s, at, v, row, w, seed):
     """h <- a h + dt x (outer) B, one decay a head; u = dt x in `peak`."""
     for e in range(s.E):
         w.peak[e] = w.dt[e >> s.shift] * w.conv[e]
@@ -106,7 +107,7 @@ def _update_scalar(s, at, v, row, w, seed):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _update_echo(p, s, at, v, row, w, seed):  # type: ignore[no-untyped-def]
+def _update_echo(p, s, at, v, row, w, seed):
     """Q <- 1 + gamma a Q,  S <- gamma S + Q u (outer) B."""
     for h in range(s.H):
         gamma = p.echo_gamma[h]
@@ -120,7 +121,7 @@ def _update_echo(p, s, at, v, row, w, seed):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _accumulate(s, v, row, data, scales, w, seed):  # type: ignore[no-untyped-def]
+def _accumulate(s, v, row, data, scales, w, seed):
     """One state (N, E) <- decay of each head * state + B (outer) u, u in `peak`; decay moves the scales alone."""
     E, N = s.E, s.N
     if not s.int8:
@@ -143,14 +144,14 @@ def _accumulate(s, v, row, data, scales, w, seed):  # type: ignore[no-untyped-de
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _load(out, n, i8, row, start, size):  # type: ignore[no-untyped-def]
+def _load(out, n, i8, row, start, size):
     """out[n, :size] = i8[row, start : start + size]."""
     for i in range(size):
         out[n, i] = np.float32(i8[row, np.uint64(start) + np.uint64(i)])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _fade_and_add(state, row, start, size, fade, weight, x):  # type: ignore[no-untyped-def]
+def _fade_and_add(state, row, start, size, fade, weight, x):
     """state = fade * state + weight * x, place by place, in state[row, start : start + size]."""
     for i in range(size):
         place = np.uint64(start) + np.uint64(i)
@@ -158,7 +159,7 @@ def _fade_and_add(state, row, start, size, fade, weight, x):  # type: ignore[no-
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _update_diagonal(p, s, at, v, row, w, seed):  # type: ignore[no-untyped-def]
+def _update_diagonal(p, s, at, v, row, w, seed):
     """h <- a h + dt x (outer) B, one decay a channel and state: the decay cannot move into a scale."""
     E, N = s.E, s.N
     for e in range(E):
@@ -182,7 +183,7 @@ def _update_diagonal(p, s, at, v, row, w, seed):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _store_state(s, v, row, data, scales, w, seed):  # type: ignore[no-untyped-def]
+def _store_state(s, v, row, data, scales, w, seed):
     """Write `raw` (N, E), in units of the scales in `scale` (H), as int8 with the scales moved to fit."""
     E, N, P = s.E, s.N, s.P
     for e in range(E):
@@ -198,7 +199,7 @@ def _store_state(s, v, row, data, scales, w, seed):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _update_slots(p, s, at, v, row, elapsed_ms, w, seed):  # type: ignore[no-untyped-def]
+def _update_slots(p, s, at, v, row, elapsed_ms, w, seed):
     """C <- fade C + weight (outer) x,  z <- fade z + weight, one fade a slot."""
     R, D = s.R, s.D
     for r in range(R):
@@ -217,7 +218,7 @@ def _update_slots(p, s, at, v, row, elapsed_ms, w, seed):  # type: ignore[no-unt
 
 
 @njit(inline="always")
-def _fade_and_add_slot(s, at, v, row, r, fade, weight, w):  # type: ignore[no-untyped-def]
+def _fade_and_add_slot(s, at, v, row, r, fade, weight, w):
     start = np.uint64(at.slots // 4 + r * s.D)
     for d in range(s.D):
         place = start + np.uint64(d)
@@ -225,7 +226,7 @@ def _fade_and_add_slot(s, at, v, row, r, fade, weight, w):  # type: ignore[no-un
 
 
 @njit(inline="always")
-def _add_to_slot(s, at, v, row, r, fade, weight, w, seed):  # type: ignore[no-untyped-def]
+def _add_to_slot(s, at, v, row, r, fade, weight, w, seed):
     start = at.slots + r * s.D
     scale = v.f32[row, at.slot_scale // 4 + r] * fade
     held = _ONE if scale > _FADED else _ZERO

@@ -1,7 +1,8 @@
 """From the ring to the state space's drive: the part that folding an event and reading a state share.
 
-Everything here is a pure function of the ring (and the convolution's tail), so a reader recomputes it from the state alone
-and the fold need not store a single activation. Compiled; each part mirrors the `step` of its namesake in this package.
+Everything here is a pure function of the ring (and the convolution's tail), so a reader recomputes it from the state
+alone and the fold need not store a single activation. Compiled; each part mirrors the `step` of its namesake in this
+package.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Scratch(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def scratch_for(s):  # type: ignore[no-untyped-def]
+def scratch_for(s):
     """Working memory for one thread."""
     width = max(s.D, 2 * s.F)
     return (
@@ -65,7 +66,7 @@ def scratch_for(s):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def embed(p, s, at, v, row, slot, out):  # type: ignore[no-untyped-def]
+def embed(p, s, at, v, row, slot, out):
     """out[:D] = (item + action + gap) / its root mean square, for the event in one slot of the ring.
 
     The three tables are stored with each row's mean taken out, so the sum needs no centring.
@@ -81,7 +82,7 @@ def embed(p, s, at, v, row, slot, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def glu(x, gate, gate_bias, out, out_bias, norm, s, w):  # type: ignore[no-untyped-def]
+def glu(x, gate, gate_bias, out, out_bias, norm, s, w):
     """x[:D] = LayerNorm(x + W2(v * sigmoid(g)) + b2)."""
     F, D = s.F, s.D
     for i in range(2 * F):
@@ -99,7 +100,7 @@ def glu(x, gate, gate_bias, out, out_bias, norm, s, w):  # type: ignore[no-untyp
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def spectral(p, s, at, v, row, events, w):  # type: ignore[no-untyped-def]
+def spectral(p, s, at, v, row, events, w):
     """front = LayerNorm(x_t + sum_j k_j x_{t-j}) over the filled ring.
 
     The input norm's weight is inside the stored taps, its bias in `taps_bias` (summed over the taps in use).
@@ -115,7 +116,7 @@ def spectral(p, s, at, v, row, events, w):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def window(p, s, at, v, row, events, w):  # type: ignore[no-untyped-def]
+def window(p, s, at, v, row, events, w):
     """front = LayerNorm(front + W_out attention(front; keys and values of the ring's items))."""
     D, K, heads, filled = s.D, s.K, s.window_heads, min(events, s.K)
     width = D // heads
@@ -140,7 +141,7 @@ def window(p, s, at, v, row, events, w):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def softmax(x, n):  # type: ignore[no-untyped-def]
+def softmax(x, n):
     """x[:n] normalised in place, in order."""
     most, whole = x[0], _ZERO
     for i in range(n):
@@ -155,7 +156,7 @@ def softmax(x, n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def compute_front(p, s, at, v, row, events, w):  # type: ignore[no-untyped-def]
+def compute_front(p, s, at, v, row, events, w):
     """newest = x_t and front = what enters the state space, from a ring that holds the newest event."""
     embed(p, s, at, v, row, (events - 1) & (s.K - 1), w.newest)
     for d in range(s.D):
@@ -172,7 +173,7 @@ def compute_front(p, s, at, v, row, events, w):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def compute_drive(p, s, at, v, row, events, w):  # type: ignore[no-untyped-def]
+def compute_drive(p, s, at, v, row, events, w):
     """Convolved x, B, C in `conv`, step sizes in `dt`, decays of a scalar transition in `decay`, from `front`."""
     channels = s.E + 2 * s.N
     for c in range(channels):
@@ -196,7 +197,7 @@ def compute_drive(p, s, at, v, row, events, w):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _step_sizes(p, s, w):  # type: ignore[no-untyped-def]
+def _step_sizes(p, s, w):
     for h in range(s.H):
         w.narrow[h] = _ZERO
     matvec(w.front, p.step_size, s.D, s.H, w.narrow)

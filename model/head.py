@@ -37,9 +37,7 @@ class RingAttention(nn.Module):
 
     def forward(self, vectors: Tensor, ring: Tensor, filled: Tensor) -> Tensor:
         """Candidates (..., M, D) over ring (..., K, D) newest first, filled (..., K), to (..., M, D)."""
-        scores = (
-            self.query(vectors) @ self.key(ring).mT * vectors.shape[-1] ** -0.5 + self.age_bias
-        )  # (..., M, K)
+        scores = self.query(vectors) @ self.key(ring).mT * vectors.shape[-1] ** -0.5 + self.age_bias  # (..., M, K)
         weights = scores.masked_fill(~filled[..., None, :], float("-inf")).softmax(dim=-1)
         mixed: Tensor = weights @ self.value(ring)
         return mixed
@@ -76,9 +74,7 @@ class Evidence(nn.Module):
         count: Tensor,  # (...) bucket
     ) -> Tensor:
         """Click logits (..., M)."""
-        pairs = torch.cat(
-            [user[..., None, :] * vectors, ring, ring * vectors, lowrank, lowrank * vectors], dim=-1
-        )
+        pairs = torch.cat([user[..., None, :] * vectors, ring, ring * vectors, lowrank, lowrank * vectors], dim=-1)
         of_user = self.user(user) + self.recency(recency) + self.count(count)  # (..., F)
         hidden = self.item(vectors) + self.pair(pairs) + self.member(member) + of_user[..., None, :]
         hidden = torch.relu(hidden + next_item[..., None] * self.next_item)  # (..., M, F)

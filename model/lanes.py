@@ -1,9 +1,9 @@
 """Small dense kernels in float32 with a fixed order of operations.
 
-Sums run in 8 lanes that are added at the end in a fixed order: the same on every machine, whatever its vector width, and
-without the compiler's leave to reorder (no fast-math). A compiler without that leave does not vectorise a sum, so `dot` is
-written in its vector instructions. Places that do not start at 0 are unsigned: a signed index makes the compiler ask at
-each step whether it counts from the end, and slices instead would cost reference counts.
+Sums run in 8 lanes that are added at the end in a fixed order: the same on every machine, whatever its vector width,
+and without the compiler's leave to reorder (no fast-math). A compiler without that leave does not vectorise a sum, so
+`dot` is written in its vector instructions. Places that do not start at 0 are unsigned: a signed index makes the
+compiler ask at each step whether it counts from the end, and slices instead would cost reference counts.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _load(builder: Any, start: Any, place: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def matvec(x, matrix, n_in, n_out, y):  # type: ignore[no-untyped-def]
+def matvec(x, matrix, n_in, n_out, y):
     """y[:n_out] += x[:n_in] @ matrix (n_in, n_out); n_in is a multiple of 4."""
     for i in range(0, n_in, 4):
         x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
@@ -88,13 +88,13 @@ def matvec(x, matrix, n_in, n_out, y):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def inverse_rms(x, size):  # type: ignore[no-untyped-def]
+def inverse_rms(x, size):
     """1 / sqrt(mean of squares + epsilon) of x[:size]."""
     return _ONE / np.float32(math.sqrt(dot(x, 0, x, 0, size) / np.float32(size) + _EPSILON))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def layer_norm(x, ones, norm, size):  # type: ignore[no-untyped-def]
+def layer_norm(x, ones, norm, size):
     """x[:size] normalised in place; norm (2, size) holds weight and bias, `ones` (size) ones to sum with."""
     mean = dot(x, 0, ones, 0, size) / np.float32(size)
     for i in range(size):

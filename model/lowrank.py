@@ -1,7 +1,7 @@
-"""Low-rank attention over the whole history, kept as R slots that each event adds to (LREA, arXiv 2503.02542, streamed).
+"""Low-rank attention over the whole history, as R slots that each event adds to (LREA, arXiv 2503.02542, streamed).
 
-LREA compresses a history X (L, D) to W_comp^T X by weights indexed by position, so each click would move every position.
-Here an event's weights come from its content and fade with event time, so a click touches the cache once:
+LREA compresses a history X (L, D) to W_comp^T X by weights indexed by position, so each click would move every
+position. Here an event's weights come from its content and fade with event time, so a click touches the cache once:
 
     w_t = softmax(x_t W_s),   C <- exp(-rate * elapsed) C + w_t (outer) x_t,   z <- exp(-rate * elapsed) z + w_t
 
@@ -22,9 +22,8 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
 from model.config import ModelConfig
+from model.params import EPSILON, SLOPE
 
-EPSILON = 0.01
-SLOPE = 0.01
 FASTEST_S, SLOWEST_S = 600.0, 3.0e7
 
 

@@ -1,9 +1,9 @@
 """History membership: whether a candidate is in the history at all, and how many events ago.
 
-A compressed state cannot tell, yet it is the strongest single signal: where nothing repeats the model learns to suppress
-what was seen, in groceries to promote it. Ages are counted in events since the item was last seen (0 = the newest
-event) and bucketed by their number of bits. What is older than ring and tail, or was never there, shares one bucket
-whose bias is 0, since a softmax does not notice a constant.
+A compressed state cannot tell, yet it is the strongest single signal: where nothing repeats the model learns to
+suppress what was seen, in groceries to promote it. Ages are counted in events since the item was last seen (0 = the
+newest event) and bucketed by their number of bits. What is older than ring and tail, or was never there, shares one
+bucket whose bias is 0, since a softmax does not notice a constant.
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ class Membership(nn.Module):
         """Add the biases to whole histories' logits (B, L, V); `exclude` rules out all seen items instead."""
         where, age = self._seen(items, mask & (items < logits.shape[-1]))
         inside = age < self.reach
-        bias = (
-            self.bias_of(self.bucket(age)) if not exclude else torch.full_like(age, -1e9, dtype=logits.dtype)
-        )
+        bias = self.bias_of(self.bucket(age)) if not exclude else torch.full_like(age, -1e9, dtype=logits.dtype)
         bias = bias if exclude else bias * inside
         return logits.index_put(where, bias.to(logits.dtype), accumulate=True)
 
@@ -59,9 +57,7 @@ class Membership(nn.Module):
         position = torch.arange(length, device=items.device)
         same = items[:, :, None] == items[:, None, :]  # (B, t, t')
         later = position[None, :] > position[:, None]
-        following = torch.where(same & later, position[None, None, :], length).amin(
-            dim=2
-        )  # (B, t): next occurrence
+        following = torch.where(same & later, position[None, None, :], length).amin(dim=2)  # (B, t): next occurrence
         now = position[None, None, :]  # last axis: the position that looks back
         shown = (now >= position[:, None]) & (now < following[:, :, None]) & usable[:, :, None]  # (B, t, p)
         user, t, p = shown.nonzero(as_tuple=True)

@@ -72,9 +72,7 @@ class Network(nn.Module):
         logits = encoding.sequence @ table.mT + self.item_bias[: self.items]  # (B, L, V)
         return self.membership.add_to(logits, batch.items, batch.mask, exclude=exclude)
 
-    def head(
-        self, encoding: Encoding, batch: Sequences, at: Tensor, candidates: Tensor, now_ms: Tensor
-    ) -> Tensor:
+    def head(self, encoding: Encoding, batch: Sequences, at: Tensor, candidates: Tensor, now_ms: Tensor) -> Tensor:
         """Click logits (B, Q, M) of candidates (B, Q, M) asked at now_ms (B, Q), after the events at `at` (B, Q)."""
         vectors = self.embedding.item(candidates)  # (B, Q, M, D)
         user = _take(encoding.sequence, at)  # (B, Q, D)

@@ -1,7 +1,6 @@
-"""The weights as the compiled fold and reader take them: flat float32 arrays, items' projections pre-stored.
+"""The weights as the compiled fold, the reader and the scorer take them: flat float32 arrays, projections pre-stored.
 
-`absorb` makes them from a trained network. Whatever depends on an item alone (window and ring keys and values, queries,
-the head's item term) is multiplied into a table once, here, and never again: LREA's matrix absorption and pre-storage.
+`model.absorb` makes them from a trained network; nothing here needs PyTorch, and neither does serving.
 """
 
 from __future__ import annotations
@@ -10,13 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor, nn
 
 from model.config import ModelConfig
-from model.network import Network
 
 Array = npt.NDArray[np.float32]
+EPSILON = 0.01  # mass below which a slot of the low-rank cache counts as empty
+SLOPE = 0.01  # of leaky ReLU, LREA's phi
 
 
 class Sizes(NamedTuple):
@@ -116,75 +114,28 @@ def sizes_of(config: ModelConfig) -> Sizes:
     )
 
 
-def absorb(network: Network) -> FoldParams:
-    """The fold's parameters of a trained network; parts that are switched off become arrays of one zero."""
-    with torch.no_grad():
-        return FoldParams(**{name: _array(value) for name, value in (_front(network) | _state(network)).items()})
+class ScoreParams(NamedTuple):
+    """Everything that scoring multiplies with, beside a reading of the state."""
 
-
-def _array(value: Tensor | None) -> Array:
-    if value is None:
-        return np.zeros((1, 1), dtype=np.float32)
-    return np.ascontiguousarray(value.detach().cpu().numpy(), dtype=np.float32)
-
-
-def _centred(table: Tensor) -> Tensor:
-    return table - table.mean(dim=1, keepdim=True)
-
-
-def _norm(norm: nn.LayerNorm) -> Tensor:
-    return torch.stack([norm.weight, norm.bias])
-
-
-def _front(network: Network) -> dict[str, Tensor | None]:
-    table, window, glu = network.embedding, network.window, network.input_glu
-    item = table.item.weight
-    return {
-        "item_input": _centred(item),
-        "action_input": _centred(table.action.weight),
-        "gap_input": _centred(table.gap.weight),
-        "norm_input": _norm(table.norm),
-        "taps": network.filter.taps() * table.norm.weight if network.filter else None,
-        "taps_bias": network.filter.taps().cumsum(dim=0) * table.norm.bias if network.filter else None,
-        "norm_filter": _norm(network.filter.norm) if network.filter else None,
-        "window_query": window.query.weight.mT if window else None,
-        "window_key": window.key(item) if window else None,
-        "window_value": window.value(item) if window else None,
-        "window_out": window.out.weight.mT if window else None,
-        "window_bias": window.age_bias if window else None,
-        "norm_window": _norm(window.norm) if window else None,
-        "in_gate": glu.gate.weight.mT if glu else None,
-        "in_gate_bias": glu.gate.bias if glu else torch.zeros(1),
-        "in_out": glu.out.weight.mT if glu else None,
-        "in_out_bias": glu.out.bias if glu else torch.zeros(1),
-        "norm_in": _norm(glu.norm) if glu else None,
-    }
-
-
-def _state(network: Network) -> dict[str, Tensor | None]:
-    ssm, slots, glu, echo = network.ssm, network.lowrank, network.output_glu, network.ssm.echo
-    rate = ssm.log_A.exp()
-    return {
-        "mix": ssm.mix.weight.mT,
-        "step_size": ssm.step_size.weight.mT,
-        "dt_spread": None if ssm.scalar else ssm.dt_spread.weight.mT,
-        "dt_bias": ssm.dt_bias,
-        "rate": rate[None] if ssm.scalar else rate.mT,
-        "conv": ssm.conv.weight[:, 0].mT,
-        "conv_bias": ssm.conv.bias,
-        "echo_gamma": echo.gamma() if echo else torch.zeros(1),
-        "assign": slots.assign.weight.mT,
-        "assign_bias": slots.assign.bias,
-        "slot_rate": slots.log_rate.exp(),
-        "gate": ssm.gate.weight.mT,
-        "skip": ssm.skip,
-        "norm_ssm": ssm.norm.weight,
-        "ssm_out": ssm.out.weight.mT,
-        "echo_weight": echo.weights() if echo else torch.zeros(1),
-        "norm_residual": _norm(network.ssm_norm),
-        "out_gate": glu.gate.weight.mT,
-        "out_gate_bias": glu.gate.bias,
-        "out_out": glu.out.weight.mT,
-        "out_out_bias": glu.out.bias,
-        "norm_out": _norm(glu.norm),
-    }
+    item: Array  # (V+U, D)
+    item_bias: Array  # (V+U)
+    popularity: Array  # (V+U), log of the share of clicks, smoothed
+    member_bias: Array  # (age buckets), 0 for "older or never"
+    ring_query: Array  # (V+U, D), pre-stored and scaled
+    ring_key: Array  # (V+U, D), pre-stored
+    ring_value: Array  # (V+U, D), pre-stored
+    ring_bias: Array  # (K)
+    slot_query: Array  # (V+U, D), pre-stored and scaled
+    slot_key: Array  # (D, D)
+    slot_value: Array  # (D, D)
+    slot_mixing: Array  # (R, R)
+    head_item: Array  # (V+U, F), pre-stored, bias included
+    head_user: Array  # (D, F)
+    head_pair: Array  # (5 D, F)
+    head_member: Array  # (age buckets, F)
+    head_recency: Array  # (G, F)
+    head_count: Array  # (count buckets, F)
+    head_next: Array  # (F)
+    head_out: Array  # (F)
+    head_scalars: Array  # alpha, beta
+    calibration: Array  # (3, 2): slope and intercept of FULL, SEQUENCE, PRIOR

@@ -1,9 +1,10 @@
 """Int8 numbers with a float32 scale, rounded stochastically, the same on every replay.
 
 A group of numbers is held as value = scale * q. Decays multiply the scale and leave q alone, so slow decay costs no
-precision however many events pass; only what an event adds is rounded. After each addition the group is moved by powers of
-two until its largest |q| lies in (63.5, 127], then rounded: q = floor(v + r), r uniform in [0, 1) from a hash of (user, offset,
-place), so the error is unbiased, and a number that is a whole multiple of the scale stays exact.
+precision however many events pass; only what an event adds is rounded. After each addition the group is moved by
+powers of two until its largest |q| lies in (63.5, 127], then rounded: q = floor(v + r), r uniform in [0, 1) from a
+hash of (user, offset, place), so the error is unbiased, and a number that is a whole multiple of the scale stays
+exact.
 
 The hash is `lowbias32` (C. Wellons, hash-prospector) over a 32-bit seed mixed by splitmix64's finaliser (S. Vigna).
 """
@@ -27,7 +28,7 @@ _W1, _W2 = np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def seed_of(user, offset):  # type: ignore[no-untyped-def]
+def seed_of(user, offset):
     """32-bit seed of one event's roundings."""
     z = np.uint64(user) ^ (np.uint64(offset) * _GOLDEN64)
     z = (z ^ (z >> np.uint64(30))) * _M1
@@ -36,7 +37,7 @@ def seed_of(user, offset):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def uniform(seed, place):  # type: ignore[no-untyped-def]
+def uniform(seed, place):
     """A number in [0, 1), multiple of 2^-24, for one place of one event."""
     h = np.uint32(seed + np.uint32(np.uint32(place) * _GOLDEN32))
     h = np.uint32(h ^ (h >> np.uint32(16)))
@@ -48,7 +49,7 @@ def uniform(seed, place):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def largest(values, start, n):  # type: ignore[no-untyped-def]
+def largest(values, start, n):
     """Largest magnitude in values[start : start + n]; compared as bits, which order as magnitudes do and vectorise."""
     most = np.int32(0)
     for i in range(n):
@@ -57,14 +58,14 @@ def largest(values, start, n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def raise_to(peak, values, row, n):  # type: ignore[no-untyped-def]
+def raise_to(peak, values, row, n):
     """peak[:n] = max(peak[:n], |values[row, :n]|), place by place."""
     for i in range(n):
         peak[i] = as_float(max(as_bits(peak[i]), np.int32(as_bits(values[row, i]) & _MAGNITUDE)))
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def centre(most, scale):  # type: ignore[no-untyped-def]
+def centre(most, scale):
     """Factor (a power of two) and new scale that bring the largest magnitude `most` into (63.5, 127].
 
     A group whose largest value is below 1e-30 counts as zero: factor and scale are 0.
@@ -80,7 +81,7 @@ def centre(most, scale):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def store(values, n_row, factors, n, i8, row, at, seed):  # type: ignore[no-untyped-def]
+def store(values, n_row, factors, n, i8, row, at, seed):
     """i8[row, at : at + n] = values[n_row, :n] * factors[:n], rounded stochastically."""
     for i in range(n):
         place = np.uint64(at) + np.uint64(i)
@@ -88,7 +89,7 @@ def store(values, n_row, factors, n, i8, row, at, seed):  # type: ignore[no-unty
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def store_scaled(values, factor, n, i8, row, at, seed):  # type: ignore[no-untyped-def]
+def store_scaled(values, factor, n, i8, row, at, seed):
     """i8[row, at : at + n] = values[:n] * factor, rounded stochastically."""
     for i in range(n):
         place = np.uint64(at) + np.uint64(i)
@@ -96,6 +97,6 @@ def store_scaled(values, factor, n, i8, row, at, seed):  # type: ignore[no-untyp
 
 
 @njit(inline="always")
-def _round(value, seed, place):  # type: ignore[no-untyped-def]
+def _round(value, seed, place):
     moved = np.float32(np.floor(value + uniform(seed, place)))
     return np.int8(np.int32(min(max(moved, -LARGEST), LARGEST)))

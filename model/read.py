@@ -26,7 +26,7 @@ class Reading(NamedTuple):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def read_row(p, s, at, v, row):  # type: ignore[no-untyped-def]
+def read_row(p, s, at, v, row):
     """(sequence, cache, mass, ring, tail) of a row that has events."""
     w = Scratch(*scratch_for(s))
     events = np.int64(v.u32[row, at.events // 4])
@@ -51,7 +51,7 @@ def read_row(p, s, at, v, row):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _read_state(p, s, at, v, row, w):  # type: ignore[no-untyped-def]
+def _read_state(p, s, at, v, row, w):
     """peak[:E] = C . h + skip x (+ the echo's part)."""
     E, N = s.E, s.N
     for e in range(E):
@@ -74,7 +74,7 @@ def _read_state(p, s, at, v, row, w):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _finish(p, s, w):  # type: ignore[no-untyped-def]
+def _finish(p, s, w):
     """front[:D] = sequence state: gate, norm, projection, residual, GLU."""
     E, D = s.E, s.D
     gate = np.zeros(E, np.float32)

@@ -1,8 +1,8 @@
 """The linear recurrence h_t = a_t h_{t-1} + u_t (outer) B_t, read out as y_t = h_t C_t, over whole histories.
 
-`scan_scalar` has one decay a head and step (Mamba-2, arXiv 2405.21060) and works in chunks: a small quadratic form inside
-each chunk, states carried between chunks. `scan_diagonal` has one decay a channel and state (Mamba, arXiv 2312.00752)
-and steps through time. Beside them stands `recurrence`, the definition in a loop, for tests.
+`scan_scalar` has one decay a head and step (Mamba-2, arXiv 2405.21060) and works in chunks: a small quadratic form
+inside each chunk, states carried between chunks. `scan_diagonal` has one decay a channel and state (Mamba, arXiv
+2312.00752) and steps through time. Beside them stands `recurrence`, the definition in a loop, for tests.
 
     u      (B, L, H, P)     input, already scaled by the step size
     log_a  (B, L, H)        log of the decay, not positive; (B, L, H, P, N) for the diagonal form

@@ -2,8 +2,8 @@
 
 h_t = a_t h_{t-1} + dt_t x_t (outer) B_t,   y_t = h_t C_t + skip * x_t,   a_t = exp(-dt_t A)
 
-`scalar`: one A a head (Mamba-2). `diagonal`: one A a channel and state (Mamba). Both keep Mamba's own initialisation: dt
-log-uniform in [0.001, 0.1]; A uniform in [1, 16] for `scalar`, 1..N for `diagonal`.
+`scalar`: one A a head (Mamba-2). `diagonal`: one A a channel and state (Mamba). Both keep Mamba's own initialisation:
+dt log-uniform in [0.001, 0.1]; A uniform in [1, 16] for `scalar`, 1..N for `diagonal`.
 """
 
 from __future__ import annotations
@@ -63,6 +63,11 @@ class StateSpace(nn.Module):
         """True for one decay a head."""
         return self.config.transition == "scalar"
 
+    def conv_bias(self) -> Tensor:
+        """Bias of the short convolution, (E + 2N)."""
+        assert self.conv.bias is not None
+        return self.conv.bias
+
     def _drive(self, conv: Tensor, x: Tensor) -> Drive:
         """From the convolved mix (..., E+2N) and the block's input (..., D)."""
         E, N = self.config.inner, self.config.state_size
@@ -72,9 +77,7 @@ class StateSpace(nn.Module):
         if self.scalar:
             dt = softplus(raw + self.dt_bias)
             return Drive(inner, b, c, dt, -dt * self.log_A.exp())
-        dt = softplus(self.dt_spread(raw) + self.dt_bias).unflatten(
-            -1, (self.config.heads, -1)
-        )  # (..., H, P)
+        dt = softplus(self.dt_spread(raw) + self.dt_bias).unflatten(-1, (self.config.heads, -1))  # (..., H, P)
         rate = self.log_A.exp().unflatten(0, (self.config.heads, -1))  # (H, P, N)
         return Drive(inner, b, c, dt, -dt[..., None] * rate)
 
@@ -96,11 +99,9 @@ class StateSpace(nn.Module):
     def step(self, x: Tensor, state: StateSpaceState) -> tuple[Tensor, StateSpaceState]:
         """One event: x (B, D) and the state before it, to the output (B, D) and the state after it."""
         tail = torch.cat([state.tail, self.mix(x)[:, None]], dim=1)  # (B, W, E+2N), oldest first
-        drive = self._drive((tail * self.conv.weight[:, 0].mT).sum(dim=1) + self.conv.bias, x)
+        drive = self._drive((tail * self.conv.weight[:, 0].mT).sum(dim=1) + self.conv_bias(), x)
         decay = drive.log_a.exp()
-        h = (decay[..., None, None] if self.scalar else decay) * state.h + drive.u[..., None] * drive.b[
-            :, None, None
-        ]
+        h = (decay[..., None, None] if self.scalar else decay) * state.h + drive.u[..., None] * drive.b[:, None, None]
         y = (h * drive.c[:, None, None]).sum(dim=-1)  # (B, H, P)
         q, s = state.q, state.s
         if self.echo is not None:

@@ -75,7 +75,7 @@ def layout(config: ModelConfig) -> StateLayout:
     for size in sizes:
         offsets.append(position)
         position += -(-size // 4) * 4
-    return StateLayout(*offsets, row_bytes=-(-position // 8) * 8)
+    return StateLayout._make([*offsets, -(-position // 8) * 8])
 
 
 class RowViews(NamedTuple):

@@ -31,9 +31,7 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor, item_vectors: Tensor) -> Tensor:
         """Whole histories: x and the items' embeddings, both (B, L, D), to (B, L, D)."""
         length = x.shape[1]
-        query, key, value = (
-            self._split(t) for t in (self.query(x), self.key(item_vectors), self.value(item_vectors))
-        )
+        query, key, value = (self._split(t) for t in (self.query(x), self.key(item_vectors), self.value(item_vectors)))
         scores = torch.einsum("blhd,bmhd->bhlm", query, key) * query.shape[-1] ** -0.5  # (B, h, L, L)
         positions = torch.arange(length, device=x.device)
         age = positions[:, None] - positions[None, :]  # (L, L)

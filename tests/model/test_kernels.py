@@ -1,0 +1,109 @@
+"""Elementary functions, sums and rounding of the compiled fold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numba import njit
+
+from model.elementary import exp, sigmoid, silu, softplus
+from model.lanes import add_scaled, dot, layer_norm, matvec
+from model.quantize import centre, largest, seed_of, store_scaled
+
+WIDE = np.linspace(-87, 88, 400_001, dtype=np.float32)
+
+
+def applied(function: object, x: np.ndarray) -> np.ndarray:
+    """`function` on a copy of x."""
+    out = x.copy()
+    function(out, len(out))  # type: ignore[operator]
+    return out
+
+
+def test_exp_is_within_its_bound() -> None:
+    """Relative error below 3e-7 over the whole range; outside it is clamped, not infinite."""
+    assert np.abs(applied(exp, WIDE) / np.exp(WIDE.astype(np.float64)) - 1).max() < 3e-7
+    assert np.isfinite(applied(exp, np.float32([-1e9, 1e9]))).all()
+
+
+@pytest.mark.parametrize(
+    ("compiled", "exact"),
+    [
+        (sigmoid, lambda x: 1 / (1 + np.exp(-x))),
+        (softplus, lambda x: np.logaddexp(0, x)),
+        (silu, lambda x: x / (1 + np.exp(-x))),
+    ],
+)
+def test_sigmoid_and_softplus_are_within_their_bounds(compiled: object, exact: object) -> None:
+    """Absolute error below 1e-6 on [-30, 30] (3e-6 for silu, whose values reach 30)."""
+    x = np.linspace(-30, 30, 100_001, dtype=np.float32)
+    assert np.abs(applied(compiled, x) - exact(x.astype(np.float64))).max() < 3e-6  # type: ignore[operator]
+
+
+@njit
+def sums(x, y):  # type: ignore[no-untyped-def]
+    """Dot product of the second halves, and their scaled sum."""
+    half = len(x) // 2
+    out = y.copy()
+    add_scaled(out, half, np.float32(0.5), x, half, half)
+    return dot(x, half, y, half, half), out
+
+
+def test_lanes_sum_in_the_documented_order() -> None:
+    """Eight lanes, then ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)), to the bit."""
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(2, 64)).astype(np.float32)
+    got, added = sums(x, y)
+    lanes = np.zeros(8, np.float32)
+    for i in range(32, 64, 8):
+        lanes += x[i : i + 8] * y[i : i + 8]
+    a, b, c, d = (lanes[k] + lanes[k + 4] for k in range(4))
+    assert got == (a + c) + (b + d)
+    np.testing.assert_array_equal(added[32:], y[32:] + np.float32(0.5) * x[32:])
+    np.testing.assert_array_equal(added[:32], y[:32])
+
+
+def test_matvec_and_norm_agree_with_numpy() -> None:
+    """Products and normalisation are right to float32."""
+    random = np.random.default_rng(0)
+    x, matrix = random.normal(size=64).astype(np.float32), random.normal(size=(64, 40)).astype(np.float32)
+    y = np.zeros(40, np.float32)
+    matvec(x, matrix, 64, 40, y)
+    np.testing.assert_allclose(y, x @ matrix, rtol=1e-4, atol=1e-5)
+    norm, normal = np.stack([np.full(64, 2.0), np.ones(64)]).astype(np.float32), x.copy()
+    layer_norm(normal, np.ones(64, np.float32), norm, 64)
+    np.testing.assert_allclose(normal, 2 * (x - x.mean()) / np.sqrt(x.var() + 1e-5) + 1, rtol=1e-4, atol=1e-5)
+
+
+def test_rounding_is_unbiased_and_repeatable() -> None:
+    """The mean of many roundings is the number; the same user and offset round the same way, others do not."""
+    values, out = np.full(4096, 3.3, np.float32), np.zeros((2, 4096), np.int8)
+    store_scaled(values, np.float32(1), 4096, out, 0, 0, seed_of(7, 9))
+    assert set(out[0].tolist()) == {3, 4}
+    assert abs(out[0].mean() - 3.3) < 0.03
+    store_scaled(values, np.float32(1), 4096, out, 1, 0, seed_of(7, 9))
+    assert (out[0] == out[1]).all()
+    store_scaled(values, np.float32(1), 4096, out, 1, 0, seed_of(7, 10))
+    assert (out[0] != out[1]).any()
+
+
+def test_whole_numbers_stay_exact() -> None:
+    """A value that is a whole multiple of its scale is not touched by rounding."""
+    values, out = np.arange(-127, 128, dtype=np.float32), np.zeros((1, 255), np.int8)
+    store_scaled(values, np.float32(1), 255, out, 0, 0, seed_of(1, 1))
+    assert out[0].tolist() == list(range(-127, 128))
+
+
+@pytest.mark.parametrize("most", [1e-20, 0.4, 63.5, 63.6, 127, 127.1, 5e9])
+def test_groups_are_centred_by_powers_of_two(most: float) -> None:
+    """The largest magnitude lands in (63.5, 127] and scale * value is kept."""
+    factor, scale = centre(np.float32(most), np.float32(0.25))
+    assert 63.5 < most * factor <= 127
+    assert np.log2(factor) == np.round(np.log2(factor))
+    assert factor * scale == 0.25
+
+
+def test_an_empty_group_has_scale_zero() -> None:
+    """Nothing but zeros is stored as scale 0."""
+    assert centre(np.float32(0), np.float32(1)) == (0, 0)
+    assert largest(np.zeros(8, np.float32), 0, 8) == 0

@@ -1,0 +1,76 @@
+"""A trained model as a directory: what `echorank train` leaves and `echorank publish` takes.
+
+weights.safetensors   the network's parameters
+items.parquet         the catalogue in row order: item, count
+model.json            configuration, calibration and metadata
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from model.config import ModelConfig
+from model.network import Network
+from training.clicklog import DatasetError, Longs
+
+WEIGHTS, ITEMS, MODEL = "weights.safetensors", "items.parquet", "model.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Everything that a bundle is made from."""
+
+    network: Network
+    items: tuple[str, ...]  # (V,)
+    counts: Longs  # (V,) events of each item in the training part
+    calibration: tuple[float, float]  # p = sigmoid(a * logit + b)
+    metadata: dict[str, Any]  # of JSON values
+
+    def save(self, path: Path) -> None:
+        """Write the directory `path`; files of an older model in it are replaced, model.json last."""
+        path.mkdir(parents=True, exist_ok=True)
+        (path / MODEL).unlink(missing_ok=True)
+        save_file(dict(self.network.state_dict()), path / WEIGHTS)
+        parquet.write_table(pa.table({"item": list(self.items), "count": self.counts}), path / ITEMS)
+        about = {
+            "config": json.loads(self.network.config.to_json()),
+            "calibration": self.calibration,
+            "metadata": self.metadata,
+        }
+        (path / MODEL).write_text(json.dumps(about, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """Read what `save` wrote.
+
+        Raises:
+            DatasetError: the directory is incomplete or damaged.
+
+        """
+        try:
+            about = json.loads((path / MODEL).read_text())
+            table = parquet.read_table(path / ITEMS)
+            items = tuple(table["item"].to_pylist())
+            network = Network(ModelConfig.from_json(json.dumps(about["config"])), len(items))
+            network.load_state_dict(load_file(path / WEIGHTS))
+            slope, shift = about["calibration"]
+            return cls(
+                network=network.eval(),
+                items=items,
+                counts=np.asarray(table["count"].to_numpy()),
+                calibration=(slope, shift),
+                metadata=about["metadata"],
+            )
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+            raise DatasetError(
+                f"{path} holds no complete trained model ({error}); train it again: echorank train ml-100k --out {path}"
+            ) from error

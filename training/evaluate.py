@@ -1,0 +1,244 @@
+"""How well held-out events are predicted: ranks over the whole catalogue, and click probabilities.
+
+Next item, by RecBole's protocol: every catalogue item competes and the history is not masked ("plain"); beside it
+the same scores with already-seen items taken out of the competition ("excluded"; a target that repeats stays in).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.embedding import Sequences
+from model.network import Encoding, Network
+from training import metrics
+from training.clicklog import Longs
+from training.metrics import Doubles
+from training.sequences import Batch, Held, Windows, groups, pad
+from training.targets import Bools, ClickTargets, NegativeSampler, labelled
+
+TOKENS = 12_800
+WORK_MAX = 8_000_000  # elements of the largest temporary: events x catalogue, or events x history x WIDEST
+WIDEST = 128  # about the numbers that a model holds for each event of a history
+
+
+class Ranker(Protocol):
+    """Anything that scores the whole catalogue after some events."""
+
+    def logits_at(self, events: Sequences, row: Tensor, at: Tensor) -> Tensor:
+        """Scores (m, V) of every catalogue item for users `row` (m,) of a batch after their events `at` (m,)."""
+        ...
+
+
+class NetworkRanker:
+    """Next-item logits of a network at a few positions, without those at all others."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network.eval()
+        self._events: Sequences | None = None
+        self._encoding: Encoding | None = None
+
+    @torch.inference_mode()
+    def logits_at(self, events: Sequences, row: Tensor, at: Tensor) -> Tensor:
+        """See `Ranker`; a batch asked for several times in a row is encoded once."""
+        device = self.network.item_bias.device
+        if self._events is not events:
+            self._events, self._encoding = events, self.network.encode(_moved(events, device))
+        assert self._encoding is not None
+        items, row, at = events.items.to(device), row.to(device), at.to(device)
+        return next_item_logits_at(self.network, self._encoding, items, row, at).cpu()
+
+
+def next_item_logits_at(network: Network, encoding: Encoding, items: Tensor, row: Tensor, at: Tensor) -> Tensor:
+    """`Network.next_item_logits` for users `row` (m,) at positions `at` (m,) only: (m, V)."""
+    logits = encoding.sequence[row, at] @ network.embedding.item.weight.mT + network.item_bias  # (m, V+U)
+    position = torch.arange(items.shape[1], device=items.device)
+    again = (items[:, :, None] == items[:, None, :]) & (position > position[:, None])  # (B, L, L)
+    following = torch.where(again, position, items.shape[1]).amin(dim=2)  # (B, L): where the item comes next
+    newest = (position <= at[:, None]) & (following[row] > at[:, None])  # (m, L)
+    age = torch.where(newest, at[:, None] - position, -1)
+    bias = network.membership.bias_of(network.membership.bucket(age))  # (m, L), 0 where not the newest
+    return logits.scatter_add(1, items[row], bias)[:, : network.items]
+
+
+def _moved(events: Sequences, device: torch.device) -> Sequences:
+    return Sequences(*(column.to(device) for column in events))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """Ranks of the held-out events, in no particular order."""
+
+    plain: Longs  # (m,)
+    excluded: Longs  # (m,)
+
+    def summary(self, k: int = 10) -> dict[str, float]:
+        """HR, NDCG and MRR at k, plain and excluded."""
+        found: dict[str, float] = {"events": float(len(self.plain))}
+        for suffix, rank in (("", self.plain), ("_excluded", self.excluded)):
+            found[f"hr{k}{suffix}"] = float(metrics.hit_ratio(rank, k).mean())
+            found[f"ndcg{k}{suffix}"] = float(metrics.ndcg(rank, k).mean())
+            found[f"mrr{k}{suffix}"] = float(metrics.reciprocal_rank(rank, k).mean())
+        return found
+
+    def interval(self, k: int = 10, seed: int = 0) -> tuple[float, float]:
+        """95 % bootstrap interval of plain NDCG@k."""
+        values = metrics.ndcg(self.plain, k)
+        return metrics.bootstrap(lambda at: float(values[at].mean()), len(values), seed=seed)
+
+
+class Asked(NamedTuple):
+    """Some held-out events of one batch: their users' rows, and the positions right before them."""
+
+    batch: Batch
+    row: Longs  # (m,)
+    at: Longs  # (m,)
+
+    @property
+    def begins(self) -> Longs:
+        """Flat position (m,) of the first event of each one's row."""
+        return self.batch.begins[self.row]
+
+
+def rank(ranker: Ranker, held: Held, items: int, *, context: int | None = None) -> Ranking:
+    """Rank each held-out catalogue event (row < `items`) among all items, given the `context` events before it.
+
+    Raises:
+        ValueError: there is nothing to rank, or the scores are not numbers.
+
+    """
+    plain, excluded = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for asked in asks(held, items, context):
+        row, at = torch.from_numpy(asked.row), torch.from_numpy(asked.at)
+        scores = ranker.logits_at(asked.batch.events, row, at).numpy()  # (m, V)
+        place = asked.begins + asked.at
+        target = held.histories.items[place + 1]
+        plain.append(metrics.ranks(scores, target))
+        own = np.take_along_axis(scores, target[:, None], axis=1)
+        _rule_out(scores, held, place)
+        np.put_along_axis(scores, target[:, None], own, axis=1)
+        excluded.append(metrics.ranks(scores, target))
+    ranking = Ranking(plain=np.concatenate(plain), excluded=np.concatenate(excluded))
+    if not len(ranking.plain):
+        raise ValueError("no held-out event to rank: every user has one event only, or no target is in the catalogue")
+    return ranking
+
+
+def asks(held: Held, items: int, context: int | None) -> Iterator[Asked]:
+    """All held-out events whose item is in the catalogue, in pieces whose temporaries stay small."""
+    histories = held.histories
+    ends = histories.starts[1:]
+    firsts = ends - held.tails  # flat position of each user's first target
+    begins = histories.starts[:-1] if context is None else np.maximum(histories.starts[:-1], firsts - context)
+    some = held.tails > 0
+    first_of = dict(zip(begins[some].tolist(), firsts[some].tolist(), strict=True))
+    for group in groups(Windows(begins[some], ends[some]), TOKENS):
+        batch = pad(histories, group)
+        lengths = batch.events.mask.sum(dim=1).numpy()
+        rows, ats = [], []
+        for number, begin in enumerate(batch.begins.tolist()):
+            target = np.arange(first_of[begin], begin + lengths[number])
+            target = target[histories.items[target] < items]
+            rows.append(np.full(len(target), number))
+            ats.append(target - begin - 1)
+        row, at = np.concatenate(rows), np.concatenate(ats)
+        piece = max(1, WORK_MAX // max(items, WIDEST * int(lengths.max())))
+        for start in range(0, len(row), piece):
+            yield Asked(batch, row[start : start + piece], at[start : start + piece])
+
+
+def _rule_out(scores: np.ndarray, held: Held, place: Longs) -> None:
+    """Set the scores of everything in the user's whole history up to `place` (m,) to minus infinity."""
+    histories, items = held.histories, scores.shape[1]
+    starts = histories.starts[np.searchsorted(histories.starts, place, side="right") - 1]
+    lengths = place + 1 - starts
+    rows = np.repeat(np.arange(len(place)), lengths)
+    offsets = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    seen = histories.items[np.repeat(starts, lengths) + offsets]
+    inside = seen < items
+    scores[rows[inside], seen[inside]] = -np.inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clicks:
+    """Logits and labels of held-out candidates, one row each."""
+
+    users: Longs
+    labels: Bools
+    logits: Doubles
+
+    def summary(self, calibration: tuple[float, float] = (1.0, 0.0)) -> dict[str, float]:
+        """AUC, GAUC, log-loss and expected calibration error of p = sigmoid(a * logit + b)."""
+        slope, shift = calibration
+        logits = slope * self.logits + shift
+        return {
+            "impressions": float(len(self.labels)),
+            "auc": metrics.auc(self.labels, logits),
+            "gauc": metrics.gauc(self.users, self.labels, logits),
+            "log_loss": metrics.log_loss(self.labels, logits),
+            "ece": metrics.calibration_error(self.labels, metrics.sigmoid(logits)),
+        }
+
+
+@torch.inference_mode()
+def clicks(
+    network: Network,
+    held: Held,
+    *,
+    sampler: NegativeSampler | None = None,
+    labels: Bools | None = None,
+    negatives: int = 99,
+    context: int | None = None,
+    share: float = 1.0,
+    seed: int = 0,
+) -> Clicks:
+    """Click logits of held-out events: against sampled negatives, or with their own labels (n,).
+
+    Histories hold only what came before each event. With a `share` below 1, a random part of the events is asked.
+
+    Raises:
+        ValueError: neither or both of `sampler` and `labels` are given.
+
+    """
+    if (sampler is None) == (labels is None):
+        raise ValueError("give either a sampler of negatives or labels")
+    random = np.random.default_rng(seed)
+    found: list[Clicks] = []
+    network.eval()
+    for everything in asks(held, network.items, context):
+        drawn = random.random(len(everything.row)) < share
+        asked = Asked(everything.batch, everything.row[drawn], everything.at[drawn])
+        if not len(asked.row):
+            continue
+        one_each = Batch(Sequences(*(column[asked.row] for column in asked.batch.events)), asked.begins)  # (m, L)
+        if sampler is not None:
+            targets = sampler.draw(one_each, asked.at[:, None], negatives, random)
+        else:
+            assert labels is not None
+            targets = labelled(one_each, held.histories, asked.at[:, None], labels)
+        users = np.searchsorted(held.histories.starts, asked.begins, side="right") - 1
+        found.append(
+            Clicks(
+                users=np.repeat(users, targets.labels.shape[-1]),
+                labels=targets.labels.numpy().ravel(),
+                logits=_head(network, asked, targets).double().numpy().ravel(),
+            )
+        )
+    names = ("users", "labels", "logits")
+    return Clicks(**{name: np.concatenate([getattr(part, name) for part in found]) for name in names})
+
+
+def _head(network: Network, asked: Asked, targets: ClickTargets) -> Tensor:
+    """Head logits (m, 1, M); each user is encoded once, however many of its events are asked."""
+    device = network.item_bias.device
+    events = _moved(asked.batch.events, device)
+    row = torch.from_numpy(asked.row).to(device)
+    encoding = Encoding(*(part[row] for part in network.encode(events)))
+    events = Sequences(*(column[row] for column in events))
+    at, candidates, now_ms = (part.to(device) for part in (targets.at, targets.candidates, targets.now_ms))
+    return network.head(encoding, events, at, candidates, now_ms).cpu()

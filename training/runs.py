@@ -1,0 +1,143 @@
+"""Whole trainings, from a click log to a trained model or a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from model.config import ModelConfig
+from training.allocation import keep_freed_memory
+from training.checkpoint import Checkpoint
+from training.clicklog import ClickLog, DatasetError
+from training.evaluate import NetworkRanker, rank
+from training.popularity import Popularity
+from training.publish import Published, assess, publish
+from training.sequences import Held, Histories, Vocabulary
+from training.train import TrainConfig, TrainedModel, train
+
+THREADS = 2
+ITEM_EVENTS_MIN = 5  # RecBole's protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished training, and what events that it never learned from say about it."""
+
+    model: TrainedModel
+    checkpoint: Checkpoint
+    test: dict[str, float]  # ranking metrics
+    popularity: dict[str, float]  # the same of the baseline
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitRun:
+    """A bundle from the early part of a log, and the rest, left to be streamed."""
+
+    run: Run
+    published: Published
+    earlier: ClickLog  # in time order: training and validation
+    remaining: ClickLog  # in time order: unseen by the training
+
+
+def train_leave_one_out(
+    log: ClickLog,
+    *,
+    data_set: str,
+    date: str,
+    shape: ModelConfig | None = None,
+    settings: TrainConfig | None = None,
+    show_progress: bool = True,
+) -> Run:
+    """Train on all but each user's last two events; choose by the last but one, test on the last."""
+    prepare_process()
+    shape, settings = shape or ModelConfig(), settings or TrainConfig()
+    log = log.with_frequent_items(ITEM_EVENTS_MIN)
+    vocabulary = Vocabulary.of(log, hashed=shape.hashed_items)
+    everything = Histories.of(log, vocabulary)
+    training, held = everything.without_last(2), Held.last(everything.without_last(1))
+    model = train(shape, settings, vocabulary, training, held, show_progress=show_progress)
+    return _finish(model, training, held, Held.last(everything), data_set, date)
+
+
+def train_by_time(
+    log: ClickLog,
+    *,
+    data_set: str,
+    date: str,
+    validation: float = 0.1,
+    events_min: int = 1,
+    shape: ModelConfig | None = None,
+    settings: TrainConfig | None = None,
+    show_progress: bool = True,
+) -> Run:
+    """Train on all but the last `validation` share of the time line, which chooses the epoch and is the test.
+
+    Items with fewer than `events_min` events share hashed rows.
+
+    Raises:
+        DatasetError: the log is too short to be split.
+
+    """
+    if not 0 < validation < 1:
+        raise ValueError(f"validation = {validation} must be between 0 and 1")
+    prepare_process()
+    shape, settings = shape or ModelConfig(), settings or TrainConfig()
+    log = log.by_time()
+    since = int(len(log) * (1 - validation))
+    if not 0 < since < len(log):
+        raise DatasetError(f"a log of {len(log)} events is too short to hold out {validation:.0%}; bring more events")
+    since_ms = int(log.times_ms[since])
+    vocabulary = Vocabulary.of(log, hashed=shape.hashed_items, events_min=events_min)
+    training = Histories.of(log.take(log.times_ms < since_ms), vocabulary)
+    held = Held.since(Histories.of(log, vocabulary), since_ms)
+    model = train(shape, settings, vocabulary, training, held, show_progress=show_progress)
+    return _finish(model, training, held, held, data_set, date)
+
+
+def train_split(
+    log: ClickLog,
+    *,
+    out: Path,
+    data_set: str,
+    date: str,
+    fraction: float = 0.8,
+    shape: ModelConfig | None = None,
+    settings: TrainConfig | None = None,
+    show_progress: bool = True,
+) -> SplitRun:
+    """Publish a bundle trained on the earliest `fraction` of the log to `out`, and leave the rest unseen.
+
+    Raises:
+        DatasetError: the log is too short to be split.
+
+    """
+    ordered = log.by_time()
+    cut = int(len(ordered) * fraction)
+    earlier = ordered.rows(0, cut)
+    run = train_by_time(
+        earlier, data_set=data_set, date=date, shape=shape, settings=settings, show_progress=show_progress
+    )
+    return SplitRun(
+        run=run,
+        published=publish(run.checkpoint, out),
+        earlier=earlier,
+        remaining=ordered.rows(cut, len(ordered)),
+    )
+
+
+def prepare_process() -> None:
+    """Make trainings in this process faster; results do not depend on it beyond rounding."""
+    keep_freed_memory()
+    torch.set_num_threads(THREADS)
+
+
+def _finish(model: TrainedModel, training: Histories, held: Held, test: Held, data_set: str, date: str) -> Run:
+    items = len(model.vocabulary.items)
+    return Run(
+        model=model,
+        checkpoint=assess(model, training, held, data_set=data_set, date=date),
+        test=rank(NetworkRanker(model.network), test, items).summary(),
+        popularity=rank(Popularity(training.counts(items)), test, items).summary(),
+    )
