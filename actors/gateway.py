@@ -19,6 +19,7 @@ from rpc import echorank_pb2 as pb
 
 ARM_METADATA = "x-echorank-arm"
 REROUTE_WAIT_S = 0.5  # a hand-over publishes its table sooner; a crash takes longer, then the client's retry is better
+CLOSE_GRACE_S = 30.0  # calls to a shard that has moved on may still be answered
 
 
 class Routes(Protocol):
@@ -65,6 +66,7 @@ class Gateway:
         self._split = TrafficSplit((), salt)
         self._newer = asyncio.Event()
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Register the service; requests and responses stay bytes."""
@@ -74,19 +76,22 @@ class Gateway:
         methods["Routing"] = unary(self._routing)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
 
-    async def follow(self, routes: Routes) -> None:
+    def follow(self, routes: Routes) -> None:
         """Use this table from now on, and close channels to shards that it no longer names."""
         self._routes, self._split = routes, TrafficSplit(routes.arms, self._salt)
         self._newer.set()
         self._newer = asyncio.Event()
         for address in self._channels.keys() - routes.addresses():
-            await self._channels.pop(address).close(grace=REROUTE_WAIT_S)
+            closing = asyncio.create_task(self._channels.pop(address).close(grace=CLOSE_GRACE_S))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
         """Close every channel."""
         for channel in self._channels.values():
             await channel.close(grace=None)
         self._channels.clear()
+        await asyncio.gather(*self._closing)
 
     def _forwarder(self, method: _Method) -> Callable[[bytes, Context], Any]:
         async def forward(raw: bytes, context: Context) -> bytes:

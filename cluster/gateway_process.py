@@ -65,7 +65,7 @@ class GatewayProcess:
 
     async def _follow(self, table: RoutingTable) -> None:
         self._table = table
-        await self._gateway.follow(table)
+        self._gateway.follow(table)
         for arm in table.arms:
             self._metrics.arm_weight.labels(arm.name).set(arm.weight / 10_000)
         await self._server.set_serving(self.trouble() is None)

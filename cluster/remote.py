@@ -28,7 +28,7 @@ async def call(actor: str, namespace: str, method: str, *args: Any, timeout_s: f
 
     Raises:
         EchoRankError: what the method raised.
-        ShardUnavailable: the actor is not there, is restarting, or does not answer in time.
+        ShardUnavailable: the actor is not there, is restarting, does not answer in time, or has a defect.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -36,7 +36,8 @@ async def call(actor: str, namespace: str, method: str, *args: Any, timeout_s: f
     except RayTaskError as error:
         if isinstance(error.cause, EchoRankError):
             raise error.cause from None
-        raise
+        log.exception("%s failed in %s", method, actor)
+        raise ShardUnavailable(f"{actor} failed in {method}: {error.cause!r}; its log has the traceback") from error
     except (RayError, ValueError, TimeoutError) as error:  # get_actor raises ValueError for an unknown name
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else f'none in {timeout_s:g} s'}"
         raise ShardUnavailable(f"{actor} does not answer {method} ({reason}); ask again, Ray restarts it") from error
@@ -127,7 +128,7 @@ class RemoteShards:
             for owner, ends in by_owner.items():
                 try:
                     await call(owner, self._namespace, "observe_ends", ends)
-                except ShardUnavailable as error:  # its successor is told again, by the lane of the new epoch
+                except EchoRankError as error:  # its successor is told again, by the lane of the new epoch
                     log.warning("%s", error)
 
     async def _ask_owners(self, partitions: Sequence[int] | Mapping[int, Any], method: str) -> dict[int, int]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from actors.click import ClickBatch
+from actors.errors import ShardUnavailable
 from actors.server import RpcServer
 from actors.shard import Shard
 from monitoring.discovery import Target
@@ -31,6 +32,7 @@ class ShardProcess:
     def __init__(self, *, shard: Shard, server: RpcServer, host: str, registry: Registry, target: Target) -> None:
         self._shard, self._server, self._host = shard, server, host
         self._registry, self._target = registry, target
+        self._assigned: frozenset[int] = frozenset()
         self._ends: dict[int, int] = {}  # high watermarks of partitions that are not ready yet
 
     async def start(self) -> None:
@@ -39,10 +41,16 @@ class ShardProcess:
         epochs = await self._registry.register(self._shard.shard_id, address, self._target)
         for partition, epoch in epochs.items():
             await asyncio.to_thread(self._shard.own, partition, epoch)
+        self._assigned = frozenset(epochs)
         await self._server.set_serving(True)
 
     async def run(self) -> None:
-        """Take snapshots and report readiness, for ever."""
+        """Take snapshots and report readiness, for ever.
+
+        Raises:
+            ExceptionGroup: with ShardUnavailable, if the shard gave a partition up because folding failed; a process
+                that starts anew restores it.
+        """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._take_snapshots())
             tasks.create_task(self._report_ready())
@@ -92,6 +100,7 @@ class ShardProcess:
     async def _report_ready(self) -> None:
         reported: dict[int, int] = {}
         while True:
+            self._check_complete()
             for partition, end in self._ends.items():
                 self._shard.observe_end(partition, end)  # clicks were applied since it was heard
             owned = self._shard.owned()
@@ -101,3 +110,10 @@ class ShardProcess:
                 await self._registry.ready(ready)
                 reported = ready
             await asyncio.sleep(TICK_S)
+
+    def _check_complete(self) -> None:
+        if given_up := sorted(self._assigned - self._shard.owned().keys()):
+            raise ShardUnavailable(
+                f"{self._shard.shard_id} gave up partitions {given_up} because folding failed; it has to start anew to "
+                "restore them, and if that repeats, the traceback above names the cause"
+            )

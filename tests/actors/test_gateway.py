@@ -88,7 +88,7 @@ async def closed_door(tmp_path: Path) -> AsyncIterator[Door]:
 @pytest.fixture
 async def door(closed_door: Door) -> Door:
     """A gateway that knows the way to both shards."""
-    await closed_door.gateway.follow(closed_door.table(1))
+    closed_door.gateway.follow(closed_door.table(1))
     return closed_door
 
 
@@ -193,7 +193,7 @@ async def test_without_a_table_everything_is_unavailable(closed_door: Door) -> N
 
 async def test_a_partition_without_an_owner_is_unavailable(door: Door) -> None:
     """UNAVAILABLE with a delay; the other partitions answer."""
-    await door.gateway.follow(door.table(2, ("", door.shards[1].address)))
+    door.gateway.follow(door.table(2, ("", door.shards[1].address)))
     error = await refused(door.stub.Inspect(pb.InspectRequest(user=LOW), timeout=0.2))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert "partition 0 has no owner yet" in (error.details() or "")
@@ -203,7 +203,7 @@ async def test_a_partition_without_an_owner_is_unavailable(door: Door) -> None:
 
 async def test_a_dead_shard_is_unavailable(door: Door) -> None:
     """Without a newer table, the message names the partition and says to retry."""
-    await door.gateway.follow(door.table(2, (f"127.0.0.1:{free_port()}", door.shards[1].address)))
+    door.gateway.follow(door.table(2, (f"127.0.0.1:{free_port()}", door.shards[1].address)))
     error = await refused(door.stub.Inspect(pb.InspectRequest(user=LOW), timeout=0.2))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert "the shard of partition 0 does not answer" in (error.details() or "")
@@ -211,11 +211,11 @@ async def test_a_dead_shard_is_unavailable(door: Door) -> None:
 
 async def test_a_call_follows_its_partition_to_the_new_owner(door: Door) -> None:
     """A call that meets a dead shard waits for the next table and is answered by the successor."""
-    await door.gateway.follow(door.table(2, (f"127.0.0.1:{free_port()}", door.shards[1].address)))
+    door.gateway.follow(door.table(2, (f"127.0.0.1:{free_port()}", door.shards[1].address)))
     call = asyncio.ensure_future(door.stub.Inspect(pb.InspectRequest(user=LOW), timeout=10))
     while not door.metrics.registry.get_sample_value("echorank_requests_in_flight"):
         await asyncio.sleep(0)
-    await door.gateway.follow(door.table(3))
+    door.gateway.follow(door.table(3))
     assert (await call).origin.partition == 0
 
 
@@ -229,7 +229,7 @@ async def test_routing_answers_the_table(door: Door) -> None:
 async def test_a_full_gateway_sheds(tmp_path: Path) -> None:
     """RESOURCE_EXHAUSTED above queue_max, counted by method and code."""
     async with opened(tmp_path, queue_max=1) as door:
-        await door.gateway.follow(door.table(1))
+        door.gateway.follow(door.table(1))
         request = pb.ScoreRequest(user=LOW, items=ITEMS[:1], min_offset=1)
         waiting = asyncio.ensure_future(door.stub.Score(request, timeout=10))
         while not door.metrics.registry.get_sample_value("echorank_requests_in_flight"):

@@ -16,7 +16,7 @@ from actors.server import RpcServer
 from actors.shard import Shard, ShardSettings
 from actors.snapshot import SnapshotStore
 from cluster.shard_process import ShardProcess
-from model.bundle import random_bundle
+from model.bundle import Bundle, random_bundle
 from model.config import ModelConfig
 from monitoring.discovery import Target
 from monitoring.metrics import Metrics
@@ -53,12 +53,14 @@ class Started:
     clock: ManualClock
 
 
-def process_of(directory: Path, registry: FakeRegistry, clock: ManualClock) -> ShardProcess:
+def process_of(
+    directory: Path, registry: FakeRegistry, clock: ManualClock, bundle: Bundle | None = None
+) -> ShardProcess:
     """A process that restores from `directory`."""
     metrics = Metrics(CollectorRegistry())
     shard = Shard(
         "shard-0",
-        {"main": random_bundle(ModelConfig(), ITEMS)},
+        {"main": bundle or random_bundle(ModelConfig(), ITEMS)},
         SnapshotStore.from_uri(str(directory), kept=2),
         metrics,
         clock,
@@ -102,6 +104,24 @@ async def test_writes_of_another_epoch_are_refused(started: Started) -> None:
     with pytest.raises(StaleEpoch):
         await started.process.skip(0, 0, 9, "test", epoch=0)
     assert await started.process.positions() == {0: 0, 2: 0}
+
+
+async def test_a_failed_fold_ends_the_process(tmp_path: Path) -> None:
+    """The partition was given up, and a process that starts anew restores it; nothing goes on without it."""
+
+    class BrokenBundle(Bundle):
+        def fold(self, *_: object) -> None:
+            raise MemoryError
+
+    process = process_of(tmp_path, FakeRegistry(), ManualClock(), BrokenBundle(ModelConfig(), ITEMS))
+    await process.start()
+    running = asyncio.create_task(process.run())
+    with pytest.raises(MemoryError):
+        await process.apply(clicks(0, 0, "user", ITEMS[:3]), epoch=1)
+    with pytest.raises(ExceptionGroup) as raised:
+        await asyncio.wait_for(running, 5)
+    assert "shard-0 gave up partitions [0] because folding failed" in str(raised.value.exceptions)
+    await process.stop(grace_s=0)
 
 
 async def test_snapshots_are_taken_on_time(started: Started) -> None:
