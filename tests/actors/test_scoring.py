@@ -148,7 +148,7 @@ async def test_min_offset_waits_for_the_click(served: ServedShard) -> None:
 async def test_min_offset_ends_with_the_deadline(served: ServedShard) -> None:
     """DEADLINE_EXCEEDED arrives in time to say what was there and what was asked for."""
     request = pb.RecommendRequest(user=USER, arm="main", min_offset=7)
-    error = await refused(served.stub.Recommend(request, timeout=0.3))
+    error = await refused(served.stub.Recommend(request, timeout=1))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "applied the clicks below offset 0, min_offset is 7; allow more time" in (error.details() or "")
 
