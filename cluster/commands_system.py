@@ -36,6 +36,7 @@ def up(config: ConfigOption = None) -> None:
         typer.echo("Starting broker, Ray and actors ...")
         system = wiring.start(settings)
         try:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # ray.init put its own there, which aborts
             system.wait_ready()
             _print_addresses(system)
             threading.Event().wait()

@@ -98,6 +98,7 @@ def test_the_head_runs_echorank_until_it_has_stopped(manifest: dict[str, Documen
     """The entry point takes over the shell's place, is asked at /healthz, and is given the time that a stop takes."""
     cluster = manifest["RayCluster"]
     head, worker, workers = _containers(cluster)
+    assert cluster["spec"]["authOptions"]["mode"] == "token", "Ray wants a token by default"
     assert cluster["metadata"]["annotations"]["ray.io/overwrite-container-cmd"] == "true"
     assert re.search(r"^exec echorank up --config /etc/echorank/", head["args"][0], flags=re.MULTILINE)
     assert "--block" in head["args"][0], "Ray's head must be started without it"
