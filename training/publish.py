@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from model.bundle import Bundle, load_bundle, write_bundle
 from training import calibrate
 from training.checkpoint import Checkpoint
@@ -62,9 +64,9 @@ def publish(checkpoint: Checkpoint, out: Path) -> Published:
         out,
         checkpoint.network,
         checkpoint.items,
-        checkpoint.counts,
+        checkpoint.counts.astype(float),
         checkpoint.metadata,
-        checkpoint.calibration,
+        np.array([checkpoint.calibration] * 3),
     )
     return Published(path=out, version=version, bundle=load_bundle(out, verify=True))
 
