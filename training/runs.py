@@ -10,7 +10,8 @@ import torch
 from model.config import ModelConfig
 from training.allocation import keep_freed_memory
 from training.checkpoint import Checkpoint
-from training.clicklog import ClickLog, DatasetError
+from training.clicklog import ClickLog
+from training.errors import DatasetError
 from training.evaluate import NetworkRanker, rank
 from training.popularity import Popularity
 from training.publish import Published, assess, publish
@@ -19,6 +20,7 @@ from training.train import TrainConfig, TrainedModel, train
 
 THREADS = 2
 ITEM_EVENTS_MIN = 5  # RecBole's protocol
+QUICK = TrainConfig(epochs=6, minutes_max=1.1)  # for a split log that somebody waits for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +119,12 @@ def train_split(
     cut = int(len(ordered) * fraction)
     earlier = ordered.rows(0, cut)
     run = train_by_time(
-        earlier, data_set=data_set, date=date, shape=shape, settings=settings, show_progress=show_progress
+        earlier,
+        data_set=data_set,
+        date=date,
+        shape=shape,
+        settings=settings or QUICK,
+        show_progress=show_progress,
     )
     return SplitRun(
         run=run,
