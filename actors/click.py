@@ -51,17 +51,24 @@ class ClickBatch:
 
     def after(self, offset: int) -> ClickBatch:
         """The same batch without what lies below `offset`."""
-        if offset <= self.start:
+        return self._between(min(max(offset, self.start), self.stop), self.stop)
+
+    def before(self, offset: int) -> ClickBatch:
+        """The same batch without what lies at or above `offset`."""
+        return self._between(self.start, max(min(offset, self.stop), self.start))
+
+    def _between(self, start: int, stop: int) -> ClickBatch:
+        if (start, stop) == (self.start, self.stop):
             return self
-        first = int(np.searchsorted(self.offsets, offset))
+        part = slice(*np.searchsorted(self.offsets, [start, stop]))
         return ClickBatch(
             partition=self.partition,
-            start=min(offset, self.stop),
-            stop=self.stop,
-            offsets=self.offsets[first:],
-            users=self.users[first:],
-            items=self.items[first:],
-            actions=self.actions[first:],
-            times_ms=self.times_ms[first:],
-            record_ms=self.record_ms[first:],
+            start=start,
+            stop=stop,
+            offsets=self.offsets[part],
+            users=self.users[part],
+            items=self.items[part],
+            actions=self.actions[part],
+            times_ms=self.times_ms[part],
+            record_ms=self.record_ms[part],
         )

@@ -69,6 +69,20 @@ class Overloaded(EchoRankError):
         self.retry_after_s = retry_after_s
 
 
+class Draining(EchoRankError):
+    """This server takes no new requests because it is about to stop."""
+
+    retriable = True
+
+
+class UnknownArm(EchoRankError):
+    """A request names an arm that is not deployed."""
+
+
+class DeadlineExceeded(EchoRankError):
+    """The caller's time ran out before an answer of any level was possible."""
+
+
 class SnapshotError(EchoRankError):
     """A snapshot cannot be written, or none can be read."""
 

@@ -40,7 +40,7 @@ def train(
       [cyan]echorank train ml-100k --minutes 2[/cyan]
       [cyan]echorank train ml-1m --out out/ml-1m --device cuda --seed 1[/cyan]
     """
-    from training import commands  # type: ignore[attr-defined]  # noqa: PLC0415
+    from training import commands  # noqa: PLC0415
 
     commands.train_model(dataset, path=path, out=out, minutes=minutes, seed=seed, device=device.value)
 
@@ -55,6 +55,6 @@ def publish(
 
     Example: [cyan]echorank publish out/model --out out/bundle[/cyan]
     """
-    from training import commands  # type: ignore[attr-defined]  # noqa: PLC0415
+    from training import commands  # noqa: PLC0415
 
     commands.publish_model(model, out=out)

@@ -66,7 +66,7 @@ def demo(
       [cyan]echorank demo[/cyan]
       [cyan]echorank demo --minutes 3 --out /tmp/demo[/cyan]
     """
-    from cluster import demo as demonstration  # type: ignore[attr-defined]  # noqa: PLC0415
+    from cluster import demo as demonstration  # noqa: PLC0415
 
     demonstration.run(settings_from(config), out=out, clicks_per_s=speed, minutes=minutes, seed=seed)
 

@@ -115,7 +115,7 @@ class Bundle:
         recent = seen.u32[0, at.ring_items // 4 + places].astype(np.int64)
         return Remembered(events, int(seen.i64[0, at.last_time // 8]), recent)
 
-    def score(self, row: npt.NDArray[np.uint8] | None, items: Items, now_ms: int, level: Level = Level.FULL) -> Scores:
+    def score(self, row: npt.NDArray[np.uint8] | None, items: Items, now_ms: int, level: int = Level.FULL) -> Scores:
         """Click probabilities of item rows (M,), at `level` or, for a cold user, at PRIOR."""
         return self._scorer.score(self.read(row), items, now_ms, Level(level))
 

@@ -1,0 +1,110 @@
+"""What every scoring call shares: admission, counting, and the mapping of errors to statuses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import grpc
+
+from actors.errors import Draining, Overloaded
+from actors.status import status_of
+from monitoring.metrics import Metrics
+
+SERVICE = "echorank.v1.Scoring"
+RETRY_AFTER_S = 0.1  # a full queue empties in less
+
+log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
+    """Admits at most `queue_max` calls at a time, counts each by its code, and turns errors into statuses."""
+
+    def __init__(self, metrics: Metrics, queue_max: int) -> None:
+        self._metrics, self._queue_max = metrics, queue_max
+        self._in_flight = 0
+        self._draining = False
+
+    def drain(self) -> None:
+        """Refuse every call from now on; those in flight go on."""
+        self._draining = True
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """The handler, guarded if it is one of `echorank.v1.Scoring`."""
+        handler = await continuation(handler_call_details)
+        _, service, method = handler_call_details.method.split("/")
+        if handler is None or service != SERVICE:
+            return handler
+        codec = handler.request_deserializer, handler.response_serializer
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(self._stream(method, handler.stream_stream), *codec)
+        return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), *codec)
+
+    def _unary(self, method: str, call: Callable[[Any, Context], Awaitable[Any]]) -> Any:
+        async def guarded(request: Any, context: Context) -> Any:
+            async with self._guard(method, context):
+                return await call(request, context)
+
+        return guarded
+
+    def _stream(self, method: str, call: Callable[[AsyncIterable[Any], Context], AsyncIterator[Any]]) -> Any:
+        async def guarded(requests: AsyncIterable[Any], context: Context) -> AsyncIterator[Any]:
+            async with self._guard(method, context):
+                async for response in call(requests, context):
+                    yield response
+
+        return guarded
+
+    @asynccontextmanager
+    async def _guard(self, method: str, context: Context) -> AsyncIterator[None]:
+        code = grpc.StatusCode.OK
+        try:
+            with self._admitted():
+                yield
+        except asyncio.CancelledError:
+            code = _why_cancelled(context)
+            raise
+        except Exception as error:
+            status = status_of(error)
+            code = status.code
+            if code is grpc.StatusCode.INTERNAL:
+                log.exception("%s failed", method)
+            await context.abort(code, status.message, status.metadata)
+        finally:
+            self._metrics.requests_total.labels(method, code.name).inc()
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        if self._draining:
+            raise Draining("this server is about to stop and takes no new requests; retry, another one will answer")
+        if self._in_flight >= self._queue_max:
+            raise Overloaded(
+                f"{self._in_flight} requests are in flight and serving.queue_max is {self._queue_max}; send "
+                "fewer at a time, or retry later",
+                RETRY_AFTER_S,
+            )
+        self._count(+1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self._in_flight += change
+        self._metrics.requests_in_flight.set(self._in_flight)
+
+
+def _why_cancelled(context: Context) -> grpc.StatusCode:
+    left = context.time_remaining()
+    if left is not None and left <= 0:
+        return grpc.StatusCode.DEADLINE_EXCEEDED
+    return grpc.StatusCode.CANCELLED

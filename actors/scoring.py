@@ -1,0 +1,226 @@
+"""The scoring service of one shard: gRPC in, a user's state and a model's answer out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from actors.applied import AppliedOffsets
+from actors.click import key
+from actors.clock import Clock
+from actors.deadline import FULL, PRIOR, Deadline, Pace
+from actors.errors import DeadlineExceeded, InvalidRequest, UnknownArm
+from actors.index import BYTES_PER_ENTRY_MAX
+from actors.interceptor import Context
+from actors.limits import RequestLimits
+from actors.partitioner import partition_of
+from actors.score_ids import ScoreIds
+from actors.shard import Shard, StateRead
+from model.bundle import Bundle
+from model.scorer import Scores
+from monitoring.metrics import Metrics
+from rpc import echorank_pb2 as pb
+from rpc import echorank_pb2_grpc as pb_grpc
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """What a request asks, checked: whose state, by which model, at what time, until when."""
+
+    user_key: int
+    partition: int
+    arm: str
+    bundle: Bundle
+    now_ms: int
+    deadline: Deadline
+
+
+class ScoringService(pb_grpc.ScoringServicer):
+    """Answers Score, ScoreStream, Recommend and Inspect from the states of one shard.
+
+    Reading a state waits for its partition's lock and the model computes, so both run on `executor` and never
+    on the event loop. Errors leave as `EchoRankError`; `RequestInterceptor` makes statuses of them.
+    """
+
+    def __init__(
+        self,
+        *,
+        shard: Shard,
+        arms: Mapping[str, Bundle],
+        partitions: int,
+        limits: RequestLimits,
+        metrics: Metrics,
+        clock: Clock,
+        executor: Executor,
+        applied: AppliedOffsets,
+        node: int = 0,
+        pace: Callable[[], Pace] = Pace,
+    ) -> None:
+        self._shard, self._arms, self._partitions = shard, arms, partitions
+        self._limits, self._metrics, self._clock = limits, metrics, clock
+        self._executor, self._applied = executor, applied
+        self._ids = ScoreIds(node)
+        self._pace = {arm: pace() for arm in arms}
+
+    async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: N802
+        """Probabilities of the candidates, in their order."""
+        return await self._score(request, context)
+
+    async def ScoreStream(  # noqa: N802
+        self, request_iterator: AsyncIterator[pb.ScoreRequest], context: Context
+    ) -> AsyncIterator[pb.ScoreResponse]:
+        """One answer a request, in order; the first request that fails ends the stream with its status."""
+        async for request in request_iterator:
+            yield await self._score(request, context)
+
+    async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:  # noqa: N802
+        """The best k of the catalogue."""
+        k = self._limits.k(request.k)
+        question = await self._question(request, context, request.min_offset, request.time_ms)
+        return await self._compute(self._recommend_now, question, k, request.exclude_seen)
+
+    async def Inspect(self, request: pb.InspectRequest, context: Context) -> pb.InspectResponse:  # noqa: N802
+        """What is remembered of a user."""
+        question = await self._question(request, context)
+        return await self._compute(self._inspect_now, question)
+
+    async def Routing(self, request: pb.RoutingRequest, context: Context) -> NoReturn:  # noqa: N802
+        """A shard knows its own partitions only."""
+        raise NotImplementedError("a shard has no routing table; ask the gateway, at serving.host and serving.port")
+
+    async def _score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
+        item_keys = self._limits.item_keys(request.items)
+        question = await self._question(request, context, request.min_offset, request.time_ms)
+        response = await self._compute(self._score_now, question, item_keys)
+        response.request_id = request.request_id
+        return response
+
+    async def _question(self, request: Any, context: Context, min_offset: int = 0, time_ms: int = 0) -> _Question:
+        deadline = Deadline.of(context, self._limits.deadline_default_s)
+        self._limits.check_user(request.user)
+        question = _Question(
+            user_key=key(request.user),
+            partition=partition_of(request.user, self._partitions),
+            arm=request.arm,
+            bundle=self._bundle(request.arm),
+            now_ms=time_ms or self._clock.now_ms(),
+            deadline=deadline,
+        )
+        if min_offset > 0:
+            await self._await_offset(question, min_offset)
+        return question
+
+    def _bundle(self, arm: str) -> Bundle:
+        if not arm:
+            raise InvalidRequest("arm", f"a shard needs the arm: one of {', '.join(self._arms)}; the gateway picks one")
+        if arm not in self._arms:
+            raise UnknownArm(f"arm {arm!r} is not deployed; there are {', '.join(self._arms)}")
+        return self._arms[arm]
+
+    async def _await_offset(self, question: _Question, offset: int) -> None:
+        partition, deadline = question.partition, question.deadline
+
+        def position() -> int:
+            return self._shard.positions().get(partition, 0)
+
+        if not await self._applied.wait(partition, offset, position, deadline.wait_s()):
+            raise DeadlineExceeded(
+                f"partition {partition} has applied the clicks below offset {position()}, min_offset is "
+                f"{offset}; allow more time, or ask without min_offset for the state as it is"
+            )
+
+    async def _compute(self, work: Callable[..., R], *args: Any) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
+
+    def _score_now(self, question: _Question, item_keys: npt.NDArray[np.uint64]) -> pb.ScoreResponse:
+        started, bundle, candidates = time.perf_counter(), question.bundle, len(item_keys)
+        state = self._read(question)
+        items = bundle.item_rows(item_keys)  # (M,)
+        level = self._pace[question.arm].level(question.deadline.left_s(), candidates)
+        scores = bundle.score(state.row, items, question.now_ms, level)
+        unknown = int(np.count_nonzero(items >= len(bundle.items)))
+        self._observe(question, state, scores, started, candidates)
+        self._metrics.score_candidates.observe(candidates)
+        if unknown:
+            self._metrics.unknown_items_total.labels(question.arm, "request").inc(unknown)
+        return pb.ScoreResponse(
+            origin=self._origin(question, state, scores.level),
+            probabilities=scores.probabilities.tolist(),
+            unknown_items=unknown,
+        )
+
+    def _recommend_now(self, question: _Question, k: int, exclude_seen: bool) -> pb.RecommendResponse:
+        started, bundle = time.perf_counter(), question.bundle
+        state = self._read(question)
+        rows, scores = bundle.recommend(state.row, k, exclude_seen, question.now_ms)
+        self._observe(question, state, scores, started)
+        return pb.RecommendResponse(
+            origin=self._origin(question, state, scores.level),
+            items=[
+                pb.RecommendedItem(item=bundle.items[row], probability=probability)
+                for row, probability in zip(rows.tolist(), scores.probabilities.tolist(), strict=True)
+            ],
+        )
+
+    def _inspect_now(self, question: _Question) -> pb.InspectResponse:
+        state = self._read(question)
+        response = pb.InspectResponse(
+            origin=self._origin(question, state, FULL if state.row is not None else PRIOR),
+            user_key=question.user_key,
+            state_bytes=question.bundle.layout.row_bytes + BYTES_PER_ENTRY_MAX,
+        )
+        if state.row is not None:
+            remembered = question.bundle.remembered(state.row)
+            response.events = remembered.events
+            response.last_event_ms = remembered.last_event_ms
+            response.recent_items.extend(_item_name(question.bundle, row) for row in remembered.recent.tolist())
+            response.state_digest = xxhash.xxh64_hexdigest(state.row.tobytes())
+        return response
+
+    def _read(self, question: _Question) -> StateRead:
+        question.deadline.check("before the state was read")
+        return self._shard.read(question.partition, question.arm, question.user_key)
+
+    def _observe(
+        self,
+        question: _Question,
+        state: StateRead,
+        scores: Scores,
+        started: float,
+        candidates: int | None = None,
+    ) -> None:
+        seconds = time.perf_counter() - started
+        self._metrics.score_seconds.labels(question.arm, pb.Level.Name(scores.level)[len("LEVEL_") :]).observe(seconds)
+        if candidates is not None:
+            self._pace[question.arm].learn(scores.level, seconds, candidates)
+        if scores.level != FULL:
+            self._metrics.degraded_total.labels("cold_user" if state.row is None else "deadline").inc()
+
+    def _origin(self, question: _Question, state: StateRead, level: int) -> pb.Origin:
+        cold = state.row is None
+        return pb.Origin(
+            arm=question.arm,
+            model_version=question.bundle.version,
+            partition=question.partition,
+            offset=state.offset,
+            state_age_ms=-1 if cold else max(0, question.now_ms - state.last_event_ms),
+            level=pb.Level.Name(level),
+            score_id=self._ids.next(self._clock.now_ms()),
+            stale=state.stale,
+            cold_user=cold,
+        )
+
+
+def _item_name(bundle: Bundle, row: int) -> str:
+    """The item's id; one outside the catalogue left only its hash bucket."""
+    return bundle.items[row] if row < len(bundle.items) else f"(unknown, bucket {row - len(bundle.items)})"

@@ -1,0 +1,70 @@
+"""One gRPC server: the scoring service, health and reflection on one port."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from actors.errors import ConfigError
+from actors.interceptor import SERVICE, RequestInterceptor
+from rpc import echorank_pb2 as _registers_the_service_for_reflection  # noqa: F401
+
+ServingStatus = health_pb2.HealthCheckResponse
+
+
+class RpcServer:
+    """A `grpc.aio` server that is NOT_SERVING until told otherwise, overall and for `echorank.v1.Scoring`."""
+
+    def __init__(
+        self,
+        add_service: Callable[[grpc.aio.Server], None],
+        requests: RequestInterceptor,
+        message_bytes_max: int,
+    ) -> None:
+        self._requests = requests
+        self._health = HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=[requests],
+            options=[
+                ("grpc.so_reuseport", 0),  # a port in use must be an error, not a silent split of the traffic
+                ("grpc.max_receive_message_length", message_bytes_max),
+                ("grpc.max_send_message_length", message_bytes_max),
+            ],
+        )
+        add_service(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+
+    async def start(self, host: str, port: int) -> str:
+        """Listen on `host`:`port` (0: any free one) and return the address as host:port.
+
+        Raises:
+            ConfigError: the port is in use, or the host is not this machine's.
+
+        """
+        try:
+            bound = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError as error:
+            raise ConfigError(
+                f"cannot listen on {host}:{port}: the port is in use or the host is no address of this "
+                "machine; stop what listens there, or set serving.host and serving.port"
+            ) from error
+        await self.set_serving(False)
+        await self._server.start()
+        return f"{host}:{bound}"
+
+    async def set_serving(self, serving: bool) -> None:
+        """Answer health checks with SERVING or NOT_SERVING."""
+        status = ServingStatus.SERVING if serving else ServingStatus.NOT_SERVING
+        for service in ("", SERVICE):
+            await self._health.set(service, status)
+
+    async def stop(self, grace_s: float) -> None:
+        """Turn NOT_SERVING, refuse new calls, give those in flight `grace_s` seconds, and close."""
+        await self._health.enter_graceful_shutdown()
+        self._requests.drain()
+        await self._server.stop(grace_s)

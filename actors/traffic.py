@@ -1,0 +1,65 @@
+"""Which arm answers a user: the named one, or a sticky share of the traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import xxhash
+
+from actors.errors import UnknownArm
+
+BUCKETS = 10_000
+Role = Literal["live", "shadow", "candidate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One model version and its share of the traffic, in 10,000ths; only live arms take traffic unasked."""
+
+    name: str
+    model_version: str
+    role: Role
+    weight: int
+
+
+class TrafficSplit:
+    """Gives each user a bucket that depends on nothing but the experiment's salt and the user id.
+
+    Live arms take consecutive ranges of buckets, in name order, so raising one weight moves only the users at
+    the borders of the ranges.
+    """
+
+    def __init__(self, arms: Sequence[Arm], salt: str) -> None:
+        self._names = sorted(arm.name for arm in arms)
+        self._live = sorted((arm for arm in arms if arm.role == "live" and arm.weight), key=lambda arm: arm.name)
+        self._total = sum(arm.weight for arm in self._live)
+        self._salt = salt.encode()
+
+    def choose(self, user: str, named: str = "") -> str:
+        """Name of the arm that answers: `named` if given, else the arm of the user's bucket.
+
+        Raises:
+            UnknownArm: no such arm is deployed, or none is live.
+
+        """
+        if named:
+            return self._known(named)
+        if not self._total:
+            raise UnknownArm("no live arm has a weight; give one a weight in `arms`, or name an arm in the request")
+        at = self.bucket(user) * self._total // BUCKETS
+        for arm in self._live:
+            at -= arm.weight
+            if at < 0:
+                return arm.name
+        raise AssertionError("a bucket lies beyond the sum of the weights")
+
+    def bucket(self, user: str) -> int:
+        """Sticky bucket in [0, 10,000): xxh64(salt, user) mod 10,000."""
+        return xxhash.xxh64_intdigest(self._salt + b"\0" + user.encode()) % BUCKETS
+
+    def _known(self, name: str) -> str:
+        if name not in self._names:
+            raise UnknownArm(f"arm {name!r} is not deployed; there are {', '.join(self._names)}")
+        return name

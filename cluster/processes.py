@@ -1,0 +1,146 @@
+"""The Ray actors: thin, async, and restarted by Ray.
+
+Ray runs a restarted actor's constructor again and no other call, so a constructor's argument is the function that
+builds and starts everything, and an actor that has been constructed works. When something in an actor fails that
+should run for ever, the process ends at once and Ray starts another: a half-dead process helps nobody. So it does when
+a restarted actor cannot be constructed (a port still taken, a file system that does not answer): Ray gives an actor up
+whose constructor raises, but starts one again whose process ends. At the first start the error goes to the starter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+import ray
+
+from actors.click import ClickBatch
+from cluster.coordinator import Coordinator
+from cluster.gateway_process import GatewayProcess
+from cluster.ingest_process import IngestProcess
+from cluster.routing import RoutingTable
+from cluster.shard_process import ShardProcess
+from monitoring.discovery import Target
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class _Process:
+    """What all actors have."""
+
+    _running: asyncio.Task[None]
+
+    async def pid(self) -> int:
+        """The process id; answered once the constructor is through."""
+        return os.getpid()
+
+    async def _built(self, build: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await build()
+        except Exception as error:
+            if ray.get_runtime_context().was_current_actor_reconstructed:
+                _end(error)
+            raise
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._running = asyncio.create_task(work)
+        self._running.add_done_callback(_end_with)
+
+
+class CoordinatorActor(_Process):
+    """Forwards to `cluster.coordinator.Coordinator`."""
+
+    async def __init__(self, build: Callable[[], Awaitable[Coordinator]]) -> None:  # type: ignore[misc]  # Ray awaits it
+        self._coordinator = await self._built(build)
+
+    async def register(self, shard: str, address: str, target: Target) -> dict[int, int]:
+        """A shard starts."""
+        return self._coordinator.register(shard, address, target)
+
+    async def join(self, target: Target) -> None:
+        """Another process starts."""
+        self._coordinator.join(target)
+
+    async def ready(self, epochs: dict[int, int]) -> None:
+        """Partitions have caught up."""
+        self._coordinator.ready(epochs)
+
+    async def wait_newer(self, version: int, timeout_s: float) -> RoutingTable:
+        """The next routing table."""
+        return await self._coordinator.wait_newer(version, timeout_s)
+
+
+class ShardActor(_Process):
+    """Forwards to `cluster.shard_process.ShardProcess`."""
+
+    async def __init__(self, build: Callable[[], Awaitable[ShardProcess]]) -> None:  # type: ignore[misc]
+        self._process = await self._built(build)
+        self._run(self._process.run())
+
+    async def positions(self) -> Mapping[int, int]:
+        """The next offsets."""
+        return await self._process.positions()
+
+    async def durable(self) -> Mapping[int, int]:
+        """The offsets covered by snapshots."""
+        return await self._process.durable()
+
+    async def apply(self, batch: ClickBatch, epoch: int) -> int:
+        """Fold a batch."""
+        return await self._process.apply(batch, epoch)
+
+    async def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int) -> int:
+        """Move over lost offsets."""
+        return await self._process.skip(partition, start, stop, reason, epoch)
+
+    async def observe_ends(self, ends: Mapping[int, int]) -> None:
+        """Learn high watermarks."""
+        await self._process.observe_ends(ends)
+
+    async def digests(self) -> dict[tuple[int, str], str]:
+        """The digest of each partition and arm."""
+        return await self._process.digests()
+
+    async def stop(self, grace_s: float) -> None:
+        """Drain and save."""
+        await self._process.stop(grace_s)
+
+
+class IngestActor(_Process):
+    """Forwards to `cluster.ingest_process.IngestProcess`."""
+
+    async def __init__(self, build: Callable[[], Awaitable[IngestProcess]]) -> None:  # type: ignore[misc]
+        self._process = await self._built(build)
+        self._run(self._process.run())
+
+    async def stop(self) -> None:
+        """Read no more."""
+        await self._process.stop()
+
+
+class GatewayActor(_Process):
+    """Forwards to `cluster.gateway_process.GatewayProcess`."""
+
+    async def __init__(self, build: Callable[[], Awaitable[GatewayProcess]]) -> None:  # type: ignore[misc]
+        self._process = await self._built(build)
+        self._run(self._process.run())
+
+    async def stop(self, grace_s: float) -> None:
+        """Drain."""
+        await self._process.stop(grace_s)
+
+
+def _end_with(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        _end(error)
+
+
+def _end(error: BaseException) -> None:
+    log.critical("this process ends and Ray starts another", exc_info=error)
+    logging.shutdown()
+    os._exit(1)

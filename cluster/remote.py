@@ -1,0 +1,150 @@
+"""The coordinator and the shards, as other processes see them: calls over Ray with the errors of this project."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from actors.click import ClickBatch
+from actors.errors import EchoRankError, NotOwner, ShardUnavailable
+from cluster.routing import RoutingTable
+from monitoring.discovery import Target
+
+log = logging.getLogger(__name__)
+
+COORDINATOR = "coordinator"
+LONG_POLL_S = 20.0
+CALL_S = 30.0  # a call that takes longer counts as failed; restoring a large partition may
+RETRY_S = 0.1
+
+
+async def call(actor: str, namespace: str, method: str, *args: Any, timeout_s: float = CALL_S) -> Any:
+    """One method of a named actor.
+
+    Raises:
+        EchoRankError: what the method raised.
+        ShardUnavailable: the actor is not there, is restarting, does not answer in time, or has a defect.
+    """
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await getattr(ray.get_actor(actor, namespace), method).remote(*args)
+    except RayTaskError as error:
+        if isinstance(error.cause, EchoRankError):
+            raise error.cause from None
+        log.exception("%s failed in %s", method, actor)
+        raise ShardUnavailable(f"{actor} failed in {method}: {error.cause!r}; its log has the traceback") from error
+    except (RayError, ValueError, TimeoutError) as error:  # get_actor raises ValueError for an unknown name
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else f'none in {timeout_s:g} s'}"
+        raise ShardUnavailable(f"{actor} does not answer {method} ({reason}); ask again, Ray restarts it") from error
+
+
+class RemoteCoordinator:
+    """The coordinator, asked again and again until it answers: it comes back, and nothing works without it."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+
+    async def register(self, shard: str, address: str, target: Target) -> dict[int, int]:
+        """The shard's partitions, each with a new epoch."""
+        epochs: dict[int, int] = await self._call("register", shard, address, target)
+        return epochs
+
+    async def join(self, target: Target) -> None:
+        """Show where this process has its metrics."""
+        await self._call("join", target)
+
+    async def ready(self, epochs: Mapping[int, int]) -> None:
+        """Say which partitions have caught up, under which epoch."""
+        await self._call("ready", dict(epochs))
+
+    async def follow(self, take: Callable[[RoutingTable], Awaitable[None]]) -> None:
+        """Hand every new routing table to `take`, for ever."""
+        version = 0
+        while True:
+            table: RoutingTable = await self._call("wait_newer", version, LONG_POLL_S)
+            if table.version > version:
+                version = table.version
+                await take(table)
+
+    async def _call(self, method: str, *args: Any) -> Any:
+        while True:
+            try:
+                return await call(COORDINATOR, self._namespace, method, *args)
+            except ShardUnavailable as error:
+                log.warning("%s", error)
+                await asyncio.sleep(RETRY_S)
+
+
+class RemoteShards:
+    """All shards, addressed by partition: the `ShardPort` of ingest."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self._owners: dict[int, str] = {}
+        self._ends: dict[int, int] = {}  # high watermarks still to be told
+        self._telling: asyncio.Task[None] | None = None
+
+    def follow(self, table: RoutingTable) -> None:
+        """Use this table from now on."""
+        self._owners = {partition: route.shard for partition, route in enumerate(table.routes) if route.address}
+
+    async def positions(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        """The next offset of each partition whose shard answers."""
+        answers = await self._ask_owners(partitions, "positions")
+        return {partition: answers[partition] for partition in partitions if partition in answers}
+
+    async def apply(self, batch: ClickBatch, epoch: int) -> int:
+        """Apply a batch at its owner; the next offset."""
+        position: int = await self._call(batch.partition, "apply", batch, epoch)
+        return position
+
+    async def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int) -> int:
+        """Move the partition over [start, stop)."""
+        position: int = await self._call(partition, "skip", partition, start, stop, reason, epoch)
+        return position
+
+    async def durable(self) -> Mapping[int, int]:
+        """The offset covered by snapshots, of each partition whose shard answers."""
+        return await self._ask_owners(self._owners, "durable")
+
+    def observe_ends(self, ends: Mapping[int, int]) -> None:
+        """Tell the owners, in the background, one message at a time; the newest counts."""
+        self._ends |= ends
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell_ends())
+
+    async def _tell_ends(self) -> None:
+        while self._ends:
+            told, self._ends = self._ends, {}
+            by_owner: dict[str, dict[int, int]] = {}
+            for partition, end in told.items():
+                if owner := self._owners.get(partition):
+                    by_owner.setdefault(owner, {})[partition] = end
+            for owner, ends in by_owner.items():
+                try:
+                    await call(owner, self._namespace, "observe_ends", ends)
+                except EchoRankError as error:  # its successor is told again, by the lane of the new epoch
+                    log.warning("%s", error)
+
+    async def _ask_owners(self, partitions: Sequence[int] | Mapping[int, Any], method: str) -> dict[int, int]:
+        owners = sorted({self._owners[partition] for partition in partitions if partition in self._owners})
+        calls = (call(owner, self._namespace, method) for owner in owners)
+        answers: dict[int, int] = {}
+        for answer in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(answer, ShardUnavailable):
+                log.warning("%s", answer)
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                answers |= answer
+        return answers
+
+    async def _call(self, partition: int, method: str, *args: Any) -> Any:
+        if partition not in self._owners:
+            raise NotOwner(f"partition {partition} has no registered owner yet; ask again")
+        return await call(self._owners[partition], self._namespace, method, *args)

@@ -1,0 +1,157 @@
+"""A running system, as the process that started it holds it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import ray
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
+
+from actors.errors import ShardUnavailable
+from cluster.broker import Broker
+from cluster.config import Settings
+from cluster.remote import COORDINATOR
+
+log = logging.getLogger(__name__)
+
+GATEWAY = "gateway"
+CONSTRUCTED_S = 120.0  # the first start on a machine compiles the fold
+GRACE_S = 5.0  # for requests in flight
+STOP_S = 60.0  # for the last snapshots
+ASK_S = 30.0  # a shard that restarts answers within
+
+
+def shard_name(number: int) -> str:
+    """Name of a shard, as an actor and in the routing table."""
+    return f"shard-{number}"
+
+
+def ingest_name(number: int) -> str:
+    """Name of an ingest, as an actor."""
+    return f"ingest-{number}"
+
+
+class System:
+    """Addresses, process ids and digests of a running system, and the way to stop it."""
+
+    def __init__(self, settings: Settings, broker: Broker, actors: Mapping[str, Any], *, ephemeral_state: bool) -> None:
+        self._settings, self._broker, self._actors = settings, broker, actors
+        self._ephemeral_state = ephemeral_state
+        self._stopped = False
+        self._shards = [shard_name(number) for number in range(settings.serving.shards)]
+        self._ingests = [ingest_name(number) for number in range(settings.serving.ingests)]
+        self.gateway_address = f"{settings.serving.host}:{settings.serving.port}"
+        self.monitoring_address = f"{settings.monitoring.host}:{settings.monitoring.port}"
+        self.bootstrap_servers, self.broker_kind = broker.bootstrap_servers, broker.kind
+
+    def wait_constructed(self) -> None:
+        """Return when every actor runs; ShardUnavailable, with the reason, if one cannot start."""
+        for name, actor in self._actors.items():
+            try:
+                ray.get(actor.pid.remote(), timeout=CONSTRUCTED_S)
+            except (RayActorError, GetTimeoutError) as error:
+                raise ShardUnavailable(f"{name} did not start: {error}") from error
+
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """Return when the gateway says SERVING; ShardUnavailable, with what is missing, if it does not in time."""
+        deadline = time.monotonic() + timeout_s
+        with grpc.insecure_channel(self.gateway_address) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            while not _is_serving(health):
+                if time.monotonic() > deadline:
+                    raise ShardUnavailable(f"not ready after {timeout_s:g} s: {self._missing()}")
+                time.sleep(0.05)
+
+    def pids(self) -> dict[str, int]:
+        """The process id of every actor, once each answers."""
+        return {name: self._ask(name, "pid") for name in self._actors}
+
+    def shard_pids(self) -> dict[str, int]:
+        """The process id of every shard, once each answers."""
+        return {name: self._ask(name, "pid") for name in self._shards}
+
+    def wait_replaced(self, name: str, pid: int) -> int:
+        """Return the process id of an actor once it is not `pid` any more and answers."""
+        deadline = time.monotonic() + ASK_S
+        while (now := self._ask(name, "pid")) == pid:
+            if time.monotonic() > deadline:
+                raise ShardUnavailable(f"{name} is still process {pid} after {ASK_S:g} s")
+            time.sleep(0.05)
+        return int(now)
+
+    def digests(self) -> dict[tuple[int, str], str]:
+        """The digest of each partition's and arm's states; equal for equal logs."""
+        digests: dict[tuple[int, str], str] = {}
+        for name in self._shards:
+            digests |= self._ask(name, "digests")
+        return digests
+
+    def positions(self) -> dict[int, int]:
+        """The next offset of each partition."""
+        positions: dict[int, int] = {}
+        for name in self._shards:
+            positions |= self._ask(name, "positions")
+        return positions
+
+    def stop(self) -> None:
+        """Drain the gateway, stop reading, snapshot every partition, then end actors, Ray and broker; once."""
+        if self._stopped:
+            return
+        self._stopped = True
+        for names, args in ((GATEWAY,), (GRACE_S,)), (self._ingests, ()), (self._shards, (GRACE_S,)):
+            self._stop_gently(names, args)
+        self.kill()
+        ray.shutdown()
+        self._broker.stop()
+        if self._ephemeral_state:
+            shutil.rmtree(self._settings.state.directory, ignore_errors=True)
+
+    def kill(self) -> None:
+        """End the actors at once; Ray does not start them again."""
+        for actor in self._actors.values():
+            ray.kill(actor, no_restart=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _ask(self, name: str, method: str) -> Any:
+        deadline = time.monotonic() + ASK_S
+        while True:
+            try:
+                return ray.get(getattr(self._actors[name], method).remote(), timeout=ASK_S)
+            except (RayActorError, GetTimeoutError) as error:
+                if time.monotonic() > deadline:
+                    raise ShardUnavailable(f"{name} does not answer {method} within {ASK_S:g} s: {error}") from error
+                time.sleep(0.1)
+
+    def _stop_gently(self, names: Iterable[str], args: tuple[Any, ...]) -> None:
+        calls = {name: self._actors[name].stop.remote(*args) for name in names}
+        for name, call in calls.items():
+            try:
+                ray.get(call, timeout=STOP_S)
+            except (RayError, GetTimeoutError) as error:
+                log.warning("%s did not stop by itself and is killed: %s", name, error)
+
+    def _missing(self) -> str:
+        table = ray.get(self._actors[COORDINATOR].wait_newer.remote(0, 0.0), timeout=ASK_S)
+        return f"partitions {table.not_ready()} have no owner or are catching up; the actors' logs say why"
+
+
+def _is_serving(health: Any) -> bool:
+    try:
+        answer = health.Check(health_pb2.HealthCheckRequest(), timeout=1.0)
+    except grpc.RpcError:
+        return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

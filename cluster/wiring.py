@@ -1,0 +1,346 @@
+"""The composition root: settings in, a running system out. Real clients and actors are made here and nowhere else."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import secrets
+import socket
+import zlib
+from asyncio import get_running_loop
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import ray
+from prometheus_client import CollectorRegistry
+
+from actors.applied import AppliedOffsets
+from actors.clock import SystemClock
+from actors.codec import Decoder
+from actors.dead_letter import DeadLetters
+from actors.errors import ConfigError
+from actors.event_format import EventFormat, FieldPaths
+from actors.gateway import Gateway
+from actors.ingest import Ingest, IngestSettings
+from actors.interceptor import RequestInterceptor
+from actors.limits import RequestLimits
+from actors.scoring import ScoringService
+from actors.server import RpcServer
+from actors.shard import Shard, ShardSettings
+from actors.snapshot import SnapshotStore
+from actors.traffic import Arm
+from cluster import processes
+from cluster.assignment_file import AssignmentFile
+from cluster.broker import Broker, resolve
+from cluster.config import Settings
+from cluster.coordinator import Coordinator
+from cluster.gateway_process import GatewayProcess
+from cluster.ingest_process import IngestProcess
+from cluster.kafka_clients import KafkaAccess, KafkaAdmin, KafkaLog, KafkaSink
+from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteShards
+from cluster.shard_process import ShardProcess
+from cluster.system import GATEWAY, System, ingest_name, shard_name
+from cluster.topics import Topic, ensure_topics
+from model.bundle import Bundle, load_bundle
+from monitoring import logs
+from monitoring.discovery import ActorKind, Target
+from monitoring.exporter import Exporter
+from monitoring.metrics import Metrics
+from rpc import echorank_pb2_grpc as pb_grpc
+
+ROOT = Path(__file__).parents[1]
+CPUS_PER_ACTOR = 0.1  # actors share the cores: the operating system schedules them better than a reservation would
+OBJECT_STORE_BYTES = 128 << 20  # batches are small and short-lived
+# Off the event loop: with folding beside it and 4 clients, p99 was 26 to 32 ms on two threads, 28 to 51 ms on one and
+# 30 to 71 ms inline (500 candidates, 2 busy cores); the hop costs 0.3 ms of the median.
+SCORING_THREADS = 2
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+
+Load = Callable[[str], Bundle]
+
+
+def start(settings: Settings, *, load: Load = load_bundle, environ: Mapping[str, str] = os.environ) -> System:
+    """Start broker, Ray and actors; the system works when `System.wait_ready` returns. Call it from the main thread.
+
+    Raises:
+        ConfigError, BundleError, BrokerUnavailable: what cannot be used, found before anything is left running.
+    """
+    arms = [_arm(settings, name, load(bundle).version) for name, bundle in _bundles(settings).items()]
+    for setting, host, port in (
+        ("serving", settings.serving.host, settings.serving.port),
+        ("monitoring", settings.monitoring.host, settings.monitoring.port),
+    ):
+        _check_free(setting, host, port)
+    run = secrets.token_hex(4)
+    with ExitStack() as undo:
+        broker = undo.enter_context(_broker(settings, environ))
+        settings = _at(settings, broker, run)
+        with KafkaAdmin(_access(settings)) as admin:
+            ensure_topics(admin, _topics(settings), create=settings.topics.create)
+        undo.callback(ray.shutdown)
+        _start_ray(settings)
+        actors: dict[str, Any] = {}
+        system = System(settings, broker, actors, ephemeral_state=broker.kind == "embedded")
+        undo.callback(system.kill)
+        actors.update(_actors(settings, run, arms, load))  # those that were made, should a later one fail
+        system.wait_constructed()
+        undo.pop_all()
+    return system
+
+
+async def build_coordinator(settings: Settings, run: str, arms: list[Arm]) -> Coordinator:
+    """The coordinator, with the table it left behind."""
+    metrics = _metrics(settings, COORDINATOR)
+    coordinator = Coordinator(
+        run=run,
+        partitions=settings.topics.partitions,
+        shards=[shard_name(number) for number in range(settings.serving.shards)],
+        arms=arms,
+        memory=AssignmentFile(settings.state.directory),
+    )
+    coordinator.join(_export(settings, metrics, "coordinator", COORDINATOR))
+    return coordinator
+
+
+async def build_shard(settings: Settings, number: int, load: Load) -> ShardProcess:
+    """One shard, restored and serving."""
+    name, clock = shard_name(number), SystemClock()
+    metrics = _metrics(settings, name)
+    arms = {arm: load(path) for arm, path in _bundles(settings).items()}
+    shard = Shard(name, arms, _snapshots(settings), metrics, clock, _shard_settings(settings))
+    applied = AppliedOffsets(get_running_loop())
+    shard.on_applied(applied.notify)
+    service = ScoringService(
+        shard=shard,
+        arms=arms,
+        partitions=settings.topics.partitions,
+        limits=_limits(settings),
+        metrics=metrics,
+        clock=clock,
+        executor=ThreadPoolExecutor(SCORING_THREADS, thread_name_prefix="score"),
+        applied=applied,
+        node=zlib.crc32(name.encode()),
+    )
+    for arm, bundle in arms.items():
+        metrics.model_info.labels(arm, bundle.version).set(1)
+    process = ShardProcess(
+        shard=shard,
+        server=_server(settings, metrics, functools.partial(pb_grpc.add_ScoringServicer_to_server, service)),
+        host=settings.serving.host,
+        registry=RemoteCoordinator(settings.ray.namespace),
+        target=_export(settings, metrics, "shard", name),
+    )
+    await process.start()
+    return process
+
+
+async def build_ingest(settings: Settings, number: int) -> IngestProcess:
+    """One ingest, which reads as soon as its partitions have owners."""
+    name, clock = ingest_name(number), SystemClock()
+    metrics = _metrics(settings, name)
+    shards = RemoteShards(settings.ray.namespace)
+    coordinator = RemoteCoordinator(settings.ray.namespace)
+    access, topics = _access(settings), settings.topics
+    dead_letters = DeadLetters(KafkaSink(access), topic=topics.dlq, source_topic=topics.clicks, metrics=metrics)
+    click_log = KafkaLog(
+        access,
+        topic=topics.clicks,
+        group_id=settings.kafka.group_id,
+        poll_timeout_ms=settings.kafka.poll_timeout_ms,
+        records_per_poll_max=settings.kafka.records_per_poll_max,
+    )
+    decoder = Decoder(_event_format(settings), clock)
+    ingest = Ingest(click_log, dead_letters, decoder, shards, metrics, clock, IngestSettings())
+    await coordinator.join(_export(settings, metrics, "ingest", name))
+    return IngestProcess(
+        ingest=ingest, shards=shards, followed=coordinator, number=number, count=settings.serving.ingests
+    )
+
+
+async def build_gateway(settings: Settings) -> GatewayProcess:
+    """The gateway, listening."""
+    metrics = _metrics(settings, GATEWAY)
+    message_bytes_max = settings.serving.message_bytes_max
+    gateway = Gateway(limits=_limits(settings), salt=settings.ray.namespace, message_bytes_max=message_bytes_max)
+    process = GatewayProcess(
+        gateway=gateway,
+        server=_server(settings, metrics, gateway.add_to),
+        host=settings.serving.host,
+        port=settings.serving.port,
+        publisher=RemoteCoordinator(settings.ray.namespace),
+        metrics=metrics,
+    )
+    sites = {"port": settings.monitoring.port, "targets": process.targets, "health": process.trouble}
+    target = _export(settings, metrics, "gateway", GATEWAY, **sites)
+    await process.start(target)
+    return process
+
+
+def _start_ray(settings: Settings) -> None:
+    python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
+    local: dict[str, Any] = {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    if settings.ray.cpus:
+        local["num_cpus"] = settings.ray.cpus
+    ray.init(
+        address=settings.ray.address or "local",
+        namespace=settings.ray.namespace,
+        runtime_env={"env_vars": {"PYTHONPATH": python_path, **ONE_THREAD}},
+        log_to_driver=settings.monitoring.log_level == "DEBUG",
+        logging_level=logging.WARNING,
+        **({} if settings.ray.address else local),
+    )
+
+
+def _actors(settings: Settings, run: str, arms: list[Arm], load: Load) -> Iterator[tuple[str, Any]]:
+    """Start one actor after the other."""
+
+    def actor(kind: type[Any], name: str, build: Callable[..., Any], *args: Any) -> tuple[str, Any]:
+        return name, _actor(settings, kind, name, functools.partial(build, settings, *args))
+
+    yield actor(processes.CoordinatorActor, COORDINATOR, build_coordinator, run, arms)
+    for number in range(settings.serving.shards):
+        yield actor(processes.ShardActor, shard_name(number), build_shard, number, load)
+    for number in range(settings.serving.ingests):
+        yield actor(processes.IngestActor, ingest_name(number), build_ingest, number)
+    yield actor(processes.GatewayActor, GATEWAY, build_gateway)
+
+
+def _actor(settings: Settings, kind: type[Any], name: str, build: Callable[[], Any]) -> Any:
+    try:
+        return (
+            ray.remote(kind)
+            .options(
+                name=name,
+                namespace=settings.ray.namespace,
+                lifetime="detached",
+                max_restarts=-1,
+                max_task_retries=0,
+                num_cpus=CPUS_PER_ACTOR,
+            )
+            .remote(build)
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"namespace {settings.ray.namespace!r} of this Ray cluster has an actor {name!r} already, so another "
+            "EchoRank runs there: stop it, or set ray.namespace"
+        ) from error
+
+
+def _export(settings: Settings, metrics: Metrics, kind: ActorKind, name: str, **options: Any) -> Target:
+    """Serve the metrics as long as the process lives."""
+    exporter = Exporter(metrics.registry, host=settings.monitoring.host, **options)
+    return Target(kind=kind, name=name, address=exporter.address)
+
+
+def _metrics(settings: Settings, actor: str) -> Metrics:
+    """Logging and metrics of a process, which begins here."""
+    logs.set_up(level=settings.monitoring.log_level, as_json=settings.monitoring.log_json, actor=actor)
+    return Metrics(CollectorRegistry())
+
+
+def _server(settings: Settings, metrics: Metrics, add_service: Callable[[Any], None]) -> RpcServer:
+    requests = RequestInterceptor(metrics, settings.serving.queue_max)
+    return RpcServer(add_service, requests, settings.serving.message_bytes_max)
+
+
+def _arm(settings: Settings, name: str, version: str) -> Arm:
+    [arm] = [arm for arm in settings.arms if arm.name == name]
+    return Arm(name=name, model_version=version, role=arm.role, weight=arm.weight)
+
+
+def _bundles(settings: Settings) -> dict[str, str]:
+    return {arm.name: str(Path(arm.bundle).absolute()) for arm in settings.arms}
+
+
+def _limits(settings: Settings) -> RequestLimits:
+    return RequestLimits(
+        candidates_max=settings.serving.candidates_max,
+        id_bytes_max=settings.events.id_bytes_max,
+        deadline_default_s=settings.serving.deadline_default_ms / 1000,
+    )
+
+
+def _shard_settings(settings: Settings) -> ShardSettings:
+    return ShardSettings(
+        snapshot_interval_s=settings.state.snapshot_interval_s,
+        bytes_per_user_max=settings.state.bytes_per_user_max,
+        users_initial=settings.state.users_initial,
+        ready_lag_records_max=settings.serving.ready_lag_records_max,
+    )
+
+
+def _snapshots(settings: Settings) -> SnapshotStore:
+    return SnapshotStore.from_uri(settings.state.directory, settings.state.snapshots_kept)
+
+
+def _event_format(settings: Settings) -> EventFormat:
+    events = settings.events
+    return EventFormat(
+        format=events.format,
+        fields=FieldPaths(**events.fields.model_dump()),
+        time_unit=events.time_unit,
+        record_bytes_max=events.record_bytes_max,
+        id_bytes_max=events.id_bytes_max,
+        future_tolerance_s=events.future_tolerance_s,
+    )
+
+
+def _access(settings: Settings) -> KafkaAccess:
+    kafka = settings.kafka
+    assert kafka.bootstrap_servers, "the broker is resolved first"
+    return KafkaAccess(
+        bootstrap_servers=kafka.bootstrap_servers,
+        security_protocol=kafka.security_protocol,
+        sasl_mechanism=kafka.sasl_mechanism,
+        sasl_username=kafka.sasl_username,
+        sasl_password=kafka.sasl_password,
+        ssl_cafile=kafka.ssl_cafile,
+        request_timeout_s=kafka.request_timeout_s,
+    )
+
+
+def _broker(settings: Settings, environ: Mapping[str, str]) -> Broker:
+    if settings.kafka.bootstrap_servers:
+        return resolve(_access(settings), environ=environ)
+    local = "://" not in settings.state.directory
+    return resolve(environ=environ, directory=Path(settings.state.directory, "kafka").absolute() if local else None)
+
+
+def _at(settings: Settings, broker: Broker, run: str) -> Settings:
+    """The settings with the broker's address and an absolute state directory.
+
+    States belong to a log: those folded from a broker that forgets when it ends get a directory of their own.
+    """
+    directory = settings.state.directory
+    if "://" not in directory:
+        directory = str(Path(directory).absolute())
+    if broker.kind == "embedded":
+        directory = f"{directory}/run-{run}"
+    kafka = settings.kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers})
+    state = settings.state.model_copy(update={"directory": directory})
+    return settings.model_copy(update={"kafka": kafka, "state": state})
+
+
+def _topics(settings: Settings) -> list[Topic]:
+    topics = settings.topics
+    names = {topics.clicks: True, topics.dlq: False, topics.exposures: False}
+    return [
+        Topic(name=name, partitions=topics.partitions, replication_factor=topics.replication_factor, exact=exact)
+        for name, exact in names.items()
+    ]
+
+
+def _check_free(section: str, host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"{section}.port {port} on {host} cannot be used ({error.strerror}); stop what listens there, or set "
+                f"{section}.port or ECHORANK__{section.upper()}__PORT to another port"
+            ) from error
