@@ -20,7 +20,7 @@ from training.targets import NegativeSampler
 from training.train import Epoch, TrainedModel
 
 NEGATIVES = 99  # unseen items beside each held-out click, drawn uniformly
-EVENTS_MAX = 2000  # about how many held-out clicks are looked at
+EVENTS_MAX = 1000  # about how many held-out clicks are looked at
 
 
 @dataclass(frozen=True, kw_only=True)
