@@ -140,15 +140,27 @@ def test_logs_too_short_are_refused() -> None:
 def test_commands_train_and_publish_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a CSV file to a bundle by the two commands, with a comparison printed in between."""
     monkeypatch.setattr(commands, "TrainConfig", lambda **given: dataclasses.replace(QUICK, **given))
-    lines = ["user,item,time"]
+    lines = ["uid,item,time"]
     log = cyclic_log()
     lines += [f"{user},{item},{at}" for user, item, at in zip(log.users, log.items, log.times_ms, strict=True)]
     (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
     console = Console(file=io.StringIO(), width=120)
-    commands.train_model("file", path=tmp_path / "log.csv", out=tmp_path / "model", console=console)
+    commands.train_model(
+        "file",
+        path=tmp_path / "log.csv",
+        out=tmp_path / "model",
+        fields=commands.column_mapping(["user=uid"]),
+        console=console,
+    )
     published = commands.publish_model(tmp_path / "model", out=tmp_path / "bundle", console=console)
     assert load_bundle(tmp_path / "bundle").version == published.version
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert "40 users, 12 items, 360 events" in printed
     assert "popularity" in printed
     assert published.version in printed
+
+
+def test_a_column_mapping_without_a_column_is_refused() -> None:
+    """The wrong pair is shown with the form it should have."""
+    with pytest.raises(DatasetError, match=r"\['user'\]: write each as ROLE=COLUMN"):
+        commands.column_mapping(["item=sku", "user"])
