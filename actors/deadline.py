@@ -10,7 +10,10 @@ from typing import Protocol
 from actors.errors import DeadlineExceeded
 
 FULL, SEQUENCE, PRIOR = 1, 2, 3  # the proto's Level
-ANSWER_MARGIN_S = 0.005  # kept back so that the answer, or the reason there is none, arrives in time
+MARGIN, MARGIN_MAX_S = (
+    0.1,
+    0.1,
+)  # part of the time kept back from waiting, so that the reply arrives before the deadline
 SANE_S = 86_400.0  # gRPC has reported a missing deadline as None and as centuries (grpc#26236)
 HEADROOM = 2.0  # a level is tried when twice its usual time is left
 SMOOTHING = 0.05
@@ -43,7 +46,8 @@ class Deadline:
 
     def wait_s(self) -> float:
         """Seconds that may be spent waiting, so that a reply still arrives; at least 0."""
-        return max(0.0, self.left_s() - ANSWER_MARGIN_S)
+        left = self.left_s()
+        return max(0.0, left - min(MARGIN * left, MARGIN_MAX_S))
 
     def check(self, doing: str) -> None:
         """Raise DeadlineExceeded if nothing is left of the time; `doing` names the step."""

@@ -42,6 +42,7 @@ class ServedShard:
 
     address: str
     shard: Shard
+    service: ScoringService
     server: RpcServer
     requests: RequestInterceptor
     metrics: Metrics
@@ -114,7 +115,7 @@ async def served_shard(
         )
         address = await server.start("127.0.0.1", 0)
         async with grpc.aio.insecure_channel(address) as channel:
-            yield ServedShard(address, shard, server, requests, metrics, pb_grpc.ScoringStub(channel))
+            yield ServedShard(address, shard, service, server, requests, metrics, pb_grpc.ScoringStub(channel))
         await server.stop(grace_s=0)
 
 

@@ -175,7 +175,7 @@ async def test_an_oversized_request_is_refused(door: Door) -> None:
 
 async def test_the_deadline_goes_along(door: Door) -> None:
     """The shard knows the client's deadline, and says in time what was missing."""
-    error = await refused(door.stub.Score(pb.ScoreRequest(user=LOW, items=["a"], min_offset=5), timeout=0.5))
+    error = await refused(door.stub.Score(pb.ScoreRequest(user=LOW, items=["a"], min_offset=5), timeout=1))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "min_offset is 5" in (error.details() or "")
 
@@ -194,7 +194,7 @@ async def test_without_a_table_everything_is_unavailable(closed_door: Door) -> N
 async def test_a_partition_without_an_owner_is_unavailable(door: Door) -> None:
     """UNAVAILABLE with a delay; the other partitions answer."""
     door.gateway.follow(door.table(2, ("", door.shards[1].address)))
-    error = await refused(door.stub.Inspect(pb.InspectRequest(user=LOW), timeout=0.2))
+    error = await refused(door.stub.Inspect(pb.InspectRequest(user=LOW), timeout=3))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert "partition 0 has no owner yet" in (error.details() or "")
     assert any(isinstance(each, RetryInfo) for each in details_of(error))
@@ -204,7 +204,7 @@ async def test_a_partition_without_an_owner_is_unavailable(door: Door) -> None:
 async def test_a_dead_shard_is_unavailable(door: Door) -> None:
     """Without a newer table, the message names the partition and says to retry."""
     door.gateway.follow(door.table(2, (f"127.0.0.1:{free_port()}", door.shards[1].address)))
-    error = await refused(door.stub.Inspect(pb.InspectRequest(user=LOW), timeout=0.2))
+    error = await refused(door.stub.Inspect(pb.InspectRequest(user=LOW), timeout=3))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert "the shard of partition 0 does not answer" in (error.details() or "")
 

@@ -13,9 +13,10 @@ from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 
 from actors.click import key
 from actors.deadline import FULL, SEQUENCE, Pace
+from actors.errors import DeadlineExceeded
 from actors.limits import RequestLimits
 from actors.partitioner import partition_of
-from actors.status import details_of
+from actors.status import details_of, status_of
 from rpc import echorank_pb2 as pb
 from tests.actors.served_shard import ITEMS, NOW_MS, PARTITIONS, ServedShard, served_shard, user_of
 
@@ -147,7 +148,7 @@ async def test_min_offset_waits_for_the_click(served: ServedShard) -> None:
 async def test_min_offset_ends_with_the_deadline(served: ServedShard) -> None:
     """DEADLINE_EXCEEDED arrives in time to say what was there and what was asked for."""
     request = pb.RecommendRequest(user=USER, arm="main", min_offset=7)
-    error = await refused(served.stub.Recommend(request, timeout=0.3))
+    error = await refused(served.stub.Recommend(request, timeout=1))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "applied the clicks below offset 0, min_offset is 7; allow more time" in (error.details() or "")
 
@@ -159,10 +160,22 @@ async def test_a_call_without_a_deadline_gets_the_default_one(tmp_path: Path) ->
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+class LateCall:
+    """A call whose deadline has just passed."""
+
+    def time_remaining(self) -> float:
+        """Nothing."""
+        return -0.001
+
+
 async def test_an_expired_deadline_is_no_work(served: ServedShard) -> None:
-    """A call that arrives too late ends with DEADLINE_EXCEEDED."""
-    error = await refused(served.stub.Score(pb.ScoreRequest(user=USER, items=["a"], arm="main"), timeout=1e-9))
-    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    """A call that arrives too late ends before the state is read; the status is DEADLINE_EXCEEDED."""
+    request: Any = pb.ScoreRequest(user=USER, items=["a"], arm="main")
+    late: Any = LateCall()
+    with pytest.raises(DeadlineExceeded, match="ms ago, before the state was read; allow more time") as raised:
+        await served.service.Score(request, late)
+    assert status_of(raised.value).code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert served.counted("score_candidates_count") == 0
 
 
 class SlowFull(Pace):

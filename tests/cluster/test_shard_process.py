@@ -109,11 +109,12 @@ async def test_writes_of_another_epoch_are_refused(started: Started) -> None:
 async def test_a_failed_fold_ends_the_process(tmp_path: Path) -> None:
     """The partition was given up, and a process that starts anew restores it; nothing goes on without it."""
 
-    class BrokenBundle(Bundle):
-        def fold(self, *_: object) -> None:
-            raise MemoryError
+    def fail(*_: object) -> None:
+        raise MemoryError
 
-    process = process_of(tmp_path, FakeRegistry(), ManualClock(), BrokenBundle(ModelConfig(), ITEMS))
+    bundle = random_bundle(ModelConfig(), ITEMS)
+    bundle.fold = fail  # type: ignore[method-assign]
+    process = process_of(tmp_path, FakeRegistry(), ManualClock(), bundle)
     await process.start()
     running = asyncio.create_task(process.run())
     with pytest.raises(MemoryError):

@@ -15,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -31,6 +32,7 @@ from cluster import wiring
 from cluster.broker import Broker
 from cluster.client import Client
 from cluster.config import (
+    ArmSettings,
     KafkaSettings,
     MonitoringSettings,
     RaySettings,
@@ -41,8 +43,9 @@ from cluster.config import (
 )
 from cluster.kafka_clients import KafkaAccess, KafkaLog, producer
 from cluster.system import System
-from model.bundle import Bundle, random_bundle
+from model.bundle import load_bundle, write_bundle
 from model.config import ModelConfig
+from model.network import Network
 from monitoring.metrics import Metrics
 from rpc import events_pb2
 
@@ -52,15 +55,6 @@ PARTITIONS = 4
 ITEMS = tuple(f"item-{number}" for number in range(100))
 USERS = [f"user-{number}" for number in range(20)]
 RECOVERY_S = 30.0  # the target is 10; a busy machine gets more
-
-
-def _load() -> Callable[[str], Bundle]:
-    """A loader that pickles by value: actors cannot import this file."""
-    items = ITEMS
-    return lambda _path: random_bundle(ModelConfig(), items)
-
-
-LOAD = _load()
 
 
 class Clicks:
@@ -93,7 +87,9 @@ class Clicks:
 
 @pytest.fixture(scope="module")
 def settings(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Two shards on the tests' broker, with topics, ports, states and Ray of their own."""
+    """Two shards on the tests' broker, with a published model, topics, ports, states and Ray of their own."""
+    bundle = tmp_path_factory.mktemp("bundle") / "main"
+    write_bundle(bundle, Network(ModelConfig(), len(ITEMS)).eval(), ITEMS, np.ones(len(ITEMS)), {})
     topic = f"clicks-{uuid.uuid4().hex[:8]}"
     ray_directory = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # Ray's socket paths must be short
     with pytest.MonkeyPatch.context() as patch:
@@ -105,6 +101,7 @@ def settings(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             state=StateSettings(directory=str(tmp_path_factory.mktemp("state")), snapshot_interval_s=1.0),
             serving=ServingSettings(port=free_port(), shards=2),
             monitoring=MonitoringSettings(port=free_port()),
+            arms=(ArmSettings(name="main", bundle=str(bundle), weight=10_000, role="live"),),
         )
     shutil.rmtree(ray_directory, ignore_errors=True)
 
@@ -112,7 +109,7 @@ def settings(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="module")
 def system(settings: Settings) -> Iterator[System]:
     """The running system."""
-    with wiring.start(settings, load=LOAD) as started:
+    with wiring.start(settings) as started:
         started.wait_ready(60)
         yield started
 
@@ -201,7 +198,7 @@ def test_a_port_in_use_is_named_before_anything_starts(settings: Settings, syste
         moved = getattr(settings, other).model_copy(update={"port": port})
         taken = getattr(settings, section).port
         with pytest.raises(ConfigError, match=rf"{section}.port {taken} on 127.0.0.1 cannot be used"):
-            wiring.start(settings.model_copy(update={other: moved}), load=LOAD)
+            wiring.start(settings.model_copy(update={other: moved}))
 
 
 def test_a_second_system_in_the_namespace_is_refused(settings: Settings, system: System) -> None:
@@ -210,7 +207,7 @@ def test_a_second_system_in_the_namespace_is_refused(settings: Settings, system:
     with pytest.raises(
         ConfigError, match=r"namespace 'echorank' .* has an actor 'coordinator' already.* set ray.namespace"
     ):
-        dict(wiring._actors(settings, "run", [], LOAD))
+        dict(wiring._actors(settings, "run", [], load_bundle))
 
 
 def test_the_next_run_goes_on_where_this_one_stopped(
@@ -220,7 +217,7 @@ def test_the_next_run_goes_on_where_this_one_stopped(
     clicks.send(50)
     until(lambda: system.positions() == clicks.ends)
     system.stop()
-    with wiring.start(settings, load=LOAD) as again:
+    with wiring.start(settings) as again:
         assert again.positions() == clicks.ends
         clicks.send(50)
         again.wait_ready(60)
@@ -230,7 +227,7 @@ def test_the_next_run_goes_on_where_this_one_stopped(
 
 def offline_digests(settings: Settings, ends: dict[int, int], directory: Path) -> dict[tuple[int, str], str]:
     """The digests of a fold of the same log in this process, partition by partition."""
-    clock, arms = SystemClock(), {"main": LOAD("")}
+    clock, arms = SystemClock(), {"main": load_bundle(settings.arms[0].bundle)}
     decoder, metrics = Decoder(EventFormat(), clock), Metrics(CollectorRegistry())
     snapshots = SnapshotStore.from_uri(str(directory), kept=1)
     shard = Shard("offline", arms, snapshots, metrics, clock, ShardSettings())
