@@ -17,6 +17,14 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class TimeUnit(StrEnum):
+    """How a file writes times."""
+
+    MS = "ms"
+    S = "s"
+    ISO8601 = "iso8601"
+
+
 DatasetArgument = Annotated[
     str, typer.Argument(help="Name of a data set (ml-100k, ml-1m, ...); an unknown name lists the known ones.")
 ]
@@ -27,6 +35,11 @@ def train(
     dataset: DatasetArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the trained model.")] = Path("out/model"),
     path: PathOption = None,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(help="For `file`: ROLE=COLUMN, roles user, item, time, action, rating; may be repeated."),
+    ] = None,
+    time_unit: Annotated[TimeUnit, typer.Option(help="For `file`: unit of numeric or text times.")] = TimeUnit.MS,
     minutes: Annotated[
         float | None,
         typer.Option(help="Time limit in minutes; none trains until validation stops improving.", min=0.05),
@@ -39,10 +52,20 @@ def train(
     Examples:
       [cyan]echorank train ml-100k --minutes 2[/cyan]
       [cyan]echorank train ml-1m --out out/ml-1m --device cuda --seed 1[/cyan]
+      [cyan]echorank train file --path clicks.parquet --field user=uid --field time=ts --time-unit s[/cyan]
     """
     from training import commands  # noqa: PLC0415
 
-    commands.train_model(dataset, path=path, out=out, minutes=minutes, seed=seed, device=device.value)
+    commands.train_model(
+        dataset,
+        path=path,
+        out=out,
+        minutes=minutes,
+        seed=seed,
+        device=device.value,
+        fields=commands.column_mapping(field or []),
+        time_unit=time_unit.value,
+    )
 
 
 def publish(

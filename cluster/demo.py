@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import shutil
@@ -29,6 +30,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from actors.click import Click
+from actors.errors import ShardUnavailable
 from actors.event_format import EventFormat, encode
 from cluster import demo_offline, wiring
 from cluster.client import Client
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 ARM = "main"
 VICTIM = "shard-0"
 RECOVERY_MAX_S = 120.0
+APPLIED_MAX_S = 120.0
 POLL_S = 0.05
 
 
@@ -77,8 +80,7 @@ def run(settings: Settings, *, out: Path, clicks_per_s: float, minutes: float, s
 
 def _train(out: Path, minutes: float, seed: int) -> SplitRun:
     from training import datasets  # noqa: PLC0415 - brings PyTorch, which serving does without
-    from training.runs import train_split  # noqa: PLC0415
-    from training.train import TrainConfig  # noqa: PLC0415
+    from training.runs import QUICK, train_split  # noqa: PLC0415
 
     log = datasets.load("ml-100k")
     return train_split(
@@ -86,7 +88,7 @@ def _train(out: Path, minutes: float, seed: int) -> SplitRun:
         out=out / "bundle",
         data_set="ml-100k",
         date=datetime.now(UTC).date().isoformat(),
-        settings=TrainConfig(seed=seed, minutes_max=minutes),
+        settings=dataclasses.replace(QUICK, seed=seed, minutes_max=minutes),
     )
 
 
@@ -147,7 +149,14 @@ def _warm(log_writer: Any, topic: str, clicks: Sequence[Click]) -> dict[int, int
 
 
 def _wait_applied(system: System, ends: dict[int, int]) -> None:
-    while any(system.positions().get(partition, 0) < end for partition, end in ends.items()):
+    """Return when every click is folded; ShardUnavailable if that does not happen in time."""
+    deadline = time.perf_counter() + APPLIED_MAX_S
+    while behind := {p: end for p, end in ends.items() if system.positions().get(p, 0) < end}:
+        if time.perf_counter() > deadline:
+            raise ShardUnavailable(
+                f"partitions {sorted(behind)} did not reach their ends {behind} within {APPLIED_MAX_S:g} s; the "
+                "actors' logs say why (ECHORANK__MONITORING__LOG_LEVEL=DEBUG shows them here)"
+            )
         time.sleep(POLL_S)
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.clicklog import ClickLog, DatasetError
+from training.clicklog import ClickLog
+from training.errors import DatasetError
 
 TERMS = "Amazon reviews collected by J. McAuley: research use; bring your own copy"
 

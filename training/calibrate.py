@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from training.errors import TrainingError
 from training.metrics import Doubles, sigmoid
 from training.targets import Bools
 
@@ -19,12 +20,12 @@ def fit(labels: Bools, logits: Doubles) -> tuple[float, float]:
     """Slope a > 0 and shift b of least log-loss, with Platt's smoothed targets so that both stay finite.
 
     Raises:
-        ValueError: one of the two classes is missing.
+        TrainingError: one of the two classes is missing.
 
     """
     clicks, others = int(labels.sum()), int((~labels).sum())
     if not clicks or not others:
-        raise ValueError(
+        raise TrainingError(
             f"calibration needs clicks and non-clicks, got {clicks} clicks in {len(labels)} rows; hold out more events"
         )
     targets = np.where(labels, (clicks + 1) / (clicks + 2), 1 / (others + 2))

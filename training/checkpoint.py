@@ -20,7 +20,9 @@ from safetensors.torch import load_file, save_file
 
 from model.config import ModelConfig
 from model.network import Network
-from training.clicklog import DatasetError, Longs
+from training.clicklog import Longs
+from training.errors import DatasetError
+from training.metrics import Doubles
 
 WEIGHTS, ITEMS, MODEL = "weights.safetensors", "items.parquet", "model.json"
 
@@ -32,7 +34,7 @@ class Checkpoint:
     network: Network
     items: tuple[str, ...]  # (V,)
     counts: Longs  # (V,) events of each item in the training part
-    calibration: tuple[float, float]  # p = sigmoid(a * logit + b)
+    calibration: Doubles  # (3, 2): slope and shift of FULL, SEQUENCE and PRIOR
     metadata: dict[str, Any]  # of JSON values
 
     def save(self, path: Path) -> None:
@@ -43,7 +45,7 @@ class Checkpoint:
         parquet.write_table(pa.table({"item": list(self.items), "count": self.counts}), path / ITEMS)
         about = {
             "config": json.loads(self.network.config.to_json()),
-            "calibration": self.calibration,
+            "calibration": self.calibration.tolist(),
             "metadata": self.metadata,
         }
         (path / MODEL).write_text(json.dumps(about, indent=2) + "\n")
@@ -62,12 +64,11 @@ class Checkpoint:
             items = tuple(table["item"].to_pylist())
             network = Network(ModelConfig.from_json(json.dumps(about["config"])), len(items))
             network.load_state_dict(load_file(path / WEIGHTS))
-            slope, shift = about["calibration"]
             return cls(
                 network=network.eval(),
                 items=items,
                 counts=np.asarray(table["count"].to_numpy()),
-                calibration=(slope, shift),
+                calibration=np.array(about["calibration"]),
                 metadata=about["metadata"],
             )
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:

@@ -9,13 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from training.errors import DatasetError
+
 Strings = npt.NDArray[np.object_]  # (n,) of str
 Longs = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
-
-
-class DatasetError(Exception):
-    """A data set cannot be fetched, read or believed; the message says which, why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
-from training.clicklog import ClickLog, DatasetError, Longs
+from training.clicklog import ClickLog, Longs
+from training.errors import DatasetError
 
 TimeUnit = Literal["ms", "s", "iso8601"]
 ROLES = ("user", "item", "time", "action", "rating")

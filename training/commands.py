@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.table import Table
 from training import datasets
 from training.checkpoint import Checkpoint
 from training.columns import TimeUnit
+from training.errors import DatasetError
 from training.publish import Published, publish
 from training.runs import Run, train_by_time, train_leave_one_out
 from training.train import TrainConfig
@@ -61,6 +63,18 @@ def train_model(
         f"saved to {out}; next: echorank publish {out}"
     )
     return run
+
+
+def column_mapping(pairs: Sequence[str]) -> dict[str, str]:
+    """`["user=uid", "time=ts"]` as {role: column}.
+
+    Raises:
+        DatasetError: a pair has no `=`.
+
+    """
+    if wrong := [pair for pair in pairs if "=" not in pair]:
+        raise DatasetError(f"column mapping {wrong}: write each as ROLE=COLUMN, such as user=uid")
+    return dict(pair.split("=", 1) for pair in pairs)
 
 
 def publish_model(model: Path, *, out: Path, console: Console | None = None) -> Published:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training import amazon, columns, foursquare, movielens
-from training.clicklog import ClickLog, DatasetError
+from training.clicklog import ClickLog
+from training.errors import DatasetError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from model.embedding import Sequences
 from model.network import Encoding, Network
 from training import metrics
 from training.clicklog import Longs
+from training.errors import TrainingError
 from training.metrics import Doubles
 from training.sequences import Batch, Held, Windows, groups, pad
 from training.targets import Bools, ClickTargets, NegativeSampler, labelled
@@ -35,23 +36,33 @@ class Ranker(Protocol):
         ...
 
 
+class Encoder:
+    """A network's encodings, on its own device; a batch asked for several times in a row is encoded once."""
+
+    def __init__(self, network: Network) -> None:
+        self.network, self.device = network.eval(), network.item_bias.device
+        self._last: tuple[Sequences, Sequences, Encoding] | None = None
+
+    def __call__(self, events: Sequences) -> tuple[Sequences, Encoding]:
+        """The batch and its encoding, both on the device."""
+        if self._last is None or self._last[0] is not events:
+            moved = Sequences(*(column.to(self.device) for column in events))
+            self._last = events, moved, self.network.encode(moved)
+        return self._last[1:]
+
+
 class NetworkRanker:
     """Next-item logits of a network at a few positions, without those at all others."""
 
     def __init__(self, network: Network) -> None:
-        self.network = network.eval()
-        self._events: Sequences | None = None
-        self._encoding: Encoding | None = None
+        self.encoder = Encoder(network)
 
     @torch.inference_mode()
     def logits_at(self, events: Sequences, row: Tensor, at: Tensor) -> Tensor:
-        """See `Ranker`; a batch asked for several times in a row is encoded once."""
-        device = self.network.item_bias.device
-        if self._events is not events:
-            self._events, self._encoding = events, self.network.encode(_moved(events, device))
-        assert self._encoding is not None
-        items, row, at = events.items.to(device), row.to(device), at.to(device)
-        return next_item_logits_at(self.network, self._encoding, items, row, at).cpu()
+        """See `Ranker`."""
+        moved, encoding = self.encoder(events)
+        row, at = row.to(self.encoder.device), at.to(self.encoder.device)
+        return next_item_logits_at(self.encoder.network, encoding, moved.items, row, at).cpu()
 
 
 def next_item_logits_at(network: Network, encoding: Encoding, items: Tensor, row: Tensor, at: Tensor) -> Tensor:
@@ -64,10 +75,6 @@ def next_item_logits_at(network: Network, encoding: Encoding, items: Tensor, row
     age = torch.where(newest, at[:, None] - position, -1)
     bias = network.membership.bias_of(network.membership.bucket(age))  # (m, L), 0 where not the newest
     return logits.scatter_add(1, items[row], bias)[:, : network.items]
-
-
-def _moved(events: Sequences, device: torch.device) -> Sequences:
-    return Sequences(*(column.to(device) for column in events))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +116,8 @@ def rank(ranker: Ranker, held: Held, items: int, *, context: int | None = None) 
     """Rank each held-out catalogue event (row < `items`) among all items, given the `context` events before it.
 
     Raises:
-        ValueError: there is nothing to rank, or the scores are not numbers.
+        TrainingError: there is nothing to rank.
+        ValueError: the scores are not numbers.
 
     """
     plain, excluded = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
@@ -125,12 +133,24 @@ def rank(ranker: Ranker, held: Held, items: int, *, context: int | None = None) 
         excluded.append(metrics.ranks(scores, target))
     ranking = Ranking(plain=np.concatenate(plain), excluded=np.concatenate(excluded))
     if not len(ranking.plain):
-        raise ValueError("no held-out event to rank: every user has one event only, or no target is in the catalogue")
+        raise TrainingError(
+            "no held-out event to rank: all users have one event only, or no target is in the catalogue; bring a "
+            "longer log"
+        )
     return ranking
 
 
-def asks(held: Held, items: int, context: int | None) -> Iterator[Asked]:
-    """All held-out events whose item is in the catalogue, in pieces whose temporaries stay small."""
+def asks(
+    held: Held,
+    items: int,
+    context: int | None,
+    share: float = 1.0,
+    random: np.random.Generator | None = None,
+) -> Iterator[Asked]:
+    """All held-out events whose item is in the catalogue, in pieces whose temporaries stay small.
+
+    With `random`, about a `share` of them.
+    """
     histories = held.histories
     ends = histories.starts[1:]
     firsts = ends - held.tails  # flat position of each user's first target
@@ -147,6 +167,9 @@ def asks(held: Held, items: int, context: int | None) -> Iterator[Asked]:
             rows.append(np.full(len(target), number))
             ats.append(target - begin - 1)
         row, at = np.concatenate(rows), np.concatenate(ats)
+        if random is not None and share < 1:
+            drawn = random.random(len(row)) < share
+            row, at = row[drawn], at[drawn]
         piece = max(1, WORK_MAX // max(items, WIDEST * int(lengths.max())))
         for start in range(0, len(row), piece):
             yield Asked(batch, row[start : start + piece], at[start : start + piece])
@@ -209,36 +232,31 @@ def clicks(
         raise ValueError("give either a sampler of negatives or labels")
     random = np.random.default_rng(seed)
     found: list[Clicks] = []
-    network.eval()
-    for everything in asks(held, network.items, context):
-        drawn = random.random(len(everything.row)) < share
-        asked = Asked(everything.batch, everything.row[drawn], everything.at[drawn])
-        if not len(asked.row):
-            continue
-        one_each = Batch(Sequences(*(column[asked.row] for column in asked.batch.events)), asked.begins)  # (m, L)
+    encoder = Encoder(network)
+    for asked in asks(held, network.items, context, share, random):
         if sampler is not None:
-            targets = sampler.draw(one_each, asked.at[:, None], negatives, random)
+            targets = sampler.draw(asked.begins, asked.at[:, None], negatives, random)
         else:
             assert labels is not None
-            targets = labelled(one_each, held.histories, asked.at[:, None], labels)
+            targets = labelled(held.histories, asked.begins, asked.at[:, None], labels)
         users = np.searchsorted(held.histories.starts, asked.begins, side="right") - 1
         found.append(
             Clicks(
                 users=np.repeat(users, targets.labels.shape[-1]),
                 labels=targets.labels.numpy().ravel(),
-                logits=_head(network, asked, targets).double().numpy().ravel(),
+                logits=_head(encoder, asked, targets).double().numpy().ravel(),
             )
         )
     names = ("users", "labels", "logits")
     return Clicks(**{name: np.concatenate([getattr(part, name) for part in found]) for name in names})
 
 
-def _head(network: Network, asked: Asked, targets: ClickTargets) -> Tensor:
-    """Head logits (m, 1, M); each user is encoded once, however many of its events are asked."""
-    device = network.item_bias.device
-    events = _moved(asked.batch.events, device)
-    row = torch.from_numpy(asked.row).to(device)
-    encoding = Encoding(*(part[row] for part in network.encode(events)))
-    events = Sequences(*(column[row] for column in events))
-    at, candidates, now_ms = (part.to(device) for part in (targets.at, targets.candidates, targets.now_ms))
-    return network.head(encoding, events, at, candidates, now_ms).cpu()
+def _head(encoder: Encoder, asked: Asked, targets: ClickTargets) -> Tensor:
+    """Head logits (m, 1, M): each question gets a row of its own, cut from its user's encoding."""
+    whole, encoding = encoder(asked.batch.events)
+    row = torch.from_numpy(asked.row).to(encoder.device)
+    events = Sequences(*(column[row] for column in whole))
+    encoding = Encoding(*(part[row] for part in encoding))
+    asked_for = (targets.at, targets.candidates, targets.now_ms)
+    at, candidates, now_ms = (part.to(encoder.device) for part in asked_for)
+    return encoder.network.head(encoding, events, at, candidates, now_ms).cpu()

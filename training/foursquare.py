@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.clicklog import ClickLog, DatasetError
+from training.clicklog import ClickLog
+from training.errors import DatasetError
 
 TERMS = "Foursquare check-ins collected by D. Yang: research use; bring your own copy"
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
+from model.absorb import absorb, absorb_head
 from model.bundle import Bundle, load_bundle, write_bundle
-from training import calibrate
+from model.scorer import Level
+from training import calibrate, metrics
 from training.checkpoint import Checkpoint
-from training.evaluate import Clicks, NetworkRanker, clicks, rank
+from training.clicklog import Longs
+from training.evaluate import Clicks, NetworkRanker, rank
 from training.sequences import Held, Histories
+from training.served import ask
 from training.targets import NegativeSampler
-from training.train import TrainedModel
+from training.train import Epoch, TrainedModel
 
 NEGATIVES = 99  # unseen items beside each held-out click, drawn uniformly
-EVENTS_MAX = 2000  # about how many held-out clicks are looked at
+EVENTS_MAX = 1000  # about how many held-out clicks are looked at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,33 +33,45 @@ class Published:
 
 
 def assess(model: TrainedModel, training: Histories, held: Held, *, data_set: str, date: str) -> Checkpoint:
-    """Calibrate on held-out events and gather what a bundle says about itself.
+    """Calibrate on held-out events, as a bundle serves them, and gather what the bundle will say about itself.
 
     Click metrics come from other users than those that the calibration was fitted on. `date` is given by the
     caller, so that equal trainings give equal bytes.
     """
     items = len(model.vocabulary.items)
+    counts = training.counts(items)
     sampler = NegativeSampler(held.histories, items, popular=0.0, seen=0.0)
     share = EVENTS_MAX / max(1, int(held.tails.sum()))
-    asked = clicks(model.network, held, sampler=sampler, negatives=NEGATIVES, share=share, seed=model.settings.seed)
-    fitting, checking = halves(asked)
-    calibration = calibrate.fit(fitting.labels, fitting.logits)
-    ranking = rank(NetworkRanker(model.network), held, items).summary()
+    served = ask(uncalibrated(model, counts), held, sampler, negatives=NEGATIVES, share=share, seed=model.settings.seed)
+    parts = {level: halves(clicks) for level, clicks in served.clicks.items()}
+    calibration = np.array([calibrate.fit(fitting.labels, fitting.logits) for fitting, _ in parts.values()])
+    checking = parts[Level.FULL][1].summary(tuple(calibration[0]))
+    checking["hr10"] = float(metrics.hit_ratio(served.ranks, 10).mean())
+    checking["ndcg10"] = float(metrics.ndcg(served.ranks, 10).mean())
     return Checkpoint(
         network=model.network,
         items=model.vocabulary.items,
-        counts=training.counts(items),
+        counts=counts,
         calibration=calibration,
         metadata={
             "data_set": data_set,
             "date": date,
             "seed": model.settings.seed,
             "settings": asdict(model.settings),
-            "history": [asdict(line) for line in model.history],
-            "validation": ranking | checking.summary(calibration),
+            "history": [_timeless(line) for line in model.history],
+            "validation": rank(NetworkRanker(model.network), held, items).summary(),
+            "served": checking,
             "calibrated_on": f"the clicked item among {NEGATIVES} unseen ones, drawn uniformly",
         },
     )
+
+
+def uncalibrated(model: TrainedModel, counts: Longs) -> Bundle:
+    """The bundle in memory, its probabilities still plain sigmoids of its logits."""
+    score = absorb_head(model.network, counts.astype(np.float64), np.array([[1.0, 0.0]] * len(Level)))
+    fold = absorb(model.network)
+    config, items = model.network.config, model.vocabulary.items
+    return Bundle(version="uncalibrated", config=config, items=items, fold=fold, score=score)
 
 
 def publish(checkpoint: Checkpoint, out: Path) -> Published:
@@ -62,7 +80,7 @@ def publish(checkpoint: Checkpoint, out: Path) -> Published:
         out,
         checkpoint.network,
         checkpoint.items,
-        checkpoint.counts,
+        checkpoint.counts.astype(np.float64),
         checkpoint.metadata,
         checkpoint.calibration,
     )
@@ -77,3 +95,7 @@ def halves(asked: Clicks) -> tuple[Clicks, Clicks]:
     )
     usable = all(part.labels.any() and not part.labels.all() for part in (first, second))
     return (first, second) if usable else (asked, asked)
+
+
+def _timeless(line: Epoch) -> dict[str, float]:
+    return {name: value for name, value in asdict(line).items() if name != "seconds"}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from training.clicklog import DatasetError
+from training.errors import DatasetError
 
 
 def default_cache() -> Path:

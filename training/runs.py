@@ -10,15 +10,17 @@ import torch
 from model.config import ModelConfig
 from training.allocation import keep_freed_memory
 from training.checkpoint import Checkpoint
-from training.clicklog import ClickLog, DatasetError
+from training.clicklog import ClickLog
+from training.errors import DatasetError
 from training.evaluate import NetworkRanker, rank
 from training.popularity import Popularity
 from training.publish import Published, assess, publish
 from training.sequences import Held, Histories, Vocabulary
 from training.train import TrainConfig, TrainedModel, train
 
-THREADS = 2
+THREADS = 1  # small batches: beside any other load, a second thread waits more than it works
 ITEM_EVENTS_MIN = 5  # RecBole's protocol
+QUICK = TrainConfig(epochs=6, minutes_max=0.9)  # for a split log that somebody waits for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +119,12 @@ def train_split(
     cut = int(len(ordered) * fraction)
     earlier = ordered.rows(0, cut)
     run = train_by_time(
-        earlier, data_set=data_set, date=date, shape=shape, settings=settings, show_progress=show_progress
+        earlier,
+        data_set=data_set,
+        date=date,
+        shape=shape,
+        settings=settings or QUICK,
+        show_progress=show_progress,
     )
     return SplitRun(
         run=run,
@@ -134,10 +141,11 @@ def prepare_process() -> None:
 
 
 def _finish(model: TrainedModel, training: Histories, held: Held, test: Held, data_set: str, date: str) -> Run:
-    items = len(model.vocabulary.items)
+    items, ranker = len(model.vocabulary.items), NetworkRanker(model.network)
+    checkpoint = assess(model, training, held, data_set=data_set, date=date)
     return Run(
         model=model,
-        checkpoint=assess(model, training, held, data_set=data_set, date=date),
-        test=rank(NetworkRanker(model.network), test, items).summary(),
+        checkpoint=checkpoint,
+        test=checkpoint.metadata["validation"] if test is held else rank(ranker, test, items).summary(),
         popularity=rank(Popularity(training.counts(items)), test, items).summary(),
     )

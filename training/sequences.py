@@ -15,7 +15,8 @@ import xxhash
 from torch import Tensor
 
 from model.embedding import Sequences
-from training.clicklog import ClickLog, DatasetError, Longs, Strings, factorize
+from training.clicklog import ClickLog, Longs, Strings, factorize
+from training.errors import DatasetError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

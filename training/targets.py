@@ -44,16 +44,16 @@ class NegativeSampler:
         users = np.repeat(np.arange(len(histories.users)), histories.lengths())
         self.keys, self.first = np.unique(users * self.rows + histories.items, return_index=True)
 
-    def draw(self, batch: Batch, at: Longs, negatives: int, random: np.random.Generator) -> ClickTargets:
-        """The next item (label true) and `negatives` others, for the positions `at` (B, Q) of a batch."""
-        place = batch.begins[:, None] + at  # (B, Q) flat
+    def draw(self, begins: Longs, at: Longs, negatives: int, random: np.random.Generator) -> ClickTargets:
+        """The next item (label true) and `negatives` others, at positions `at` (B, Q) of rows from `begins` (B) on."""
+        place = begins[:, None] + at  # (B, Q) flat
         positive = self.histories.items[place + 1]  # (B, Q)
         shape = (*at.shape, negatives)
         drawn = np.where(random.random(shape) < self.popular, self._popular(shape, random), -1)
         for _ in range(REDRAWS):
             bad = (drawn < 0) | (drawn == positive[..., None]) | self.is_seen(place[..., None], drawn)
             drawn = np.where(bad, random.integers(0, self.items, shape), drawn)
-        past = self.histories.items[batch.begins[:, None, None] + self._up_to(at[..., None], shape, random)]
+        past = self.histories.items[begins[:, None, None] + self._up_to(at[..., None], shape, random)]
         own = (random.random(shape) < self.seen) & (past < self.items)
         drawn = np.where(own, past, drawn)
         drawn = np.where(drawn == positive[..., None], (drawn + 1) % self.items, drawn)
@@ -90,9 +90,9 @@ def random_positions(batch: Batch, count: int, random: np.random.Generator) -> L
     return np.floor(random.random((len(lengths), count)) * (lengths - 1)).astype(np.int64)
 
 
-def labelled(batch: Batch, histories: Histories, at: Longs, labels: Bools) -> ClickTargets:
+def labelled(histories: Histories, begins: Longs, at: Longs, labels: Bools) -> ClickTargets:
     """The event after each position `at` (B, Q) as one candidate, with its own label from `labels` (n,)."""
-    place = batch.begins[:, None] + at + 1
+    place = begins[:, None] + at + 1
     return ClickTargets(
         torch.from_numpy(at),
         torch.from_numpy(histories.items[place])[..., None],

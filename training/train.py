@@ -17,6 +17,7 @@ from torch.nn.utils import clip_grad_norm_
 from model.config import ModelConfig
 from model.embedding import Sequences
 from model.network import Network
+from training.errors import TrainingError
 from training.evaluate import NetworkRanker, rank
 from training.initial import start_from_data
 from training.losses import click_loss, next_item_loss
@@ -39,8 +40,8 @@ class TrainConfig:
     patience: int = 5  # epochs without a better validation NDCG@10
     seed: int = 0
     length: int = 200  # L: a window holds at most L + 1 events
-    tokens: int = 4096  # padded events a batch
-    learning_rate: float = 2e-3
+    tokens: int = 1024  # padded events a batch
+    learning_rate: float = 6e-3
     warmup: float = 0.05  # share of the schedule
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
@@ -159,7 +160,7 @@ def batch_losses(
         next_item = next_item_loss(network.next_item_logits(encoding, events), events)
     if settings.click_weight > 0:
         at = random_positions(batch, settings.positions, random)
-        asked = sampler.draw(batch, at, settings.negatives, random)
+        asked = sampler.draw(batch.begins, at, settings.negatives, random)
         asked = type(asked)(*(column.to(device) for column in asked))
         click = click_loss(network.head(encoding, events, asked.at, asked.candidates, asked.now_ms), asked)
     if settings.negativity_weight > 0:
@@ -220,7 +221,7 @@ def pick_device(name: str) -> torch.device:
     """`auto` is CUDA where there is one, else the CPU.
 
     Raises:
-        ValueError: the device is unknown or not there.
+        TrainingError: the device is unknown or not there.
 
     """
     if name == "auto":
@@ -228,7 +229,7 @@ def pick_device(name: str) -> torch.device:
     try:
         return torch.zeros((), device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name!r} cannot be used: {error}; try --device auto or cpu") from error
+        raise TrainingError(f"device {name!r} cannot be used: {error}; try --device auto or cpu") from error
 
 
 def _line(epoch: int, losses: Tensor, found: dict[str, float], seconds: float) -> Epoch:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from training import calibrate, metrics
+from training.errors import TrainingError
 
 
 def test_known_distortion_is_undone() -> None:
@@ -35,7 +36,7 @@ def test_separable_scores_stay_finite() -> None:
 
 def test_one_class_cannot_be_calibrated() -> None:
     """Clicks only, or none, or no rows at all: the message counts them."""
-    with pytest.raises(ValueError, match="got 3 clicks in 3 rows"):
+    with pytest.raises(TrainingError, match="got 3 clicks in 3 rows"):
         calibrate.fit(np.array([True] * 3), np.zeros(3))
-    with pytest.raises(ValueError, match="got 0 clicks in 0 rows"):
+    with pytest.raises(TrainingError, match="got 0 clicks in 0 rows"):
         calibrate.fit(np.zeros(0, dtype=bool), np.zeros(0))

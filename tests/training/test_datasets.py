@@ -13,7 +13,8 @@ import pytest
 
 from tests.training.logs import make_log
 from training import amazon, columns, datasets, foursquare, movielens, pypi
-from training.clicklog import ClickLog, DatasetError, factorize
+from training.clicklog import ClickLog, factorize
+from training.errors import DatasetError
 
 INTER = b'user_id:token\titem_id:token\trating:float\ttimestamp:float\n7\tA "b", c\t4\t881250949\n7\tNA\t3\t881250949\n'
 

@@ -11,6 +11,7 @@ from model.config import ModelConfig
 from model.embedding import Sequences
 from model.network import Network
 from tests.training.logs import cyclic_log, make_log
+from training.errors import TrainingError
 from training.evaluate import NetworkRanker, clicks, next_item_logits_at, rank
 from training.popularity import Popularity
 from training.sequences import Held, Histories, Vocabulary, Windows, pad
@@ -55,7 +56,7 @@ def test_targets_outside_the_catalogue_are_not_ranked() -> None:
     """A rare item cannot be a target; if nothing else is held out, the message says so."""
     log = make_log([("u", "a", 0), ("u", "a", 1), ("u", "rare", 2)])
     held = Held.last(Histories.of(log, Vocabulary.of(log, hashed=4, events_min=2)))
-    with pytest.raises(ValueError, match="no held-out event"):
+    with pytest.raises(TrainingError, match="no held-out event"):
         rank(Fixed([1.0]), held, 1)
 
 
@@ -113,7 +114,7 @@ def test_sampled_clicks_have_one_positive_among_unseen_items() -> None:
     sampler = NegativeSampler(histories, 12, seen=0.0)
     batch = pad(histories, Windows(histories.starts[:-1], histories.starts[1:]))
     at = random_positions(batch, 3, np.random.default_rng(1))
-    drawn = sampler.draw(batch, at, 3, np.random.default_rng(2))
+    drawn = sampler.draw(batch.begins, at, 3, np.random.default_rng(2))
     assert drawn.labels.sum() == drawn.labels[..., 0].numel()
     assert drawn.valid.all()
     for user in range(len(at)):
@@ -128,7 +129,7 @@ def test_repeats_are_drawn_from_the_past_on_request() -> None:
     """With a share of 1 every negative was had before, except where it would be the target itself."""
     histories = Histories.of(cyclic_log(length=6), Vocabulary.of(cyclic_log(length=6), hashed=8))
     batch = pad(histories, Windows(histories.starts[:1], histories.starts[1:2]))
-    drawn = NegativeSampler(histories, 12, seen=1.0).draw(batch, np.array([[4]]), 20, np.random.default_rng(0))
+    drawn = NegativeSampler(histories, 12, seen=1.0).draw(batch.begins, np.array([[4]]), 20, np.random.default_rng(0))
     assert set(drawn.candidates[0, 0, 1:].tolist()) <= set(histories.items[:5].tolist())
 
 
@@ -157,7 +158,7 @@ def test_clicks_by_labels_see_only_what_came_before() -> None:
     assert found.labels.tolist() == again.labels.tolist()
     np.testing.assert_allclose(found.logits.reshape(4, 3)[:, :2], again.logits.reshape(4, 3)[:, :2], rtol=1e-5)
     batch = pad(histories, Windows(histories.starts[:1], histories.starts[1:2]))
-    asked = labelled(batch, histories, np.array([[2, 5]]), labels)
+    asked = labelled(histories, batch.begins, np.array([[2, 5]]), labels)
     assert asked.labels[0, :, 0].tolist() == [labels[3], labels[6]]
 
 

@@ -9,7 +9,7 @@ import xxhash
 from model.bundle import random_bundle
 from model.config import ModelConfig
 from tests.training.logs import cyclic_log, make_log
-from training.clicklog import DatasetError
+from training.errors import DatasetError
 from training.sequences import Held, Histories, Vocabulary, groups, pad, training_windows
 
 

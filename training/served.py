@@ -1,0 +1,84 @@
+"""Held-out events asked of a bundle, event by event and with states as bytes: the model as users will meet it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xxhash
+
+from model.bundle import Bundle
+from model.scorer import Level
+from model.state import zeros
+from training import metrics
+from training.clicklog import Longs
+from training.evaluate import Clicks
+from training.metrics import Doubles
+from training.sequences import Held
+from training.targets import NegativeSampler
+
+SMALLEST = 1e-9  # probabilities come as float32; closer to 0 or 1 their logit is taken as this one's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What a bundle answered."""
+
+    clicks: dict[Level, Clicks]
+    ranks: Longs  # of the clicked items among the whole catalogue, at level SEQUENCE
+
+
+def ask(
+    bundle: Bundle, held: Held, sampler: NegativeSampler, *, negatives: int, share: float = 1.0, seed: int = 0
+) -> Served:
+    """Fold each user's events, and before about a `share` of the held-out ones ask for scores at every level."""
+    random = np.random.default_rng(seed)
+    catalogue, histories = np.arange(len(bundle.items)), held.histories
+    users: list[int] = []
+    logits: dict[Level, list[Doubles]] = {level: [] for level in Level}
+    ranks: list[int] = []
+    for user in np.flatnonzero(held.tails).tolist():
+        start, stop = int(histories.starts[user]), int(histories.starts[user + 1])
+        targets = np.arange(stop - held.tails[user], stop)
+        wanted = (random.random(len(targets)) < share) & (histories.items[targets] < len(bundle.items))
+        targets = targets[wanted]
+        if not len(targets):
+            continue
+        drawn = sampler.draw(np.array([start]), (targets - 1 - start)[None], negatives, random)
+        row, folded = zeros(bundle.config, 1), start
+        for target, items in zip(targets.tolist(), drawn.candidates[0].numpy(), strict=True):
+            _fold(bundle, row, held, user, folded, target)
+            folded, now_ms = target, int(histories.times_ms[target])
+            for level in Level:
+                logits[level].append(_logit(bundle.score(row[0], items, now_ms, level).probabilities))
+            everything = bundle.score(row[0], catalogue, now_ms, Level.SEQUENCE).probabilities
+            ranks.append(int(metrics.ranks(everything[None], items[:1])[0]))
+            users.append(user)
+    labels = np.tile(np.arange(negatives + 1) == 0, len(users))
+    asked = np.repeat(np.array(users, dtype=np.int64), negatives + 1)
+    return Served(
+        clicks={
+            level: Clicks(users=asked, labels=labels, logits=np.concatenate([np.zeros(0), *logits[level]]))
+            for level in Level
+        },
+        ranks=np.array(ranks, dtype=np.int64),
+    )
+
+
+def _fold(bundle: Bundle, row: np.ndarray, held: Held, user: int, start: int, stop: int) -> None:
+    histories, count = held.histories, stop - start
+    key = xxhash.xxh64_intdigest(histories.users[user].encode())
+    bundle.fold(
+        row,
+        np.zeros(count, dtype=np.int64),
+        np.full(count, key, dtype=np.uint64),
+        histories.items[start:stop],
+        histories.actions[start:stop].astype(np.uint8),
+        histories.times_ms[start:stop],
+        np.arange(start, stop),
+    )
+
+
+def _logit(probabilities: np.ndarray) -> Doubles:
+    p = probabilities.astype(np.float64).clip(SMALLEST, 1 - SMALLEST)
+    return np.asarray(np.log(p) - np.log1p(-p))
