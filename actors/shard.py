@@ -160,7 +160,7 @@ class Shard:
         if lost := position - before:
             text = "partition %d: %d offsets from %d on are gone from the log (%s); some arm's states miss their clicks"
             log.error(text, partition, lost, before, reason)
-            self._metrics.events_total.labels(str(partition), "skipped").inc(lost)
+            self._metrics.events_total.labels(str(partition), "lost").inc(lost)
         self._notify(partition, position)
         return position
 

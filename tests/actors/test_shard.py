@@ -301,7 +301,7 @@ def test_skip_moves_only_arms_that_need_it(tmp_path: Path, caplog: pytest.LogCap
     assert owner.skip(0, 0, 200, "retention", 1) == 200
     assert owner.skip(0, 0, 150, "retention", 1) == 200
     assert "200 offsets from 0 on are gone from the log (retention)" in caplog.text
-    assert sample(owner._metrics, "events_total", partition="0", outcome="skipped") == 200
+    assert sample(owner._metrics, "events_total", partition="0", outcome="lost") == 200
     assert owner.apply(LOG.batch(200, 300), 1) == 300
 
 
