@@ -29,6 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from actors.click import Click
+from actors.errors import ShardUnavailable
 from actors.event_format import EventFormat, encode
 from cluster import demo_offline, wiring
 from cluster.client import Client
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 ARM = "main"
 VICTIM = "shard-0"
 RECOVERY_MAX_S = 120.0
+APPLIED_MAX_S = 120.0
 POLL_S = 0.05
 
 
@@ -147,7 +149,14 @@ def _warm(log_writer: Any, topic: str, clicks: Sequence[Click]) -> dict[int, int
 
 
 def _wait_applied(system: System, ends: dict[int, int]) -> None:
-    while any(system.positions().get(partition, 0) < end for partition, end in ends.items()):
+    """Return when every click is folded; ShardUnavailable if that does not happen in time."""
+    deadline = time.perf_counter() + APPLIED_MAX_S
+    while behind := {p: end for p, end in ends.items() if system.positions().get(p, 0) < end}:
+        if time.perf_counter() > deadline:
+            raise ShardUnavailable(
+                f"partitions {sorted(behind)} did not reach their ends {behind} within {APPLIED_MAX_S:g} s; the actors' "
+                "logs say why (ECHORANK__MONITORING__LOG_LEVEL=DEBUG shows them here)"
+            )
         time.sleep(POLL_S)
 
 

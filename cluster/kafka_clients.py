@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,6 +120,10 @@ class KafkaLog:
 
     The fetch wait equals the poll time-out: a fetch that waits at the broker for idle partitions blocks the next
     one, also for partitions with news, so its wait adds to the time from event to score.
+
+    A paused partition is taken from the client's assignment, because the client's own pause loses it: kafka-python
+    3.0.12 parks what it has fetched of a paused partition, neither takes it up again once its current batch is used
+    up, nor fetches the partition anew.
     """
 
     def __init__(
@@ -126,6 +131,8 @@ class KafkaLog:
     ) -> None:
         self._access, self._topic, self._poll_timeout_ms = access, topic, poll_timeout_ms
         self._positions: dict[int, int] = {}
+        self._open: set[int] = set()  # to be read
+        self._read: set[int] = set()  # assigned to the client
         self._consumer = _connected(
             KafkaConsumer,
             access,
@@ -141,27 +148,22 @@ class KafkaLog:
 
     def assign(self, partitions: Iterable[int]) -> None:
         """Read these partitions and no others; new ones wait for `seek` and `resume`."""
-        wanted = sorted(partitions)
-        self._consumer.assign([self._at(partition) for partition in wanted])
-        for partition in wanted:
-            if partition not in self._positions:
-                # A position of any kind keeps the client from asking the group for one.
-                self._consumer.seek(self._at(partition), 0)
-                self._consumer.pause(self._at(partition))
-        self._positions = {partition: self._positions.get(partition, 0) for partition in wanted}
+        self._positions = {partition: self._positions.get(partition, 0) for partition in sorted(partitions)}
+        self._open &= self._positions.keys()
 
     def seek(self, partition: int, offset: int) -> None:
         """Read on from `offset`."""
-        self._consumer.seek(self._at(partition), offset)
         self._positions[partition] = offset
+        if partition in self._read:
+            self._consumer.seek(self._at(partition), offset)
 
     def pause(self, partition: int) -> None:
         """Leave the partition out of polls."""
-        self._consumer.pause(self._at(partition))
+        self._open.discard(partition)
 
     def resume(self, partition: int) -> None:
         """Take the partition into polls again."""
-        self._consumer.resume(self._at(partition))
+        self._open.add(partition)
 
     def poll(self) -> list[Slice]:
         """Wait up to the poll time-out for records; one slice for each partition whose position moved.
@@ -173,7 +175,7 @@ class KafkaLog:
         """
         with _reported(self._access, f"reading topic {self._topic}"):
             try:
-                return self._read()
+                return self._next()
             except OffsetOutOfRangeError as error:
                 raise self._out_of_range(error.args[0]) from error
             except LogTruncationError as error:
@@ -181,6 +183,8 @@ class KafkaLog:
 
     def highwater(self, partition: int) -> int | None:
         """The offset after the newest record, as of the last fetch; None before the first."""
+        if partition not in self._read:
+            return None
         end: int | None = self._consumer.highwater(self._at(partition))
         return end
 
@@ -209,18 +213,32 @@ class KafkaLog:
     def _at(self, partition: int) -> TopicPartition:
         return TopicPartition(self._topic, partition)
 
-    def _read(self) -> list[Slice]:
+    def _follow(self) -> None:
+        """Assign what is open to the client, each new partition at its place."""
+        if self._read == self._open:
+            return
+        new, self._read = self._open - self._read, set(self._open)
+        self._consumer.assign([self._at(partition) for partition in sorted(self._read)])
+        for partition in new:
+            self._consumer.seek(self._at(partition), self._positions[partition])
+
+    def _next(self) -> list[Slice]:
+        self._follow()
+        if not self._read:
+            time.sleep(self._poll_timeout_ms / 1000)  # a client without partitions does not wait by itself
+            return []
         try:
             records = self._consumer.poll(timeout_ms=self._poll_timeout_ms)
             found = [
                 Slice(partition, start, stop, records.get(self._at(partition), ()))
                 for partition, start in self._positions.items()
-                if (stop := self._consumer.position(self._at(partition), timeout_ms=self._poll_timeout_ms)) != start
+                if partition in self._read
+                and (stop := self._consumer.position(self._at(partition), timeout_ms=self._poll_timeout_ms)) != start
             ]
         except KafkaError:
             # The client may have moved on past records that nobody will see: go back to where the caller stands.
-            for partition, position in self._positions.items():
-                self._consumer.seek(self._at(partition), position)
+            for partition in self._read:
+                self._consumer.seek(self._at(partition), self._positions[partition])
             raise
         self._positions.update((part.partition, part.stop) for part in found)
         return found

@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 from prometheus_client import CollectorRegistry
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.applied import AppliedOffsets
 from actors.clock import SystemClock
@@ -48,7 +49,7 @@ from cluster.topics import Topic, ensure_topics
 from model.bundle import Bundle, load_bundle
 from monitoring import logs
 from monitoring.discovery import ActorKind, Target
-from monitoring.exporter import Exporter
+from monitoring.exporter import WILDCARDS, Exporter
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2_grpc as pb_grpc
 
@@ -130,7 +131,7 @@ async def build_shard(settings: Settings, number: int, load: Load) -> ShardProce
     process = ShardProcess(
         shard=shard,
         server=_server(settings, metrics, functools.partial(pb_grpc.add_ScoringServicer_to_server, service)),
-        host=settings.serving.host,
+        host=_reachable(settings.serving.host),
         registry=RemoteCoordinator(settings.ray.namespace),
         target=_export(settings, metrics, "shard", name),
     )
@@ -219,7 +220,7 @@ def _actor(settings: Settings, kind: type[Any], name: str, build: Callable[[], A
                 lifetime="detached",
                 max_restarts=-1,
                 max_task_retries=0,
-                num_cpus=CPUS_PER_ACTOR,
+                **_place(name),
             )
             .remote(build)
         )
@@ -230,9 +231,24 @@ def _actor(settings: Settings, kind: type[Any], name: str, build: Callable[[], A
         ) from error
 
 
+def _place(name: str) -> dict[str, Any]:
+    """The gateway beside the process that starts the system, where its port was found free; the others spread out."""
+    if name == GATEWAY:
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        return {"num_cpus": 0, "scheduling_strategy": here}
+    return {"num_cpus": CPUS_PER_ACTOR, "scheduling_strategy": "SPREAD"}
+
+
+def _reachable(host: str) -> str:
+    """An address by which other nodes reach this one where `host` means all addresses, else `host`."""
+    address: str = ray.util.get_node_ip_address() if host in WILDCARDS else host
+    return address
+
+
 def _export(settings: Settings, metrics: Metrics, kind: ActorKind, name: str, **options: Any) -> Target:
     """Serve the metrics as long as the process lives."""
-    exporter = Exporter(metrics.registry, host=settings.monitoring.host, **options)
+    host = settings.monitoring.host
+    exporter = Exporter(metrics.registry, host=host, advertised_host=_reachable(host), **options)
     return Target(kind=kind, name=name, address=exporter.address)
 
 

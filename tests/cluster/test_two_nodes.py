@@ -1,0 +1,90 @@
+"""A system on two Ray nodes: processes find each other by addresses that other machines can use."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from cluster import wiring
+from cluster.broker import Broker
+from cluster.client import Client
+from cluster.config import (
+    KafkaSettings,
+    MonitoringSettings,
+    RaySettings,
+    ServingSettings,
+    Settings,
+    StateSettings,
+    TopicSettings,
+)
+from cluster.system import System
+from model.bundle import Bundle, random_bundle
+from model.config import ModelConfig
+from tests.cluster.test_system import free_port
+
+pytestmark = [pytest.mark.ray, pytest.mark.broker]
+
+OTHER_NODE = "127.0.0.2"  # every address of 127.0.0.0/8 is this machine's
+STORE_BYTES = 80 << 20
+PARTITIONS = 2
+
+
+def _load() -> Callable[[str], Bundle]:
+    """A loader that pickles by value: actors cannot import this file."""
+    return lambda _path: random_bundle(ModelConfig(), tuple(f"item-{number}" for number in range(20)))
+
+
+@pytest.fixture
+def nodes() -> Iterator[str]:
+    """A head without processors and a node with some; the cluster's address."""
+    directory = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # Ray's socket paths must be short
+    head = {
+        "num_cpus": 0,
+        "node_ip_address": ray.util.get_node_ip_address(),
+        "include_dashboard": False,
+        "temp_dir": directory,
+        "object_store_memory": STORE_BYTES,
+    }
+    cluster = Cluster(initialize_head=True, head_node_args=head)
+    cluster.add_node(num_cpus=2, node_ip_address=OTHER_NODE, object_store_memory=STORE_BYTES)
+    yield cluster.address
+    cluster.shutdown()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def system(nodes: str, broker: Broker, tmp_path: Path) -> Iterator[System]:
+    """A system that listens on all addresses, started from the head."""
+    topic = f"clicks-{tmp_path.name}"
+    settings = Settings(
+        ray=RaySettings(address=nodes),
+        kafka=KafkaSettings(bootstrap_servers=broker.bootstrap_servers),
+        topics=TopicSettings(clicks=topic, dlq=f"{topic}.dlq", exposures=f"{topic}.exp", partitions=PARTITIONS),
+        state=StateSettings(directory=str(tmp_path)),
+        serving=ServingSettings(host="0.0.0.0", port=free_port(), shards=1),
+        monitoring=MonitoringSettings(host="0.0.0.0", port=free_port()),
+    )
+    with wiring.start(settings, load=_load()) as started:
+        started.wait_ready(60)
+        yield started
+
+
+async def test_the_gateway_reaches_shards_on_another_node(system: System) -> None:
+    """The gateway is where the system was started; shards and metrics are published by the address of their node."""
+    async with Client(system.gateway_address.replace("0.0.0.0", "127.0.0.1"), timeout_s=10) as client:
+        routing = await client.routing()
+        assert {route.address.rpartition(":")[0] for route in routing.routes} == {OTHER_NODE}
+        assert len((await client.score("user", ["item-1", "item-2"])).probabilities) == 2
+    with urlopen(f"http://{system.monitoring_address.replace('0.0.0.0', '127.0.0.1')}/sd", timeout=5) as answer:
+        groups = json.load(answer)
+    hosts = {group["labels"]["instance"]: group["targets"][0].rpartition(":")[0] for group in groups}
+    assert hosts.pop("gateway") == ray.util.get_node_ip_address()
+    assert set(hosts.values()) == {OTHER_NODE}
