@@ -75,6 +75,10 @@ class Draining(EchoRankError):
     retriable = True
 
 
+class NotServedHere(EchoRankError):
+    """Another server answers this method; the message says which."""
+
+
 class UnknownArm(EchoRankError):
     """A request names an arm that is not deployed."""
 

@@ -17,7 +17,7 @@ from actors.applied import AppliedOffsets
 from actors.click import key
 from actors.clock import Clock
 from actors.deadline import FULL, PRIOR, Deadline, Pace
-from actors.errors import DeadlineExceeded, InvalidRequest, UnknownArm
+from actors.errors import DeadlineExceeded, InvalidRequest, NotServedHere, UnknownArm
 from actors.index import BYTES_PER_ENTRY_MAX
 from actors.interceptor import Context
 from actors.limits import RequestLimits
@@ -96,7 +96,7 @@ class ScoringService(pb_grpc.ScoringServicer):
 
     async def Routing(self, request: pb.RoutingRequest, context: Context) -> NoReturn:  # noqa: N802
         """A shard knows its own partitions only."""
-        raise NotImplementedError("a shard has no routing table; ask the gateway, at serving.host and serving.port")
+        raise NotServedHere("a shard has no routing table; ask the gateway, at serving.host and serving.port")
 
     async def _score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
         item_keys = self._limits.item_keys(request.items)

@@ -33,8 +33,8 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     errors.BundleError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ConfigError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.SnapshotError: grpc.StatusCode.DATA_LOSS,
+    errors.NotServedHere: grpc.StatusCode.UNIMPLEMENTED,
     errors.EchoRankError: grpc.StatusCode.UNKNOWN,
-    NotImplementedError: grpc.StatusCode.UNIMPLEMENTED,
 }
 
 Metadata = tuple[tuple[str, bytes], ...]

@@ -54,7 +54,7 @@ def demo(
     speed: Annotated[
         float, typer.Option(help="Clicks a second to stream; 0 is as fast as scoring before each click allows.", min=0)
     ] = 0.0,
-    minutes: Annotated[float, typer.Option(help="Minutes of training.", min=0.05)] = 1.5,
+    minutes: Annotated[float, typer.Option(help="Minutes of training at most.", min=0.05)] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of training and sampling.")] = 0,
     config: ConfigOption = None,
 ) -> None:
@@ -64,7 +64,7 @@ def demo(
 
     Examples:
       [cyan]echorank demo[/cyan]
-      [cyan]echorank demo --minutes 3 --out /tmp/demo[/cyan]
+      [cyan]echorank demo --speed 50 --out /tmp/demo[/cyan]
     """
     from cluster import demo as demonstration  # noqa: PLC0415
 

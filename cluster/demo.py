@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import shutil
@@ -79,8 +80,7 @@ def run(settings: Settings, *, out: Path, clicks_per_s: float, minutes: float, s
 
 def _train(out: Path, minutes: float, seed: int) -> SplitRun:
     from training import datasets  # noqa: PLC0415 - brings PyTorch, which serving does without
-    from training.runs import train_split  # noqa: PLC0415
-    from training.train import TrainConfig  # noqa: PLC0415
+    from training.runs import QUICK, train_split  # noqa: PLC0415
 
     log = datasets.load("ml-100k")
     return train_split(
@@ -88,7 +88,7 @@ def _train(out: Path, minutes: float, seed: int) -> SplitRun:
         out=out / "bundle",
         data_set="ml-100k",
         date=datetime.now(UTC).date().isoformat(),
-        settings=TrainConfig(seed=seed, minutes_max=minutes),
+        settings=dataclasses.replace(QUICK, seed=seed, minutes_max=minutes),
     )
 
 
@@ -154,8 +154,8 @@ def _wait_applied(system: System, ends: dict[int, int]) -> None:
     while behind := {p: end for p, end in ends.items() if system.positions().get(p, 0) < end}:
         if time.perf_counter() > deadline:
             raise ShardUnavailable(
-                f"partitions {sorted(behind)} did not reach their ends {behind} within {APPLIED_MAX_S:g} s; the actors' "
-                "logs say why (ECHORANK__MONITORING__LOG_LEVEL=DEBUG shows them here)"
+                f"partitions {sorted(behind)} did not reach their ends {behind} within {APPLIED_MAX_S:g} s; the "
+                "actors' logs say why (ECHORANK__MONITORING__LOG_LEVEL=DEBUG shows them here)"
             )
         time.sleep(POLL_S)
 

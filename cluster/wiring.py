@@ -191,7 +191,7 @@ def _start_ray(settings: Settings) -> None:
         namespace=settings.ray.namespace,
         runtime_env={"env_vars": {"PYTHONPATH": python_path, **ONE_THREAD}},
         log_to_driver=settings.monitoring.log_level == "DEBUG",
-        logging_level=logging.WARNING,
+        logging_level=logging.ERROR,
         **({} if settings.ray.address else local),
     )
 
