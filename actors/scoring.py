@@ -94,7 +94,7 @@ class ScoringService(pb_grpc.ScoringServicer):
         question = await self._question(request, context)
         return await self._compute(self._inspect_now, question)
 
-    async def Routing(self, request: pb.RoutingRequest, context: Context) -> NoReturn:  # noqa: N802
+    async def Routing(self, _request: pb.RoutingRequest, _context: Context) -> NoReturn:  # noqa: N802
         """A shard knows its own partitions only."""
         raise NotServedHere("a shard has no routing table; ask the gateway, at serving.host and serving.port")
 
