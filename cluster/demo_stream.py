@@ -22,7 +22,8 @@ from cluster.client import Client
 from cluster.demo_clicks import Question
 
 WINDOW = 1000  # clicks looked ahead, so that several users are busy at a time
-IN_FLIGHT = 6  # questions asked at a time
+IN_FLIGHT = 3  # questions asked at a time: more would measure the queue for two cores, not the system
+PROBE_EVERY = 20  # clicks; after one of so many, ask at once and measure when its state is visible
 TOP = 10
 PATIENCE_S = 60.0  # a question that gets no answer for so long counts as an error
 PAUSE_S = 0.1  # before a question is asked again
@@ -46,7 +47,9 @@ class Answers:
     places: list[int] = field(default_factory=list)  # place of the clicked item among the candidates, ties against us
     aucs: list[float] = field(default_factory=list)  # share of unseen candidates that score lower, ties by half
     score_ms: list[float] = field(default_factory=list)
-    visible_ms: list[float] = field(default_factory=list)  # from producing a click to the first answer that holds it
+    visible_ms: list[float] = field(
+        default_factory=list
+    )  # from producing a click to an answer from a state that holds it
     levels: Counter[int] = field(default_factory=Counter)
     retries: int = 0
     errors: int = 0
@@ -59,7 +62,7 @@ class Stream:
     def __init__(self, client: Client, producer: ClickProducer, topic: str, clicks_per_s: float) -> None:
         self._client, self._producer, self._topic, self._clicks_per_s = client, producer, topic, clicks_per_s
         self._format = EventFormat()
-        self._newest: dict[str, tuple[int, float]] = {}  # user: (offset after the newest click, when produced)
+        self._newest: dict[str, int] = {}  # user: offset after the newest click
         self.ends: dict[int, int] = {}  # partition: offset after the newest click
         self.homes: dict[str, int] = {}  # user: partition
         self.answers = Answers()
@@ -89,16 +92,17 @@ class Stream:
             await before
         async with busy:
             await self._ask(question)
+            produced = time.perf_counter()
             await self.produce(question.click)
+            if len(self.answers.ranks) % PROBE_EVERY == 0:
+                await self._probe(question.click, produced)
 
     async def _ask(self, question: Question) -> None:
         click, found = question.click, self.answers
-        offset, produced = self._newest.get(click.user, (0, 0.0))
+        offset = self._newest.get(click.user, 0)
         top = await self._answer(
             lambda: self._client.recommend(click.user, TOP, time_ms=click.time_ms, min_offset=offset)
         )
-        if produced:
-            found.visible_ms.append(1000 * (time.perf_counter() - produced))
         asked = time.perf_counter()
         scores = await self._answer(
             lambda: self._client.score(click.user, question.candidates, time_ms=click.time_ms, min_offset=offset)
@@ -111,15 +115,20 @@ class Stream:
         found.places.append(place)
         found.aucs.append(auc)
 
+    async def _probe(self, click: Click, produced: float) -> None:
+        """Measure from producing a click to an answer from a state that holds it."""
+        offset = self._newest[click.user]
+        await self._answer(lambda: self._client.score(click.user, [click.item], min_offset=offset))
+        self.answers.visible_ms.append(1000 * (time.perf_counter() - produced))
+
     async def produce(self, click: Click) -> None:
         """Write one click and wait until the broker has it."""
         loop, done = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
-        produced = time.perf_counter()
         sent = self._producer.send(self._topic, key=click.user.encode(), value=encode(click, self._format))
         sent.add_callback(lambda metadata: loop.call_soon_threadsafe(done.set_result, metadata))
         sent.add_errback(lambda error: loop.call_soon_threadsafe(done.set_exception, error))
         metadata = await done
-        self._newest[click.user] = metadata.offset + 1, produced
+        self._newest[click.user] = metadata.offset + 1
         self.homes[click.user] = metadata.partition
         self.ends[metadata.partition] = max(metadata.offset + 1, self.ends.get(metadata.partition, 0))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from actors.click import Click
-from cluster import demo_offline
+from cluster import demo_offline, demo_stream
 from cluster.demo_clicks import UNSEEN, questions
 from cluster.demo_stream import Stream, place_of_first, rank_of
 
@@ -85,7 +85,7 @@ class FakeClient:
         self.happened.append(f"ask {user}")
         return SimpleNamespace(items=[SimpleNamespace(item="i1"), SimpleNamespace(item="i2")])
 
-    async def score(self, user: str, items: Sequence[str], *, time_ms: int, min_offset: int) -> Any:
+    async def score(self, user: str, items: Sequence[str], *, time_ms: int = 0, min_offset: int) -> Any:
         """The first item is the best."""
         probabilities = [1.0, *[0.0] * (len(items) - 1)]
         return SimpleNamespace(probabilities=probabilities, origin=SimpleNamespace(level=1))
@@ -103,6 +103,15 @@ async def test_every_click_is_asked_for_before_it_happens() -> None:
     assert (stream.answers.ranks, stream.answers.places) == ([1, 0, -1], [0, 0, 0])
     assert done[-1] == 3
     assert stream.ends == {0: 7}
+
+
+async def test_freshness_is_probed_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After every so many clicks the newest one is asked for at once."""
+    monkeypatch.setattr(demo_stream, "PROBE_EVERY", 2)
+    happened: list[str] = []
+    stream = Stream(FakeClient(happened), FakeProducer(happened), "clicks", 0.0)  # type: ignore[arg-type]
+    await stream.run(questions([], [click("u", f"i{n}") for n in range(5)], CATALOGUE, seed=0), lambda _: None)
+    assert len(stream.answers.visible_ms) == 2
 
 
 async def test_a_question_is_repeated_until_it_is_answered() -> None:
