@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from model.lanes import LANES
 from model.network import Network
 from model.params import Array, FoldParams, ScoreParams
 
@@ -29,6 +30,11 @@ def _array(value: Tensor | None) -> Array:
 
 def _centred(table: Tensor) -> Tensor:
     return table - table.mean(dim=1, keepdim=True)
+
+
+def _padded(matrix: Tensor) -> Tensor:
+    """Columns of zeros up to a multiple of the kernels' lanes."""
+    return torch.nn.functional.pad(matrix, (0, -matrix.shape[1] % LANES))
 
 
 def _norm(norm: nn.LayerNorm) -> Tensor:
@@ -64,15 +70,14 @@ def _state(network: Network) -> dict[str, Tensor | None]:
     ssm, slots, glu, echo = network.ssm, network.lowrank, network.output_glu, network.ssm.echo
     rate = ssm.log_A.exp()
     return {
-        "mix": ssm.mix.weight.mT,
-        "step_size": ssm.step_size.weight.mT,
+        "mix": _padded(torch.cat([ssm.mix.weight, ssm.step_size.weight]).mT),
         "dt_spread": None if ssm.scalar else ssm.dt_spread.weight.mT,
         "dt_bias": ssm.dt_bias,
         "rate": rate[None] if ssm.scalar else rate.mT,
         "conv": ssm.conv.weight[:, 0].mT,
         "conv_bias": ssm.conv_bias(),
         "echo_gamma": echo.gamma() if echo else torch.zeros(1),
-        "assign": slots.assign.weight.mT,
+        "assign": _padded(slots.assign.weight.mT),
         "assign_bias": slots.assign.bias,
         "slot_rate": slots.log_rate.exp(),
         "gate": ssm.gate.weight.mT,

@@ -16,7 +16,7 @@ from numba import njit
 
 from model.elementary import exp
 from model.front import Scratch, compute_drive, compute_front, scratch_for, softmax
-from model.lanes import matvec
+from model.lanes import fill, matvec
 from model.quantize import centre, largest, raise_to, seed_of, store, store_scaled
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
@@ -48,7 +48,7 @@ def fold_events(p, s, at, v, index, users, items, actions, times_ms, offsets):
         _update_slots(p, s, at, v, row, elapsed_ms, w, seed)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def _push(s, at, v, row, item, action, time_ms):
     """Put the event into header, ring and tail; returns the time since the last event, -1 for a dropped duplicate."""
     events, last_ms = np.int64(v.u32[row, at.events // 4]), v.i64[row, at.last_time // 8]
@@ -75,7 +75,7 @@ def _push(s, at, v, row, item, action, time_ms):
     return elapsed_ms
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def _is_duplicate(s, at, v, row, events, item, action, time_ms):
     for slot in range(min(events, s.K)):
         same_item = v.u32[row, at.ring_items // 4 + slot] == np.uint32(item)
@@ -85,7 +85,7 @@ def _is_duplicate(s, at, v, row, events, item, action, time_ms):
     return False
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def _store_conv(s, at, v, row, events, w, seed):
     """Keep the newest input of the convolution, for the next W - 1 events and for the reader."""
     channels, entry = s.E + 2 * s.N, (events - 1) % s.W
@@ -98,15 +98,23 @@ def _store_conv(s, at, v, row, events, w, seed):
     v.f32[row, at.conv_scale // 4 + entry] = scale
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
+def _spread(s, of_heads, out):
+    """out[e] = of_heads[e // P]."""
+    for h in range(s.H):
+        fill(out, h * s.P, of_heads[h], s.P)
+
+
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def _update_scalar(s, at, v, row, w, seed):
     """h <- a h + dt x (outer) B, one decay a head; u = dt x in `peak`."""
+    _spread(s, w.dt, w.spread)
     for e in range(s.E):
-        w.peak[e] = w.dt[e >> s.shift] * w.conv[e]
+        w.peak[e] = w.spread[e] * w.conv[e]
     _accumulate(s, v, row, at.ssm, at.ssm_scale, w, seed)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def _update_echo(p, s, at, v, row, w, seed):
     """Q <- 1 + gamma a Q,  S <- gamma S + Q u (outer) B."""
     for h in range(s.H):
@@ -114,19 +122,19 @@ def _update_echo(p, s, at, v, row, w, seed):
         q = _ONE + gamma * w.decay[h] * v.f32[row, at.echo_weight // 4 + h]
         v.f32[row, at.echo_weight // 4 + h] = q
         w.decay[h] = gamma
-        w.narrow[h] = q
+        w.narrow[h] = q * w.dt[h]
+    _spread(s, w.narrow, w.spread)
     for e in range(s.E):
-        w.peak[e] = w.narrow[e >> s.shift] * (w.dt[e >> s.shift] * w.conv[e])
+        w.peak[e] = w.spread[e] * w.conv[e]
     _accumulate(s, v, row, at.echo, at.echo_scale, w, seed)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def _accumulate(s, v, row, data, scales, w, seed):
     """One state (N, E) <- decay of each head * state + B (outer) u, u in `peak`; decay moves the scales alone."""
     E, N = s.E, s.N
     if not s.int8:
-        for e in range(E):
-            w.factor[e] = w.decay[e >> s.shift]
+        _spread(s, w.decay, w.factor)
         for n in range(N):
             _fade_and_add(v.f32, row, data // 4 + n * E, E, w.factor, w.conv[E + n], w.peak)
         return
@@ -134,23 +142,25 @@ def _accumulate(s, v, row, data, scales, w, seed):
         scale = v.f32[row, scales // 4 + h] * w.decay[h]
         w.scale[h] = scale if scale > _FADED else _ONE
         w.held[h] = _ONE if scale > _FADED else _ZERO
+        w.narrow[h] = _ONE / w.scale[h]
+    _spread(s, w.narrow, w.spread)
+    _spread(s, w.held, w.factor)
     for e in range(E):
-        w.peak[e] = w.peak[e] / w.scale[e >> s.shift]
-        w.factor[e] = w.held[e >> s.shift]
+        w.peak[e] = w.peak[e] * w.spread[e]
     for n in range(N):
         _load(w.raw, n, v.i8, row, data + n * E, E)
         _fade_and_add(w.raw, n, 0, E, w.factor, w.conv[E + n], w.peak)
     _store_state(s, v, row, data, scales, w, seed)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def _load(out, n, i8, row, start, size):
     """out[n, :size] = i8[row, start : start + size]."""
     for i in range(size):
         out[n, i] = np.float32(i8[row, np.uint64(start) + np.uint64(i)])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def _fade_and_add(state, row, start, size, fade, weight, x):
     """state = fade * state + weight * x, place by place, in state[row, start : start + size]."""
     for i in range(size):
@@ -158,7 +168,7 @@ def _fade_and_add(state, row, start, size, fade, weight, x):
         state[row, place] = fade[i] * state[row, place] + weight * x[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def _update_diagonal(p, s, at, v, row, w, seed):
     """h <- a h + dt x (outer) B, one decay a channel and state: the decay cannot move into a scale."""
     E, N = s.E, s.N
@@ -167,8 +177,10 @@ def _update_diagonal(p, s, at, v, row, w, seed):
     for h in range(s.H):
         scale = v.f32[row, at.ssm_scale // 4 + h]
         w.scale[h] = scale if s.int8 and scale > _FADED else _ONE
+        w.narrow[h] = _ONE / w.scale[h]
+    _spread(s, w.narrow, w.spread)
     for e in range(E):
-        w.peak[e] = w.peak[e] / w.scale[e >> s.shift]
+        w.peak[e] = w.peak[e] * w.spread[e]
     for n in range(N):
         for e in range(E):
             w.decay[e] = -w.dt[e] * p.rate[n, e]
@@ -182,7 +194,7 @@ def _update_diagonal(p, s, at, v, row, w, seed):
         _store_state(s, v, row, at.ssm, at.ssm_scale, w, seed)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def _store_state(s, v, row, data, scales, w, seed):
     """Write `raw` (N, E), in units of the scales in `scale` (H), as int8 with the scales moved to fit."""
     E, N, P = s.E, s.N, s.P
@@ -192,29 +204,28 @@ def _store_state(s, v, row, data, scales, w, seed):
         raise_to(w.peak, w.raw, n, E)
     for h in range(s.H):
         w.held[h], v.f32[row, scales // 4 + h] = centre(largest(w.peak, h * P, P), w.scale[h])
-    for e in range(E):
-        w.factor[e] = w.held[e >> s.shift]
+    _spread(s, w.held, w.factor)
     for n in range(N):
         store(w.raw, n, w.factor, E, v.i8, row, data + n * E, seed)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def _update_slots(p, s, at, v, row, elapsed_ms, w, seed):
     """C <- fade C + weight (outer) x,  z <- fade z + weight, one fade a slot."""
     R, D = s.R, s.D
     for r in range(R):
         w.narrow[r] = p.assign_bias[r]
         w.peak[r] = -p.slot_rate[r] * (np.float32(elapsed_ms) * _THOUSANDTH)
-    matvec(w.newest, p.assign, D, R, w.narrow)
+    matvec(w.newest, p.assign, D, p.assign.shape[1], w.narrow)
     softmax(w.narrow, R)
     exp(w.peak, R)
-    for r in range(R):
-        weight, fade, mass = w.narrow[r], w.peak[r], at.slot_mass // 4 + r
-        v.f32[row, mass] = fade * v.f32[row, mass] + weight
-        if s.int8:
-            _add_to_slot(s, at, v, row, r, fade, weight, w, seed)
-        else:
-            _fade_and_add_slot(s, at, v, row, r, fade, weight, w)
+    _fade_and_add(v.f32, row, at.slot_mass // 4, R, w.peak, _ONE, w.narrow)
+    if s.int8:
+        for r in range(R):
+            _add_to_slot(s, at, v, row, r, w.peak[r], w.narrow[r], w, seed)
+    else:
+        for r in range(R):
+            _fade_and_add_slot(s, at, v, row, r, w.peak[r], w.narrow[r], w)
 
 
 @njit(inline="always")

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from numba import njit
 
 from model.elementary import exp, sigmoid, silu, softplus
-from model.lanes import add_scaled, dot, inverse_rms, layer_norm, matvec
+from model.lanes import LANES, add_scaled, dot, inverse_rms, layer_norm, matvec
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
@@ -30,7 +30,7 @@ class Scratch(NamedTuple):
     wide: npt.NDArray[np.float32]  # (2F) or more
     narrow: npt.NDArray[np.float32]  # (F) or more
     scores: npt.NDArray[np.float32]  # (heads, K)
-    mixed: npt.NDArray[np.float32]  # (E + 2N) newest input of the convolution
+    mixed: npt.NDArray[np.float32]  # (E + 2N + H, padded) newest input of the convolution, raw step sizes
     conv: npt.NDArray[np.float32]  # (E + 2N) its output: x, B, C
     dt: npt.NDArray[np.float32]  # (E)
     decay: npt.NDArray[np.float32]  # (E), of heads or channels
@@ -39,12 +39,13 @@ class Scratch(NamedTuple):
     factor: npt.NDArray[np.float32]  # (E)
     scale: npt.NDArray[np.float32]  # (H)
     held: npt.NDArray[np.float32]  # (H)
+    spread: npt.NDArray[np.float32]  # (E), a number of each head, at each of its channels
 
 
 @njit(cache=True, nogil=True)
 def scratch_for(s):
     """Working memory for one thread."""
-    width = max(s.D, 2 * s.F)
+    width = max(s.D, 2 * s.F, s.R + LANES)
     return (
         np.ones(s.D, np.float32),
         np.zeros(s.D, np.float32),
@@ -53,7 +54,7 @@ def scratch_for(s):
         np.zeros(width, np.float32),
         np.zeros(width, np.float32),
         np.zeros((s.window_heads, s.K), np.float32),
-        np.zeros(s.E + 2 * s.N, np.float32),
+        np.zeros(s.E + 2 * s.N + s.H + LANES, np.float32),
         np.zeros(s.E + 2 * s.N, np.float32),
         np.zeros(s.E, np.float32),
         np.zeros(s.E, np.float32),
@@ -62,10 +63,11 @@ def scratch_for(s):
         np.zeros(s.E, np.float32),
         np.zeros(s.H, np.float32),
         np.zeros(s.H, np.float32),
+        np.zeros(s.E, np.float32),
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def embed(p, s, at, v, row, slot, out):
     """out[:D] = (item + action + gap) / its root mean square, for the event in one slot of the ring.
 
@@ -81,7 +83,7 @@ def embed(p, s, at, v, row, slot, out):
         out[d] = out[d] * scale
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def glu(x, gate, gate_bias, out, out_bias, norm, s, w):
     """x[:D] = LayerNorm(x + W2(v * sigmoid(g)) + b2)."""
     F, D = s.F, s.D
@@ -99,7 +101,7 @@ def glu(x, gate, gate_bias, out, out_bias, norm, s, w):
     layer_norm(x, w.ones, norm, D)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def spectral(p, s, at, v, row, events, w):
     """front = LayerNorm(x_t + sum_j k_j x_{t-j}) over the filled ring.
 
@@ -115,7 +117,7 @@ def spectral(p, s, at, v, row, events, w):
     layer_norm(w.front, w.ones, p.norm_filter, s.D)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def window(p, s, at, v, row, events, w):
     """front = LayerNorm(front + W_out attention(front; keys and values of the ring's items))."""
     D, K, heads, filled = s.D, s.K, s.window_heads, min(events, s.K)
@@ -140,7 +142,7 @@ def window(p, s, at, v, row, events, w):
     layer_norm(w.front, w.ones, p.norm_window, D)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def softmax(x, n):
     """x[:n] normalised in place, in order."""
     most, whole = x[0], _ZERO
@@ -155,7 +157,7 @@ def softmax(x, n):
         x[i] = x[i] / whole
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def compute_front(p, s, at, v, row, events, w):
     """newest = x_t and front = what enters the state space, from a ring that holds the newest event."""
     embed(p, s, at, v, row, (events - 1) & (s.K - 1), w.newest)
@@ -172,13 +174,13 @@ def compute_front(p, s, at, v, row, events, w):
         glu(w.front, p.in_gate, p.in_gate_bias, p.in_out, p.in_out_bias, p.norm_in, s, w)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def compute_drive(p, s, at, v, row, events, w):
     """Convolved x, B, C in `conv`, step sizes in `dt`, decays of a scalar transition in `decay`, from `front`."""
-    channels = s.E + 2 * s.N
-    for c in range(channels):
+    channels, columns = s.E + 2 * s.N, p.mix.shape[1]
+    for c in range(columns):
         w.mixed[c] = _ZERO
-    matvec(w.front, p.mix, s.D, channels, w.mixed)
+    matvec(w.front, p.mix, s.D, columns, w.mixed)
     for c in range(channels):
         w.conv[c] = p.conv_bias[c] + p.conv[s.W - 1, c] * w.mixed[c]
     for j in range(1, min(events, s.W)):
@@ -196,11 +198,11 @@ def compute_drive(p, s, at, v, row, events, w):
     _step_sizes(p, s, w)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def _step_sizes(p, s, w):
+    first = s.E + 2 * s.N
     for h in range(s.H):
-        w.narrow[h] = _ZERO
-    matvec(w.front, p.step_size, s.D, s.H, w.narrow)
+        w.narrow[h] = w.mixed[first + h]
     if s.scalar:
         for h in range(s.H):
             w.dt[h] = w.narrow[h] + p.dt_bias[h]

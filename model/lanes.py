@@ -50,11 +50,9 @@ def add_scaled(_context: Any, y: Any, y_at: Any, weight: Any, x: Any, x_at: Any,
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         target = _start(context, builder, signature, args, 0)
         source = _start(context, builder, signature, args, 3)
-        one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), args[2], ir.IntType(32)(0))
-        weights = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+        weights = _splat(builder, args[2])
         with _steps(builder, args[5]) as (place, _):
-            product = builder.fmul(weights, _load(builder, source, place))
-            builder.store(builder.fadd(_load(builder, target, place), product), _at(builder, target, place), align=4)
+            _add_at(builder, target, place, builder.fmul(weights, _load(builder, source, place)))
         return context.get_dummy_value()
 
     return types.void(y, types.int64, types.float32, x, types.int64, types.int64), generate
@@ -66,8 +64,17 @@ def _start(context: Any, builder: Any, signature: Any, args: Any, which: int) ->
     return builder.gep(data, [args[which + 1]])
 
 
-def _steps(builder: Any, size: Any) -> Any:
-    return cgutils.for_range_slice(builder, size.type(0), size, size.type(LANES), inc=True)
+def _steps(builder: Any, size: Any, step: int = LANES) -> Any:
+    return cgutils.for_range_slice(builder, size.type(0), size, size.type(step), inc=True)
+
+
+def _splat(builder: Any, value: Any) -> Any:
+    one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, ir.IntType(32)(0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+
+
+def _add_at(builder: Any, start: Any, place: Any, values: Any) -> None:
+    builder.store(builder.fadd(_load(builder, start, place), values), _at(builder, start, place), align=4)
 
 
 def _at(builder: Any, start: Any, place: Any) -> Any:
@@ -78,13 +85,43 @@ def _load(builder: Any, start: Any, place: Any) -> Any:
     return builder.load(_at(builder, start, place), align=4)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def matvec(x, matrix, n_in, n_out, y):
-    """y[:n_out] += x[:n_in] @ matrix (n_in, n_out); n_in is a multiple of 4."""
-    for i in range(0, n_in, 4):
-        x0, x1, x2, x3 = x[i], x[i + 1], x[i + 2], x[i + 3]
-        for j in range(n_out):
-            y[j] += (x0 * matrix[i, j] + x1 * matrix[i + 1, j]) + (x2 * matrix[i + 2, j] + x3 * matrix[i + 3, j])
+@intrinsic
+def matvec(_context: Any, x: Any, matrix: Any, n_in: Any, n_out: Any, y: Any) -> Any:
+    """y[:n_out] += x[:n_in] @ matrix (n_in, n_out), C-contiguous; n_in a multiple of 4, n_out of LANES.
+
+    Four rows at a time: y += (x0 m0 + x1 m1) + (x2 m2 + x3 m3), row blocks in order.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = [context.make_array(signature.args[i])(context, builder, args[i]).data for i in (0, 1, 4)]
+        n_in, n_out = args[2], args[3]
+        with _steps(builder, n_in, 4) as (row, _):
+            rows = [builder.add(row, row.type(k)) for k in range(4)]
+            factors = [_splat(builder, builder.load(builder.gep(data[0], [i]))) for i in rows]
+            starts = [builder.gep(data[1], [builder.mul(i, n_out)]) for i in rows]
+            with _steps(builder, n_out) as (place, _):
+                products = [
+                    builder.fmul(factor, _load(builder, start, place))
+                    for factor, start in zip(factors, starts, strict=True)
+                ]
+                halves = builder.fadd(products[0], products[1]), builder.fadd(products[2], products[3])
+                _add_at(builder, data[2], place, builder.fadd(*halves))
+        return context.get_dummy_value()
+
+    return types.void(x, matrix, types.int64, types.int64, y), generate
+
+
+@intrinsic
+def fill(_context: Any, y: Any, y_at: Any, value: Any, n: Any) -> Any:
+    """y.flat[y_at : y_at + n] = value; n a multiple of LANES."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        target, values = _start(context, builder, signature, args, 0), _splat(builder, args[2])
+        with _steps(builder, args[3]) as (place, _):
+            builder.store(values, _at(builder, target, place), align=4)
+        return context.get_dummy_value()
+
+    return types.void(y, types.int64, types.float32, types.int64), generate
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

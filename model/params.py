@@ -63,15 +63,14 @@ class FoldParams(NamedTuple):
     in_out: Array  # (F, D)
     in_out_bias: Array  # (D)
     norm_in: Array
-    mix: Array  # (D, E+2N)
-    step_size: Array  # (D, H)
+    mix: Array  # (D, E+2N+H), the last H columns drive the step sizes; padded to whole lanes
     dt_spread: Array  # (H, E) for the diagonal transition
     dt_bias: Array  # (H) or (E)
     rate: Array  # A: (1, H) or (N, E)
     conv: Array  # (W, E+2N), newest last
     conv_bias: Array  # (E+2N)
     echo_gamma: Array  # (H)
-    assign: Array  # (D, R)
+    assign: Array  # (D, R), padded to whole lanes
     assign_bias: Array  # (R)
     slot_rate: Array  # (R), per second
     # read-out only

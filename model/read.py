@@ -50,7 +50,7 @@ def read_row(p, s, at, v, row):
     return w.front, cache, mass, ring, tail
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def _read_state(p, s, at, v, row, w):
     """peak[:E] = C . h + skip x (+ the echo's part)."""
     E, N = s.E, s.N
@@ -73,7 +73,7 @@ def _read_state(p, s, at, v, row, w):
                 w.peak[e] += p.echo_weight[h] * c * held
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(forceinline=True, nogil=True, error_model="numpy")
 def _finish(p, s, w):
     """front[:D] = sequence state: gate, norm, projection, residual, GLU."""
     E, D = s.E, s.D

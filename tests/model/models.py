@@ -7,6 +7,7 @@ import torch
 
 from model.config import ModelConfig
 from model.embedding import Sequences
+from model.fold import fold_events
 from model.network import Network
 from model.params import FoldParams, sizes_of
 from model.state import Rows, layout, views, zeros
@@ -48,8 +49,6 @@ def histories(users: int, length: int, config: ModelConfig, seed: int = 0) -> Se
 
 def fold_all(params: FoldParams, config: ModelConfig, batch: Sequences, rows: Rows | None = None) -> Rows:
     """Fold whole histories event by event, users interleaved; returns the rows (B, row_bytes)."""
-    from model.fold import fold_events  # noqa: PLC0415 - compiles on first use
-
     users, length = batch.items.shape
     rows = zeros(config, users) if rows is None else rows
     index = np.tile(np.arange(users), length)

@@ -7,7 +7,7 @@ import pytest
 from numba import njit
 
 from model.elementary import exp, sigmoid, silu, softplus
-from model.lanes import add_scaled, dot, layer_norm, matvec
+from model.lanes import add_scaled, dot, fill, layer_norm, matvec
 from model.quantize import centre, largest, seed_of, store_scaled
 
 WIDE = np.linspace(-87, 88, 400_001, dtype=np.float32)
@@ -63,13 +63,33 @@ def test_lanes_sum_in_the_documented_order() -> None:
     np.testing.assert_array_equal(added[:32], y[:32])
 
 
-def test_matvec_and_norm_agree_with_numpy() -> None:
-    """Products and normalisation are right to float32."""
+@njit
+def product(x, matrix):  # type: ignore[no-untyped-def]
+    """x @ matrix, and its columns from the ninth on filled with 7."""
+    y = np.zeros(matrix.shape[1], np.float32)
+    matvec(x, matrix, matrix.shape[0], matrix.shape[1], y)
+    filled = y.copy()
+    fill(filled, 8, np.float32(7), matrix.shape[1] - 8)
+    return y, filled
+
+
+def test_products_add_four_rows_at_a_time() -> None:
+    """y += (x0 m0 + x1 m1) + (x2 m2 + x3 m3), row blocks in order, to the bit."""
     random = np.random.default_rng(0)
     x, matrix = random.normal(size=64).astype(np.float32), random.normal(size=(64, 40)).astype(np.float32)
-    y = np.zeros(40, np.float32)
-    matvec(x, matrix, 64, 40, y)
-    np.testing.assert_allclose(y, x @ matrix, rtol=1e-4, atol=1e-5)
+    got, filled = product(x, matrix)
+    expected = np.zeros(40, np.float32)
+    for i in range(0, 64, 4):
+        a, b, c, d = (x[i + k] * matrix[i + k] for k in range(4))
+        expected += (a + b) + (c + d)
+    np.testing.assert_array_equal(got, expected)
+    np.testing.assert_allclose(got, x @ matrix, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(filled, np.concatenate([got[:8], np.full(32, 7, np.float32)]))
+
+
+def test_norm_agrees_with_numpy() -> None:
+    """Normalisation is right to float32."""
+    x = np.random.default_rng(0).normal(size=64).astype(np.float32)
     norm, normal = np.stack([np.full(64, 2.0), np.ones(64)]).astype(np.float32), x.copy()
     layer_norm(normal, np.ones(64, np.float32), norm, 64)
     np.testing.assert_allclose(normal, 2 * (x - x.mean()) / np.sqrt(x.var() + 1e-5) + 1, rtol=1e-4, atol=1e-5)
