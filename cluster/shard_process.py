@@ -27,7 +27,10 @@ class Registry(Protocol):
 
 
 class ShardProcess:
-    """Registers, restores, then serves; blocking work of the shard runs in worker threads."""
+    """Registers, restores, then serves; blocking work of the shard runs in worker threads.
+
+    Health says SERVING once every partition has caught up to within the bound.
+    """
 
     def __init__(self, *, shard: Shard, server: RpcServer, host: str, registry: Registry, target: Target) -> None:
         self._shard, self._server, self._host = shard, server, host
@@ -42,7 +45,6 @@ class ShardProcess:
         for partition, epoch in epochs.items():
             await asyncio.to_thread(self._shard.own, partition, epoch)
         self._assigned = frozenset(epochs)
-        await self._server.set_serving(True)
 
     async def run(self) -> None:
         """Take snapshots and report readiness, for ever.
@@ -108,6 +110,7 @@ class ShardProcess:
             self._ends = {partition: end for partition, end in self._ends.items() if partition not in ready}
             if ready != reported:
                 await self._registry.ready(ready)
+                await self._server.set_serving(ready.keys() == owned.keys())
                 reported = ready
             await asyncio.sleep(TICK_S)
 

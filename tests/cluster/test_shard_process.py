@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
 from actors.clock import ManualClock
@@ -90,11 +91,15 @@ async def test_it_serves_what_the_coordinator_assigns(started: Started) -> None:
 
 
 async def test_it_says_when_it_has_caught_up(started: Started) -> None:
-    """A partition counts as ready once clicks bring it close to the end that was heard before."""
+    """A partition is ready once clicks bring it close to the end that was heard before; health follows the last one."""
     await started.process.observe_ends({0: 5, 2: 0})
     assert await asyncio.wait_for(started.registry.heard.get(), 5) == {2: 1}
-    await started.process.apply(clicks(0, 0, "user", ITEMS[:3]), epoch=1)
-    assert await asyncio.wait_for(started.registry.heard.get(), 5) == {0: 1, 2: 1}
+    async with grpc.aio.insecure_channel(started.registry.address) as channel:
+        watched = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watched.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        await started.process.apply(clicks(0, 0, "user", ITEMS[:3]), epoch=1)
+        assert await asyncio.wait_for(started.registry.heard.get(), 5) == {0: 1, 2: 1}
+        assert (await asyncio.wait_for(watched.read(), 5)).status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_writes_of_another_epoch_are_refused(started: Started) -> None:
