@@ -91,6 +91,12 @@ class SnapshotError(EchoRankError):
     """A snapshot cannot be written, or none can be read."""
 
 
+class ArchiveError(EchoRankError):
+    """The archive cannot be listed or written."""
+
+    retriable = True
+
+
 class ConfigError(EchoRankError):
     """The configuration cannot be used."""
 

@@ -10,12 +10,10 @@ as in the names, never by modification time.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -24,6 +22,7 @@ import xxhash
 from pyarrow import fs
 
 from actors import state_file
+from actors.atomic_files import open_root, publish, sync
 from actors.errors import SnapshotError
 from actors.index import Keys
 from actors.manifest import Manifest, StateFile
@@ -61,15 +60,12 @@ class SnapshotStore:
         if kept < 1:
             raise ValueError(f"kept = {kept}: at least one snapshot must stay")
         self._filesystem, self._root, self._kept = filesystem, root.rstrip("/"), kept
-        self._local = isinstance(filesystem, fs.LocalFileSystem)
 
     @classmethod
     def from_uri(cls, uri_or_path: str, kept: int) -> SnapshotStore:
         """Snapshots at a URI (file, s3, gs, hdfs, ...) or a plain path; the directory is made when first needed."""
-        if "://" not in uri_or_path:
-            return cls(fs.LocalFileSystem(), str(Path(uri_or_path).absolute()), kept)
         with _explained("use", uri_or_path):
-            filesystem, root = fs.FileSystem.from_uri(uri_or_path)
+            filesystem, root = open_root(uri_or_path)
         return cls(filesystem, root, kept)
 
     def save(self, partition: int, epoch: int, images: Iterable[StateImage]) -> Manifest:
@@ -77,7 +73,7 @@ class SnapshotStore:
         directory = self._directory(partition)
         with _explained("make the directory", directory):
             self._filesystem.create_dir(directory, recursive=True)
-            self._sync(self._root)
+            sync(self._filesystem, self._root)
         arms = {image.arm: self._write_states(directory, partition, epoch, image) for image in images}
         position = min(file.position for file in arms.values())
         manifest = Manifest(partition=partition, epoch=epoch, position=position, arms=arms)
@@ -85,7 +81,7 @@ class SnapshotStore:
         with _explained("write", path):
             with self._filesystem.open_output_stream(path + TEMPORARY_END) as stream:
                 stream.write(manifest.to_json())
-            self._publish(path + TEMPORARY_END, path)
+            publish(self._filesystem, path + TEMPORARY_END, path)
         return manifest
 
     def find(self, partition: int) -> Found:
@@ -147,7 +143,7 @@ class SnapshotStore:
                 sink = HashingSink(stream)
                 state_file.write(sink, partition, image)
             name = f"{stem}-{sink.digest.hexdigest()}.arrow"
-            self._publish(temporary, name)
+            publish(self._filesystem, temporary, name)
         return StateFile(
             name=name.rsplit("/", 1)[1],
             size_bytes=sink.size,
@@ -157,21 +153,6 @@ class SnapshotStore:
             position=image.position,
             users=len(image.users),
         )
-
-    def _publish(self, temporary: str, path: str) -> None:
-        self._sync(temporary)
-        self._filesystem.move(temporary, path)
-        self._sync(path.rsplit("/", 1)[0])
-
-    def _sync(self, path: str) -> None:
-        """Wait until a local file or directory is on the disk; other file systems do so when they close a file."""
-        if not self._local:
-            return
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _checksum(self, path: str) -> str:
         digest = xxhash.xxh3_64()

@@ -31,7 +31,7 @@ from bench.clicks import click, produce
 from bench.drive import Driver, choose
 from cluster import wiring
 from cluster.client import Client
-from cluster.config import ArmSettings, MonitoringSettings, ServingSettings, Settings, StateSettings
+from cluster.config import ArchiveSettings, ArmSettings, MonitoringSettings, ServingSettings, Settings, StateSettings
 from model.bundle import load_bundle
 from rpc.echorank_pb2 import ScoreRequest
 
@@ -201,6 +201,7 @@ def settings(directory: Path, bundle: Path | None) -> Settings:
     serving, monitoring = _free_port(), _free_port()
     return Settings(
         state=StateSettings(directory=str(directory)),
+        archive=ArchiveSettings(directory=str(directory / "archive")),
         serving=ServingSettings(port=serving),
         monitoring=MonitoringSettings(port=monitoring),
         arms=(ArmSettings(name="main", bundle=str(bundle or "untrained"), weight=10_000, role="live"),),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
-from pyarrow import fs
 
+from actors.atomic_files import open_root, publish
 from actors.errors import SnapshotError
 from cluster.routing import RoutingTable
 
@@ -27,11 +25,8 @@ class AssignmentFile:
     """One file that is replaced as a whole; what is read is always a table that was written completely."""
 
     def __init__(self, directory: str) -> None:
-        if "://" in directory:
-            self._filesystem, root = fs.FileSystem.from_uri(directory)
-        else:
-            self._filesystem, root = fs.LocalFileSystem(), str(Path(directory).absolute())
-        self._root, self.path = root, f"{root}/{NAME}"
+        self._filesystem, self._root = open_root(directory)
+        self.path = f"{self._root}/{NAME}"
 
     def load(self) -> Saved | None:
         """What was saved last; None if nothing ever was.
@@ -59,19 +54,9 @@ class AssignmentFile:
             self._filesystem.create_dir(self._root, recursive=True)
             with self._filesystem.open_output_stream(temporary) as stream:
                 stream.write(text.encode())
-            self._sync(temporary)
-            self._filesystem.move(temporary, self.path)
-            self._sync(self._root)
+            publish(self._filesystem, temporary, self.path)
         except (OSError, pa.ArrowException) as error:
             raise SnapshotError(
                 f"cannot write the assignment {self.path}: {error!r}; check state.directory, its permissions and "
                 "free space"
             ) from error
-
-    def _sync(self, path: str) -> None:
-        if isinstance(self._filesystem, fs.LocalFileSystem):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)

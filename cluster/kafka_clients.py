@@ -119,7 +119,8 @@ class KafkaLog:
     """The clicks topic as ingest reads it (a `ClickLog`): `assign` and `seek`, no group rebalancing.
 
     The fetch wait equals the poll time-out: a fetch that waits at the broker for idle partitions blocks the next
-    one, also for partitions with news, so its wait adds to the time from event to score.
+    one, also for partitions with news, so its wait adds to the time from event to score. A reader that has time lets
+    the broker wait for `fetch_bytes_min` of news, which saves both of them work.
 
     A paused partition is taken from the client's assignment, because the client's own pause loses it: kafka-python
     3.0.12 parks what it has fetched of a paused partition, neither takes it up again once its current batch is used
@@ -127,7 +128,14 @@ class KafkaLog:
     """
 
     def __init__(
-        self, access: KafkaAccess, *, topic: str, group_id: str, poll_timeout_ms: int, records_per_poll_max: int
+        self,
+        access: KafkaAccess,
+        *,
+        topic: str,
+        group_id: str,
+        poll_timeout_ms: int,
+        records_per_poll_max: int,
+        fetch_bytes_min: int = 1,
     ) -> None:
         self._access, self._topic, self._poll_timeout_ms = access, topic, poll_timeout_ms
         self._positions: dict[int, int] = {}
@@ -142,7 +150,7 @@ class KafkaLog:
             isolation_level="read_committed",
             allow_auto_create_topics=False,
             max_poll_records=records_per_poll_max,
-            fetch_min_bytes=1,
+            fetch_min_bytes=fetch_bytes_min,
             fetch_max_wait_ms=poll_timeout_ms,
         )
 

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import ray
 
 from actors.click import ClickBatch
+from cluster.archive_process import ArchiveProcess
 from cluster.coordinator import Coordinator
 from cluster.gateway_process import GatewayProcess
 from cluster.ingest_process import IngestProcess
@@ -120,6 +121,18 @@ class IngestActor(_Process):
 
     async def stop(self) -> None:
         """Read no more."""
+        await self._process.stop()
+
+
+class ArchiveActor(_Process):
+    """Forwards to `cluster.archive_process.ArchiveProcess`."""
+
+    async def __init__(self, build: Callable[[], Awaitable[ArchiveProcess]]) -> None:  # type: ignore[misc]
+        self._process = await self._built(build)
+        self._run(self._process.run())
+
+    async def stop(self) -> None:
+        """Write what was read."""
         await self._process.stop()
 
 

@@ -21,7 +21,7 @@ from cluster.remote import COORDINATOR
 
 log = logging.getLogger(__name__)
 
-GATEWAY = "gateway"
+GATEWAY, ARCHIVE = "gateway", "archive"
 CONSTRUCTED_S = 120.0  # the first start on a machine compiles the fold
 GRACE_S = 5.0  # for requests in flight
 STOP_S = 60.0  # for the last snapshots
@@ -46,7 +46,9 @@ class System:
         self._ephemeral_state = ephemeral_state
         self._stopped = False
         self._shards = [shard_name(number) for number in range(settings.serving.shards)]
-        self._ingests = [ingest_name(number) for number in range(settings.serving.ingests)]
+        self._readers = [ingest_name(number) for number in range(settings.serving.ingests)]
+        if settings.archive.enabled:
+            self._readers.append(ARCHIVE)
         self.gateway_address = f"{settings.serving.host}:{settings.serving.port}"
         self.monitoring_address = f"{settings.monitoring.host}:{settings.monitoring.port}"
         self.bootstrap_servers, self.broker_kind = broker.bootstrap_servers, broker.kind
@@ -101,11 +103,11 @@ class System:
         return positions
 
     def stop(self) -> None:
-        """Drain the gateway, stop reading, snapshot every partition, then end actors, Ray and broker; once."""
+        """Drain the gateway, stop reading, save archive and states, then end actors, Ray and broker; once."""
         if self._stopped:
             return
         self._stopped = True
-        for names, args in ((GATEWAY,), (GRACE_S,)), (self._ingests, ()), (self._shards, (GRACE_S,)):
+        for names, args in ((GATEWAY,), (GRACE_S,)), (self._readers, ()), (self._shards, (GRACE_S,)):
             self._stop_gently(names, args)
         self.kill()
         ray.shutdown()

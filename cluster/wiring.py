@@ -20,32 +20,33 @@ from prometheus_client import CollectorRegistry
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.applied import AppliedOffsets
+from actors.archive import Archive
+from actors.archive_files import ArchiveFiles
 from actors.clock import SystemClock
 from actors.codec import Decoder
 from actors.dead_letter import DeadLetters
 from actors.errors import ConfigError
-from actors.event_format import EventFormat, FieldPaths
 from actors.gateway import Gateway
 from actors.ingest import Ingest, IngestSettings
 from actors.interceptor import RequestInterceptor
-from actors.limits import RequestLimits
 from actors.scoring import ScoringService
 from actors.server import RpcServer
-from actors.shard import Shard, ShardSettings
+from actors.shard import Shard
 from actors.snapshot import SnapshotStore
 from actors.traffic import Arm
-from cluster import processes
+from cluster import derived, processes
+from cluster.archive_process import ArchiveProcess
 from cluster.assignment_file import AssignmentFile
 from cluster.broker import Broker, resolve
-from cluster.config import Settings
+from cluster.config import ArchiveSettings, Settings, StateSettings
 from cluster.coordinator import Coordinator
 from cluster.gateway_process import GatewayProcess
 from cluster.ingest_process import IngestProcess
-from cluster.kafka_clients import KafkaAccess, KafkaAdmin, KafkaLog, KafkaSink
+from cluster.kafka_clients import KafkaAdmin, KafkaLog, KafkaSink
 from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteShards
 from cluster.shard_process import ShardProcess
-from cluster.system import GATEWAY, System, ingest_name, shard_name
-from cluster.topics import Topic, ensure_topics
+from cluster.system import ARCHIVE, GATEWAY, System, ingest_name, shard_name
+from cluster.topics import ensure_topics
 from model.bundle import Bundle, load_bundle
 from monitoring import logs
 from monitoring.discovery import ActorKind, Target
@@ -60,6 +61,8 @@ OBJECT_STORE_BYTES = 128 << 20  # batches are small and short-lived
 # 30 to 71 ms inline (500 candidates, 2 busy cores); the hop costs 0.3 ms of the median.
 SCORING_THREADS = 2
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+
+ARCHIVE_POLL_MS, ARCHIVE_FETCH_BYTES, ARCHIVE_POLL_RECORDS = 1000, 1 << 20, 10_000  # cheap: nobody waits for it
 
 Load = Callable[[str], Bundle]
 
@@ -80,8 +83,8 @@ def start(settings: Settings, *, load: Load = load_bundle, environ: Mapping[str,
     with ExitStack() as undo:
         broker = undo.enter_context(_broker(settings, environ))
         settings = _at(settings, broker, run)
-        with KafkaAdmin(_access(settings)) as admin:
-            ensure_topics(admin, _topics(settings), create=settings.topics.create)
+        with KafkaAdmin(derived.access(settings)) as admin:
+            ensure_topics(admin, derived.topics(settings), create=settings.topics.create)
         undo.callback(ray.shutdown)
         _start_ray(settings)
         actors: dict[str, Any] = {}
@@ -112,14 +115,14 @@ async def build_shard(settings: Settings, number: int, load: Load) -> ShardProce
     name, clock = shard_name(number), SystemClock()
     metrics = _metrics(settings, name)
     arms = {arm: load(path) for arm, path in _bundles(settings).items()}
-    shard = Shard(name, arms, _snapshots(settings), metrics, clock, _shard_settings(settings))
+    shard = Shard(name, arms, _snapshots(settings), metrics, clock, derived.shard_settings(settings))
     applied = AppliedOffsets(get_running_loop())
     shard.on_applied(applied.notify)
     service = ScoringService(
         shard=shard,
         arms=arms,
         partitions=settings.topics.partitions,
-        limits=_limits(settings),
+        limits=derived.limits(settings),
         metrics=metrics,
         clock=clock,
         executor=ThreadPoolExecutor(SCORING_THREADS, thread_name_prefix="score"),
@@ -145,7 +148,7 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
     metrics = _metrics(settings, name)
     shards = RemoteShards(settings.ray.namespace)
     coordinator = RemoteCoordinator(settings.ray.namespace)
-    access, topics = _access(settings), settings.topics
+    access, topics = derived.access(settings), settings.topics
     dead_letters = DeadLetters(KafkaSink(access), topic=topics.dlq, source_topic=topics.clicks, metrics=metrics)
     click_log = KafkaLog(
         access,
@@ -154,7 +157,7 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
         poll_timeout_ms=settings.kafka.poll_timeout_ms,
         records_per_poll_max=settings.kafka.records_per_poll_max,
     )
-    decoder = Decoder(_event_format(settings), clock)
+    decoder = Decoder(derived.event_format(settings), clock)
     ingest = Ingest(click_log, dead_letters, decoder, shards, metrics, clock, IngestSettings())
     await coordinator.join(_export(settings, metrics, "ingest", name))
     return IngestProcess(
@@ -162,11 +165,36 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
     )
 
 
+async def build_archive(settings: Settings) -> ArchiveProcess:
+    """The archive, which goes on where its files end."""
+    metrics, clock = _metrics(settings, ARCHIVE), SystemClock()
+    click_log = KafkaLog(
+        derived.access(settings),
+        topic=settings.topics.clicks,
+        group_id=settings.kafka.group_id,
+        poll_timeout_ms=ARCHIVE_POLL_MS,
+        records_per_poll_max=ARCHIVE_POLL_RECORDS,
+        fetch_bytes_min=ARCHIVE_FETCH_BYTES,
+    )
+    archive = Archive(
+        click_log,
+        Decoder(derived.event_format(settings), clock),
+        ArchiveFiles.from_uri(settings.archive.directory),
+        range(settings.topics.partitions),
+        metrics,
+        clock,
+        derived.roll_settings(settings),
+    )
+    coordinator = RemoteCoordinator(settings.ray.namespace)
+    await coordinator.join(_export(settings, metrics, "archive", ARCHIVE))
+    return ArchiveProcess(archive)
+
+
 async def build_gateway(settings: Settings) -> GatewayProcess:
     """The gateway, listening."""
     metrics = _metrics(settings, GATEWAY)
     message_bytes_max = settings.serving.message_bytes_max
-    gateway = Gateway(limits=_limits(settings), salt=settings.ray.namespace, message_bytes_max=message_bytes_max)
+    gateway = Gateway(limits=derived.limits(settings), salt=settings.ray.namespace, message_bytes_max=message_bytes_max)
     process = GatewayProcess(
         gateway=gateway,
         server=_server(settings, metrics, gateway.add_to),
@@ -207,6 +235,8 @@ def _actors(settings: Settings, run: str, arms: list[Arm], load: Load) -> Iterat
         yield actor(processes.ShardActor, shard_name(number), build_shard, number, load)
     for number in range(settings.serving.ingests):
         yield actor(processes.IngestActor, ingest_name(number), build_ingest, number)
+    if settings.archive.enabled:
+        yield actor(processes.ArchiveActor, ARCHIVE, build_archive)
     yield actor(processes.GatewayActor, GATEWAY, build_gateway)
 
 
@@ -272,82 +302,35 @@ def _bundles(settings: Settings) -> dict[str, str]:
     return {arm.name: str(Path(arm.bundle).absolute()) for arm in settings.arms}
 
 
-def _limits(settings: Settings) -> RequestLimits:
-    return RequestLimits(
-        candidates_max=settings.serving.candidates_max,
-        id_bytes_max=settings.events.id_bytes_max,
-        deadline_default_s=settings.serving.deadline_default_ms / 1000,
-    )
-
-
-def _shard_settings(settings: Settings) -> ShardSettings:
-    return ShardSettings(
-        snapshot_interval_s=settings.state.snapshot_interval_s,
-        bytes_per_user_max=settings.state.bytes_per_user_max,
-        users_initial=settings.state.users_initial,
-        ready_lag_records_max=settings.serving.ready_lag_records_max,
-    )
-
-
 def _snapshots(settings: Settings) -> SnapshotStore:
     return SnapshotStore.from_uri(settings.state.directory, settings.state.snapshots_kept)
 
 
-def _event_format(settings: Settings) -> EventFormat:
-    events = settings.events
-    return EventFormat(
-        format=events.format,
-        fields=FieldPaths(**events.fields.model_dump()),
-        time_unit=events.time_unit,
-        record_bytes_max=events.record_bytes_max,
-        id_bytes_max=events.id_bytes_max,
-        future_tolerance_s=events.future_tolerance_s,
-    )
-
-
-def _access(settings: Settings) -> KafkaAccess:
-    kafka = settings.kafka
-    assert kafka.bootstrap_servers, "the broker is resolved first"
-    return KafkaAccess(
-        bootstrap_servers=kafka.bootstrap_servers,
-        security_protocol=kafka.security_protocol,
-        sasl_mechanism=kafka.sasl_mechanism,
-        sasl_username=kafka.sasl_username,
-        sasl_password=kafka.sasl_password,
-        ssl_cafile=kafka.ssl_cafile,
-        request_timeout_s=kafka.request_timeout_s,
-    )
-
-
 def _broker(settings: Settings, environ: Mapping[str, str]) -> Broker:
     if settings.kafka.bootstrap_servers:
-        return resolve(_access(settings), environ=environ)
+        return resolve(derived.access(settings), environ=environ)
     local = "://" not in settings.state.directory
     return resolve(environ=environ, directory=Path(settings.state.directory, "kafka").absolute() if local else None)
 
 
 def _at(settings: Settings, broker: Broker, run: str) -> Settings:
-    """The settings with the broker's address and an absolute state directory.
+    """The settings with the broker's address, and absolute directories of states and archive.
 
-    States belong to a log: those folded from a broker that forgets when it ends get a directory of their own.
+    Both belong to a log: those made from a broker that forgets when it ends get directories of their own.
     """
-    directory = settings.state.directory
-    if "://" not in directory:
-        directory = str(Path(directory).absolute())
-    if broker.kind == "embedded":
-        directory = f"{directory}/run-{run}"
-    kafka = settings.kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers})
-    state = settings.state.model_copy(update={"directory": directory})
-    return settings.model_copy(update={"kafka": kafka, "state": state})
+    own = f"/run-{run}" if broker.kind == "embedded" else ""
 
+    def placed(section: StateSettings | ArchiveSettings) -> dict[str, str]:
+        directory = section.directory
+        return {"directory": f"{directory if '://' in directory else Path(directory).absolute()}{own}"}
 
-def _topics(settings: Settings) -> list[Topic]:
-    topics = settings.topics
-    names = {topics.clicks: True, topics.dlq: False, topics.exposures: False}
-    return [
-        Topic(name=name, partitions=topics.partitions, replication_factor=topics.replication_factor, exact=exact)
-        for name, exact in names.items()
-    ]
+    return settings.model_copy(
+        update={
+            "kafka": settings.kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers}),
+            "state": settings.state.model_copy(update=placed(settings.state)),
+            "archive": settings.archive.model_copy(update=placed(settings.archive)),
+        }
+    )
 
 
 def _check_free(section: str, host: str, port: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-ActorKind = Literal["gateway", "ingest", "shard", "coordinator"]
+ActorKind = Literal["gateway", "ingest", "shard", "coordinator", "archive"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

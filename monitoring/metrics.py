@@ -56,6 +56,10 @@ class Metrics:
         self.snapshot_age_seconds = gauge("snapshot_age_seconds", "Time since the last snapshot.", "partition")
         self.snapshot_failures_total = counter("snapshot_failures", "Damaged or unwritable snapshots.", "reason")
         self.restore_seconds = histogram("restore_seconds", "Time to restore one partition.", SNAPSHOT_EDGES)
+        # archive
+        self.archive_records_total = counter("archive_records", "Clicks written to the archive.", "partition")
+        self.archive_lag_records = gauge("archive_lag_records", "High watermark less archived end.", "partition")
+        self.archive_failures_total = counter("archive_failures", "What kept clicks out of the archive.", "reason")
         # serving
         self.score_seconds = histogram("score_seconds", "Time to score one request.", SCORE_EDGES, "arm", "level")
         self.score_candidates = histogram("score_candidates", "Candidates a request.", CANDIDATE_EDGES)

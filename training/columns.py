@@ -34,7 +34,11 @@ def read(path: Path, columns: Mapping[str, str] | None = None, time_unit: TimeUn
     named = dict(columns or {})
     if unknown := sorted(set(named) - set(ROLES)):
         raise DatasetError(f"column mapping: unknown roles {unknown}; known are {list(ROLES)}")
-    table = _table(path)
+    return of_table(_table(path), named, time_unit, path)
+
+
+def of_table(table: Any, named: Mapping[str, str], time_unit: TimeUnit, path: Path | str) -> ClickLog:
+    """The click log of the rows of `table`, in their order; `path` is for messages."""
     found = {role: _column(table, named, role, path) for role in ROLES}
     user, item, rating = found["user"], found["item"], found["rating"]
     return ClickLog(
@@ -59,7 +63,7 @@ def _table(path: Path) -> Any:
     raise DatasetError(f"{path}: a click log file must end in .parquet or .csv")
 
 
-def _column(table: Any, named: Mapping[str, str], role: str, path: Path) -> Any:
+def _column(table: Any, named: Mapping[str, str], role: str, path: Path | str) -> Any:
     name = named.get(role, role)
     if name in table.column_names:
         return table[name]
@@ -71,13 +75,13 @@ def _column(table: Any, named: Mapping[str, str], role: str, path: Path) -> Any:
     )
 
 
-def _strings(column: Any, role: str, path: Path) -> np.ndarray:
+def _strings(column: Any, role: str, path: Path | str) -> np.ndarray:
     if column.null_count:
         raise DatasetError(f"{path}: {column.null_count} rows have no {role}; remove them from the file")
     return np.asarray(column.cast(pa.string()).to_numpy(), dtype=object)
 
 
-def _times_ms(column: Any, unit: TimeUnit, path: Path) -> Longs:
+def _times_ms(column: Any, unit: TimeUnit, path: Path | str) -> Longs:
     if column.null_count:
         raise DatasetError(f"{path}: {column.null_count} rows have no time; remove them from the file")
     try:

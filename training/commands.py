@@ -24,7 +24,7 @@ def train_model(
     data_set: str,
     *,
     out: Path,
-    path: Path | None = None,
+    path: Path | str | None = None,
     minutes: float | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -35,8 +35,8 @@ def train_model(
 ) -> Run:
     """Train on a data set by name, print how it compares to popularity, and save the model to `out`.
 
-    Named sets are split leave-one-out, as published comparisons do; a log of your own (`file`) by time, as it will
-    be used.
+    Named sets are split leave-one-out, as published comparisons do; a log of your own (`file`, `archive`) by time, as
+    it will be used.
 
     Raises:
         DatasetError: the data cannot be had or read.
@@ -48,7 +48,7 @@ def train_model(
     log = datasets.load(data_set, path=path, cache=cache, fields=fields, time_unit=time_unit)
     users, items, events = log.counts()
     console.print(f"{data_set}: {users:,} users, {items:,} items, {events:,} events")
-    training = train_by_time if data_set == "file" else train_leave_one_out
+    training = train_by_time if data_set in {"file", "archive"} else train_leave_one_out
     run = training(
         log,
         data_set=data_set,

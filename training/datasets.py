@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from training import amazon, columns, foursquare, movielens
+from training import amazon, archive, columns, foursquare, movielens
 from training.clicklog import ClickLog
 from training.errors import DatasetError
 
@@ -96,12 +96,14 @@ DATASETS: dict[str, Dataset] = {
 def load(
     name: str,
     *,
-    path: Path | None = None,
+    path: Path | str | None = None,
     cache: Path | None = None,
     fields: dict[str, str] | None = None,
     time_unit: columns.TimeUnit = "ms",
 ) -> ClickLog:
     """The data set called `name`; `file` reads any Parquet or CSV file (see `training.columns`).
+
+    `archive` reads what a running system archived; its `path` may be a file-system URI.
 
     Raises:
         DatasetError: the name is unknown, or the set cannot be loaded.
@@ -110,9 +112,13 @@ def load(
     if name == "file":
         if path is None:
             raise DatasetError("the data set 'file' needs the path of a .parquet or .csv file")
-        return columns.read(path, fields, time_unit)
+        return columns.read(Path(path), fields, time_unit)
+    if name == "archive":
+        if path is None:
+            raise DatasetError("the data set 'archive' needs the path of archive.directory, such as out/archive")
+        return archive.read(str(path))
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise DatasetError(f"unknown data set {name!r}; {hint}known are {sorted(DATASETS)} and 'file'")
-    return DATASETS[name].load(path=path, cache=cache)
+        raise DatasetError(f"unknown data set {name!r}; {hint}known are {sorted(DATASETS)}, 'archive' and 'file'")
+    return DATASETS[name].load(path=None if path is None else Path(path), cache=cache)

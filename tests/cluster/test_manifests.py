@@ -76,7 +76,7 @@ def test_the_shipped_settings_load_and_fit_the_pods(manifest: dict[str, Document
     assert settings.kafka.bootstrap_servers, "the embedded broker cannot be reached from another pod"
     for container in (head, worker):
         mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
-        for path in (settings.state.directory, settings.arms[0].bundle):
+        for path in (settings.state.directory, settings.archive.directory, settings.arms[0].bundle):
             assert any(path.startswith(f"{mount}/") for mount in mounts), f"{path} is on no volume of {container}"
 
 

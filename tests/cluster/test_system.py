@@ -32,6 +32,7 @@ from cluster import wiring
 from cluster.broker import Broker
 from cluster.client import Client
 from cluster.config import (
+    ArchiveSettings,
     ArmSettings,
     KafkaSettings,
     MonitoringSettings,
@@ -99,6 +100,7 @@ def settings(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             kafka=KafkaSettings(bootstrap_servers=broker.bootstrap_servers),
             topics=TopicSettings(clicks=topic, dlq=f"{topic}.dlq", exposures=f"{topic}.exp", partitions=PARTITIONS),
             state=StateSettings(directory=str(tmp_path_factory.mktemp("state")), snapshot_interval_s=1.0),
+            archive=ArchiveSettings(directory=str(tmp_path_factory.mktemp("archive")), roll_s=1.0),
             serving=ServingSettings(port=free_port(), shards=2),
             monitoring=MonitoringSettings(port=free_port()),
             arms=(ArmSettings(name="main", bundle=str(bundle), weight=10_000, role="live"),),
@@ -169,7 +171,7 @@ def test_no_process_carries_the_training_library(system: System) -> None:
         assert "torch" not in Path(f"/proc/{pid}/maps").read_text(), name
 
 
-@pytest.mark.parametrize("victim", ["shard-0", "ingest-0", "gateway", "coordinator"])
+@pytest.mark.parametrize("victim", ["shard-0", "ingest-0", "archive", "gateway", "coordinator"])
 async def test_a_killed_process_comes_back_and_nothing_is_lost(
     system: System, settings: Settings, clicks: Clicks, tmp_path: Path, victim: str
 ) -> None:

@@ -17,6 +17,7 @@ from cluster import wiring
 from cluster.broker import Broker
 from cluster.client import Client
 from cluster.config import (
+    ArchiveSettings,
     KafkaSettings,
     MonitoringSettings,
     RaySettings,
@@ -69,6 +70,7 @@ def system(nodes: str, broker: Broker, tmp_path: Path) -> Iterator[System]:
         kafka=KafkaSettings(bootstrap_servers=broker.bootstrap_servers),
         topics=TopicSettings(clicks=topic, dlq=f"{topic}.dlq", exposures=f"{topic}.exp", partitions=PARTITIONS),
         state=StateSettings(directory=str(tmp_path)),
+        archive=ArchiveSettings(directory=str(tmp_path / "archive")),
         serving=ServingSettings(host="0.0.0.0", port=free_port(), shards=1),
         monitoring=MonitoringSettings(host="0.0.0.0", port=free_port()),
     )

@@ -1,0 +1,38 @@
+"""Files that are complete as soon as their name exists, on any pyarrow file system."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pyarrow import fs
+
+
+def open_root(uri_or_path: str) -> tuple[fs.FileSystem, str]:
+    """The file system and the root directory that a URI (file, s3, gs, hdfs, ...) or a plain path names.
+
+    Raises:
+        OSError, ValueError, pyarrow.ArrowException: no such file system, or it does not answer.
+    """
+    if "://" not in uri_or_path:
+        return fs.LocalFileSystem(), str(Path(uri_or_path).absolute())
+    filesystem, root = fs.FileSystem.from_uri(uri_or_path)
+    return filesystem, root.rstrip("/")
+
+
+def publish(filesystem: fs.FileSystem, temporary: str, path: str) -> None:
+    """Give a complete file its name, once its bytes are on the disk."""
+    sync(filesystem, temporary)
+    filesystem.move(temporary, path)
+    sync(filesystem, path.rsplit("/", 1)[0])
+
+
+def sync(filesystem: fs.FileSystem, path: str) -> None:
+    """Wait until a local file or directory is on the disk; other file systems do so when they close a file."""
+    if not isinstance(filesystem, fs.LocalFileSystem):
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,73 @@
+"""What clients and actors are given, derived from the settings."""
+
+from __future__ import annotations
+
+from actors.archive import RollSettings
+from actors.event_format import EventFormat, FieldPaths
+from actors.limits import RequestLimits
+from actors.shard import ShardSettings
+from cluster.config import Settings
+from cluster.kafka_clients import KafkaAccess
+from cluster.topics import Topic
+
+
+def limits(settings: Settings) -> RequestLimits:
+    """The bounds of a request."""
+    return RequestLimits(
+        candidates_max=settings.serving.candidates_max,
+        id_bytes_max=settings.events.id_bytes_max,
+        deadline_default_s=settings.serving.deadline_default_ms / 1000,
+    )
+
+
+def shard_settings(settings: Settings) -> ShardSettings:
+    """What a shard keeps to."""
+    return ShardSettings(
+        snapshot_interval_s=settings.state.snapshot_interval_s,
+        bytes_per_user_max=settings.state.bytes_per_user_max,
+        users_initial=settings.state.users_initial,
+        ready_lag_records_max=settings.serving.ready_lag_records_max,
+    )
+
+
+def event_format(settings: Settings) -> EventFormat:
+    """What a click looks like."""
+    events = settings.events
+    return EventFormat(
+        format=events.format,
+        fields=FieldPaths(**events.fields.model_dump()),
+        time_unit=events.time_unit,
+        record_bytes_max=events.record_bytes_max,
+        id_bytes_max=events.id_bytes_max,
+        future_tolerance_s=events.future_tolerance_s,
+    )
+
+
+def access(settings: Settings) -> KafkaAccess:
+    """The way to the brokers, once there are some."""
+    kafka = settings.kafka
+    assert kafka.bootstrap_servers, "the broker is resolved first"
+    return KafkaAccess(
+        bootstrap_servers=kafka.bootstrap_servers,
+        security_protocol=kafka.security_protocol,
+        sasl_mechanism=kafka.sasl_mechanism,
+        sasl_username=kafka.sasl_username,
+        sasl_password=kafka.sasl_password,
+        ssl_cafile=kafka.ssl_cafile,
+        request_timeout_s=kafka.request_timeout_s,
+    )
+
+
+def topics(settings: Settings) -> list[Topic]:
+    """The topics that must exist."""
+    topics = settings.topics
+    names = {topics.clicks: True, topics.dlq: False, topics.exposures: False}
+    return [
+        Topic(name=name, partitions=topics.partitions, replication_factor=topics.replication_factor, exact=exact)
+        for name, exact in names.items()
+    ]
+
+
+def roll_settings(settings: Settings) -> RollSettings:
+    """When the archive's files are complete."""
+    return RollSettings(roll_s=settings.archive.roll_s, roll_records=settings.archive.roll_records)

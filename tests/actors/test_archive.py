@@ -1,0 +1,225 @@
+"""The archive: rolling, restarting, holes, lost ranges, and nothing half-written."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+from pyarrow import parquet
+
+from actors import archive_files
+from actors.archive import Archive, RollSettings
+from actors.archive_files import ArchiveFiles
+from actors.clock import ManualClock
+from actors.codec import Decoder
+from actors.errors import ArchiveError, BrokerUnavailable
+from actors.event_format import EventFormat
+from actors.lane import Backoff
+from monitoring.metrics import Metrics
+from tests.actors.click_log import sample
+from tests.actors.ingest_fakes import NOW_MS, FakeLog, FakeRecord, bad, good
+
+QUICK = Backoff(min_s=0.001, max_s=0.002)
+
+
+def ranges(root: Path, partition: int = 0) -> list[tuple[int, int]]:
+    """The offset ranges of a partition's files."""
+    names = sorted(path.stem for path in root.glob(f"partition={partition}/*.parquet"))
+    return [(int(name[:19]), int(name[20:])) for name in names]
+
+
+def offsets(root: Path, partition: int = 0) -> list[int]:
+    """The offsets of a partition's clicks, in the order of files and rows."""
+    paths = sorted(root.glob(f"partition={partition}/*.parquet"))
+    return [offset for path in paths for offset in parquet.read_table(path, partitioning=None)["offset"].to_pylist()]
+
+
+class Bench:
+    """An archive over a fake log and a real directory; `again` is what a restart makes."""
+
+    def __init__(self, root: Path, log: FakeLog, **settings: Any) -> None:
+        self.root, self.log, self.settings = root, log, RollSettings(backoff=QUICK, **settings)
+        self.metrics, self.clock = Metrics(CollectorRegistry()), ManualClock(NOW_MS)
+        self.archive = self.again()
+
+    def again(self) -> Archive:
+        decoder = Decoder(EventFormat(), self.clock)
+        files = ArchiveFiles.from_uri(str(self.root))
+        self.archive = Archive(self.log, decoder, files, self.log.partitions, self.metrics, self.clock, self.settings)
+        return self.archive
+
+    def rounds(self, count: int) -> None:
+        for _ in range(count):
+            self.archive.run_once()
+
+    def sample(self, name: str, **labels: str) -> float:
+        return sample(self.metrics, name, **labels)
+
+
+def test_a_file_is_complete_by_clicks_or_by_age(tmp_path: Path) -> None:
+    """Enough clicks make a file at the next round; fewer wait for roll_s since the first of them."""
+    bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(25)]}, records_per_poll=5), roll_records=10)
+    bench.rounds(6)
+    assert ranges(tmp_path) == [(0, 10), (10, 20)]
+    bench.clock.advance(59)
+    bench.rounds(1)
+    assert len(ranges(tmp_path)) == 2
+    bench.clock.advance(1)
+    bench.rounds(1)
+    assert ranges(tmp_path) == [(0, 10), (10, 20), (20, 25)]
+    assert offsets(tmp_path) == list(range(25))
+    assert bench.sample("archive_records_total", partition="0") == 25
+    assert bench.sample("archive_lag_records", partition="0") == 0
+
+
+def test_rows_hold_the_click_as_it_was_sent(tmp_path: Path) -> None:
+    """Ids are text, times milliseconds; a record without a timestamp gets the present."""
+    dated, undated = good(0), FakeRecord(1, good(1).value, timestamp=-1)
+    bench = Bench(tmp_path, FakeLog({3: [dated, undated]}))
+    bench.rounds(1)
+    bench.clock.advance(1)
+    bench.archive.flush()
+    [path] = tmp_path.glob("partition=3/*")
+    table = parquet.read_table(path, partitioning=None)
+    assert table.schema.equals(archive_files.SCHEMA)
+    row = {"user": "u", "action": "click", "record_ms": NOW_MS}
+    assert table.to_pylist() == [
+        row | {"item": f"item-{n}", "time_ms": NOW_MS - 1000 + n, "offset": n} for n in range(2)
+    ]
+
+
+def test_a_restart_goes_on_after_the_newest_file(tmp_path: Path) -> None:
+    """What was read and not written is read again; what is in a file is not."""
+    bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(30)]}, records_per_poll=4), roll_records=8)
+    bench.rounds(4)
+    assert ranges(tmp_path) == [(0, 8)]
+    bench.again()
+    bench.rounds(20)
+    bench.archive.flush()
+    assert offsets(tmp_path) == list(range(30))
+
+
+@pytest.mark.parametrize("step", ["parquet.write_table", "publish"])
+def test_a_crash_before_the_name_leaves_the_old_position(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Half a file or a whole one without its name is no file: readers pass over it, and a restart writes it anew."""
+
+    def fail(*args: Any, **_: Any) -> None:
+        if step != "publish":
+            args[1].write(b"PAR1 and no more")
+        raise OSError("no space left")
+
+    bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(10)]}, records_per_poll=5), roll_records=5)
+    bench.rounds(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"actors.archive_files.{step}", fail)
+        with pytest.raises(ArchiveError, match=r"cannot write .*0005-.*0010\.parquet.*check archive\.directory"):
+            bench.archive.run_once()
+    assert ranges(tmp_path) == [(0, 5)]
+    assert parquet.read_table(tmp_path)["offset"].to_pylist() == list(range(5))
+    assert len(list(tmp_path.glob("partition=0/.*"))) == 1
+    bench.again()
+    bench.rounds(1)
+    bench.archive.flush()
+    assert offsets(tmp_path) == list(range(10))
+    assert not list(tmp_path.glob("partition=0/.*"))
+
+
+def test_holes_and_bad_records_are_inside_the_ranges(tmp_path: Path) -> None:
+    """Positions are archived, whatever they hold: also a range without any click, which is not read again."""
+    records = [good(0), None, bad(2), good(3), None, None, bad(6), None]
+    bench = Bench(tmp_path, FakeLog({0: records}, records_per_poll=4), roll_records=2)
+    bench.rounds(3)
+    bench.archive.flush()
+    assert ranges(tmp_path) == [(0, 4), (4, 8)]
+    assert offsets(tmp_path) == [0, 3]
+    bench.again()
+    bench.rounds(1)
+    assert ranges(tmp_path) == [(0, 4), (4, 8)]
+
+
+def test_partitions_have_their_own_places(tmp_path: Path) -> None:
+    """A partition without files starts at the oldest offset, which is no loss."""
+    bench = Bench(tmp_path, FakeLog({0: [good(0)], 11: [good(n) for n in range(9)]}, starts={11: 4}))
+    bench.rounds(1)
+    bench.archive.flush()
+    assert (ranges(tmp_path, 0), ranges(tmp_path, 11)) == ([(0, 1)], [(4, 9)])
+    assert bench.sample("archive_failures_total", reason="lost_offsets") == 0
+
+
+def test_a_lost_range_is_named_and_leaves_a_gap(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What was read before is written, the gap is in the names and counted once, and a restart goes on behind it."""
+    log = FakeLog({0: [good(n) for n in range(20)]}, records_per_poll=3)
+    bench = Bench(tmp_path, log)
+    bench.rounds(1)
+    log.starts[0] = 12
+    bench.rounds(2)
+    bench.archive.flush()
+    assert "lost the offsets from 3 to 11" in caplog.text
+    assert ranges(tmp_path) == [(0, 3), (12, 15)]
+    bench.again()
+    bench.rounds(3)
+    bench.archive.flush()
+    assert offsets(tmp_path) == [0, 1, 2, *range(12, 20)]
+    assert bench.sample("archive_failures_total", reason="lost_offsets") == 1
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_an_archive_of_another_log_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, refuses: bool
+) -> None:
+    """A log that ends before the archive is another one: nothing of it is mixed in, on any broker; others go on."""
+    bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(9)]}))
+    bench.rounds(1)
+    bench.archive.flush()
+    bench.log = FakeLog({0: [good(0)], 1: [good(0)]}, refuses_beyond_end=refuses)
+    bench.again()
+    bench.rounds(3)
+    bench.log.partitions[0] += [good(n) for n in range(1, 15)]
+    bench.rounds(3)
+    bench.archive.flush()
+    assert (ranges(tmp_path, 0), ranges(tmp_path, 1)) == ([(0, 9)], [(0, 1)])
+    assert caplog.text.count("point archive.directory to an empty directory") == 1
+    assert bench.sample("archive_failures_total", reason="other_log") == 1
+
+
+def test_an_unwritable_directory_stops_reading_until_it_is_mended(tmp_path: Path) -> None:
+    """Nothing more is read meanwhile, so memory is bounded; nothing is lost."""
+    root = tmp_path / "archive"
+    bench = Bench(root, FakeLog({0: [good(n) for n in range(20)]}, records_per_poll=10), roll_records=10)
+    bench.rounds(1)
+    root.write_text("in the way")
+    for _ in range(3):
+        with pytest.raises(ArchiveError):
+            bench.archive.run_once()
+    assert bench.log.polls == 1
+    root.unlink()
+    bench.rounds(2)
+    bench.archive.flush()
+    assert offsets(root) == list(range(20))
+
+
+async def test_running_survives_failures_and_ends_with_a_flush(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Failures are counted, waited out and followed by another try; a stop writes what was read."""
+    root = tmp_path / "archive"
+    root.write_text("in the way")
+    bench = Bench(root, FakeLog({0: [good(n) for n in range(5)]}, faults=[BrokerUnavailable("gone")]), roll_records=5)
+    stop = asyncio.Event()
+    running = asyncio.create_task(bench.archive.run(stop))
+    async with asyncio.timeout(10):
+        while bench.sample("archive_failures_total", reason="unwritable") < 2:
+            await asyncio.sleep(0)
+        root.unlink()
+        while bench.log.polls < 3:
+            await asyncio.sleep(0)
+        stop.set()
+        await running
+    assert ranges(root) == [(0, 5)]
+    assert bench.sample("archive_failures_total", reason="broker") == 1
+    assert "check archive.directory" in caplog.text
