@@ -1,0 +1,145 @@
+"""The archive on a real broker, killed again and again, and read back by training."""
+
+from __future__ import annotations
+
+import multiprocessing
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from multiprocessing.connection import wait
+from pathlib import Path
+
+import pytest
+from kafka import KafkaAdminClient
+from kafka.structs import TopicPartition
+from prometheus_client import CollectorRegistry
+
+from actors.archive import Archive, RollSettings
+from actors.archive_files import ArchiveFiles
+from actors.click import Click
+from actors.clock import SystemClock
+from actors.codec import Decoder
+from actors.event_format import EventFormat, encode
+from cluster.broker import Broker
+from cluster.kafka_clients import KafkaAccess, KafkaAdmin, KafkaLog, producer
+from cluster.topics import Topic, ensure_topics
+from monitoring.metrics import Metrics
+from tests.actors.test_archive import offsets, ranges
+from training import archive as archived
+
+pytestmark = pytest.mark.broker
+
+PARTITIONS, CLICKS, KILLS = 3, 6000, 3
+TIME_MS = 1_700_000_000_000
+WITHIN_S = 60.0
+
+
+def open_log(servers: str, topic: str) -> KafkaLog:
+    """The topic as the archive reads it, in small polls."""
+    access = KafkaAccess(bootstrap_servers=servers)
+    return KafkaLog(
+        access, topic=topic, group_id="archive", poll_timeout_ms=50, records_per_poll_max=40, fetch_bytes_min=1 << 20
+    )
+
+
+def open_archive(log: KafkaLog, root: str) -> Archive:
+    """An archive of small files."""
+    clock, metrics = SystemClock(), Metrics(CollectorRegistry())
+    settings = RollSettings(roll_s=0.2, roll_records=100)
+    files = ArchiveFiles.from_uri(root)
+    return Archive(log, Decoder(EventFormat(), clock), files, range(PARTITIONS), metrics, clock, settings)
+
+
+def work(servers: str, topic: str, root: str) -> None:
+    """Archive until killed."""
+    archive = open_archive(open_log(servers, topic), root)
+    while True:
+        archive.run_once()
+
+
+@contextmanager
+def child(*args: str) -> Iterator[Callable[[Callable[[], bool]], None]]:
+    """An archive in a process of its own, killed with SIGKILL at the end; gives a way to wait for it."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=args)
+    process.start()
+
+    def until(done: Callable[[], bool]) -> None:
+        for _ in range(int(WITHIN_S / 0.02)):
+            if done():
+                return
+            assert not wait([process.sentinel], 0.02), "the archive ended by itself"
+        raise AssertionError(f"not done within {WITHIN_S} s")
+
+    try:
+        yield until
+    finally:
+        process.kill()
+        process.join(30)
+        assert process.exitcode == -9
+
+
+@pytest.fixture
+def topic(broker: Broker) -> str:
+    """A topic of its own with every tenth record unusable, and clicks numbered by their time."""
+    name = f"archived-{uuid.uuid4().hex[:8]}"
+    access = KafkaAccess(bootstrap_servers=broker.bootstrap_servers)
+    with KafkaAdmin(access) as admin:
+        ensure_topics(admin, [Topic(name=name, partitions=PARTITIONS)])
+    with producer(access) as writer:
+        for n in range(CLICKS):
+            value = b"\xff" if n % 10 == 9 else encode(click(n), EventFormat())
+            writer.send(name, value, key=click(n).user.encode(), partition=n % PARTITIONS)
+        writer.flush(20)
+    return name
+
+
+def click(n: int) -> Click:
+    """The n-th click, which lies in partition n mod PARTITIONS."""
+    return Click(f"user-{n % 7}", f"item-{n % 50}", "click" if n % 2 else "buy", TIME_MS + n)
+
+
+def test_every_offset_is_archived_once_whatever_is_killed(broker: Broker, topic: str, tmp_path: Path) -> None:
+    """After SIGKILLs in the middle, ranges follow each other without gap or overlap, and hold what was produced."""
+    args = (broker.bootstrap_servers, topic, str(tmp_path))
+    for kill in range(1, KILLS + 1):
+        enough = kill * CLICKS // PARTITIONS // (KILLS + 1)
+        with child(*args) as until:
+            until(lambda enough=enough: any(ranges(tmp_path, p)[-1:] >= [(enough, 0)] for p in range(PARTITIONS)))
+    end = CLICKS // PARTITIONS
+    with child(*args) as until:
+        until(lambda: all(ranges(tmp_path, p)[-1:] and ranges(tmp_path, p)[-1][1] == end for p in range(PARTITIONS)))
+    for partition in range(PARTITIONS):
+        found = ranges(tmp_path, partition)
+        assert [start for start, _ in found] == [0, *(stop for _, stop in found[:-1])]
+    produced = [n for p in range(PARTITIONS) for n in range(p, CLICKS, PARTITIONS) if n % 10 != 9]
+    log = archived.read(str(tmp_path))
+    found_clicks = list(zip(log.users, log.items, log.actions, log.times_ms.tolist(), strict=True))
+    assert found_clicks == [tuple(click(n)) for n in produced]
+    assert offsets(tmp_path, 0) == [n // PARTITIONS for n in produced if n % PARTITIONS == 0]
+
+
+def test_offsets_deleted_by_retention_leave_a_gap(
+    broker: Broker, topic: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The lost range is logged, and the names show it."""
+    if broker.kind != "apache":
+        pytest.skip("the embedded broker deletes nothing; set KAFKA_HOME")
+    with closing(open_log(broker.bootstrap_servers, topic)) as log:
+        archive = open_archive(log, str(tmp_path))
+        while (read := archive.run_once()) == 0:
+            pass
+        archive.flush()
+    assert read
+    admin = KafkaAdminClient(**KafkaAccess(bootstrap_servers=broker.bootstrap_servers).options())
+    admin.delete_records({TopicPartition(topic, partition): 1500 for partition in range(PARTITIONS)})
+    admin.close()
+    end = CLICKS // PARTITIONS
+    with closing(open_log(broker.bootstrap_servers, topic)) as log:
+        archive = open_archive(log, str(tmp_path))
+        for _ in range(1000):
+            archive.run_once()
+            archive.flush()
+            if all((ranges(tmp_path, p) or [(0, 0)])[-1][1] == end for p in range(PARTITIONS)):
+                break
+    assert all(1500 in {start for start, _ in ranges(tmp_path, p)} for p in range(PARTITIONS))
+    assert "to 1499, which the archive does not hold" in caplog.text
