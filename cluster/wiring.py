@@ -62,7 +62,8 @@ OBJECT_STORE_BYTES = 128 << 20  # batches are small and short-lived
 SCORING_THREADS = 2
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
-ARCHIVE_POLL_MS, ARCHIVE_FETCH_BYTES, ARCHIVE_POLL_RECORDS = 1000, 1 << 20, 10_000  # cheap: nobody waits for it
+# Nobody waits for the archive: few and large polls, 1.1 CPU seconds for 100,000 clicks, and others go first.
+ARCHIVE_POLL_MS, ARCHIVE_FETCH_BYTES, ARCHIVE_POLL_RECORDS, ARCHIVE_NICE = 1000, 1 << 20, 10_000, 10
 
 Load = Callable[[str], Bundle]
 
@@ -167,6 +168,7 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
 
 async def build_archive(settings: Settings) -> ArchiveProcess:
     """The archive, which goes on where its files end."""
+    os.nice(ARCHIVE_NICE)
     metrics, clock = _metrics(settings, ARCHIVE), SystemClock()
     click_log = KafkaLog(
         derived.access(settings),
