@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from actors.click import ClickBatch
-from actors.errors import ShardUnavailable
+from actors.errors import EchoRankError, ShardUnavailable
 from actors.server import RpcServer
 from actors.shard import Shard
 from monitoring.discovery import Target
@@ -71,9 +71,15 @@ class ShardProcess:
         """The offset covered by snapshots, of each restored partition."""
         return self._shard.durable()
 
-    async def apply(self, batch: ClickBatch, epoch: int) -> int:
-        """Fold a batch; the partition's next offset."""
-        return await asyncio.to_thread(self._shard.apply, batch, epoch)
+    async def apply(self, batches: Sequence[tuple[ClickBatch, int]]) -> list[int | EchoRankError]:
+        """Fold batches, each under its epoch; for each the partition's next offset, or why it was refused."""
+        return await asyncio.to_thread(lambda: [self._outcome(batch, epoch) for batch, epoch in batches])
+
+    def _outcome(self, batch: ClickBatch, epoch: int) -> int | EchoRankError:
+        try:
+            return self._shard.apply(batch, epoch)
+        except EchoRankError as error:
+            return error
 
     async def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int) -> int:
         """Move over offsets that the log has lost; the partition's next offset."""

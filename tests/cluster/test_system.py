@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
 
+from actors.archive_files import ArchiveFiles
 from actors.clock import SystemClock
 from actors.codec import Decoder
 from actors.errors import ConfigError
@@ -49,6 +50,7 @@ from model.config import ModelConfig
 from model.network import Network
 from monitoring.metrics import Metrics
 from rpc import events_pb2
+from training import archive
 
 pytestmark = [pytest.mark.ray, pytest.mark.broker]
 
@@ -225,6 +227,10 @@ def test_the_next_run_goes_on_where_this_one_stopped(
         again.wait_ready(60)
         until(lambda: again.positions() == clicks.ends)
         assert again.digests() == offline_digests(settings, clicks.ends, tmp_path)
+        files = ArchiveFiles.from_uri(settings.archive.directory)
+        until(lambda: {partition: files.end(partition) for partition in clicks.ends} == clicks.ends)
+    log = archive.read(settings.archive.directory)
+    assert sorted(log.times_ms - 1_700_000_000_000) == list(range(len(log))), "each click once, whatever was killed"
 
 
 def offline_digests(settings: Settings, ends: dict[int, int], directory: Path) -> dict[tuple[int, str], str]:
