@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from kafka import KafkaConsumer
-from kafka.structs import TopicPartition
 from prometheus_client import CollectorRegistry
 
 from actors.exposure import ExposureLog
@@ -19,23 +15,10 @@ from cluster.topics import Topic, ensure_topics
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2 as pb
 from tests.actors.served_shard import ITEMS, served_shard, user_of
+from tests.cluster.topic_reader import records
 
 pytestmark = pytest.mark.broker
 TOPIC = "exposures-of-a-shard"
-
-
-def records(access: KafkaAccess, count: int, within_s: float = 20.0) -> list[Any]:
-    """The first `count` records of the topic's two partitions."""
-    reader = KafkaConsumer(**access.options(), auto_offset_reset="earliest")
-    reader.assign([TopicPartition(TOPIC, partition) for partition in range(2)])
-    reader.seek_to_beginning()
-    found: list[Any] = []
-    deadline = time.monotonic() + within_s
-    while len(found) < count and time.monotonic() < deadline:
-        for some in reader.poll(timeout_ms=200).values():
-            found.extend(some)
-    reader.close()
-    return found
 
 
 async def test_exposures_can_be_read_from_the_topic(broker: Broker, tmp_path: Path) -> None:
@@ -57,7 +40,7 @@ async def test_exposures_can_be_read_from_the_topic(broker: Broker, tmp_path: Pa
     sink.close()
     labels = {"arm": "main", "outcome": "written"}
     assert metrics.registry.get_sample_value("echorank_exposures_total", labels) == len(scores)
-    found = records(access, len(scores))
+    found = records(access, TOPIC, len(scores))
     assert all(partition_of(record.key.decode(), 2) == record.partition for record in found)
     exposures = {exposure.score_id: exposure for exposure in (pb.Exposure.FromString(r.value) for r in found)}
     assert len(exposures) == len(scores)
