@@ -35,6 +35,8 @@ class IngestSettings:
     commit_interval_s: float = 5.0
     backoff: Backoff = field(default_factory=Backoff)
     apply_patience_s: float = 0.1  # how long a slow shard may delay the others' next poll, once a batch
+    round_s: float = 0.01  # from one round's start to the next: a few clicks at a time cost as much as hundreds
+    round_full: int = 500  # clicks; a round of so many is followed at once
 
 
 class Ingest:
@@ -74,9 +76,13 @@ class Ingest:
         """Work until `stop` is set; wait longer after each failure of the broker in a row."""
         failures = 0
         while not stop.is_set():
+            started = self._clock.monotonic()
             try:
-                await self.run_once()
+                clicks = await self.run_once()
                 failures = 0
+                early_s = started + self._settings.round_s - self._clock.monotonic()
+                if 0 < clicks < self._settings.round_full and early_s > 0:
+                    await self._wait(early_s)
             except BrokerUnavailable as error:
                 failures += 1
                 log.warning("reading clicks failed %d times in a row: %s", failures, error)

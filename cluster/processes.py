@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import ray
 
 from actors.click import ClickBatch
+from actors.errors import EchoRankError
 from cluster.coordinator import Coordinator
 from cluster.gateway_process import GatewayProcess
 from cluster.ingest_process import IngestProcess
@@ -90,9 +91,9 @@ class ShardActor(_Process):
         """The offsets covered by snapshots."""
         return await self._process.durable()
 
-    async def apply(self, batch: ClickBatch, epoch: int) -> int:
-        """Fold a batch."""
-        return await self._process.apply(batch, epoch)
+    async def apply(self, batches: Sequence[tuple[ClickBatch, int]]) -> list[int | EchoRankError]:
+        """Fold batches of several partitions."""
+        return await self._process.apply(batches)
 
     async def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int) -> int:
         """Move over lost offsets."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from actors.click import ClickBatch
-from actors.errors import ShardUnavailable
+from actors.errors import EchoRankError, ShardUnavailable
 from actors.exposure import ExposureLog
 from actors.server import RpcServer
 from actors.shard import Shard
@@ -28,7 +28,10 @@ class Registry(Protocol):
 
 
 class ShardProcess:
-    """Registers, restores, then serves; blocking work of the shard runs in worker threads."""
+    """Registers, restores, then serves; blocking work of the shard runs in worker threads.
+
+    Health says SERVING once every partition has caught up to within the bound.
+    """
 
     def __init__(
         self,
@@ -52,7 +55,6 @@ class ShardProcess:
         for partition, epoch in epochs.items():
             await asyncio.to_thread(self._shard.own, partition, epoch)
         self._assigned = frozenset(epochs)
-        await self._server.set_serving(True)
 
     async def run(self) -> None:
         """Take snapshots and report readiness, for ever.
@@ -81,9 +83,15 @@ class ShardProcess:
         """The offset covered by snapshots, of each restored partition."""
         return self._shard.durable()
 
-    async def apply(self, batch: ClickBatch, epoch: int) -> int:
-        """Fold a batch; the partition's next offset."""
-        return await asyncio.to_thread(self._shard.apply, batch, epoch)
+    async def apply(self, batches: Sequence[tuple[ClickBatch, int]]) -> list[int | EchoRankError]:
+        """Fold batches, each under its epoch; for each the partition's next offset, or why it was refused."""
+        return await asyncio.to_thread(lambda: [self._outcome(batch, epoch) for batch, epoch in batches])
+
+    def _outcome(self, batch: ClickBatch, epoch: int) -> int | EchoRankError:
+        try:
+            return self._shard.apply(batch, epoch)
+        except EchoRankError as error:
+            return error
 
     async def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int) -> int:
         """Move over offsets that the log has lost; the partition's next offset."""
@@ -120,6 +128,7 @@ class ShardProcess:
             self._ends = {partition: end for partition, end in self._ends.items() if partition not in ready}
             if ready != reported:
                 await self._registry.ready(ready)
+                await self._server.set_serving(ready.keys() == owned.keys())
                 reported = ready
             await asyncio.sleep(TICK_S)
 

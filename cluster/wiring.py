@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import socket
+import sys
 import zlib
 from asyncio import get_running_loop
 from collections.abc import Callable, Iterator, Mapping
@@ -61,6 +62,8 @@ OBJECT_STORE_BYTES = 128 << 20  # batches are small and short-lived
 # 30 to 71 ms inline (500 candidates, 2 busy cores); the hop costs 0.3 ms of the median.
 SCORING_THREADS = 2
 EXPOSURE_BATCH_BYTES = 256 << 10  # an exposure of 500 candidates has 7 kB, and a batch for each would cost a request
+# A thread that waits for the interpreter asks for it after so long; the default of 5 ms is a third of a score's target.
+SWITCH_INTERVAL_S = 0.0005
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
 Load = Callable[[str], Bundle]
@@ -111,6 +114,7 @@ async def build_coordinator(settings: Settings, run: str, arms: list[Arm]) -> Co
 
 async def build_shard(settings: Settings, number: int, load: Load) -> ShardProcess:
     """One shard, restored and serving."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     name, clock = shard_name(number), SystemClock()
     metrics = _metrics(settings, name)
     arms = {arm: load(path) for arm, path in _bundles(settings).items()}
@@ -169,6 +173,7 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
 
 async def build_gateway(settings: Settings) -> GatewayProcess:
     """The gateway, listening."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     metrics = _metrics(settings, GATEWAY)
     message_bytes_max = settings.serving.message_bytes_max
     gateway = Gateway(limits=_limits(settings), salt=settings.ray.namespace, message_bytes_max=message_bytes_max)

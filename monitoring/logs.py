@@ -20,6 +20,7 @@ def set_up(*, level: str, as_json: bool, actor: str, stream: TextIO | None = Non
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.setFormatter(JsonFormatter(actor) if as_json else text_formatter(actor))
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.getLogger("kafka").setLevel(max(logging.WARNING, logging.getLevelName(level)))  # a line a connection
     logging.captureWarnings(True)
 
 

@@ -325,7 +325,8 @@ async def test_run_waits_longer_after_each_failure_of_the_broker() -> None:
         stop.set()
 
     await asyncio.wait_for(asyncio.gather(r.ingest.run(stop), stop_at_the_end()), 10)
-    assert r.waits == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 0.5]
+    assert [wait for wait in r.waits if wait != 0.01] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 0.5]
+    assert r.waits.count(0.01) == 2  # after each round with a few clicks
     assert r.count("ingest_retries_total", error="BrokerUnavailable") == 8
 
 

@@ -128,7 +128,7 @@ async def test_records_of_one_megabyte_are_cut_and_kept(path: Path) -> None:
     assert ("__echorank.truncated.value", b"1000000") in letter.headers
 
 
-@pytest.mark.parametrize("compression", ["lz4", "gzip", None])
+@pytest.mark.parametrize("compression", ["lz4", "gzip", "snappy", "zstd", None])
 async def test_compressed_batches_are_read(path: Path, compression: str | None) -> None:
     """Producers may compress; a seek into the middle of a batch starts at that offset."""
     path.shards.at[0] = 17

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
 from actors.clock import ManualClock
@@ -90,20 +91,27 @@ async def test_it_serves_what_the_coordinator_assigns(started: Started) -> None:
 
 
 async def test_it_says_when_it_has_caught_up(started: Started) -> None:
-    """A partition counts as ready once clicks bring it close to the end that was heard before."""
+    """A partition is ready once clicks bring it close to the end that was heard before; health follows the last one."""
     await started.process.observe_ends({0: 5, 2: 0})
     assert await asyncio.wait_for(started.registry.heard.get(), 5) == {2: 1}
-    await started.process.apply(clicks(0, 0, "user", ITEMS[:3]), epoch=1)
-    assert await asyncio.wait_for(started.registry.heard.get(), 5) == {0: 1, 2: 1}
+    async with grpc.aio.insecure_channel(started.registry.address) as channel:
+        watched = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watched.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        await started.process.apply([(clicks(0, 0, "user", ITEMS[:3]), 1)])
+        assert await asyncio.wait_for(started.registry.heard.get(), 5) == {0: 1, 2: 1}
+        assert (await asyncio.wait_for(watched.read(), 5)).status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_writes_of_another_epoch_are_refused(started: Started) -> None:
     """A caller with an old routing table changes nothing."""
-    with pytest.raises(StaleEpoch):
-        await started.process.apply(clicks(0, 0, "user", ITEMS[:3]), epoch=0)
+    stale, applied = await started.process.apply(
+        [(clicks(0, 0, "user", ITEMS[:3]), 0), (clicks(2, 0, "user", ITEMS[:2]), 1)]
+    )
+    assert isinstance(stale, StaleEpoch)
+    assert applied == 2
     with pytest.raises(StaleEpoch):
         await started.process.skip(0, 0, 9, "test", epoch=0)
-    assert await started.process.positions() == {0: 0, 2: 0}
+    assert await started.process.positions() == {0: 0, 2: 2}
 
 
 async def test_a_failed_fold_ends_the_process(tmp_path: Path) -> None:
@@ -118,7 +126,7 @@ async def test_a_failed_fold_ends_the_process(tmp_path: Path) -> None:
     await process.start()
     running = asyncio.create_task(process.run())
     with pytest.raises(MemoryError):
-        await process.apply(clicks(0, 0, "user", ITEMS[:3]), epoch=1)
+        await process.apply([(clicks(0, 0, "user", ITEMS[:3]), 1)])
     with pytest.raises(ExceptionGroup) as raised:
         await asyncio.wait_for(running, 5)
     assert "shard-0 gave up partitions [0] because folding failed" in str(raised.value.exceptions)
@@ -127,7 +135,7 @@ async def test_a_failed_fold_ends_the_process(tmp_path: Path) -> None:
 
 async def test_snapshots_are_taken_on_time(started: Started) -> None:
     """After the interval, what is applied is durable."""
-    await started.process.apply(clicks(0, 0, "user", ITEMS[:3]), epoch=1)
+    await started.process.apply([(clicks(0, 0, "user", ITEMS[:3]), 1)])
     assert (await started.process.durable())[0] == 0
     started.clock.advance(11)
     async with asyncio.timeout(5):
@@ -140,7 +148,7 @@ async def test_the_next_process_restores_what_a_stop_saved(tmp_path: Path) -> No
     registry, clock = FakeRegistry(), ManualClock()
     first = process_of(tmp_path, registry, clock)
     await first.start()
-    await first.apply(clicks(2, 0, "user", ITEMS[:3]), epoch=1)
+    await first.apply([(clicks(2, 0, "user", ITEMS[:3]), 1)])
     await first.stop(grace_s=0)
     registry.epoch = 2
     second = process_of(tmp_path, registry, clock)
