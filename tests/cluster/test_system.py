@@ -150,7 +150,7 @@ async def test_an_answer_is_in_the_exposure_log(client: Client, system: System, 
         written = [pb.Exposure.FromString(r.value) for r in records(access, settings.topics.exposures, 10_000, 1)]
         found = next((each for each in written if each.score_id == scored.origin.score_id), None)
     assert found is not None
-    assert (found.user, found.propensity, list(found.candidates)) == (USERS[3], 1.0, ITEMS[:50])
+    assert (found.user, found.propensity, list(found.candidates)) == (USERS[3], 1.0, list(ITEMS[:50]))
     assert found.probabilities == scored.probabilities
 
 
