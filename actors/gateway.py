@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from actors.deadline import Deadline
 from actors.errors import ShardUnavailable
+from actors.exposure import PROPENSITY_METADATA
 from actors.interceptor import SERVICE, Context
 from actors.limits import RequestLimits
 from actors.partitioner import partition_of
@@ -18,6 +19,7 @@ from actors.traffic import Arm, TrafficSplit
 from rpc import echorank_pb2 as pb
 
 ARM_METADATA = "x-echorank-arm"
+Metadata = tuple[tuple[str, str], ...]
 REROUTE_WAIT_S = 0.5  # a hand-over publishes its table sooner; a crash takes longer, then the client's retry is better
 CLOSE_GRACE_S = 30.0  # calls to a shard that has moved on may still be answered
 
@@ -111,32 +113,36 @@ class Gateway:
         request = method.request.FromString(raw)
         self._limits.check_user(request.user)
         routes = self._known_routes()
-        raw = self._with_arm(request, raw, context)
+        raw, metadata = self._with_arm(request, raw, context)
         partition = partition_of(request.user, routes.partitions)
         try:
-            return await self._ask(routes.address_of(partition), partition, method, raw, deadline)
+            return await self._ask(routes.address_of(partition), partition, method, raw, metadata, deadline)
         except (ShardUnavailable, grpc.aio.AioRpcError) as error:
             if isinstance(error, grpc.aio.AioRpcError) and error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise
             address = await self._newer_address(partition, routes, deadline)
             if not address:
                 raise _unavailable(partition, error) from error
-            return await self._ask(address, partition, method, raw, deadline)
+            return await self._ask(address, partition, method, raw, metadata, deadline)
 
-    def _with_arm(self, request: Any, raw: bytes, context: Context) -> bytes:
+    def _with_arm(self, request: Any, raw: bytes, context: Context) -> tuple[bytes, Metadata]:
+        """The request with its arm, and the metadata that say by which chance the split chose it."""
         named = request.arm or dict(context.invocation_metadata() or ()).get(ARM_METADATA, "")
         chosen = self._split.choose(request.user, str(named))
         if chosen == request.arm:
-            return raw
+            return raw, ()
         override: Message = type(request)(arm=chosen)
-        return raw + override.SerializeToString()  # of a scalar field given twice, the last counts
+        raw += override.SerializeToString()  # of a scalar field given twice, the last counts
+        return raw, () if named else ((PROPENSITY_METADATA, repr(self._split.propensity(chosen))),)
 
-    async def _ask(self, address: str, partition: int, method: _Method, raw: bytes, deadline: Deadline) -> bytes:
+    async def _ask(
+        self, address: str, partition: int, method: _Method, raw: bytes, metadata: Metadata, deadline: Deadline
+    ) -> bytes:
         if not address:
             raise ShardUnavailable(f"partition {partition} has no owner yet; retry when the health check says SERVING")
         deadline.check("before a shard was asked")
         call = self._channel(address).unary_unary(f"/{SERVICE}/{method.name}", None, None)
-        answer: bytes = await call(raw, timeout=deadline.left_s())
+        answer: bytes = await call(raw, timeout=deadline.left_s(), metadata=metadata)
         return answer
 
     async def _newer_address(self, partition: int, used: Routes, deadline: Deadline) -> str:

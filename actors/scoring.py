@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
@@ -18,6 +18,7 @@ from actors.click import key
 from actors.clock import Clock
 from actors.deadline import FULL, PRIOR, Deadline, Pace
 from actors.errors import DeadlineExceeded, InvalidRequest, NotServedHere, UnknownArm
+from actors.exposure import ExposureLog, propensity_of
 from actors.index import BYTES_PER_ENTRY_MAX
 from actors.interceptor import Context
 from actors.limits import RequestLimits
@@ -37,9 +38,11 @@ R = TypeVar("R")
 class _Question:
     """What a request asks, checked: whose state, by which model, at what time, until when."""
 
+    user: str
     user_key: int
     partition: int
     arm: str
+    propensity: float
     bundle: Bundle
     now_ms: int
     deadline: Deadline
@@ -64,11 +67,12 @@ class ScoringService(pb_grpc.ScoringServicer):
         executor: Executor,
         applied: AppliedOffsets,
         node: int = 0,
+        exposures: ExposureLog | None = None,
         pace: Callable[[], Pace] = Pace,
     ) -> None:
         self._shard, self._arms, self._partitions = shard, arms, partitions
         self._limits, self._metrics, self._clock = limits, metrics, clock
-        self._executor, self._applied = executor, applied
+        self._executor, self._applied, self._exposures = executor, applied, exposures
         self._ids = ScoreIds(node)
         self._pace = {arm: pace() for arm in arms}
 
@@ -101,7 +105,7 @@ class ScoringService(pb_grpc.ScoringServicer):
     async def _score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
         item_keys = self._limits.item_keys(request.items)
         question = await self._question(request, context, request.min_offset, request.time_ms)
-        response = await self._compute(self._score_now, question, item_keys)
+        response = await self._compute(self._score_now, question, request.items, item_keys)
         response.request_id = request.request_id
         return response
 
@@ -109,9 +113,11 @@ class ScoringService(pb_grpc.ScoringServicer):
         deadline = Deadline.of(context, self._limits.deadline_default_s)
         self._limits.check_user(request.user)
         question = _Question(
+            user=request.user,
             user_key=key(request.user),
             partition=partition_of(request.user, self._partitions),
             arm=request.arm,
+            propensity=propensity_of(context),
             bundle=self._bundle(request.arm),
             now_ms=time_ms or self._clock.now_ms(),
             deadline=deadline,
@@ -142,7 +148,9 @@ class ScoringService(pb_grpc.ScoringServicer):
     async def _compute(self, work: Callable[..., R], *args: Any) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
 
-    def _score_now(self, question: _Question, item_keys: npt.NDArray[np.uint64]) -> pb.ScoreResponse:
+    def _score_now(
+        self, question: _Question, names: Sequence[str], item_keys: npt.NDArray[np.uint64]
+    ) -> pb.ScoreResponse:
         started, bundle, candidates = time.perf_counter(), question.bundle, len(item_keys)
         state = self._read(question)
         items = bundle.item_rows(item_keys)  # (M,)
@@ -153,24 +161,23 @@ class ScoringService(pb_grpc.ScoringServicer):
         self._metrics.score_candidates.observe(candidates)
         if unknown:
             self._metrics.unknown_items_total.labels(question.arm, "request").inc(unknown)
-        return pb.ScoreResponse(
-            origin=self._origin(question, state, scores.level),
-            probabilities=scores.probabilities.tolist(),
-            unknown_items=unknown,
-        )
+        origin, probabilities = self._origin(question, state, scores.level), scores.probabilities.tolist()
+        self._expose(question, state, origin, pb.Exposure.METHOD_SCORE, names, probabilities)
+        return pb.ScoreResponse(origin=origin, probabilities=probabilities, unknown_items=unknown)
 
     def _recommend_now(self, question: _Question, k: int, exclude_seen: bool) -> pb.RecommendResponse:
         started, bundle = time.perf_counter(), question.bundle
         state = self._read(question)
         rows, scores = bundle.recommend(state.row, k, exclude_seen, question.now_ms)
         self._observe(question, state, scores, started)
-        return pb.RecommendResponse(
-            origin=self._origin(question, state, scores.level),
-            items=[
-                pb.RecommendedItem(item=bundle.items[row], probability=probability)
-                for row, probability in zip(rows.tolist(), scores.probabilities.tolist(), strict=True)
-            ],
-        )
+        origin, probabilities = self._origin(question, state, scores.level), scores.probabilities.tolist()
+        names = [bundle.items[row] for row in rows.tolist()]
+        self._expose(question, state, origin, pb.Exposure.METHOD_RECOMMEND, names, probabilities)
+        items = [
+            pb.RecommendedItem(item=name, probability=probability)
+            for name, probability in zip(names, probabilities, strict=True)
+        ]
+        return pb.RecommendResponse(origin=origin, items=items)
 
     def _inspect_now(self, question: _Question) -> pb.InspectResponse:
         state = self._read(question)
@@ -184,12 +191,42 @@ class ScoringService(pb_grpc.ScoringServicer):
             response.events = remembered.events
             response.last_event_ms = remembered.last_event_ms
             response.recent_items.extend(_item_name(question.bundle, row) for row in remembered.recent.tolist())
-            response.state_digest = xxhash.xxh64_hexdigest(state.row.tobytes())
+            response.state_digest = _digest(state)
         return response
 
     def _read(self, question: _Question) -> StateRead:
         question.deadline.check("before the state was read")
         return self._shard.read(question.partition, question.arm, question.user_key)
+
+    def _expose(
+        self,
+        question: _Question,
+        state: StateRead,
+        origin: pb.Origin,
+        method: pb.Exposure.Method,
+        candidates: Sequence[str],
+        probabilities: Sequence[float],
+    ) -> None:
+        if self._exposures is None:
+            return
+        self._exposures.log(
+            pb.Exposure(
+                score_id=origin.score_id,
+                user=question.user,
+                arm=origin.arm,
+                model_version=origin.model_version,
+                propensity=question.propensity,
+                partition=origin.partition,
+                offset=origin.offset,
+                state_digest=_digest(state),
+                level=origin.level,
+                time_ms=question.now_ms,
+                method=method,
+                cold_user=origin.cold_user,
+                candidates=candidates,
+                probabilities=probabilities,
+            )
+        )
 
     def _observe(
         self,
@@ -219,6 +256,10 @@ class ScoringService(pb_grpc.ScoringServicer):
             stale=state.stale,
             cold_user=cold,
         )
+
+
+def _digest(state: StateRead) -> str:
+    return "" if state.row is None else xxhash.xxh64_hexdigest(state.row.tobytes())
 
 
 def _item_name(bundle: Bundle, row: int) -> str:

@@ -55,6 +55,10 @@ class TrafficSplit:
                 return arm.name
         raise AssertionError("a bucket lies beyond the sum of the weights")
 
+    def propensity(self, arm: str) -> float:
+        """The chance that `choose` gives a user this arm when none is named, in [0, 1]."""
+        return sum(live.weight for live in self._live if live.name == arm) / self._total if self._total else 0.0
+
     def bucket(self, user: str) -> int:
         """Sticky bucket in [0, 10,000): xxh64(salt, user) mod 10,000."""
         return xxhash.xxh64_intdigest(self._salt + b"\0" + user.encode()) % BUCKETS

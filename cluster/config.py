@@ -94,7 +94,7 @@ class TopicSettings(Section):
         default="clicks.dlq", description="Topic for records that cannot be used, with the reason in headers."
     )
     exposures: Text = Field(
-        default="exposures", description="Topic for what was shown, by which arm, with which propensity."
+        default="exposures", description="Topic for what was answered to whom, by which arm, with which propensity."
     )
     partitions: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=8, description="Partitions of the clicks topic; a user's home is murmur2(user id) mod this."
@@ -193,7 +193,8 @@ class ArmSettings(Section):
     )
     role: Literal["live", "shadow", "candidate"] = Field(
         default="candidate",
-        description="live answers users, shadow answers and is thrown away, candidate only folds.",
+        description="All fold every click; live takes traffic, shadow (none is mirrored yet) and candidate answer only "
+        "if named.",
     )
 
     @model_validator(mode="after")
@@ -224,6 +225,9 @@ class ServingSettings(Section):
     )
     ready_lag_records_max: Annotated[int, Field(ge=0)] = Field(
         default=1000, description="Records a partition may lag and still count as ready in health checks."
+    )
+    exposures: bool = Field(
+        default=True, description="Write every answer of Score and Recommend to topics.exposures, in the background."
     )
 
 

@@ -94,10 +94,10 @@ def producer(access: KafkaAccess, **options: Any) -> KafkaProducer:
 class KafkaSink:
     """Writes records and waits for their acknowledgement (a `RecordSink`)."""
 
-    def __init__(self, access: KafkaAccess) -> None:
+    def __init__(self, access: KafkaAccess, **options: Any) -> None:
         self._access = access
         timeout_ms = int(access.request_timeout_s * 1000)
-        self._producer = producer(access, delivery_timeout_ms=timeout_ms, max_block_ms=timeout_ms)
+        self._producer = producer(access, delivery_timeout_ms=timeout_ms, max_block_ms=timeout_ms, **options)
 
     def write(self, topic: str, records: Sequence[OutRecord]) -> None:
         """Write all `records` and return when every in-sync replica has them; BrokerUnavailable if one is not."""

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from actors.click import ClickBatch
 from actors.errors import EchoRankError, ShardUnavailable
+from actors.exposure import ExposureLog
 from actors.server import RpcServer
 from actors.shard import Shard
 from monitoring.discovery import Target
@@ -32,9 +33,18 @@ class ShardProcess:
     Health says SERVING once every partition has caught up to within the bound.
     """
 
-    def __init__(self, *, shard: Shard, server: RpcServer, host: str, registry: Registry, target: Target) -> None:
+    def __init__(
+        self,
+        *,
+        shard: Shard,
+        server: RpcServer,
+        host: str,
+        registry: Registry,
+        target: Target,
+        exposures: ExposureLog | None = None,
+    ) -> None:
         self._shard, self._server, self._host = shard, server, host
-        self._registry, self._target = registry, target
+        self._registry, self._target, self._exposures = registry, target, exposures
         self._assigned: frozenset[int] = frozenset()
         self._ends: dict[int, int] = {}  # high watermarks of partitions that are not ready yet
 
@@ -58,10 +68,12 @@ class ShardProcess:
             tasks.create_task(self._report_ready())
 
     async def stop(self, grace_s: float) -> None:
-        """Refuse new calls, finish those in flight, save everything."""
+        """Refuse new calls, finish those in flight, save everything, then write the exposures that wait."""
         await self._server.stop(grace_s)
         for partition in self._shard.owned():
             await asyncio.to_thread(self._shard.snapshot, partition)
+        if self._exposures is not None:
+            await asyncio.to_thread(self._exposures.close, grace_s)
 
     async def positions(self) -> Mapping[int, int]:
         """The next offset of each restored partition."""

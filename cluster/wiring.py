@@ -27,6 +27,7 @@ from actors.clock import SystemClock
 from actors.codec import Decoder
 from actors.dead_letter import DeadLetters
 from actors.errors import ConfigError
+from actors.exposure import ExposureLog
 from actors.gateway import Gateway
 from actors.ingest import Ingest, IngestSettings
 from actors.interceptor import RequestInterceptor
@@ -61,6 +62,7 @@ OBJECT_STORE_BYTES = 128 << 20  # batches are small and short-lived
 # Off the event loop: with folding beside it and 4 clients, p99 was 26 to 32 ms on two threads, 28 to 51 ms on one and
 # 30 to 71 ms inline (500 candidates, 2 busy cores); the hop costs 0.3 ms of the median.
 SCORING_THREADS = 2
+EXPOSURE_BATCH_BYTES = 256 << 10  # an exposure of 500 candidates has 7 kB, and a batch for each would cost a request
 # A thread that waits for the interpreter asks for it after so long; the default of 5 ms is a third of a score's target.
 SWITCH_INTERVAL_S = 0.0005
 # Temporaries of a score are larger than malloc keeps by default: it would fault them in anew every time.
@@ -125,6 +127,7 @@ async def build_shard(settings: Settings, number: int, load: Load) -> ShardProce
     shard = Shard(name, arms, _snapshots(settings), metrics, clock, derived.shard_settings(settings))
     applied = AppliedOffsets(get_running_loop())
     shard.on_applied(applied.notify)
+    exposures = _exposures(settings, metrics)
     service = ScoringService(
         shard=shard,
         arms=arms,
@@ -135,6 +138,7 @@ async def build_shard(settings: Settings, number: int, load: Load) -> ShardProce
         executor=ThreadPoolExecutor(SCORING_THREADS, thread_name_prefix="score"),
         applied=applied,
         node=zlib.crc32(name.encode()),
+        exposures=exposures,
     )
     for arm, bundle in arms.items():
         metrics.model_info.labels(arm, bundle.version).set(1)
@@ -144,6 +148,7 @@ async def build_shard(settings: Settings, number: int, load: Load) -> ShardProce
         host=_reachable(settings.serving.host),
         registry=RemoteCoordinator(settings.ray.namespace),
         target=_export(settings, metrics, "shard", name),
+        exposures=exposures,
     )
     await process.start()
     return process
@@ -317,6 +322,13 @@ def _bundles(settings: Settings) -> dict[str, str]:
 
 def _snapshots(settings: Settings) -> SnapshotStore:
     return SnapshotStore.from_uri(settings.state.directory, settings.state.snapshots_kept)
+
+
+def _exposures(settings: Settings, metrics: Metrics) -> ExposureLog | None:
+    if not settings.serving.exposures:
+        return None
+    open_sink = functools.partial(KafkaSink, derived.access(settings), batch_size=EXPOSURE_BATCH_BYTES)
+    return ExposureLog(open_sink, topic=settings.topics.exposures, metrics=metrics)
 
 
 def _broker(settings: Settings, environ: Mapping[str, str]) -> Broker:

@@ -67,5 +67,6 @@ class Metrics:
         self.degraded_total = counter("degraded", "Answers below FULL, by reason.", "reason")
         self.requests_in_flight = gauge("requests_in_flight", "Requests being served.")
         # arms
+        self.exposures_total = counter("exposures", "Answers in the exposure log: written, dropped.", "arm", "outcome")
         self.arm_weight = gauge("arm_weight", "Share of the traffic, 0 to 1.", "arm")
         self.model_info = gauge("model_info", "1 for the model version an arm runs.", "arm", "version")

@@ -165,3 +165,43 @@ class RoutingResponse(_message.Message):
     routes: _containers.RepeatedCompositeFieldContainer[PartitionRoute]
     arms: _containers.RepeatedCompositeFieldContainer[ArmInfo]
     def __init__(self, version: _Optional[int] = ..., partitions: _Optional[int] = ..., routes: _Optional[_Iterable[_Union[PartitionRoute, _Mapping]]] = ..., arms: _Optional[_Iterable[_Union[ArmInfo, _Mapping]]] = ...) -> None: ...
+
+class Exposure(_message.Message):
+    __slots__ = ("score_id", "user", "arm", "model_version", "propensity", "partition", "offset", "state_digest", "level", "time_ms", "method", "cold_user", "candidates", "probabilities")
+    class Method(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        METHOD_UNSPECIFIED: _ClassVar[Exposure.Method]
+        METHOD_SCORE: _ClassVar[Exposure.Method]
+        METHOD_RECOMMEND: _ClassVar[Exposure.Method]
+    METHOD_UNSPECIFIED: Exposure.Method
+    METHOD_SCORE: Exposure.Method
+    METHOD_RECOMMEND: Exposure.Method
+    SCORE_ID_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROPENSITY_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    STATE_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    LEVEL_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    COLD_USER_FIELD_NUMBER: _ClassVar[int]
+    CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    score_id: str
+    user: str
+    arm: str
+    model_version: str
+    propensity: float
+    partition: int
+    offset: int
+    state_digest: str
+    level: Level
+    time_ms: int
+    method: Exposure.Method
+    cold_user: bool
+    candidates: _containers.RepeatedScalarFieldContainer[str]
+    probabilities: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, score_id: _Optional[str] = ..., user: _Optional[str] = ..., arm: _Optional[str] = ..., model_version: _Optional[str] = ..., propensity: _Optional[float] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ..., state_digest: _Optional[str] = ..., level: _Optional[_Union[Level, str]] = ..., time_ms: _Optional[int] = ..., method: _Optional[_Union[Exposure.Method, str]] = ..., cold_user: _Optional[bool] = ..., candidates: _Optional[_Iterable[str]] = ..., probabilities: _Optional[_Iterable[float]] = ...) -> None: ...

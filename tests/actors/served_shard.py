@@ -17,6 +17,7 @@ from actors.applied import AppliedOffsets
 from actors.click import ClickBatch, key
 from actors.clock import ManualClock
 from actors.deadline import Pace
+from actors.exposure import ExposureLog
 from actors.interceptor import RequestInterceptor
 from actors.limits import RequestLimits
 from actors.partitioner import partition_of
@@ -87,6 +88,7 @@ async def served_shard(
     limits: RequestLimits = SMALL_LIMITS,
     queue_max: int = 8,
     pace: type[Pace] = Pace,
+    exposures: ExposureLog | None = None,
 ) -> AsyncIterator[ServedShard]:
     """A shard that owns `partitions` under epoch 1, listening on a free port."""
     metrics, clock = Metrics(CollectorRegistry()), ManualClock(NOW_MS + 5_000)
@@ -107,6 +109,7 @@ async def served_shard(
             clock=clock,
             executor=executor,
             applied=applied,
+            exposures=exposures,
             pace=pace,
         )
         requests = RequestInterceptor(metrics, queue_max)

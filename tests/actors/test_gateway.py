@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from model.config import ModelConfig
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc
+from tests.actors.exposure_fakes import FakeSink, exposure_log
 from tests.actors.served_shard import ITEMS, MESSAGE_BYTES_MAX, PARTITIONS, ServedShard, served_shard, user_of
 
 LOW, HIGH = user_of(0), user_of(3)  # of shard-0 and of shard-1
@@ -132,6 +133,22 @@ async def test_the_arm_is_the_named_one_or_a_live_one(door: Door, field: str, me
     request = pb.ScoreRequest(user=LOW, items=ITEMS[:1], arm=field)
     origin = (await door.stub.Score(request, metadata=headers)).origin
     assert (origin.arm, origin.model_version) == (arm, BUNDLES[arm].version)
+
+
+@pytest.mark.parametrize(
+    ("field", "metadata", "propensity"), [("", "", 0.5), ("next", "", 1.0), ("", "next", 1.0)], ids=str
+)
+async def test_the_shard_learns_the_propensity(door: Door, field: str, metadata: str, propensity: float) -> None:
+    """The weight's share where the split chose the arm, 1 where the client named it by field or metadata."""
+    arms = [replace(arm, role="live", weight=weight) for arm, weight in zip(ARMS, (5000, 5000), strict=True)]
+    door.gateway.follow(replace(door.table(2), arms=tuple(arms)))
+    sink = FakeSink()
+    door.shards[0].service._exposures, _ = exposure_log(sink)
+    headers = ((ARM_METADATA, metadata),) if metadata else ()
+    await door.stub.Score(pb.ScoreRequest(user=LOW, items=ITEMS[:1], arm=field), metadata=headers)
+    await door.stub.Recommend(pb.RecommendRequest(user=LOW, k=1, arm=field), metadata=headers)
+    door.shards[0].service._exposures.close(10)
+    assert [exposure.propensity for exposure in sink.exposures()] == [propensity, propensity]
 
 
 async def test_an_unknown_arm_is_not_found(door: Door) -> None:

@@ -167,6 +167,10 @@ class LateCall:
         """Nothing."""
         return -0.001
 
+    def invocation_metadata(self) -> tuple[()]:
+        """None."""
+        return ()
+
 
 async def test_an_expired_deadline_is_no_work(served: ServedShard) -> None:
     """A call that arrives too late ends before the state is read; the status is DEADLINE_EXCEEDED."""

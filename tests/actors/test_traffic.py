@@ -20,6 +20,12 @@ def test_shares_follow_the_weights() -> None:
     assert abs(share - 0.3) < 4 * (0.3 * 0.7 / len(USERS)) ** 0.5
 
 
+def test_the_propensity_is_the_share() -> None:
+    """Weight by the sum of the live weights; 0 for an arm that takes no traffic."""
+    split = TrafficSplit([arm("a", 7000), arm("b", 3000), arm("next", 0, "shadow")], "salt")
+    assert [split.propensity(name) for name in ("a", "b", "next")] == [0.7, 0.3, 0.0]
+
+
 def test_a_user_keeps_the_arm_whatever_the_order_of_the_arms() -> None:
     """The choice depends on salt, user and weights only."""
     arms = [arm("a", 5000), arm("b", 2000), arm("c", 3000)]

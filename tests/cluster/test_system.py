@@ -49,7 +49,9 @@ from model.bundle import load_bundle, write_bundle
 from model.config import ModelConfig
 from model.network import Network
 from monitoring.metrics import Metrics
+from rpc import echorank_pb2 as pb
 from rpc import events_pb2
+from tests.cluster.topic_reader import records
 from training import archive
 
 pytestmark = [pytest.mark.ray, pytest.mark.broker]
@@ -141,6 +143,19 @@ async def test_a_click_changes_the_next_score(client: Client, clicks: Clicks) ->
     assert len((await client.recommend(user, 5)).items) == 5
     seen = await client.inspect(user)
     assert (seen.events, seen.recent_items[0]) == (10, ITEMS[183 % len(ITEMS)])
+
+
+async def test_an_answer_is_in_the_exposure_log(client: Client, system: System, settings: Settings) -> None:
+    """What the gateway answers can be read from the topic within seconds, by its score_id."""
+    scored = await client.score(USERS[3], ITEMS[:50])
+    access = KafkaAccess(bootstrap_servers=system.bootstrap_servers)
+    deadline, found = time.monotonic() + 20, None
+    while found is None and time.monotonic() < deadline:
+        written = [pb.Exposure.FromString(r.value) for r in records(access, settings.topics.exposures, 10_000, 1)]
+        found = next((each for each in written if each.score_id == scored.origin.score_id), None)
+    assert found is not None
+    assert (found.user, found.propensity, list(found.candidates)) == (USERS[3], 1.0, list(ITEMS[:50]))
+    assert found.probabilities == scored.probabilities
 
 
 async def test_routing_names_shards_that_answer_themselves(client: Client) -> None:

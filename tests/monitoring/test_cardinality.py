@@ -12,7 +12,7 @@ from tests.monitoring.prometheus_names import declared
 # The most values each label can take, for the largest deployment that the budget is made for.
 VALUES = {
     "partition": 64,  # topics.partitions
-    "outcome": 4,  # applied, duplicate, dead_letter, lost
+    "outcome": 4,  # of events: applied, duplicate, dead_letter, lost; of exposures: written, dropped
     "reason": 12,  # codes in the source: of dead letters, evictions, snapshot failures, degradation
     "error": 8,  # classes of errors that ingest retries
     "arm": 4,
