@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import numpy as np
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
@@ -14,6 +16,7 @@ from model.bundle import Bundle, random_bundle
 from model.config import ModelConfig
 from monitoring.metrics import Metrics
 
+B = TypeVar("B", bound=Bundle)
 ITEMS = tuple(f"item-{number}" for number in range(20))
 CONFIG = ModelConfig(width=32, state_size=4, ring_length=8, tail_length=16, slots=4)
 
@@ -21,6 +24,13 @@ CONFIG = ModelConfig(width=32, state_size=4, ring_length=8, tail_length=16, slot
 def bundle(seed: int = 0, config: ModelConfig = CONFIG) -> Bundle:
     """A small untrained bundle."""
     return random_bundle(config, ITEMS, seed)
+
+
+def bundle_of(kind: type[B]) -> B:
+    """The same bundle as an instance of a class that overrides something."""
+    made = kind.__new__(kind)
+    vars(made).update(vars(bundle()))
+    return made
 
 
 class ClickLog:

@@ -11,7 +11,7 @@ from actors.errors import NotOwner
 from actors.owned import Owned
 from actors.shard import Shard
 from model.bundle import Bundle
-from tests.actors.click_log import CONFIG, ITEMS, ClickLog, shard
+from tests.actors.click_log import ClickLog, bundle_of, shard
 
 LOG = ClickLog()
 USER = int(LOG.users[0])
@@ -40,7 +40,7 @@ class Failing(Bundle):
 
 def test_a_failed_fold_gives_the_partition_up(tmp_path: Path, clean: str) -> None:
     """Half-changed rows are never served, saved or folded on; owning again restores sound ones."""
-    model = Failing(CONFIG, ITEMS)
+    model = bundle_of(Failing)
     owner = shard(tmp_path, {"main": model})
     owner.own(0, 1)
     owner.apply(LOG.batch(0, 300), 1)
@@ -70,7 +70,7 @@ class FailsUnderWay(Bundle):
 
 def test_a_release_or_renewal_that_waited_for_a_failed_fold(tmp_path: Path) -> None:
     """The partition is gone for both: releasing it again is nothing, and a newer epoch is told so."""
-    model, refused = FailsUnderWay(CONFIG, ITEMS), []
+    model, refused = bundle_of(FailsUnderWay), []
 
     def renew(owner: Shard, held: Owned) -> None:
         with owner._owning, pytest.raises(NotOwner, match="given up"):

@@ -16,7 +16,7 @@ from actors.index import BYTES_PER_ENTRY_MAX
 from actors.row_memory import RowMemory
 from actors.store import PartitionStore
 from model.bundle import Bundle
-from tests.actors.click_log import CONFIG, ITEMS, ClickLog, bundle, deliveries
+from tests.actors.click_log import ClickLog, bundle, bundle_of, deliveries
 
 LOG = ClickLog()
 
@@ -77,7 +77,7 @@ class FailsOnce(Bundle):
 
 def test_a_batch_that_stopped_between_slices_goes_on_there(clean: PartitionStore) -> None:
     """The position covers exactly the slices that were folded, so sending the whole batch again applies the rest."""
-    states = store(FailsOnce(CONFIG, ITEMS))
+    states = store(bundle_of(FailsOnce))
     with pytest.raises(FloatingPointError):
         states.apply(LOG.all())
     assert states.position == LOG.offsets[255] + 1
@@ -133,9 +133,8 @@ def test_a_user_beyond_the_budget_is_refused() -> None:
 class TwoEnds(Bundle):
     """Writes the event's number to both ends of the row, with another thread's turn in between."""
 
-    def __init__(self) -> None:
-        super().__init__(CONFIG, ITEMS)
-        self.slices, self.between = 0, threading.Event()
+    slices = 0
+    between = threading.Event()
 
     def fold(self, rows, index, *_) -> None:  # type: ignore[no-untyped-def]
         self.slices += 1
@@ -147,7 +146,7 @@ class TwoEnds(Bundle):
 
 def test_reads_are_never_torn_and_do_not_starve() -> None:
     """A row read while slices are folded is from one moment, and readers get in between slices of one batch."""
-    model, user = TwoEnds(), 1
+    model, user = bundle_of(TwoEnds), 1
     states, length = store(model), 256 * 60
     batch = ClickLog(length * 2).batch(0, length * 2)
     done, torn, positions = threading.Event(), [], set()
