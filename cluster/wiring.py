@@ -58,6 +58,7 @@ from rpc import echorank_pb2_grpc as pb_grpc
 
 ROOT = Path(__file__).parents[1]
 CPUS_PER_ACTOR = 0.1  # actors share the cores: the operating system schedules them better than a reservation would
+RAY_SLOW = "timed out during startup"
 OBJECT_STORE_BYTES = 128 << 20  # batches are small and short-lived
 # Off the event loop: with folding beside it and 4 clients, p99 was 26 to 32 ms on two threads, 28 to 51 ms on one and
 # 30 to 71 ms inline (500 candidates, 2 busy cores); the hop costs 0.3 ms of the median.
@@ -71,6 +72,8 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_TH
 
 # Nobody waits for the archive: few and large polls, 1.1 CPU seconds for 100,000 clicks, and others go first.
 ARCHIVE_POLL_MS, ARCHIVE_FETCH_BYTES, ARCHIVE_POLL_RECORDS, ARCHIVE_NICE = 1000, 1 << 20, 10_000, 10
+
+log = logging.getLogger(__name__)
 
 Load = Callable[[str], Bundle]
 
@@ -232,7 +235,8 @@ def _start_ray(settings: Settings) -> None:
     }
     if settings.ray.cpus:
         local["num_cpus"] = settings.ray.cpus
-    ray.init(
+    start_ray = functools.partial(
+        ray.init,
         address=settings.ray.address or "local",
         namespace=settings.ray.namespace,
         runtime_env={"env_vars": {"PYTHONPATH": python_path, **ONE_THREAD, **KEEP_MEMORY}},
@@ -240,6 +244,14 @@ def _start_ray(settings: Settings) -> None:
         logging_level=logging.ERROR,
         **({} if settings.ray.address else local),
     )
+    try:
+        start_ray()
+    except Exception as error:
+        if RAY_SLOW not in str(error):  # Ray has no narrower class for it
+            raise
+        log.warning("Ray's own processes did not start within 30 s, which a busy machine can cause; trying once more")
+        ray.shutdown()
+        start_ray()
 
 
 def _actors(settings: Settings, run: str, arms: list[Arm], load: Load) -> Iterator[tuple[str, Any]]:
