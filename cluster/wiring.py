@@ -61,7 +61,7 @@ CPUS_PER_ACTOR = 0.1  # actors share the cores: the operating system schedules t
 RAY_SLOW = "timed out during startup"
 OBJECT_STORE_BYTES = 128 << 20  # batches are small and short-lived
 # Off the event loop: with folding beside it and 4 clients, p99 was 26 to 32 ms on two threads, 28 to 51 ms on one and
-# 30 to 71 ms inline (500 candidates, 2 busy cores); the hop costs 0.3 ms of the median.
+# 30 to 71 ms inline (a stand-in kernel, 2 busy cores); the hop costs 0.3 ms of the median.
 SCORING_THREADS = 2
 EXPOSURE_BATCH_BYTES = 256 << 10  # an exposure of 500 candidates has 7 kB, and a batch for each would cost a request
 # A thread that waits for the interpreter asks for it after so long; the default of 5 ms is a third of a score's target.
