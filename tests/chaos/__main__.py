@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from contextlib import redirect_stderr
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -31,14 +33,14 @@ def main(
     names = tuple(name.strip() for name in only.split(",") if name.strip()) or tuple(FAULTS)
     if unknown := sorted(set(names) - FAULTS.keys()):
         raise typer.BadParameter(f"no fault is called {unknown}; there are {', '.join(FAULTS)}")
-    console = Console(file=sys.stdout)
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "ray.log").open("w") as said, redirect_stderr(said), Stage(Deployment()) as stage:
+    with _only_ours(out / "ray.log") as console, Stage(Deployment()) as stage:
         if stage.small_disk.refused:
             console.print(f"[yellow]left out: faults with a full disk, {stage.small_disk.refused}[/yellow]")
             names = tuple(name for name in names if "disk full" not in name)
         plan = Plan.random(kills, seed, names, lasts_s=lasts_s, clicks_per_s=rate)
         found = summary(Session(stage, plan, console.print).run(), plan)
+    console = Console()
     (out / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
     console.print(table(found))
     for failure in found["failures"]:
@@ -46,6 +48,18 @@ def main(
     console.print(f"written to {out / 'summary.json'}")
     if not sound(found):
         sys.exit(1)
+
+
+@contextmanager
+def _only_ours(others: Path) -> Iterator[Console]:
+    """A console for us alone: Ray and gRPC say at length that processes die, which is what they are here for."""
+    with ExitStack() as undo:
+        kept = [undo.enter_context(os.fdopen(os.dup(number), "w")) for number in (1, 2)]
+        with others.open("w") as said:
+            for number, stream in enumerate(kept, start=1):
+                os.dup2(said.fileno(), number)
+                undo.callback(os.dup2, stream.fileno(), number)
+        yield Console(file=kept[0])
 
 
 if __name__ == "__main__":

@@ -55,21 +55,19 @@ def stop(role: str) -> Strike:
 
 def kill_node(stage: Stage, random: np.random.Generator) -> Wound:
     """SIGKILL of a node's raylet, and with it of every actor there; another node takes its place later."""
-    number = int(random.integers(stage.nodes.count()))
-    killed = stage.nodes.actors(number, stage.system.pids())
-    stage.nodes.signal(number, signal.SIGKILL)
+    number, killed = _node(stage, random)
+    stage.nodes.kill(number)
     return Wound(what=f"node {number}", killed=killed, rebuild=lambda: stage.nodes.replace(number))
 
 
 def stop_node(stage: Stage, random: np.random.Generator) -> Wound:
     """SIGSTOP of a node's raylet: the cluster gives the node up, while its actors work on and are doubled elsewhere."""
-    number = int(random.integers(stage.nodes.count()))
-    doubled = stage.nodes.actors(number, stage.system.pids())
-    stage.nodes.signal(number, signal.SIGSTOP)
+    number, doubled = _node(stage, random)
+    stage.nodes.stop(number)
     return Wound(
         what=f"node {number}",
         doubled=doubled,
-        lift=lambda: stage.nodes.signal(number, signal.SIGCONT),
+        lift=lambda: stage.nodes.wake(number),
         rebuild=lambda: stage.nodes.replace(number),
     )
 
@@ -88,7 +86,8 @@ def fill_disk(stage: Stage, random: np.random.Generator) -> Wound:
     stage.small_disk.fill()
 
     def check() -> None:
-        if stage.failed_writes() <= before:
+        after = stage.failed_writes()
+        if not any(failed > before.get(shard, 0) for shard, failed in after.items()):
             raise NotRecovered("the disk was full, but no write failed: the fault did not bite")
 
     return Wound(what="disk", lift=stage.small_disk.free, check=check)
@@ -161,6 +160,13 @@ def _victim(stage: Stage, random: np.random.Generator, role: str) -> tuple[str, 
     names = sorted(name for name in pids if name.rstrip("0123456789-") == role)
     name = names[int(random.integers(len(names)))]
     return name, pids[name]
+
+
+def _node(stage: Stage, random: np.random.Generator) -> tuple[int, dict[str, int]]:
+    """One of the nodes with actors, and those: a node that came back has none until others die."""
+    pids = stage.system.pids()
+    busy = [(node, actors) for node in range(stage.nodes.count()) if (actors := stage.nodes.actors(node, pids))]
+    return busy[int(random.integers(len(busy)))]
 
 
 def _wake(pid: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,15 +47,24 @@ class Nodes:
         """How many nodes may be struck."""
         return len(self._workers)
 
-    def signal(self, number: int, signum: signal.Signals) -> None:
-        """Send a signal to a node's raylet; the actors there are its children, and end when it does."""
-        [raylet] = self._workers[number].all_processes["raylet"]
-        os.kill(raylet.process.pid, signum)
+    def kill(self, number: int) -> None:
+        """SIGKILL of a node's raylet; its actors end once it has left the process table, so it is waited for."""
+        raylet = self._raylet(number)
+        raylet.kill()
+        raylet.wait()
+
+    def stop(self, number: int) -> None:
+        """SIGSTOP of a node's raylet; its actors go on."""
+        self._raylet(number).send_signal(signal.SIGSTOP)
+
+    def wake(self, number: int) -> None:
+        """SIGCONT of a node's raylet."""
+        self._raylet(number).send_signal(signal.SIGCONT)
 
     def actors(self, number: int, pids: Mapping[str, int]) -> dict[str, int]:
         """Those of `pids`, process ids by name, that run on a node: they are its raylet's children."""
-        [raylet] = self._workers[number].all_processes["raylet"]
-        return {name: pid for name, pid in pids.items() if _parent(pid) == raylet.process.pid}
+        raylet = self._raylet(number)
+        return {name: pid for name, pid in pids.items() if _parent(pid) == raylet.pid}
 
     def replace(self, number: int) -> None:
         """Clear away what is left of a dead node and start another at its address."""
@@ -68,6 +76,10 @@ class Nodes:
     def close(self) -> None:
         """End every node."""
         self._cluster.shutdown()
+
+    def _raylet(self, number: int) -> Any:
+        [raylet] = self._workers[number].all_processes["raylet"]
+        return raylet.process
 
     def _add(self, address: str) -> Any:
         return self._cluster.add_node(num_cpus=2, node_ip_address=address, object_store_memory=STORE_BYTES)

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import grpc
@@ -13,8 +14,7 @@ import numpy as np
 
 from cluster.client import Client
 
-AT_A_TIME = 4
-PAUSE_S = 0.03
+PER_S = 40.0  # whether or not the ones before were answered: who waits for answers asks less when it matters
 ITEMS = 20
 OK = "OK"
 
@@ -29,7 +29,7 @@ class Asked(NamedTuple):
 
 
 class Questions:
-    """A thread with AT_A_TIME clients in turn; `asked` grows while it runs; close it."""
+    """A thread that asks PER_S questions a second over one client; `asked` grows while it runs; close it."""
 
     def __init__(self, address: str, users: Sequence[str], items: int, seed: int) -> None:
         self._address, self._users, self._items = address, users, items
@@ -58,18 +58,17 @@ class Questions:
             self._failure = error
 
     async def _ask_on(self) -> None:
+        loop, pause = asyncio.get_running_loop(), asyncio.Event()  # never set: waiting for it is the pause
         async with Client(self._address) as client, asyncio.TaskGroup() as group:
-            for _ in range(AT_A_TIME):
-                group.create_task(self._one_after_another(client))
+            due = loop.time()
+            while not self._closing.is_set():
+                group.create_task(self._one(client))
+                due += 1 / PER_S
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(pause.wait(), max(0.0, due - loop.time()))
 
-    async def _one_after_another(self, client: Client) -> None:
-        pause = asyncio.Event()  # never set: waiting for it is the pause
-        while not self._closing.is_set():
-            self.asked.append(await self._ask(client))
-            try:
-                await asyncio.wait_for(pause.wait(), PAUSE_S)
-            except TimeoutError:
-                continue
+    async def _one(self, client: Client) -> None:
+        self.asked.append(await self._ask(client))
 
     async def _ask(self, client: Client) -> Asked:
         user = self._users[self._random.integers(len(self._users))]

@@ -137,13 +137,14 @@ class Stage:
         """Users by partition."""
         return {partition_of(user, self.deployment.partitions): user for user in self.users}
 
-    def failed_writes(self) -> int:
-        """Snapshots that could not be written, over all shards; a shard that starts anew counts from 0."""
+    def failed_writes(self) -> dict[str, int]:
+        """Snapshots that could not be written, by shard; one that starts anew counts from 0."""
         return self._counted("echorank_snapshot_failures_total", reason="write")
 
     def unavailable_scores(self) -> int:
         """Attempts at Score that the gateway answered UNAVAILABLE; clients retry some of them."""
-        return self._counted("echorank_requests_total", method="Score", code="UNAVAILABLE", instance="gateway")
+        counted = self._counted("echorank_requests_total", method="Score", code="UNAVAILABLE")
+        return counted.get("gateway", 0)
 
     def restart_system(self) -> None:
         """Stop the system gently and start it from what it has saved."""
@@ -161,11 +162,15 @@ class Stage:
     ) -> None:
         self._undo.close()
 
-    def _counted(self, metric: str, *, instance: str = "", **labels: str) -> int:
-        """The sum of a counter over all processes, or over one."""
+    def _counted(self, metric: str, **labels: str) -> dict[str, int]:
+        """A counter with these labels, of each process that shows it."""
         scraped = scrape.scrape(self.system.monitoring_address.replace("0.0.0.0", "127.0.0.1"))
-        chosen = [each for each in scraped if instance in ("", each.labels["instance"])]
-        return int(sum(value for found, value in scrape.values(chosen, metric) if labels.items() <= found.items()))
+        return {
+            process.labels["instance"]: int(value)
+            for process in scraped
+            for found, value in scrape.values([process], metric)
+            if labels.items() <= found.items()
+        }
 
     def _started(self) -> System:
         system = wiring.start(self.settings)

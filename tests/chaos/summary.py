@@ -14,6 +14,7 @@ from bench import report
 from tests.chaos.questions import OK, Asked
 from tests.chaos.session import RESTART, Outcome, Plan, Struck
 
+HEADS = ("kills", "lost", "doubled", "bytes", "repair s", "recovery s", "worst", "silent s")
 SCORING = ("requests", "retried", "errors", "p99_ms")
 
 
@@ -31,7 +32,7 @@ def summary(outcome: Outcome, plan: Plan) -> dict[str, Any]:
         "refused": outcome.refused,
         "lost": sum(each.verdict.lost for each in outcome.struck if each.verdict),
         "doubled": sum(each.verdict.doubled for each in outcome.struck if each.verdict),
-        "byte_equal": last is not None and all(each.verdict and each.verdict.byte_equal for each in outcome.struck),
+        "byte_equal": _byte_equal(outcome.struck),
         "recovered": all(each.recovery_s is not None and each.failure is None for each in outcome.struck),
         "archive_equal": last is not None and not outcome.archive,
         "kinds": {kind: _of_kind([each for each in outcome.struck if each.kind == kind]) for kind in kinds},
@@ -65,30 +66,17 @@ def table(found: dict[str, Any]) -> Table:
     """A row a kind of fault."""
     drawn = Table(title=f"{found['kills']} faults, {found['acknowledged']:,} clicks acknowledged, seed {found['seed']}")
     drawn.add_column("fault")
-    heads = (
-        "kills",
-        "lost",
-        "doubled",
-        "bytes",
-        "recovery s",
-        "worst",
-        "silence s",
-        "asked",
-        "retried",
-        "errors",
-        "p99 ms",
-    )
-    for head in heads:
+    for head in (*HEADS, *(figure.replace("_", " ") for figure in SCORING)):
         drawn.add_column(head, justify="right")
     for kind, row in found["kinds"].items():
-        figures = (row["kills"], row["lost"], row["doubled"], "equal" if row["byte_equal"] else "DIFFER")
-        waits = (row["recovery_s"]["median"], row["recovery_s"]["max"], row["silence_s"])
+        figures = (row["kills"], row["lost"], row["doubled"], _bytes(row["byte_equal"]))
+        waits = (row["repair_s"]["median"], row["recovery_s"]["median"], row["recovery_s"]["max"], row["silence_s"])
         scoring = row["scoring"]
         drawn.add_row(kind, *map(_cell, (*figures, *waits, *map(scoring.get, SCORING))))
     drawn.add_section()
     scoring = found["scoring_disturbed"]
-    totals = (found["kills"], found["lost"], found["doubled"], "equal" if found["byte_equal"] else "DIFFER")
-    drawn.add_row("all", *map(_cell, (*totals, "", "", "", *map(scoring.get, SCORING))))
+    totals = (found["kills"], found["lost"], found["doubled"], _bytes(found["byte_equal"]))
+    drawn.add_row("all", *map(_cell, (*totals, "", "", "", "", *map(scoring.get, SCORING))))
     return drawn
 
 
@@ -98,7 +86,7 @@ def _of_kind(struck: Sequence[Struck]) -> dict[str, Any]:
         "kills": len(struck),
         "lost": sum(verdict.lost for verdict in verdicts),
         "doubled": sum(verdict.doubled for verdict in verdicts),
-        "byte_equal": len(verdicts) == len(struck) and all(verdict.byte_equal for verdict in verdicts),
+        "byte_equal": _byte_equal(struck),
         "recovery_s": _spread(each.recovery_s for each in struck),
         "repair_s": _spread(each.repair_s for each in struck),
         "replaced_s": _spread(each.replaced_s for each in struck),
@@ -106,6 +94,17 @@ def _of_kind(struck: Sequence[Struck]) -> dict[str, Any]:
         "scoring": _answers([asked for each in struck for asked in each.asked])
         | {"retried": sum(map(_retried, struck))},
     }
+
+
+def _byte_equal(struck: Sequence[Struck]) -> bool | None:
+    """None where some fault was never reckoned with and no other one differed."""
+    if any(each.verdict and not each.verdict.byte_equal for each in struck):
+        return False
+    return True if all(each.verdict for each in struck) else None
+
+
+def _bytes(equal: bool | None) -> str:
+    return {True: "equal", False: "DIFFER", None: "unknown"}[equal]
 
 
 def _spread(values: Iterable[float | None]) -> dict[str, float | None]:
