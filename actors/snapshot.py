@@ -24,10 +24,10 @@ from pyarrow import fs
 from actors import state_file
 from actors.atomic_files import open_root, publish, sync
 from actors.errors import SnapshotError
+from actors.image import StateImage
 from actors.index import Keys
 from actors.manifest import Manifest, StateFile
 from actors.state_file import HashingSink, SnapshotDamaged
-from actors.store import StateImage
 from model.state import Rows
 
 READ_BYTES = 8 << 20
@@ -151,7 +151,7 @@ class SnapshotStore:
             model=image.model,
             schema_hash=image.schema,
             position=image.position,
-            users=len(image.users),
+            users=image.users,
         )
 
     def _checksum(self, path: str) -> str:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 
 from actors.clock import Clock
 from actors.errors import SnapshotError
+from actors.image import StateImage
 from actors.owned import Owned
-from actors.row_memory import RowMemory
 from actors.snapshot import SnapshotStore
-from actors.store import StateImage
 from monitoring.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -20,15 +20,13 @@ log = logging.getLogger(__name__)
 class Snapshotter:
     """Saves one partition at a time, one arm after the other.
 
-    An arm's rows are copied while its partition's writer pauses, then written while folding goes on. The copy goes to a
-    scratch memory that is kept and touched beforehand: a pause runs at memory speed, and costs no page faults. It is as
-    large as the largest arm of a partition. As arms are copied one by one, each file has its own position.
+    An arm's rows are copied in pieces while folding goes on. As arms are taken one by one, each file has its own
+    position.
     """
 
     def __init__(self, snapshots: SnapshotStore, metrics: Metrics, clock: Clock, interval_s: float) -> None:
         self._snapshots, self._metrics, self._clock, self._interval_s = snapshots, metrics, clock, interval_s
         self._one_at_a_time = threading.Lock()
-        self._scratch: dict[int, RowMemory] = {}  # by bytes a row
 
     def is_due(self, owned: Owned, now_s: float) -> bool:
         """Whether the interval has passed since the last attempt, successful or not."""
@@ -44,7 +42,8 @@ class Snapshotter:
             started_s = owned.attempted_s = self._clock.monotonic()
             if owned.position > owned.durable:
                 try:
-                    manifest = self._snapshots.save(owned.partition, owned.epoch, self._images(owned))
+                    with closing(self._images(owned)) as images:
+                        manifest = self._snapshots.save(owned.partition, owned.epoch, images)
                 except SnapshotError:
                     self._metrics.snapshot_failures_total.labels("write").inc()
                     raise
@@ -54,16 +53,17 @@ class Snapshotter:
             owned.saved_s = started_s
             return owned.durable
 
-    def _images(self, owned: Owned) -> Iterator[StateImage]:
+    def _images(self, owned: Owned) -> Generator[StateImage, None, None]:
         for arm, store in owned.restored().items():
-            width = store.bundle.layout.row_bytes
-            if width not in self._scratch:
-                self._scratch[width] = RowMemory(width, 1)
-            self._scratch[width].prefault(store.users)
             with owned.writer:
                 owned.restored()  # nobody gave the partition up meanwhile
-                image = store.image(arm, self._scratch[width])
-            yield image
+                image = store.image(arm, full=True)
+            written = False
+            try:
+                yield image
+                written = True
+            finally:
+                image.close(written)
 
     def _retire(self, owned: Owned) -> None:
         """Old files that stay cost space only, and the next snapshot tries again: no reason to fail this one."""

@@ -9,12 +9,10 @@ import pyarrow as pa
 import xxhash
 
 from actors.errors import SnapshotError
+from actors.image import StateImage
 from actors.index import Keys
 from actors.manifest import StateFile
-from actors.store import StateImage
 from model.state import Rows
-
-ROWS_PER_BATCH = 256  # about 1 MB, which Arrow copies under the GIL: short enough for reads beside it
 
 
 class SnapshotDamaged(SnapshotError):
@@ -48,14 +46,13 @@ class HashingSink:
 
 
 def write(sink: HashingSink, partition: int, image: StateImage) -> None:
-    """Write the whole file, ROWS_PER_BATCH rows at a time."""
-    state = pa.binary(image.rows.shape[1])
+    """Write the whole file, a record batch for each piece of the image."""
+    state = pa.binary(image.row_bytes)
     meaning = {"schema": image.schema, "model": image.model, "arm": image.arm}
     numbers = {"partition": str(partition), "position": str(image.position)}
     schema = pa.schema([("user", pa.uint64()), ("state", state)], metadata=meaning | numbers)
     with pa.ipc.new_file(sink, schema) as writer:
-        for first in range(0, len(image.users), ROWS_PER_BATCH):
-            users, rows = (column[first : first + ROWS_PER_BATCH] for column in (image.users, image.rows))
+        for users, rows in image.pieces():
             states = pa.FixedSizeBinaryArray.from_buffers(state, len(users), [None, pa.py_buffer(rows)])
             writer.write_batch(pa.record_batch([pa.array(users), states], schema=schema))
 

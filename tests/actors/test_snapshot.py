@@ -15,22 +15,31 @@ from hypothesis import strategies as st
 from pyarrow import fs
 
 from actors.errors import SnapshotError
+from actors.image import Piece, StateImage
 from actors.manifest import Manifest, StateFile
 from actors.snapshot import SnapshotStore
 from actors.state_file import SnapshotDamaged
-from actors.store import StateImage
+
+
+def states(position: int, users: int = 3000) -> Piece:
+    """Random states of random users, the same for the same position."""
+    random = np.random.default_rng(position)
+    return random.integers(0, 2**63, users).astype(np.uint64), random.integers(0, 255, (users, 48), dtype=np.uint8)
 
 
 def image(position: int, users: int = 3000, arm: str = "main") -> StateImage:
-    """Random states of random users, the same for the same position."""
-    random = np.random.default_rng(position)
+    """An image of `states`."""
+    keys, rows = states(position, users)
     return StateImage(
         arm=arm,
         model="model-1",
         schema="schema-1",
         position=position,
-        users=random.integers(0, 2**63, users).astype(np.uint64),
-        rows=random.integers(0, 255, (users, 48), dtype=np.uint8),
+        full=True,
+        users=users,
+        row_bytes=48,
+        pieces=lambda: ((keys[at : at + 256], rows[at : at + 256]) for at in range(0, users, 256)),
+        close=lambda completed: None,
     )
 
 
@@ -63,10 +72,10 @@ def test_what_is_saved_comes_back(store: SnapshotStore) -> None:
     [manifest] = store.find(3).manifests
     assert manifest == written
     assert (manifest.position, manifest.epoch, set(manifest.arms)) == (10, 1, {"main", "a/b c"})
-    for expected in (one, two):
-        users, rows = read(store, manifest.arms[expected.arm])
-        assert np.array_equal(users, expected.users)
-        assert np.array_equal(rows, expected.rows)
+    for arm, expected in (("main", states(10)), ("a/b c", states(20, users=5))):
+        users, rows = read(store, manifest.arms[arm])
+        assert np.array_equal(users, expected[0])
+        assert np.array_equal(rows, expected[1])
 
 
 def test_a_file_uri_is_a_directory_too(tmp_path: Path) -> None:
