@@ -335,7 +335,9 @@ def test_a_shard_needs_an_arm(tmp_path: Path) -> None:
     """Without an arm there is nothing to fold into."""
     owner = shard(tmp_path)
     with pytest.raises(ConfigError, match="at least one arm"):
-        Shard("shard-1", {}, SnapshotStore.from_uri(str(tmp_path), kept=1), owner._metrics, owner._clock, owner._settings)
+        Shard(
+            "shard-1", {}, SnapshotStore.from_uri(str(tmp_path), kept=1), owner._metrics, owner._clock, owner._settings
+        )
 
 
 def test_the_budget_is_checked_before_anything_is_owned(tmp_path: Path) -> None:

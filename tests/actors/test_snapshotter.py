@@ -227,7 +227,7 @@ def test_the_wall_clock_decides_nothing(tmp_path: Path) -> None:
     store = SnapshotStore.from_uri(str(tmp_path), kept=2)
     owner = shard(tmp_path, snapshots=store)
     owner.own(0, 1)
-    for stop, jump_ms in ((600, -10**10), (605, 10**12), (610, -10**12)):
+    for stop, jump_ms in ((600, -(10**10)), (605, 10**12), (610, -(10**12))):
         owner._clock._now_ms = owner._clock.now_ms() + jump_ms  # type: ignore[attr-defined]
         save_at(owner, 1, stop)
         for age, path in enumerate(sorted(tmp_path.rglob("*.*"))):
