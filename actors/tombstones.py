@@ -81,8 +81,8 @@ class Tombstones:
                 raise ValueError(f"it holds {content[:200]!r} instead of {wanted!r}")
         except (OSError, ValueError, pa.ArrowException) as error:
             raise SnapshotError(
-                f"the tombstone {path} is damaged: {error}; the partition is not restored, because an erased user might "
-                f"come back: write into the file what the error says, or remove it and erase that user again"
+                f"the tombstone {path} is damaged: {error}; without it an erased user might come back: "
+                f"write into the file what the error says, or remove it and erase that user again"
             ) from error
         return user_key, until
 

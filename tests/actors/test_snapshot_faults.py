@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from actors.errors import SnapshotError
@@ -20,13 +18,13 @@ def snapshots(files: FaultyFiles) -> SnapshotStore:
     return SnapshotStore(files.filesystem(), "state", kept=2)
 
 
-def live(store: SnapshotStore, sealed: Callable[[Manifest], None]) -> None:
-    """A life of seven snapshots under two epochs; `sealed` hears of each that is acknowledged."""
+def live(store: SnapshotStore, acknowledged: list[int]) -> None:
+    """A life of seven snapshots under two epochs; the position of each that is complete is appended."""
     last = None
     for epoch, position, full in STEPS:
         images = (image(position, users=600 if full else 5, arm=arm, full=full) for arm in ("a", "b"))
         last = save(store, epoch, *images, after=last)
-        sealed(last)
+        acknowledged.append(last.position)
         store.retire(3)
 
 
@@ -50,7 +48,7 @@ def expected(position: int) -> dict[int, bytes]:
 def operations() -> int:
     """How many operations the life takes when nothing happens."""
     process = FaultyFiles(Disk())
-    live(snapshots(process), lambda _: None)
+    live(snapshots(process), [])
     return process.operations
 
 
@@ -59,7 +57,7 @@ def test_a_death_at_any_operation_leaves_the_newest_acknowledged_set() -> None:
     for crash_at in range(1, operations() + 1):
         disk, acknowledged = Disk(), [0]
         with pytest.raises(Crashed):
-            live(snapshots(FaultyFiles(disk, crash_at=crash_at)), lambda m: acknowledged.append(m.position))
+            live(snapshots(FaultyFiles(disk, crash_at=crash_at)), acknowledged)
         store = snapshots(FaultyFiles(disk))
         found = store.find(3)
         assert found.damaged == []
@@ -77,10 +75,10 @@ def test_a_death_at_any_operation_leaves_the_newest_acknowledged_set() -> None:
 @pytest.mark.parametrize("room", range(0, 150_000, 7_000))
 def test_a_full_disk_costs_nothing_that_was_saved(room: int) -> None:
     """Wherever the space ends, the error names the cause, what was acknowledged stays, and it goes on with space."""
-    disk, acknowledged = Disk(room), []
+    disk, acknowledged = Disk(room), list[int]()
     store = snapshots(FaultyFiles(disk))
     with pytest.raises(SnapshotError, match=r"cannot write state/partition-00003.*No space left on device"):
-        live(store, lambda manifest: acknowledged.append(manifest.position))
+        live(store, acknowledged)
     found = store.find(3)
     assert all(is_sound(store, manifest) for manifest in found.manifests)
     assert [manifest.position for manifest in found.manifests[:1]] == acknowledged[-1:]
@@ -93,7 +91,7 @@ def test_a_full_disk_costs_nothing_that_was_saved(room: int) -> None:
 def test_a_read_only_directory_is_explained() -> None:
     """Reading goes on; saving and retiring say what is wrong and where."""
     disk = Disk()
-    live(snapshots(FaultyFiles(disk)), lambda _: None)
+    live(snapshots(FaultyFiles(disk)), [])
     before = dict(disk.files)
     store = snapshots(FaultyFiles(disk, read_only=True))
     assert is_sound(store, store.find(3).manifests[0])

@@ -162,7 +162,7 @@ def test_an_arm_that_was_written_is_not_written_again(tmp_path: Path) -> None:
 
 
 def test_a_death_at_any_operation_leaves_no_trace(tmp_path: Path) -> None:
-    """Folding, saving and retiring, killed at each operation: the successor's states are those of the offset it tells."""
+    """Folding, saving and retiring, killed at each operation: the successor's states are those of its offset."""
     stops, arms = (600, 605, 640), {"main": bundle()}
     digests = {position: digest_at(position, tmp_path) for position in (0, *stops)}
 
