@@ -28,14 +28,15 @@ class Wound:
     check: Callable[[], None] | None = None  # NotRecovered if the fault did not bite
 
 
-Strike = Callable[[Stage, np.random.Generator], Wound]
+Pids = Mapping[str, int]  # by actor, as they were before the first blow: who is struck does not answer
+Strike = Callable[[Stage, Pids, np.random.Generator], Wound]
 
 
 def kill(role: str) -> Strike:
     """SIGKILL of an actor's process."""
 
-    def strike(stage: Stage, random: np.random.Generator) -> Wound:
-        name, pid = _victim(stage, random, role)
+    def strike(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
+        name, pid = _victim(pids, random, role)
         os.kill(pid, signal.SIGKILL)
         return Wound(what=name, killed={name: pid})
 
@@ -45,24 +46,24 @@ def kill(role: str) -> Strike:
 def stop(role: str) -> Strike:
     """SIGSTOP of an actor's process, which wakes later and knows nothing of it."""
 
-    def strike(stage: Stage, random: np.random.Generator) -> Wound:
-        name, pid = _victim(stage, random, role)
+    def strike(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
+        name, pid = _victim(pids, random, role)
         os.kill(pid, signal.SIGSTOP)
         return Wound(what=name, lift=lambda: _wake(pid))
 
     return strike
 
 
-def kill_node(stage: Stage, random: np.random.Generator) -> Wound:
+def kill_node(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
     """SIGKILL of a node's raylet, and with it of every actor there; another node takes its place later."""
-    number, killed = _node(stage, random)
+    number, killed = _node(stage, pids, random)
     stage.nodes.kill(number)
     return Wound(what=f"node {number}", killed=killed, rebuild=lambda: stage.nodes.replace(number))
 
 
-def stop_node(stage: Stage, random: np.random.Generator) -> Wound:
+def stop_node(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
     """SIGSTOP of a node's raylet: the cluster gives the node up, while its actors work on and are doubled elsewhere."""
-    number, doubled = _node(stage, random)
+    number, doubled = _node(stage, pids, random)
     stage.nodes.stop(number)
     return Wound(
         what=f"node {number}",
@@ -72,16 +73,16 @@ def stop_node(stage: Stage, random: np.random.Generator) -> Wound:
     )
 
 
-def kill_broker(stage: Stage, random: np.random.Generator) -> Wound:
+def kill_broker(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
     """SIGKILL of Kafka, which is started again at once."""
-    del random
+    del pids, random
     stage.kafka.kill()
     return Wound(what="broker", repair=stage.kafka.restart)
 
 
-def fill_disk(stage: Stage, random: np.random.Generator) -> Wound:
+def fill_disk(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
     """No byte is free where snapshots, the assignment and the archive are written."""
-    del random
+    del pids, random
     before = stage.failed_writes()
     stage.small_disk.fill()
 
@@ -93,9 +94,9 @@ def fill_disk(stage: Stage, random: np.random.Generator) -> Wound:
     return Wound(what="disk", lift=stage.small_disk.free, check=check)
 
 
-def slow_disk(stage: Stage, random: np.random.Generator) -> Wound:
+def slow_disk(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
     """Every fsync of every actor takes SLOW_S longer."""
-    del random
+    del pids, random
     before = stage.slow_disk.delayed()
     stage.slow_disk.slow(SLOW_S)
 
@@ -109,8 +110,8 @@ def slow_disk(stage: Stage, random: np.random.Generator) -> Wound:
 def both(first: Strike, second: Strike) -> Strike:
     """Two faults at the same time."""
 
-    def strike(stage: Stage, random: np.random.Generator) -> Wound:
-        wounds = [first(stage, random), second(stage, random)]
+    def strike(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
+        wounds = [first(stage, pids, random), second(stage, pids, random)]
         return Wound(
             what=" and ".join(wound.what for wound in wounds),
             killed={name: pid for wound in wounds for name, pid in wound.killed.items()},
@@ -155,16 +156,14 @@ def schedule(names: list[str], count: int, random: np.random.Generator) -> list[
     return [name for _ in range(rounds) for name in random.permutation(names).tolist()][:count]
 
 
-def _victim(stage: Stage, random: np.random.Generator, role: str) -> tuple[str, int]:
-    pids = stage.system.pids()
+def _victim(pids: Pids, random: np.random.Generator, role: str) -> tuple[str, int]:
     names = sorted(name for name in pids if name.rstrip("0123456789-") == role)
     name = names[int(random.integers(len(names)))]
     return name, pids[name]
 
 
-def _node(stage: Stage, random: np.random.Generator) -> tuple[int, dict[str, int]]:
+def _node(stage: Stage, pids: Pids, random: np.random.Generator) -> tuple[int, dict[str, int]]:
     """One of the nodes with actors, and those: a node that came back has none until others die."""
-    pids = stage.system.pids()
     busy = [(node, actors) for node in range(stage.nodes.count()) if (actors := stage.nodes.actors(node, pids))]
     return busy[int(random.integers(len(busy)))]
 

@@ -132,8 +132,9 @@ class Session:
         self._clicks.resume()
         threading.Event().wait(self._plan.calm_s)  # the calm itself is what is waited for
         attempts = self._stage.unavailable_scores()
-        wound = FAULTS[kind](self._stage, self._random)
+        pids = self._stage.system.pids()
         struck_at = time.monotonic()
+        wound = FAULTS[kind](self._stage, pids, self._random)
         moments: _Moments | None = None
         verdict, failure = None, None
         try:
