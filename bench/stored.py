@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
 from actors.click import ClickBatch, key
 from actors.clock import SystemClock
 from actors.shard import Shard, ShardSettings
@@ -69,9 +70,9 @@ def shard(root: Path, bundle: Bundle, metrics: Metrics) -> Shard:
     return Shard("shard-0", {ARM: bundle}, snapshots, metrics, SystemClock(), ShardSettings())
 
 
-def sample(metrics: Metrics, name: str, partition: int) -> float:
-    """A gauge's value for a partition."""
-    return metrics.registry.get_sample_value(f"echorank_{name}", {"partition": str(partition)}) or 0.0
+def sample(metrics: Metrics, name: str, **labels: str) -> float:
+    """A metric's value."""
+    return metrics.registry.get_sample_value(f"echorank_{name}", labels) or 0.0
 
 
 def forget_cached(root: Path) -> None:
