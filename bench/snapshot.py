@@ -13,6 +13,7 @@ which the lock is held against it; that is steadier on a machine that is shared.
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -30,10 +31,11 @@ from rich.progress import Progress
 from actors.errors import SnapshotError
 from actors.fair_lock import FairLock
 from bench import report, stored, untrained
+from cluster.wiring import SWITCH_INTERVAL_S
 from model.bundle import Bundle
 from monitoring.metrics import Metrics
 
-INTERVAL_S = 10.0  # state.snapshot_interval_s
+INTERVAL_S = stored.SETTINGS.snapshot_interval_s
 INTERVALS_A_STRETCH = 3
 TICK_S = 0.1  # as a shard's process looks whether a snapshot is due
 
@@ -200,9 +202,10 @@ def markdown(rows: list[dict[str, object]], pairs: int, seconds: float, origin: 
         "# Snapshots while clicks are folded\n\n"
         f"{report.table(heads, cells)}\n\n"
         "One partition, folded as fast as one core does, every user equally likely; a snapshot each "
-        f"{INTERVAL_S:.0f} s.\n{pairs} pairs of stretches of {seconds:.0f} s without and with snapshots; the overheads are medians of the "
-        "pairs' (`bench/snapshot.py` says of\nwhat). A pause is how long the thread that saves holds the store's lock, "
-        "which is all that folding and reading ever wait for;\n`memory` is what the process took more at most.\n\n"
+        f"{INTERVAL_S:.0f} s. {pairs} pairs of\nstretches of {seconds:.0f} s without and with snapshots; the overheads "
+        "are medians of the pairs', `bench/snapshot.py` says of what. A\npause is how long the thread that saves holds "
+        "the store's lock, all that folding and reading ever wait for; `memory` is\nwhat the process took more "
+        "at most.\n\n"
         f"{report.footer(origin)}\n"
     )
 
@@ -218,6 +221,7 @@ def main(
     Needs about 8 KB of memory and 12 KB of disk a user. Writes bench/results/snapshot.json and snapshot.md (with
     --quick: out/bench/), and prints the table.
     """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     console, bundle = Console(), untrained.bundle(stored.ITEMS)
     sizes = [2000] if quick else [int(size) for size in users.split(",")]
     pairs, seconds = (1, 1.2 * INTERVAL_S) if quick else (pairs, INTERVALS_A_STRETCH * INTERVAL_S)

@@ -21,6 +21,7 @@ ARM = "main"
 ITEMS = 2000
 BATCH_EVENTS = 2000  # kafka.records_per_poll_max
 START_MS = 1_700_000_000_000
+SETTINGS = ShardSettings()  # as shipped
 
 
 class Clicks:
@@ -67,7 +68,7 @@ class Clicks:
 def shard(root: Path, bundle: Bundle, metrics: Metrics) -> Shard:
     """A shard with the shipped settings, over a directory."""
     snapshots = SnapshotStore.from_uri(str(root), kept=2)
-    return Shard("shard-0", {ARM: bundle}, snapshots, metrics, SystemClock(), ShardSettings())
+    return Shard("shard-0", {ARM: bundle}, snapshots, metrics, SystemClock(), SETTINGS)
 
 
 def sample(metrics: Metrics, name: str, **labels: str) -> float:
