@@ -19,7 +19,7 @@ from pyarrow import fs
 
 from actors import retention, state_file
 from actors import snapshot_names as names
-from actors.atomic_files import open_root, publish, sync
+from actors.atomic_files import open_root, publish, shown, sync
 from actors.errors import SnapshotError
 from actors.image import StateImage
 from actors.index import Keys
@@ -60,7 +60,7 @@ class SnapshotStore:
     @classmethod
     def from_uri(cls, uri_or_path: str, kept: int) -> SnapshotStore:
         """Snapshots at a URI (file, s3, gs, hdfs, ...) or a plain path; the directory is made when first needed."""
-        with _explained("use", uri_or_path):
+        with _explained("use", shown(uri_or_path)):
             filesystem, root = open_root(uri_or_path)
         return cls(filesystem, root, kept)
 
