@@ -26,7 +26,7 @@ from actors.index import Keys
 from actors.manifest import Chain, Manifest, StateFile
 from actors.snapshot_names import Order
 from actors.state_file import READ_BYTES, HashingSink, HashingSource, SnapshotDamaged
-from actors.tombstones import Tombstones
+from actors.tombstone_files import TombstoneFiles
 from model.state import Rows
 
 
@@ -55,7 +55,7 @@ class SnapshotStore:
         if kept < 1:
             raise ValueError(f"kept = {kept}: at least one snapshot must stay")
         self._filesystem, self._root, self._kept = filesystem, root.rstrip("/"), kept
-        self.tombstones = Tombstones(filesystem, self._root)
+        self.tombstones = TombstoneFiles(filesystem, self._root)
 
     @classmethod
     def from_uri(cls, uri_or_path: str, kept: int) -> SnapshotStore:

@@ -22,7 +22,7 @@ START = "tombstone-"
 NAME = re.compile(r"tombstone-(?P<user>[0-9a-f]{16})-(?P<until>\d{1,19})\.json")
 
 
-class Tombstones:
+class TombstoneFiles:
     """Reads and writes the tombstones below a root.
 
     Every method raises SnapshotError, naming path and cause, where the file system refuses.
