@@ -97,6 +97,12 @@ class ArchiveError(EchoRankError):
     retriable = True
 
 
+class ColdTierError(EchoRankError):
+    """The disk cannot take users that the memory has no room for; nothing was folded, and nothing is lost."""
+
+    retriable = True
+
+
 class ConfigError(EchoRankError):
     """The configuration cannot be used."""
 

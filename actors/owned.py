@@ -106,7 +106,10 @@ class Owned:
         """The figures for status reports."""
         arms = {
             arm: ArmStats(
-                model=store.bundle.version, position=store.position, users=store.users, state_bytes=store.nbytes
+                model=store.bundle.version,
+                position=store.position,
+                users=store.users,
+                state_bytes=store.bytes_hot + store.bytes_cold,
             )
             for arm, store in (self.stores or {}).items()
         }

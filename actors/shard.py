@@ -295,5 +295,5 @@ class Shard:
             return [owned.stores[arm] for owned in self._all() if owned.stores is not None]
 
         self._metrics.state_bytes_per_user.labels(arm).set(bytes_per_user)
-        self._metrics.state_users.labels(arm, "hot").set_function(lambda: sum(s.users for s in stores()))
-        self._metrics.state_bytes.labels(arm, "hot").set_function(lambda: sum(s.nbytes for s in stores()))
+        self._metrics.state_users.labels(arm, "hot").set_function(lambda: sum(s.users_hot for s in stores()))
+        self._metrics.state_bytes.labels(arm, "hot").set_function(lambda: sum(s.bytes_hot for s in stores()))

@@ -26,6 +26,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
     errors.BrokerUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.ArchiveError: grpc.StatusCode.UNAVAILABLE,
+    errors.ColdTierError: grpc.StatusCode.UNAVAILABLE,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.StaleEpoch: grpc.StatusCode.ABORTED,
