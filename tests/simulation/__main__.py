@@ -32,11 +32,11 @@ def main(
 def _one(seed: int, keep: str, trace: bool) -> int:
     scenario = Scenario.of(seed)
     for number, fault in enumerate(scenario.faults):
-        print(f"  #{number:<2} {fault}")
+        typer.echo(f"  #{number:<2} {fault}")
     if keep:
         scenario = only(scenario, [] if keep == "none" else [int(number) for number in keep.split(",")])
-    outcome = run(scenario, arms(), print if trace else None)
-    print(outcome.violation or f"all is well: {outcome.steps} steps, {outcome.reads} reads, trace {outcome.trace}")
+    outcome = run(scenario, arms(), typer.echo if trace else None)
+    typer.echo(outcome.violation or f"all is well: {outcome.steps} steps, {outcome.reads} reads, trace {outcome.trace}")
     return outcome.violation is not None
 
 
@@ -53,10 +53,12 @@ def _many(seeds: range, workers: int) -> int:
                 console.print(f"seed {outcome.scenario.seed}: {outcome.violation}", markup=False, highlight=False)
             progress.update(bar, advance=1, description=f"seeds, {len(failed)} failed")
     for outcome in itertools.islice(sorted(failed, key=lambda each: each.scenario.seed), EXPLAINED_MAX):
-        print(explain(outcome))
+        typer.echo(explain(outcome))
     seconds = time.monotonic() - started
     rate = len(seeds) / seconds
-    print(f"{len(seeds)} seeds, {len(failed)} failed; {steps} steps, {reads} reads; {seconds:.0f} s, {rate:.1f} seeds/s")
+    typer.echo(
+        f"{len(seeds)} seeds, {len(failed)} failed; {steps} steps, {reads} reads; {seconds:.0f} s, {rate:.1f} seeds/s"
+    )
     return bool(failed)
 
 

@@ -32,9 +32,7 @@ class Clean:
 
     def __init__(self, logs: Sequence[SimPartition], arms: Mapping[str, Bundle], clock: Clock) -> None:
         decoder = Decoder(FORMAT, clock)
-        self.batches = [
-            decoder.decode_batch(number, 0, log.length, log.records)[0] for number, log in enumerate(logs)
-        ]
+        self.batches = [decoder.decode_batch(number, 0, log.length, log.records)[0] for number, log in enumerate(logs)]
         self._arms = arms
         self._histories: dict[tuple[int, str, int], History] = {}
 
@@ -62,8 +60,7 @@ def _history(bundle: Bundle, batch: ClickBatch, user_key: int) -> History:
     digests = []
     for at in mine.tolist():
         one = slice(at, at + 1)
-        bundle.fold(
-            row, np.zeros(1, np.int64), batch.users[one], items[one], actions[one], batch.times_ms[one], batch.offsets[one]
-        )
+        what = batch.users[one], items[one], actions[one], batch.times_ms[one], batch.offsets[one]
+        bundle.fold(row, np.zeros(1, np.int64), *what)
         digests.append(xxhash.xxh64_hexdigest(row.tobytes()))
     return History(batch.offsets[mine].tolist(), digests)

@@ -1,4 +1,4 @@
-"""One file system that all processes share, in memory: slow, full, unreadable, damaged or robbed of its power on demand.
+"""One file system that all processes share, in memory: slow, full, unreadable, damaged or without power on demand.
 
 It takes the place of a `pyarrow.fs.FileSystem` as far as the product uses one. Every operation takes time, in which
 other processes run and this one may die. What was not synced may be gone or torn after a loss of power.
@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from tests.simulation import blocking
-from tests.simulation.loop import PROCESS, Process
+from tests.simulation.loop import PROCESS
 
 OPERATION_S = 0.004  # the longest of a disk in order
 
@@ -25,7 +25,7 @@ OPERATION_S = 0.004  # the longest of a disk in order
 class Disk:
     """Files by path. `on_named` is called with each path under which a finished file appears."""
 
-    def __init__(self, random: Random, say: Callable[[Process, str], None], on_named: Callable[[str], None]) -> None:
+    def __init__(self, random: Random, say: Callable[[object, str], None], on_named: Callable[[str], None]) -> None:
         self._random, self._say, self._on_named = random, say, on_named
         self._files: dict[str, bytes] = {}
         self._torn: dict[str, bytes | None] = {}  # not synced yet: what the path held before

@@ -74,7 +74,7 @@ def _faults(random: Random, partitions: int, names: list[str]) -> tuple[Fault, .
                     Fault(at_s, "crash", victim, steps),
                     Fault(at_s, "crash", victim, steps),
                     Fault(at_s, "pause", victim, steps, lasts_s),
-                    Fault(at_s, "zombie", victim, steps, lasts_s),
+                    Fault(at_s, "zombie" if victim != "archive" else "pause", victim, steps, lasts_s),
                     Fault(at_s, "cut", random.choice(names), 0, lasts_s),
                     Fault(at_s, "cut", f"{victim} {random.choice(names)}", 0, lasts_s),
                     Fault(at_s, "loss", "network", random.choice([0.02, 0.2]), lasts_s),
@@ -87,7 +87,7 @@ def _faults(random: Random, partitions: int, names: list[str]) -> tuple[Fault, .
                     Fault(at_s, "tear", partition, random.randrange(3)),
                     Fault(at_s, "power", "all", 0),
                     Fault(at_s, "away", "kafka", 1, lasts_s),
-                    Fault(at_s, "clock", victim, random.choice([-3, -0.1, 0.1, 30]) * 86_400_000),
+                    Fault(at_s, "clock", victim, random.choice([-0.1, 0.1, 30]) * 86_400_000),
                 ]
             )
         )
@@ -96,7 +96,7 @@ def _faults(random: Random, partitions: int, names: list[str]) -> tuple[Fault, .
 
 def strike(world: World, fault: Fault) -> None:
     """Make it happen now, and end when it is over."""
-    world.say_of("fault", str(fault))
+    world.trace.say("fault", str(fault))
     match fault.kind:
         case "crash":
             world.after_steps(fault.target, int(fault.amount), world.crash)
@@ -120,6 +120,7 @@ def strike(world: World, fault: Fault) -> None:
             for process in list(world.processes):
                 world.crash(process)
             world.disk.lose_power()
+            world.invariants.power_lost(world.disk)
         case "clock":
             world.network.names[fault.target].clock_offset_ms += fault.amount
         case _:
@@ -141,5 +142,5 @@ def _damage(world: World, fault: Fault) -> None:
     files = world.disk.paths(f"state/partition-{int(fault.target):05d}/")
     if files:
         path = files[max(0, len(files) - 1 - int(fault.amount))]
-        world.say_of("fault", f"{fault.kind}s {path}")
+        world.trace.say("fault", f"{fault.kind}s {path}")
         world.disk.damage(path, tear=fault.kind == "tear")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 
+import pyarrow as pa
+from pyarrow import parquet
+
 from actors.archive_files import NAME as ARCHIVE_NAME
+from actors.click import key
 from actors.shard import Shard
 from actors.snapshot import MANIFEST_END, NAME
 from tests.simulation.clean import Clean
+from tests.simulation.disk import Disk
 from tests.simulation.kafka_log import SimTopic
 from tests.simulation.loop import Process
+from tests.simulation.trace import Violation
 
 PARTITION = re.compile(r"/partition[-=](\d+)/")
-
-
-class Violation(Exception):
-    """Something that must never happen has happened."""
 
 
 class Invariants:
@@ -71,12 +73,16 @@ class Invariants:
                     raise Violation(f"archive: partition {partition}: {start}-{stop} overlaps {other[0]}-{other[1]}")
             ranges.append((start, stop))
 
+    def power_lost(self, disk: Disk) -> None:
+        """Names that were not synced may be gone; what is archived is what is left."""
+        self._archived.clear()
+        for path in disk.paths("archive/"):
+            self.named(path)
+
     def committed(self, partition: int, offset: int) -> None:
         """Only what a complete snapshot covers may be committed."""
-        if offset > self._covered.get(partition, 0):
-            raise Violation(
-                f"partition {partition}: offset {offset} is committed, snapshots cover {self._covered.get(partition, 0)}"
-            )
+        if offset > (covered := self._covered.get(partition, 0)):
+            raise Violation(f"partition {partition}: offset {offset} is committed, snapshots cover {covered}")
 
     def read(self, partition: int, arm: str, user_key: int, offset: int, digest: str) -> None:
         """An answer is of the state that the clean run has at the same offset."""
@@ -92,6 +98,17 @@ class Invariants:
         for arm, store in (shard._owned[partition].stores or {}).items():
             if (digest := store.digest()) != (expected := self._clean.digest(partition, arm)):
                 raise Violation(f"{shard.shard_id}, partition {partition}, arm {arm}: {digest}, clean is {expected}")
+
+    def archive(self, partition: int, disk: Disk) -> None:
+        """The archive holds the log's clicks, all of them, in its files' order of offsets."""
+        wanted, found = self._clean.batches[partition], []
+        for path in disk.paths(f"archive/partition={partition}/"):
+            if path.endswith(".parquet"):
+                rows = parquet.read_table(pa.BufferReader(disk.peek(path))).to_pylist()
+                found += [(row["offset"], key(row["user"]), key(row["item"]), row["time_ms"]) for row in rows]
+        columns = (wanted.offsets, wanted.users, wanted.items, wanted.times_ms)
+        if found != list(zip(*(column.tolist() for column in columns), strict=True)):
+            raise Violation(f"the archive of partition {partition} holds {len(found)} clicks, the log {len(wanted)}")
 
     def archived_to(self, partition: int) -> int:
         """The end of the archive, which has no gaps up to there."""

@@ -17,6 +17,7 @@ from contextvars import Context, ContextVar
 from random import Random
 from typing import Any
 
+from actors.errors import EchoRankError
 from tests.simulation import blocking
 
 DISPATCH_S = 0.002  # until a worker thread takes up a call, at most
@@ -141,11 +142,13 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._ready.extend(held)
 
     def dispose(self) -> None:
-        """Let go of what never finished. Nothing of it has an effect any more: all processes are dead by now."""
+        """Report errors that nobody took, and let go of what never finished: all processes are dead by now."""
         for task in self._tasks:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 blocking.discard(task.get_coro().close)
+            elif task._log_traceback and not isinstance(task.exception(), EchoRankError):  # type: ignore[attr-defined]
+                self.call_exception_handler({"message": f"in {task.get_coro()}", "exception": task.exception()})
         self._tasks.clear()
         self._timers.clear()
         self._ready.clear()

@@ -24,6 +24,7 @@ LATE_S = 0.3  # while the network is bad, at most
 NOTICE_S = 0.2  # until a broken connection is noticed, at most
 
 NOTICED = 0.7  # of what is lost; for the rest the caller waits until its patience ends
+NEVER_TWICE = {"register"}  # each registration fences the one before, so that the first answer would be of no use
 
 EXPECTED = (EchoRankError, RayTaskError, grpc.aio.AioRpcError)
 Work = Callable[[], Awaitable[Any]]
@@ -40,7 +41,7 @@ class Network:
         self,
         loop: VirtualLoop,
         world: Process,
-        say: Callable[[Process, str], None],
+        say: Callable[[object, str], None],
         on_defect: Callable[[str, BaseException], None],
     ) -> None:
         self._loop, self._world, self._say, self._on_defect = loop, world, say, on_defect
@@ -77,7 +78,8 @@ class Network:
         waiting = self._waiting.setdefault(callee, {})
         waiting[answer] = lost
         try:
-            for _ in range(2 if caller.random.random() < self.doubling else 1):
+            twice = what not in NEVER_TWICE and caller.random.random() < self.doubling
+            for _ in range(1 + twice):
                 self._send(caller, callee, deliver, lost)
             return await answer
         finally:
@@ -159,7 +161,7 @@ class _Handle:
 
 
 class SimServer:
-    """`actors.server.RpcServer` and the channels to it, without sockets: real handlers, real messages, real statuses."""
+    """`actors.server.RpcServer` without sockets: real handlers, real messages, real statuses."""
 
     def __init__(self, network: Network, add_service: Callable[[Any], None]) -> None:
         self._network, self._handlers = network, list[Any]()
@@ -227,7 +229,7 @@ class SimChannel:
     def unary_unary(self, method: str, *_: Any) -> Callable[..., Awaitable[bytes]]:
         """The method, to be called with bytes."""
 
-        async def call(raw: bytes, *, timeout: float, metadata: Any = ()) -> bytes:  # noqa: ASYNC109  # as in gRPC
+        async def call(raw: bytes, *, timeout: float, metadata: Any = ()) -> bytes:
             if self._address not in self._network.addresses:
                 raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, (), (), f"nobody listens at {self._address}")
             process, server = self._network.addresses[self._address]

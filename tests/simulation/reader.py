@@ -30,7 +30,8 @@ class Reader:
         """Ask for ever; a call that fails is tried again, as clients do."""
         random = PROCESS.get().random
         while True:
-            await self._ask(f"user-{random.randrange(self._world.scenario.users)}", random.choice(sorted(self._world.arms)))
+            user = f"user-{random.randrange(self._world.scenario.users)}"
+            await self._ask(user, random.choice(sorted(self._world.arms)))
             pause = self._world.loop.create_future()
             self._world.loop.call_later(EVERY_S, pause.set_result, None)
             await pause
@@ -41,9 +42,11 @@ class Reader:
         try:
             answer = pb.InspectResponse.FromString(await channel.unary_unary(METHOD)(request, timeout=TIMEOUT_S))
         except grpc.aio.AioRpcError as error:
-            self._world.say(PROCESS.get(), f"hears {error.code().name} for {user}")
+            self._world.trace.say(PROCESS.get(), f"hears {error.code().name} for {user}")
             return
         origin = answer.origin
-        self._world.say(PROCESS.get(), f"reads {user} at {origin.partition}:{origin.offset} {answer.state_digest}")
-        with self._world.judged():
+        self._world.trace.say(
+            PROCESS.get(), f"reads {user} at {origin.partition}:{origin.offset} {answer.state_digest}"
+        )
+        with self._world.trace.judged():
             self._world.invariants.read(origin.partition, arm, key(user), origin.offset, answer.state_digest)

@@ -76,7 +76,10 @@ def builders(world: World) -> dict[str, Build]:
 
 async def _coordinator(world: World) -> Any:
     async def build() -> Coordinator:
-        arms = [Arm(name=name, model_version=bundle.version, role="live", weight=5000) for name, bundle in world.arms.items()]
+        arms = [
+            Arm(name=name, model_version=bundle.version, role="live", weight=5000)
+            for name, bundle in world.arms.items()
+        ]
         return Coordinator(
             run="run",
             partitions=world.scenario.partitions,
@@ -181,7 +184,7 @@ def installed(world: World) -> Iterator[None]:
         return actors.deadline.Deadline(world.loop.time() + (default_s if left is None else left), world.loop.time)
 
     def end(error: BaseException) -> None:
-        world.say(PROCESS.get(), f"ends itself: {error!r}")
+        world.trace.say(PROCESS.get(), f"ends itself: {error!r}")
         world.crash(PROCESS.get())
         raise blocking.Died
 

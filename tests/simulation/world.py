@@ -1,31 +1,29 @@
-"""One run: processes that start, die, pause and come back, over one network, one disk and one log, until all is well."""
+"""One run: processes that start, die, pause and come back, over one network, one disk and one log, to a good end."""
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any
-
-import xxhash
 
 from actors.shard import Shard
 from model.bundle import Bundle
 from tests.simulation import system
 from tests.simulation.clean import Clean
 from tests.simulation.disk import Disk
-from tests.simulation.faults import FAULTS_END_S, LASTS_MAX_S, Fault, Scenario, strike
-from tests.simulation.invariants import Invariants, Violation
+from tests.simulation.faults import FAULTS_END_S, LASTS_MAX_S, Scenario, strike
+from tests.simulation.invariants import Invariants
 from tests.simulation.kafka_log import START_MS, SimTopic, produce
 from tests.simulation.loop import PROCESS, Process, VirtualLoop, start_soon
 from tests.simulation.network import Network
 from tests.simulation.reader import Reader
+from tests.simulation.trace import Echo, Trace, Violation
 
 RESTART_S = (0.05, 0.5)  # Ray starts an actor again
 HEALED_WITHIN_S = 60.0  # after the last fault everything is read, saved and archived
 CLICKS_END_S = 7.0
+STEPS_MAX = 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +41,11 @@ class Outcome:
 class World:
     """Builds the system of a scenario and lets it run."""
 
-    def __init__(self, scenario: Scenario, arms: Mapping[str, Bundle], echo: Callable[[str], None] | None) -> None:
-        self.scenario, self._echo, self._trace = scenario, echo, xxhash.xxh3_64()
-        self.violation: str | None = None
-        self.steps = 0
+    def __init__(self, scenario: Scenario, arms: Mapping[str, Bundle], echo: Echo | None) -> None:
+        self.scenario, self.steps = scenario, 0
         self.arms = dict(list(arms.items())[: scenario.arms])
         self.loop = VirtualLoop(self._stepped, self._defect)
+        self.trace = Trace(self.loop.time, echo)
         self.world = Process("world", 0, self.random("world"))
         self.processes: list[Process] = []  # alive
         items = next(iter(arms.values())).items
@@ -61,16 +58,16 @@ class World:
             seconds=CLICKS_END_S,
         )
         self.topic = SimTopic(self.loop, logs)
-        self.clean = Clean(logs, self.arms, SimClock(self))
+        self.clean = Clean(logs, self.arms, SimClock(self.loop, self.world))
         self.invariants = Invariants(self.clean, self.topic)
-        self.disk = Disk(self.random("disk"), self.say, self._named)
-        self.network = Network(self.loop, self.world, self.say, self._defect)
+        self.disk = Disk(self.random("disk"), self.trace.say, self._named)
+        self.network = Network(self.loop, self.world, self.trace.say, self._defect)
         self._incarnations: dict[str, int] = {}
         self.builders = system.builders(self)
 
     def run(self) -> Outcome:
         """Start everything, let the faults strike, wait until all is well, compare."""
-        with system.installed(self), self._logged():
+        with system.installed(self), self.trace.logged():
             for name in self.builders:
                 self.start(name)
             reader = Process("reader", 0, self.random("reader"))
@@ -79,15 +76,21 @@ class World:
                 self.later(fault.at_s, lambda fault=fault: strike(self, fault))
             self._until(FAULTS_END_S + LASTS_MAX_S)
             self._heal()
-            if not self._until(self.loop.time() + HEALED_WITHIN_S, self._settled) and not self.violation:
-                self.fail(f"not settled {HEALED_WITHIN_S:g} s after the last fault: {self.unsettled()}")
-            if not self.violation:
+            if not self._until(self.loop.time() + HEALED_WITHIN_S, self._settled) and not self.trace.violation:
+                self.trace.fail(f"not settled {HEALED_WITHIN_S:g} s after the last fault: {self.unsettled()}")
+            if not self.trace.violation:
                 self._compare()
             for process in (*self.processes, reader, self.world):
                 process.alive = False
             self.loop.dispose()
-        trace = self._trace.hexdigest()
-        return Outcome(self.scenario, self.violation, trace, self.steps, self.invariants.reads, self.loop.time())
+        return Outcome(
+            scenario=self.scenario,
+            violation=self.trace.violation,
+            trace=self.trace.digest,
+            steps=self.steps,
+            reads=self.invariants.reads,
+            ended_s=self.loop.time(),
+        )
 
     # processes
 
@@ -98,7 +101,7 @@ class World:
         self.processes.append(process)
         self.network.names[name] = process
         self.network.actors[process] = constructed = self.loop.create_future()
-        self.say(process, "starts")
+        self.trace.say(process, "starts")
 
         async def main() -> None:
             actor = await self.builders[name]()
@@ -110,7 +113,7 @@ class World:
         """Nothing of the process remains; Ray starts it again."""
         if not process.alive:
             return
-        self.say(process, "dies")
+        self.trace.say(process, "dies")
         process.alive, process.held = False, None
         self.processes.remove(process)
         self.invariants.shards.pop(process, None)
@@ -125,7 +128,7 @@ class World:
     def pause(self, process: Process, seconds: float) -> None:
         """Let the process stand still for a while."""
         if process.alive and process.held is None:
-            self.say(process, f"stands still for {seconds:.2f} s")
+            self.trace.say(process, f"stands still for {seconds:.2f} s")
             process.held = []
             self.later(seconds, lambda: self._wake(process))
 
@@ -138,7 +141,7 @@ class World:
 
     def _wake(self, process: Process) -> None:
         if process.alive:
-            self.say(process, "goes on")
+            self.trace.say(process, "goes on")
             self.loop.release(process)
 
     def after_steps(self, name: str, steps: int, effect: Callable[[Process], None]) -> None:
@@ -165,11 +168,11 @@ class World:
             self.later(0.1, look)
 
         self.later(0, look)
-        self.loop.run_until(deadline, lambda: finished or self.violation is not None)
+        self.loop.run_until(deadline, lambda: finished or self.trace.violation is not None)
         return finished
 
     def _heal(self) -> None:
-        self.say_of("world", "nothing goes wrong any more")
+        self.trace.say("world", "nothing goes wrong any more")
         for process in self.processes:
             process.fuse = None
 
@@ -204,8 +207,9 @@ class World:
         return constructed.result()._coordinator.table if constructed.done() else None
 
     def _compare(self) -> None:
-        with self.judged():
+        with self.trace.judged():
             for partition in range(len(self.topic.partitions)):
+                self.invariants.archive(partition, self.disk)
                 for shard in self.owners(partition):
                     self.invariants.final_states(partition, shard)
 
@@ -215,85 +219,37 @@ class World:
         """Chance of its own for each purpose, so that leaving a fault out changes as little as possible elsewhere."""
         return Random(f"{self.scenario.seed} {purpose}")
 
-    def say(self, process: Process, text: str) -> None:
-        """Note what a process does."""
-        self.say_of(str(process), text)
-
-    def say_of(self, who: str, text: str) -> None:
-        """Note what happens."""
-        line = f"{self.loop.time():9.4f}  {who:14} {text}"
-        self._trace.update(line.encode())
-        if self._echo:
-            self._echo(line)
-
-    def fail(self, text: str) -> None:
-        """Note what must not happen; the first counts."""
-        if self.violation is None:
-            self.violation = f"at {self.loop.time():.4f} s: {text}"
-            self.say_of("VIOLATION", text)
-
-    def _stepped(self, process: Process) -> None:
-        self.steps += 1
-        with self.judged():
-            self.invariants.after_step(process)
-
     def committed(self, partition: int, offset: int) -> None:
         """Somebody committed an offset."""
-        with self.judged():
+        with self.trace.judged():
             self.invariants.committed(partition, offset)
 
     def clock(self) -> SimClock:
         """The clock of the process that asks."""
-        return SimClock(self, PROCESS.get())
+        return SimClock(self.loop, PROCESS.get())
+
+    def _stepped(self, process: Process) -> None:
+        self.steps += 1
+        if self.steps > STEPS_MAX:
+            self.trace.fail(f"{STEPS_MAX} steps and no end: something goes round in circles")
+        try:
+            self.invariants.after_step(process)
+        except Violation as violation:
+            self.trace.fail(str(violation))
 
     def _named(self, path: str) -> None:
-        with self.judged():
+        with self.trace.judged():
             self.invariants.named(path)
 
-    @contextlib.contextmanager
-    def judged(self) -> Iterator[None]:
-        """A violation found within is noted."""
-        try:
-            yield
-        except Violation as violation:
-            self.fail(str(violation))
-
     def _defect(self, message: str, error: BaseException) -> None:
-        self.fail(f"nobody expects {error!r} {message}")
-
-    @contextlib.contextmanager
-    def _logged(self) -> Iterator[None]:
-        """The product's log goes into the printed trace, or nowhere."""
-        root = logging.getLogger()
-        handler = _Echo(self) if self._echo else None
-        before = logging.root.manager.disable
-        if handler:
-            root.addHandler(handler)
-        else:
-            logging.disable(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logging.disable(before)
-            if handler:
-                root.removeHandler(handler)
-
-
-class _Echo(logging.Handler):
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self._world = world
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if self._world._echo:
-            self._world._echo(f"{self._world.loop.time():9.4f}  {'  log':14} {record.getMessage()}")
+        self.trace.fail(f"nobody expects {error!r} {message}")
 
 
 class SimClock:
     """Virtual time, and a process's own idea of the time of day."""
 
-    def __init__(self, world: World, process: Process | None = None) -> None:
-        self._loop, self._process = world.loop, process or world.world
+    def __init__(self, loop: VirtualLoop, process: Process) -> None:
+        self._loop, self._process = loop, process
 
     def now_ms(self) -> int:
         """Wall-clock milliseconds; faults make it jump."""
@@ -304,9 +260,6 @@ class SimClock:
         return self._loop.time()
 
 
-def run(scenario: Scenario, arms: Mapping[str, Bundle], echo: Callable[[str], None] | None = None) -> Outcome:
+def run(scenario: Scenario, arms: Mapping[str, Bundle], echo: Echo | None = None) -> Outcome:
     """One run from start to end."""
     return World(scenario, arms, echo).run()
-
-
-__all__ = ["Fault", "Outcome", "World", "run"]
