@@ -57,7 +57,7 @@ class Disk:
         return pa.BufferReader(self._held(path))
 
     def get_file_info(self, what: Any) -> Any:
-        """The files below a directory, or of one path."""
+        """The files of a directory, or one path."""
         if isinstance(what, str):
             self._operate("stat", what)
             kind = fs.FileType.File if what in self._files else fs.FileType.NotFound
@@ -65,8 +65,8 @@ class Disk:
         self._operate("list", what.base_dir)
         if self.unreadable:
             raise OSError(errno.EIO, os.strerror(errno.EIO), what.base_dir)
-        names = [path for path in self._files if path.startswith(f"{what.base_dir}/")]
-        return [fs.FileInfo(path, fs.FileType.File, size=len(self._files[path])) for path in sorted(names)]
+        inside = [path for path in self._files if _directory(path) == what.base_dir]
+        return [fs.FileInfo(path, fs.FileType.File, size=len(self._files[path])) for path in sorted(inside)]
 
     def move(self, source: str, target: str) -> None:
         """Rename."""

@@ -7,10 +7,10 @@ import re
 import pyarrow as pa
 from pyarrow import parquet
 
+from actors import snapshot_names
 from actors.archive_files import NAME as ARCHIVE_NAME
 from actors.click import key
 from actors.shard import Shard
-from actors.snapshot import MANIFEST_END, NAME
 from tests.simulation.clean import Clean
 from tests.simulation.disk import Disk
 from tests.simulation.kafka_log import SimTopic
@@ -63,8 +63,8 @@ class Invariants:
         if found is None:
             return
         partition = int(found[1])
-        if name.endswith(MANIFEST_END) and (parts := NAME.fullmatch(name)):
-            self._covered[partition] = max(self._covered.get(partition, 0), int(parts["position"]))
+        if name.endswith(snapshot_names.MANIFEST_END) and (order := snapshot_names.order(name)):
+            self._covered[partition] = max(self._covered.get(partition, 0), order.position)
         elif parts := ARCHIVE_NAME.fullmatch(name):
             start, stop = int(parts["start"]), int(parts["stop"])
             ranges = self._archived.setdefault(partition, [])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from actors.manifest import StateFile
+from actors.manifest import Chain, StateFile
 from actors.shard import Shard
 from actors.snapshot import SnapshotStore
 from actors.store import PartitionStore
@@ -93,13 +93,12 @@ def reuse_an_old_manifest() -> Any:
     """
 
     def make(read: Any) -> Any:
-        def pieces(self: SnapshotStore, partition: int, file: StateFile) -> Any:
+        def pieces(self: SnapshotStore, partition: int, chain: Chain, file: StateFile) -> Any:
             manifests = self.find(partition).manifests
-            for arm, wanted in manifests[0].arms.items() if len(manifests) > 1 else ():
-                if wanted == file:
-                    file = manifests[1].arms[arm]
-                    break
-            return read(self, partition, file)
+            for arm, newest in manifests[0].arms.items() if len(manifests) > 1 else ():
+                if newest == chain:
+                    chain = manifests[1].arms[arm]
+            return read(self, partition, chain, chain.files[-1])
 
         return pieces
 

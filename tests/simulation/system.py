@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
-from unittest.mock import patch
 
+import pytest
 from prometheus_client import CollectorRegistry
 
-import actors.archive_files
-import actors.atomic_files
 import actors.deadline
+import actors.image
 import actors.shard
-import actors.snapshot
 import actors.snapshotter
+import actors.store
 import cluster.assignment_file
 import cluster.processes
 import cluster.remote
 from actors.applied import AppliedOffsets
 from actors.archive import Archive, RollSettings
 from actors.archive_files import ArchiveFiles
+from actors.atomic_files import sync
 from actors.codec import Decoder
 from actors.dead_letter import DeadLetters
+from actors.fair_lock import FairLock
 from actors.gateway import Gateway
 from actors.ingest import Ingest, IngestSettings
 from actors.limits import RequestLimits
@@ -58,6 +60,8 @@ LIMITS = RequestLimits()
 SNAPSHOT_INTERVAL_S = 1.0
 KEPT = 3
 ROLL = RollSettings(roll_s=1.5, roll_records=60)
+SLICE = 4  # rows or events that the store handles at a time, so that there is something in between
+PREEMPTED, PREEMPTED_S = 0.05, 0.005  # how often somebody else runs before a store's lock is taken, and for how long
 
 Build = Callable[[], Awaitable[Any]]
 
@@ -183,6 +187,14 @@ def installed(world: World) -> Iterator[None]:
         left = call.time_remaining()
         return actors.deadline.Deadline(world.loop.time() + (default_s if left is None else left), world.loop.time)
 
+    enter_now = FairLock.__enter__
+
+    def enter(lock: FairLock) -> None:
+        """Others may run before a lock is taken, as with real threads."""
+        if (process := PROCESS.get(None)) and process.random.random() < PREEMPTED:
+            blocking.wait(PREEMPTED_S * process.random.random())
+        enter_now(lock)
+
     def end(error: BaseException) -> None:
         world.trace.say(PROCESS.get(), f"ends itself: {error!r}")
         world.crash(PROCESS.get())
@@ -201,12 +213,21 @@ def installed(world: World) -> Iterator[None]:
         (actors.shard, "Owned", lambda *values, **named: Owned(*values, **named, writer=blocking.Lock())),
         (actors.deadline.Deadline, "of", deadline),
         (Gateway, "_channel", channel),
-        *((module, "sync", _sync) for module in (actors.atomic_files, actors.snapshot, actors.archive_files)),
+        (FairLock, "__enter__", enter),
+        (actors.image, "PIECE_ROWS", SLICE),
+        (actors.store, "SLICE_EVENTS", SLICE),
+        *((module, "sync", _sync) for module in _modules_with(sync)),
     ]
-    with contextlib.ExitStack() as stack:
+    with pytest.MonkeyPatch.context() as patch:
         for place, name, stand_in in places:
-            stack.enter_context(patch.object(place, name, stand_in))
+            patch.setattr(place, name, stand_in)
         yield
+
+
+def _modules_with(function: Any) -> list[Any]:
+    """The product's modules that imported a function by its name."""
+    ours = [module for name, module in sys.modules.items() if name.startswith(("actors.", "cluster."))]
+    return [module for module in ours if vars(module).get(function.__name__) is function]
 
 
 def _sync(disk: Any, path: str) -> None:
