@@ -88,6 +88,8 @@ class Coordinator:
         self._memory, self._settings = memory, settings
         self._changed = asyncio.Event()
         self._reports: dict[str, Report] = {}  # of the newest incarnations
+        self._said = 0  # reports with news
+        self._settled: object = None  # what was known when a step changed nothing
         self._ledger = first_ledger(
             memory.load(), run=run, restarted=restarted, partitions=partitions, shards=shards, arms=tuple(arms)
         )
@@ -113,6 +115,7 @@ class Coordinator:
         member, incarnation = self._ledger.member(shard), self._ledger.incarnations + 1
         came = replace(member, address=address, incarnation=incarnation, spawned=True, draining=False)
         self._reports.pop(shard, None)
+        self._leases.forgive_own_sleep()
         self._leases.renew(shard)
         ledger = self._ledger.with_member(came).with_target(target)
         self._publish(self._stepped(replace(ledger, incarnations=incarnation)))
@@ -130,6 +133,8 @@ class Coordinator:
                 f"incarnation {report.incarnation} of {shard} is not the one that registered last "
                 f"({member.incarnation}); it was replaced and has to end"
             )
+        if _news(report) != _news(self._reports.get(shard)):
+            self._said += 1
         self._reports[shard] = report
         self._leases.renew(shard)
         return Assignment(lease_s=self._settings.lease_s, grants=self.table.grants(shard))
@@ -144,7 +149,11 @@ class Coordinator:
         Raises:
             SnapshotError, Superseded: it could not be saved; nothing was published.
         """
-        self._publish(self._stepped(self._ledger))
+        known = self._known()
+        if known == self._settled:
+            return
+        if not self._publish(self._stepped(self._ledger)):
+            self._settled = known
 
     def scale(self, shards: int) -> Progress:
         """Ask for so many shards: new ones are to be spawned, those numbered beyond to be emptied and stopped.
@@ -218,9 +227,14 @@ class Coordinator:
             log.debug("no table newer than %d in %.0f s", version, timeout_s)
         return self.table
 
+    def _known(self) -> object:
+        """All that a step depends on, as something to compare: most ticks find nothing new."""
+        self._leases.forgive_own_sleep()
+        names = [member.name for member in self._ledger.members]
+        return self.table.version, self._said, [(self._leases.runs(n), self._leases.given_up(n)) for n in names]
+
     def _stepped(self, ledger: Ledger) -> Ledger:
         """The ledger after one step of each partition."""
-        self._leases.forgive_own_sleep()
         hosts, issued = self._hosts(ledger), list(ledger.issued)
         routes = [self._refreshed(partition, route, hosts) for partition, route in enumerate(ledger.table.routes)]
         wants = self._wanted(ledger.with_routes(routes))
@@ -282,20 +296,30 @@ class Coordinator:
     def _emptied(self, ledger: Ledger) -> Iterator[Member]:
         """The members; those beyond the wanted number that hold nothing any more are to be stopped."""
         for member in ledger.members:
-            report = self._reports.get(member.name)
-            holds = ledger.table.grants(member.name) or (
-                report and report.held and not self._leases.given_up(member.name)
-            )
-            yield replace(member, stopping=True) if member.number >= ledger.shards_wanted and not holds else member
+            unwanted = member.number >= ledger.shards_wanted
+            yield replace(member, stopping=True) if unwanted and not self._holds(member.name, ledger) else member
 
-    def _publish(self, ledger: Ledger) -> None:
+    def _holds(self, shard: str, ledger: Ledger) -> bool:
+        """Whether the table, or the shard's own word, gives it anything."""
+        report = self._reports.get(shard)
+        believes = report is not None and bool(report.held) and not self._leases.given_up(shard)
+        return believes or bool(ledger.table.grants(shard))
+
+    def _publish(self, ledger: Ledger) -> bool:
+        """Save and show the ledger; whether it differs from the last one."""
         if ledger == self._ledger:
-            return
+            return False
         ledger = replace(ledger, table=replace(ledger.table, version=self.table.version + 1))
         self._memory.save(ledger)
         self._ledger = ledger
         self._changed.set()
         self._changed = asyncio.Event()
+        return True
+
+
+def _news(report: Report | None) -> object:
+    """What of a report can change the table; positions alone do not."""
+    return report and ({p: (held.epoch, held.caught_up) for p, held in report.held.items()}, report.failed)
 
 
 def _placed(route: Route) -> Placed:
