@@ -19,11 +19,9 @@ from actors.click import ClickBatch
 from actors.clock import Clock
 from actors.errors import ConfigError, InvalidRequest, NotOwner, SnapshotError
 from actors.owned import Owned, PartitionStats, Stores
-from actors.restore import restore
 from actors.roles import Grant, Held, Role
-from actors.snapshot import SnapshotStore
+from actors.snapshot import Deleted, SnapshotStore
 from actors.snapshotter import Snapshotter
-from actors.state_file import SnapshotDamaged
 from actors.store import PartitionStore
 from model.bundle import Bundle
 from model.state import Rows
@@ -74,7 +72,7 @@ class Shard:
     ) -> None:
         if not arms:
             raise ConfigError("a shard needs at least one arm to fold clicks into; name one under arms")
-        self.shard_id, self._arms, self._snapshots = shard_id, dict(arms), snapshots
+        self.shard_id, self._arms = shard_id, dict(arms)
         self._metrics, self._clock, self._settings = metrics, clock, settings
         self._snapshotter = Snapshotter(snapshots, metrics, clock, settings.snapshot_interval_s)
         self._owned: dict[int, Owned] = {}
@@ -101,18 +99,12 @@ class Shard:
             owned = Owned(partition, Grant(epoch, role), attempted_s=now_s, saved_s=now_s)
             self._owned[partition] = owned
         try:
-            stores = restore(partition, self._arms, self._snapshots, self._new_store, self._report)
+            self._snapshotter.restore(owned, self._arms, self._new_store)
         except BaseException:
             with self._owning, owned.writer:
                 self._give_up(owned)
             raise
-        with owned.writer:
-            owned.check_open()
-            owned.stores = stores
-            owned.durable = owned.position
-            self._metrics.restore_seconds.observe(self._clock.monotonic() - now_s)
-            self._metrics.snapshot_age_seconds.labels(str(partition)).set_function(lambda: self._age_s(owned))
-            return owned.position
+        return owned.position
 
     def lease(self, until_s: float) -> None:
         """Answers may count until then, in the clock's monotonic time; later ones are stale, until a new lease."""
@@ -240,10 +232,16 @@ class Shard:
             NotOwner, ShardUnavailable: not owned, or still restoring.
             SnapshotError: it could not be written; the shard goes on, and it is due again after the interval.
         """
-        owned = self._get(partition)
-        if owned.role is not Role.OWNER:
-            raise NotOwner(f"shard {self.shard_id} is the standby of partition {partition}; its owner takes snapshots")
-        return self._snapshotter.save(owned)
+        return self._snapshotter.save(self._get_owner(partition))
+
+    def forget_older(self, partition: int) -> list[Deleted]:
+        """Save all rows as they are now and delete every other file of a snapshot of the partition; which ones.
+
+        Raises:
+            NotOwner, ShardUnavailable: not owned, or still restoring.
+            SnapshotError: something failed; the newest snapshot is complete, and doing it again goes on from there.
+        """
+        return self._snapshotter.forget_older(self._get_owner(partition))
 
     def snapshot_all_due(self) -> list[SnapshotError]:
         """Save what is due; failures are logged, counted, returned, and tried again after the interval."""
@@ -273,10 +271,6 @@ class Shard:
         in_charge = owned.role is Role.OWNER and self._clock.monotonic() <= self._lease_ends_s
         return not in_charge or owned.stale(offset, self._settings.ready_lag_records_max)
 
-    def _age_s(self, owned: Owned) -> float:
-        """Seconds since the last snapshot; a standby takes none."""
-        return self._clock.monotonic() - owned.saved_s if owned.role is Role.OWNER else 0.0
-
     def _all(self) -> list[Owned]:
         return sorted(self._owned.copy().values(), key=lambda owned: owned.partition)
 
@@ -288,18 +282,28 @@ class Shard:
             f"ask for the routing table again"
         )
 
+    def _get_owner(self, partition: int) -> Owned:
+        owned = self._get(partition)
+        if owned.role is not Role.OWNER:
+            raise NotOwner(f"shard {self.shard_id} is the standby of partition {partition}; its owner takes snapshots")
+        return owned
+
     def _fold(self, owned: Owned, stores: Stores, batch: ClickBatch) -> None:
+        folded, took_s = 0, 0.0
         try:
             for arm, store in stores.items():
                 started_s = self._clock.monotonic()
                 applied = store.apply(batch)
-                self._metrics.fold_seconds.observe(self._clock.monotonic() - started_s)
+                took_s += (arm_s := self._clock.monotonic() - started_s)
+                folded = max(folded, applied.events)
+                self._metrics.fold_seconds.observe(arm_s)
                 self._metrics.unknown_items_total.labels(arm, "event").inc(applied.unknown_items)
         except Exception:
             # Rows may stand between two events now, which no retry can mend; a restored snapshot can.
             log.error("partition %d: folding failed at offset %d; it is given up", owned.partition, owned.position)
             self._give_up(owned)
             raise
+        self._snapshotter.forecast.folded(folded, took_s)
 
     def _give_up(self, owned: Owned) -> None:
         """Let go of the partition, for who holds its writer; a release may have waited while a fold failed."""
@@ -307,7 +311,7 @@ class Shard:
             owned.closed = True
             del self._owned[owned.partition]
             if owned.stores is not None:
-                self._metrics.snapshot_age_seconds.remove(str(owned.partition))
+                self._snapshotter.forget(owned.partition)
             self._notify(owned.partition, 0)  # who waits for an offset asks elsewhere
 
     def _count(self, batch: ClickBatch, before: int, newest: int, role: Role) -> None:
@@ -335,10 +339,6 @@ class Shard:
             users_initial=self._settings.users_initial,
             bytes_per_user_max=self._settings.bytes_per_user_max,
         )
-
-    def _report(self, damage: SnapshotDamaged) -> None:
-        log.error("%s", damage)
-        self._metrics.snapshot_failures_total.labels(damage.reason).inc()
 
     def _export(self, arm: str, bytes_per_user: int) -> None:
         """Gauges that are computed when they are read, not at each batch."""
