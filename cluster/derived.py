@@ -7,6 +7,7 @@ from actors.event_format import EventFormat, FieldPaths
 from actors.limits import RequestLimits
 from actors.shard import ShardSettings
 from cluster.config import Settings
+from cluster.coordinator import CoordinatorSettings
 from cluster.kafka_clients import KafkaAccess
 from cluster.topics import Topic
 
@@ -28,6 +29,12 @@ def shard_settings(settings: Settings) -> ShardSettings:
         users_initial=settings.state.users_initial,
         ready_lag_records_max=settings.serving.ready_lag_records_max,
     )
+
+
+def coordinator_settings(settings: Settings) -> CoordinatorSettings:
+    """How patient the coordinator is."""
+    serving = settings.serving
+    return CoordinatorSettings(standbys=serving.standbys, lease_s=serving.lease_s, grace_s=serving.grace_s)
 
 
 def event_format(settings: Settings) -> EventFormat:
