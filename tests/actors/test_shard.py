@@ -333,9 +333,9 @@ def test_metrics_count_events_states_and_freshness(tmp_path: Path) -> None:
 
 def test_a_shard_needs_an_arm(tmp_path: Path) -> None:
     """Without an arm there is nothing to fold into."""
-    owner = shard(tmp_path)
+    owner, snapshots = shard(tmp_path), SnapshotStore.from_uri(str(tmp_path), kept=1)
     with pytest.raises(ConfigError, match="at least one arm"):
-        Shard("shard-1", {}, owner._snapshots, owner._metrics, owner._clock, owner._settings)
+        Shard("shard-1", {}, snapshots, owner._metrics, owner._clock, owner._settings)
 
 
 def test_the_budget_is_checked_before_anything_is_owned(tmp_path: Path) -> None:
