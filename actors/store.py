@@ -12,12 +12,12 @@ import xxhash
 from actors.click import ClickBatch
 from actors.clock import Clock, SystemClock
 from actors.cold import ColdTier
-from actors.erased import ErasedUsers
 from actors.errors import ConfigError, OffsetGap
 from actors.hot import BYTES_BESIDE_ROW_MAX, HotRows
 from actors.image import StateImage
 from actors.index import Keys
 from actors.tiers import OnEvicted, Tiers
+from actors.tombstones import Tombstones
 from model.bundle import Bundle
 from model.state import Rows
 
@@ -77,7 +77,7 @@ class PartitionStore:
             raise ConfigError(f"users beyond {hot_bytes_max} bytes of memory have nowhere to go without a cold tier")
         hot_max = None if hot_bytes_max is None else hot_bytes_max // self.bytes_per_user
         self._tiers = Tiers(HotRows(bundle.layout.row_bytes, users_initial), cold, hot_max, clock, on_evicted)
-        self._erased = ErasedUsers()
+        self._tombstones = Tombstones()
         self._position = 0
 
     @property
@@ -113,7 +113,7 @@ class PartitionStore:
     @property
     def tombstones(self) -> Mapping[int, int]:
         """Of each erased user the offset below which events are not folded."""
-        return self._erased.until
+        return self._tombstones.until
 
     def apply(self, batch: ClickBatch) -> Applied:
         """Fold what of the batch is not yet folded and move `position` to the batch's stop.
@@ -125,7 +125,7 @@ class PartitionStore:
         """
         if batch.start > self._position:
             raise OffsetGap(batch.partition, self._position, batch.start)
-        fresh = self._erased.without_erased(batch.after(self._position))
+        fresh = self._tombstones.without_erased(batch.after(self._position))
         if fresh.stop <= self._position:
             return Applied(0, 0)
         items = self.bundle.item_rows(fresh.items)
@@ -216,7 +216,7 @@ class PartitionStore:
                 f"a tombstone until offset {until} comes too late for a state that is at {self._position}; set it "
                 f"until there at least"
             )
-        self._erased.set(user_key, until)
+        self._tombstones.set(user_key, until)
 
     def erase(self, user_key: int) -> bytes | None:
         """Forget the user, in either tier; the state that was there. A tombstone has to be set before.
