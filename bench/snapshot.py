@@ -104,7 +104,7 @@ class Filled:
         for batch in self.clicks.of_everybody(0):
             self.shard.apply(batch, 1)
         self.lock = WatchedLock()
-        self.shard._owned[0].restored()[stored.ARM]._lock = self.lock
+        self.shard._owned[0].restored()[stored.ARM]._tiers.lock = self.lock
 
     def fold(self, seconds: float) -> Stretch:
         """Fold for so long."""
