@@ -23,13 +23,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.applied import AppliedOffsets
 from actors.archive import Archive
 from actors.archive_files import ArchiveFiles
+from actors.archive_reader import ArchiveReader
 from actors.clock import SystemClock
 from actors.codec import Decoder
 from actors.dead_letter import DeadLetters
 from actors.errors import ConfigError
 from actors.exposure import ExposureLog
 from actors.gateway import Gateway
-from actors.ingest import Ingest, IngestSettings
+from actors.ingest import Ingest
 from actors.interceptor import RequestInterceptor
 from actors.scoring import ScoringService
 from actors.server import RpcServer
@@ -173,7 +174,10 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
         records_per_poll_max=settings.kafka.records_per_poll_max,
     )
     decoder = Decoder(derived.event_format(settings), clock)
-    ingest = Ingest(click_log, dead_letters, decoder, shards, metrics, clock, IngestSettings())
+    ingest = Ingest(
+        *(click_log, dead_letters, decoder, shards, metrics, clock, derived.ingest_settings(settings)),
+        history=_history(settings),
+    )
     await coordinator.join(_export(settings, metrics, "ingest", name))
     return IngestProcess(
         ingest=ingest, shards=shards, followed=coordinator, number=number, count=settings.serving.ingests
@@ -334,6 +338,11 @@ def _bundles(settings: Settings) -> dict[str, str]:
 
 def _snapshots(settings: Settings) -> SnapshotStore:
     return SnapshotStore.from_uri(settings.state.directory, settings.state.snapshots_kept)
+
+
+def _history(settings: Settings) -> ArchiveReader | None:
+    """Where clicks come from that the log has lost."""
+    return ArchiveReader(ArchiveFiles.from_uri(settings.archive.directory)) if settings.archive.enabled else None
 
 
 def _exposures(settings: Settings, metrics: Metrics) -> ExposureLog | None:
