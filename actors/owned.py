@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field
 
 from actors.errors import NotOwner, OffsetGap, ShardUnavailable, StaleEpoch
+from actors.manifest import Chain
 from actors.store import PartitionStore
 
 Stores = dict[str, PartitionStore]  # by arm
@@ -45,6 +46,9 @@ class Owned:
     attempted_s: float  # monotonic time of the last try to take a snapshot
     saved_s: float  # and of the last one that is still the newest state
     durable: int = 0  # every arm is in a snapshot up to here
+    chains: dict[str, Chain] = field(default_factory=dict)  # by arm, the files that the next snapshot adds to,
+    chains_epoch: int = -1  # which were written under this epoch
+    size_bytes: int = 0  # of the newest complete snapshot
     stores: Stores | None = None
     closed: bool = False
     ready: bool = False

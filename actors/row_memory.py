@@ -20,7 +20,7 @@ class RowMemory:
     """
 
     def __init__(self, row_bytes: int, rows_initial: int) -> None:
-        self._row_bytes, self._touched = row_bytes, 0
+        self._row_bytes = row_bytes
         self._map = _allocate(max(1, rows_initial) * row_bytes)
         self.matrix: Rows = self._view()
 
@@ -34,12 +34,6 @@ class RowMemory:
         if rows <= capacity:
             return
         self._grow(max(rows, int(capacity * GROWTH)) * self._row_bytes)
-
-    def prefault(self, rows: int) -> None:
-        """Reserve `rows` rows and touch their pages, so that a later copy into them runs at memory speed."""
-        self.reserve(rows)
-        self.matrix[self._touched : rows] = 0
-        self._touched = max(self._touched, rows)
 
     def _grow(self, size: int) -> None:
         self.matrix = np.empty((0, self._row_bytes), dtype=np.uint8)  # resize refuses while a view exists

@@ -18,10 +18,8 @@ from actors.click import ClickBatch
 from actors.clock import Clock
 from actors.errors import ConfigError, InvalidRequest, NotOwner, SnapshotError
 from actors.owned import Owned, PartitionStats, Stores
-from actors.restore import restore
-from actors.snapshot import SnapshotStore
+from actors.snapshot import Deleted, SnapshotStore
 from actors.snapshotter import Snapshotter
-from actors.state_file import SnapshotDamaged
 from actors.store import PartitionStore
 from model.bundle import Bundle
 from model.state import Rows
@@ -70,7 +68,7 @@ class Shard:
     ) -> None:
         if not arms:
             raise ConfigError("a shard needs at least one arm to fold clicks into; name one under arms")
-        self.shard_id, self._arms, self._snapshots = shard_id, dict(arms), snapshots
+        self.shard_id, self._arms = shard_id, dict(arms)
         self._metrics, self._clock, self._settings = metrics, clock, settings
         self._snapshotter = Snapshotter(snapshots, metrics, clock, settings.snapshot_interval_s)
         self._owned: dict[int, Owned] = {}
@@ -94,14 +92,10 @@ class Shard:
             now_s = self._clock.monotonic()
             owned = self._owned[partition] = Owned(partition, epoch, attempted_s=now_s, saved_s=now_s)
             try:
-                owned.stores = restore(partition, self._arms, self._snapshots, self._new_store, self._report)
+                self._snapshotter.restore(owned, self._arms, self._new_store)
             except BaseException:
                 del self._owned[partition]
                 raise
-            owned.durable = owned.position
-            self._metrics.restore_seconds.observe(self._clock.monotonic() - now_s)
-            age = self._metrics.snapshot_age_seconds.labels(str(partition))
-            age.set_function(lambda: self._clock.monotonic() - owned.saved_s)
             return owned.position
 
     def release(self, partition: int) -> None:
@@ -207,6 +201,15 @@ class Shard:
         """
         return self._snapshotter.save(self._get(partition))
 
+    def forget_older(self, partition: int) -> list[Deleted]:
+        """Save all rows as they are now and delete every other file of a snapshot of the partition; which ones.
+
+        Raises:
+            NotOwner, ShardUnavailable: not owned, or still restoring.
+            SnapshotError: something failed; the newest snapshot is complete, and doing it again goes on from there.
+        """
+        return self._snapshotter.forget_older(self._get(partition))
+
     def snapshot_all_due(self) -> list[SnapshotError]:
         """Save what is due; failures are logged, counted, returned, and tried again after the interval."""
         failures = []
@@ -242,24 +245,28 @@ class Shard:
         )
 
     def _fold(self, owned: Owned, stores: Stores, batch: ClickBatch) -> None:
+        folded, took_s = 0, 0.0
         try:
             for arm, store in stores.items():
                 started_s = self._clock.monotonic()
                 applied = store.apply(batch)
-                self._metrics.fold_seconds.observe(self._clock.monotonic() - started_s)
+                took_s += (arm_s := self._clock.monotonic() - started_s)
+                folded = max(folded, applied.events)
+                self._metrics.fold_seconds.observe(arm_s)
                 self._metrics.unknown_items_total.labels(arm, "event").inc(applied.unknown_items)
         except Exception:
             # Rows may stand between two events now, which no retry can mend; a restored snapshot can.
             log.error("partition %d: folding failed at offset %d; it is given up", owned.partition, owned.position)
             self._give_up(owned)
             raise
+        self._snapshotter.forecast.folded(folded, took_s)
 
     def _give_up(self, owned: Owned) -> None:
         """Let go of the partition, for who holds its writer; a release may have waited while a fold failed."""
         if not owned.closed:
             owned.closed = True
             del self._owned[owned.partition]
-            self._metrics.snapshot_age_seconds.remove(str(owned.partition))
+            self._snapshotter.forget(owned.partition)
 
     def _count(self, batch: ClickBatch, before: int, newest: int) -> None:
         """Events new to some arm are applied; freshness is of those new to all, at the end of the whole batch."""
@@ -280,10 +287,6 @@ class Shard:
             users_initial=self._settings.users_initial,
             bytes_per_user_max=self._settings.bytes_per_user_max,
         )
-
-    def _report(self, damage: SnapshotDamaged) -> None:
-        log.error("%s", damage)
-        self._metrics.snapshot_failures_total.labels(damage.reason).inc()
 
     def _export(self, arm: str, bytes_per_user: int) -> None:
         """Gauges that are computed when they are read, not at each batch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -11,8 +11,9 @@ import xxhash
 from actors.click import ClickBatch
 from actors.errors import ConfigError, OffsetGap
 from actors.fair_lock import FairLock
-from actors.index import BYTES_PER_ENTRY_MAX, KeyIndex, Keys, RowNumbers
-from actors.row_memory import RowMemory
+from actors.hot import BYTES_BESIDE_ROW_MAX, HotRows
+from actors.image import OpenImage, StateImage
+from actors.index import Keys
 from model.bundle import Bundle
 from model.state import Rows
 
@@ -34,23 +35,11 @@ class UserRow(NamedTuple):
     position: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateImage:
-    """The states of one partition and arm as they were at `position`."""
-
-    arm: str
-    model: str
-    schema: str
-    position: int
-    users: Keys  # (n,)
-    rows: Rows  # (n, row_bytes)
-
-
 class PartitionStore:
     """Folds batches into rows, each event exactly once, in log order.
 
-    One thread at a time may write (`apply`, `skip_to`, `load`); any number may `read` meanwhile. `image` and `digest`
-    look at all rows and need the writer to pause, but no reader.
+    One thread at a time may write (`apply`, `skip_to`, `load`); any number may `read` meanwhile, and one more may take
+    an `image`. `digest` looks at all rows and needs the writer to pause, but no reader.
 
     Raises:
         ConfigError: a user would take more than `bytes_per_user_max` bytes.
@@ -58,17 +47,17 @@ class PartitionStore:
 
     def __init__(self, bundle: Bundle, *, users_initial: int, bytes_per_user_max: int) -> None:
         self.bundle = bundle
-        self.bytes_per_user = bundle.layout.row_bytes + BYTES_PER_ENTRY_MAX
+        self.bytes_per_user = bundle.layout.row_bytes + BYTES_BESIDE_ROW_MAX
         if self.bytes_per_user > bytes_per_user_max:
             raise ConfigError(
                 f"model {bundle.version} needs {self.bytes_per_user} bytes a user ({bundle.layout.row_bytes} of state, "
-                f"{BYTES_PER_ENTRY_MAX} of index), more than state.bytes_per_user_max = {bytes_per_user_max}; "
+                f"{BYTES_BESIDE_ROW_MAX} of index), more than state.bytes_per_user_max = {bytes_per_user_max}; "
                 f"raise that limit or train a smaller model"
             )
-        self._index = KeyIndex(users_initial)
-        self._memory = RowMemory(bundle.layout.row_bytes, users_initial)
+        self._hot = HotRows(bundle.layout.row_bytes, users_initial)
         self._lock = FairLock()
         self._position = 0
+        self._image: OpenImage | None = None
 
     @property
     def position(self) -> int:
@@ -78,12 +67,12 @@ class PartitionStore:
     @property
     def users(self) -> int:
         """Users with a state."""
-        return len(self._index)
+        return len(self._hot)
 
     @property
     def nbytes(self) -> int:
         """Bytes in use, index included."""
-        return len(self._index) * self.bundle.layout.row_bytes + self._index.nbytes
+        return self._hot.nbytes
 
     def apply(self, batch: ClickBatch) -> Applied:
         """Fold what of the batch is not yet folded and move `position` to the batch's stop.
@@ -101,11 +90,14 @@ class PartitionStore:
         for first in range(0, len(fresh), SLICE_EVENTS):
             part = slice(first, first + SLICE_EVENTS)
             users, offsets = fresh.users[part], fresh.offsets[part]
-            self._index.reserve(len(users))  # may take a while, so not under the lock
+            self._hot.reserve(len(users))
             with self._lock:
-                rows = self._rows_for(users)
+                rows = self._hot.add(users)
+                if self._image:
+                    self._image.save(rows)
+                self._hot.changed[rows] = True
                 self.bundle.fold(
-                    self._memory.matrix,
+                    self._hot.matrix,
                     rows,
                     users,
                     items[part],
@@ -126,37 +118,57 @@ class PartitionStore:
         """The user's state and the position it is from."""
         wanted = np.array([user_key], dtype=np.uint64)
         with self._lock:
-            row = int(self._index.rows_of(wanted)[0])
-            return UserRow(None if row < 0 else self._memory.matrix[row].copy(), self._position)
+            row = int(self._hot.rows_of(wanted)[0])
+            return UserRow(None if row < 0 else self._hot.matrix[row].copy(), self._position)
 
     def row(self, user_key: int) -> Rows | None:
         """A copy of the user's state, (row_bytes,); None for a user without events."""
         return self.read(user_key).row
 
     def load(self, users: Keys, rows: Rows) -> None:
-        """Enter saved states of users that have none yet, (n,) and (n, row_bytes)."""
-        with self._lock:
-            numbers = self._rows_for(users)  # may replace the matrix, so first
-            self._memory.matrix[numbers] = rows
+        """Enter saved states, (n,) and (n, row_bytes), in place of those that these users may have.
 
-    def image(self, arm: str, scratch: RowMemory) -> StateImage:
-        """Everything, copied: the rows into `scratch`, where they stay valid until it is used again."""
-        count = len(self._index)
-        scratch.reserve(count)
-        rows = scratch.matrix[:count]
-        rows[:] = self._memory.matrix[:count]
-        return StateImage(
-            arm=arm,
-            model=self.bundle.version,
-            schema=self.bundle.config.schema_hash(),
-            position=self._position,
-            users=self._index.keys.copy(),
-            rows=rows,
-        )
+        They count as unchanged, because a snapshot has them. No user may stand in `users` twice.
+        """
+        for first in range(0, len(users), SLICE_EVENTS):
+            part = slice(first, first + SLICE_EVENTS)
+            self._hot.reserve(len(users[part]))
+            with self._lock:
+                numbers = self._hot.add(users[part])  # may replace the matrix, so first
+                if self._image:
+                    self._image.save(numbers)
+                self._hot.matrix[numbers] = rows[part]
+                self._hot.changed[numbers] = False
+
+    def image(self, arm: str, full: bool) -> StateImage:
+        """Start an image of everything, or of what changed since the last one completed. Nobody waits for it.
+
+        Raises:
+            RuntimeError: the last image is still open.
+        """
+        with self._lock:
+            if self._image is not None:
+                raise RuntimeError(f"an image of arm {arm} is open already; close it before taking another")
+            count = len(self._hot)
+            changed = self._hot.changed
+            self._hot.changed = np.zeros(len(changed), dtype=np.bool_)
+            pending = np.ones(count, dtype=np.bool_) if full else changed[:count].copy()
+            self._image = image = OpenImage(self._hot, self._lock, pending, changed)
+            return StateImage(
+                arm=arm,
+                model=self.bundle.version,
+                schema=self.bundle.config.schema_hash(),
+                position=self._position,
+                full=full,
+                users=int(np.count_nonzero(pending)),
+                row_bytes=self.bundle.layout.row_bytes,
+                pieces=image.pieces,
+                close=partial(self._close, image),
+            )
 
     def digest(self) -> str:
         """16 hexadecimal digits over position, keys and states in the keys' order: how they came about is no matter."""
-        keys, matrix = self._index.keys, self._memory.matrix
+        keys, matrix = self._hot.keys, self._hot.matrix
         order = np.argsort(keys)
         digest = xxhash.xxh3_64(self._position.to_bytes(8, "little"))
         digest.update(keys[order].data)
@@ -164,7 +176,11 @@ class PartitionStore:
             digest.update(matrix[order[first : first + DIGEST_ROWS]].data)
         return digest.hexdigest()
 
-    def _rows_for(self, users: Keys) -> RowNumbers:
-        rows = self._index.add(users)
-        self._memory.reserve(len(self._index))
-        return rows
+    def _close(self, image: OpenImage, completed: bool) -> None:
+        with self._lock:
+            if self._image is not image:
+                return
+            self._image = None
+            image.close()
+            if not completed:
+                self._hot.changed[: len(image.changed)] |= image.changed

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from actors.errors import ConfigError, OffsetGap
 from actors.fair_lock import FairLock
-from actors.index import BYTES_PER_ENTRY_MAX
+from actors.hot import BYTES_BESIDE_ROW_MAX
 from actors.row_memory import RowMemory
 from actors.store import PartitionStore
 from model.bundle import Bundle
@@ -124,7 +124,7 @@ def test_unknown_users_and_items() -> None:
 
 def test_a_user_beyond_the_budget_is_refused() -> None:
     """The error names what a user needs and what is allowed."""
-    needed = bundle().layout.row_bytes + BYTES_PER_ENTRY_MAX
+    needed = bundle().layout.row_bytes + BYTES_BESIDE_ROW_MAX
     PartitionStore(bundle(), users_initial=1, bytes_per_user_max=needed)
     with pytest.raises(ConfigError, match=rf"needs {needed} bytes.*bytes_per_user_max = {needed - 1}"):
         PartitionStore(bundle(), users_initial=1, bytes_per_user_max=needed - 1)
@@ -206,13 +206,3 @@ def test_row_memory_keeps_its_rows_when_it_grows() -> None:
     assert not memory.matrix[2:].any()
     memory.matrix[0] = 9
     assert (view == 7).all()
-
-
-def test_prefault_keeps_what_a_copy_needs() -> None:
-    """Touched memory is reserved and zero; touching again leaves it alone."""
-    memory = RowMemory(8, 1)
-    memory.prefault(10)
-    memory.matrix[:10] = 3
-    memory.prefault(20)
-    assert (memory.matrix[:10] == 3).all()
-    assert len(memory.matrix) >= 20
