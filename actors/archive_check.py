@@ -86,8 +86,8 @@ def problems_between(found: Sequence[ArchiveFile]) -> Iterator[str]:
     for start, stop in gaps(found):
         yield (
             f"partition {found[0].place.partition}: no file has the offsets {start} to {stop - 1}; bring files back "
-            f"from a copy, or take it that Kafka deleted them before they were archived (its log says \"lost the "
-            f"offsets\" then)"
+            f'from a copy, or take it that Kafka deleted them before they were archived (its log says "lost the '
+            f'offsets" then)'
         )
     for start, stop in overlaps(found):
         yield (

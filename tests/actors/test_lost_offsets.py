@@ -24,46 +24,12 @@ from actors.ingest import Ingest, IngestSettings
 from actors.ingest_ports import ClickHistory, Gap
 from actors.lane import Backoff
 from monitoring.metrics import Metrics
-from tests.actors.archived_clicks import add, archive, table
+from tests.actors.archived_clicks import add, archive
+from tests.actors.fake_history import FakeHistory
 from tests.actors.ingest_fakes import NOW_MS, AfterEffect, FakeLog, FakeRecord, FakeShards, FakeSink, good
 
 DOWN = ShardUnavailable("shard-0 is down")
 PATIENCE_S = 100.0
-
-
-@dataclass
-class FakeHistory:
-    """Holds some offsets of partition 0 up to `stop`, in batches; `faults` come first, one a call."""
-
-    held: set[int]
-    stop: int
-    batch: int = 3
-    faults: list[Exception | None] = field(default_factory=list)
-
-    def end(self, partition: int) -> int | None:
-        self._fail()
-        return self.stop or None
-
-    def read(self, partition: int, start: int, stop: int) -> Iterator[ClickBatch | Gap]:
-        self._fail()
-        at = start
-        while at < stop:
-            there = at in self.held
-            end = at + 1
-            while end < stop and (end in self.held) == there and (not there or end - at < self.batch):
-                end += 1
-            yield self._clicks(at, end) if there else Gap(0, at, end, "the archive has no file for it")
-            at = end
-
-    def _clicks(self, start: int, stop: int) -> ClickBatch:
-        offsets = table(range(start, stop))["offset"].to_numpy()
-        keys = offsets.astype("uint64")
-        columns = {"users": keys, "items": keys, "actions": keys, "times_ms": offsets, "record_ms": offsets}
-        return ClickBatch(partition=0, start=start, stop=stop, offsets=offsets, **columns)
-
-    def _fail(self) -> None:
-        if self.faults and (fault := self.faults.pop(0)) is not None:
-            raise fault
 
 
 @dataclass
