@@ -29,7 +29,7 @@ def empty(
 
 
 def save(partition: int, stores: Mapping[str, PartitionStore], snapshots: SnapshotStore) -> Manifest:
-    """Make these states the newest snapshot of their arms; other arms keep theirs. Only while nobody owns the partition.
+    """Make these states the newest snapshot of their arms; other arms keep theirs. While nobody owns the partition.
 
     Under the newest snapshot's epoch, so that whatever an owner writes later is newer. A crash leaves the snapshots as
     they were.

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
 
 from actors.click import ClickBatch
 from actors.ingest_ports import ClickHistory, Gap
@@ -59,13 +62,31 @@ def fold(pieces: Iterable[Piece], stores: Mapping[str, PartitionStore], stops: M
     """
     for piece in _ahead(pieces):
         for arm, store in stores.items():
-            if store.position >= stops[arm]:
+            if store.position >= min(piece.stop, stops[arm]):
                 continue
             if isinstance(piece, Gap):
                 store.skip_to(min(piece.stop, stops[arm]))
             else:
-                store.apply(piece.before(stops[arm]))
+                store.apply(_by_user(piece.after(store.position).before(stops[arm])))
         yield piece
+
+
+def _by_user(batch: ClickBatch) -> ClickBatch:
+    """The same clicks, each user's one after the other: their rows stay in the cache, which folds a fourth faster.
+
+    Users do not depend on each other, and a user's own clicks keep their order. The batch begins where the store is, so
+    the store takes all of it; positions in between would mean nothing, but nobody else looks at a replay's store.
+    """
+    order = np.argsort(batch.users, kind="stable")
+    return replace(
+        batch,
+        offsets=batch.offsets[order],
+        users=batch.users[order],
+        items=batch.items[order],
+        actions=batch.actions[order],
+        times_ms=batch.times_ms[order],
+        record_ms=batch.record_ms[order],
+    )
 
 
 def _ahead(pieces: Iterable[Piece]) -> Iterator[Piece]:

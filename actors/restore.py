@@ -42,8 +42,9 @@ def restore(
 ) -> dict[str, Restored]:
     """A store for each arm, from the newest undamaged snapshot of its own model and schema, or else empty at offset 0.
 
-    With `at_most` from the newest that holds no click at or above that offset. Arms may end at different positions. `on_damage` hears of each damaged file, once. Rows of erased users are left
-    out, and every store knows these users afterwards.
+    With `at_most` from the newest that holds no click at or above that offset. Arms may end at different positions.
+    `on_damage` hears of each damaged file, once. Rows of erased users are left out, and every store knows these users
+    afterwards.
 
     Raises:
         SnapshotError: the directory or files in it cannot be read, and so an arm would start from nothing although a

@@ -204,6 +204,7 @@ async def build_archive(settings: Settings) -> ArchiveProcess:
         metrics,
         clock,
         derived.roll_settings(settings),
+        erased=_snapshots(settings).tombstones.read,
     )
     coordinator = RemoteCoordinator(settings.ray.namespace)
     await coordinator.join(_export(settings, metrics, "archive", ARCHIVE))

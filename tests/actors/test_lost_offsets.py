@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,14 +13,13 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from actors.archive_reader import ArchiveReader
-from actors.click import ClickBatch
 from actors.clock import ManualClock
 from actors.codec import Decoder
 from actors.dead_letter import DeadLetters
 from actors.errors import ArchiveError, NotOwner, ShardUnavailable
 from actors.event_format import EventFormat
 from actors.ingest import Ingest, IngestSettings
-from actors.ingest_ports import ClickHistory, Gap
+from actors.ingest_ports import ClickHistory
 from actors.lane import Backoff
 from monitoring.metrics import Metrics
 from tests.actors.archived_clicks import add, archive

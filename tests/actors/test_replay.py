@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,7 @@ def test_archive_and_log_give_each_offset_once(
 def test_any_cut_gives_the_same_bytes(cuts: list[int], stop: int) -> None:
     """Pieces of any size, up to any offset, give what a store has that got the clicks in one batch."""
     edges = sorted({0, *cuts, LOG.length})
-    pieces = [LOG.batch(start, end) for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [LOG.batch(start, end) for start, end in itertools.pairwise(edges)]
     live = new_store(bundle())
     live.apply(LOG.batch(0, stop))
     assert folded(pieces, stop).digest() == live.digest()
