@@ -105,15 +105,7 @@ def measure(users: int, partitions: int, bundle: Bundle, folder: Path) -> dict[s
 
 def markdown(rows: list[dict[str, object]], partitions: int, origin: dict[str, str]) -> str:
     """recovery.md from the content of recovery.json."""
-    heads = (
-        "users",
-        "GB",
-        "restore, s",
-        "predicted, s",
-        f"with {REPLAYED_EVENTS:,} clicks, s",
-        "predicted, s",
-        "equal",
-    )
+    heads = ("users", "GB", "restore, s", "predicted, s", f"with {REPLAYED_EVENTS:,} clicks, s", "predicted, s", "equal")
     cells = [
         (
             f"{row['users']:,}",
@@ -138,9 +130,7 @@ def main(
     quick: Annotated[bool, typer.Option(help="A few seconds, to see that it works; writes below out/bench/.")] = False,
     users: Annotated[str, typer.Option(help="Numbers of users, with commas between.")] = "100000,1000000",
     partitions: Annotated[int, typer.Option(help="Partitions of the shard.")] = 8,
-    folder: Annotated[
-        Path | None, typer.Option(help="Where the snapshots go meanwhile; default: a temporary one.")
-    ] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where the snapshots go meanwhile; default: a temporary one.")] = None,
 ) -> None:
     """Measure how long a shard's recovery takes, and how well it was predicted.
 
