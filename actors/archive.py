@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from actors.archive_erasure import ErasedRows, erase
-from actors.archive_files import ArchiveFiles, Superseded
+from actors.archive_files import ArchiveFiles, Overtaken
 from actors.archive_pending import Pending, Row
 from actors.click import key
 from actors.clock import Clock
@@ -173,9 +173,9 @@ class Archive:
         place, date_ms = pending.place, pending.first_ms or self._clock.now_ms()
         try:
             self._files.write(place, pending.table(), date_ms=date_ms, after=pending.after)
-        except Superseded as error:
+        except Overtaken as error:
             log.warning("%s", error)
-            self._metrics.archive_failures_total.labels("superseded").inc()
+            self._metrics.archive_failures_total.labels("overtaken").inc()
             start = self._log.earliest(place.partition) if error.end is None else error.end
             self._go_on_at(place.partition, start, error.end)
             return

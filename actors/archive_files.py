@@ -50,7 +50,7 @@ class ArchiveFile:
     size_bytes: int
 
 
-class Superseded(ArchiveError):
+class Overtaken(ArchiveError):
     """Somebody else has archived the partition up to `end` (None: nothing is there); go on from there."""
 
     def __init__(self, partition: int, end: int | None, expected: int | None) -> None:
@@ -112,7 +112,7 @@ class ArchiveFiles:
         """Add the clicks (of SCHEMA) of a place as one file, dated by `date_ms`, to a partition that ends at `after`.
 
         Raises:
-            Superseded: the partition does not end at `after` any more; nothing was added.
+            Overtaken: the partition does not end at `after` any more; nothing was added.
         """
         directory = self._directory(place.partition)
         dated = f"{directory}/date={_date(date_ms)}"
@@ -147,14 +147,14 @@ class ArchiveFiles:
             archive_parquet.write(stream, place, clicks)
 
     def _stay_alone(self, partition: int, after: int | None) -> None:
-        """Sign the partition; Superseded if another one had signed it and the archive does not end at `after`."""
+        """Sign the partition; Overtaken if another one had signed it and the archive does not end at `after`."""
         path = f"{self._directory(partition)}/{SIGNATURE}"
         if self._filesystem.get_file_info(path).type is fs.FileType.File:
             with self._filesystem.open_input_stream(path) as stream:
                 if stream.read() == self._writer.encode():
                     return
         if (end := self.end(partition)) != after:
-            raise Superseded(partition, end, after)
+            raise Overtaken(partition, end, after)
         with self._filesystem.open_output_stream(path) as stream:
             stream.write(self._writer.encode())
 

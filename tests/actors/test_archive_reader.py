@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,13 @@ def test_clicks_outside_the_name_are_damage(tmp_path: Path) -> None:
     archive_parquet.write(sink, Place(0, 0, 3), table(range(3)).drop_columns("item"))
     with pytest.raises(archive_parquet.ArchiveDamaged, match="no readable Parquet file with the columns user, item"):
         list(archive_parquet.groups("x", Place(0, 0, 3), sink.getvalue()))
+
+
+def test_damage_survives_the_way_to_another_process() -> None:
+    """Errors cross Ray pickled."""
+    damage = archive_parquet.ArchiveDamaged("root/a.parquet", ValueError("torn"))
+    again = pickle.loads(pickle.dumps(damage))
+    assert (str(again), again.path, again.retriable) == (str(damage), "root/a.parquet", False)
 
 
 def test_an_unreadable_archive_is_an_error_to_try_again(tmp_path: Path) -> None:
