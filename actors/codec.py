@@ -9,7 +9,7 @@ Reasons, each a value of `dlq_total{reason}`
     id_too_long    user, item or action is longer than events.id_bytes_max
     bad_text       an id is no valid Unicode (an unpaired surrogate in JSON)
     bad_time       the time is missing, unreadable, zero or negative
-    future_time    the time is further ahead than events.future_tolerance_s
+    future_time    the time is further ahead of the record's own than events.future_tolerance_s
     key_mismatch   the record's key is not the user id, so the click is in a partition where nobody looks
 """
 
@@ -53,17 +53,20 @@ class Decoder:
     def __init__(self, event_format: EventFormat, clock: Clock) -> None:
         self._format, self._clock = event_format, clock
         self._parse = parser(event_format)
+        self._tolerance_ms = int(event_format.future_tolerance_s * 1000)
 
-    def decode(self, value: bytes | None, key: bytes | None = None) -> Click:
+    def decode(self, value: bytes | None, key: bytes | None = None, record_ms: int = -1) -> Click:
         """Read one record's value and check it.
 
         A record without a key is accepted: then the producer has to place it in the user's partition itself.
+        How far ahead a click may be counts from `record_ms`, the record's timestamp, so that it is judged alike
+        whenever it is read; from now where the record has none, or one that is itself ahead.
 
         Raises:
             BadRecord: the record cannot be used; `reason` is one of the codes above.
         """
-        click = self._read(value)
-        self._keys(click, key, self._latest_ms())
+        click, now_ms = self._read(value), self._clock.now_ms()
+        self._keys(click, key, (record_ms if 0 < record_ms < now_ms else now_ms) + self._tolerance_ms)
         return click
 
     def decode_batch(
@@ -73,18 +76,18 @@ class Decoder:
 
         A record without a timestamp gets the present as its `record_ms`.
         """
-        latest_ms, now_ms = self._latest_ms(), self._clock.now_ms()
+        now_ms, tolerance_ms = self._clock.now_ms(), self._tolerance_ms
         dead: list[DeadLetter] = []
         keys: list[tuple[int, int, int]] = []  # user, item, action
         times: list[tuple[int, int, int]] = []  # offset, event time, record time
         for record in records:
             try:
-                click = self._read(record.value)
+                click, written_ms = self._read(record.value), record.timestamp
+                latest_ms = (written_ms if 0 < written_ms < now_ms else now_ms) + tolerance_ms
                 keys.append(self._keys(click, record.key, latest_ms))
             except BadRecord as error:
                 dead.append(DeadLetter.of(partition, record, error))
                 continue
-            written_ms = record.timestamp
             times.append((record.offset, click.time_ms, written_ms if written_ms > 0 else now_ms))
         users, items, actions = np.array(keys, dtype=np.uint64).reshape(-1, 3).T.copy()  # (3, n)
         offsets, times_ms, record_ms = np.array(times, dtype=np.int64).reshape(-1, 3).T.copy()  # (3, n)
@@ -99,9 +102,6 @@ class Decoder:
             times_ms=times_ms,
             record_ms=record_ms,
         ), dead
-
-    def _latest_ms(self) -> int:
-        return self._clock.now_ms() + int(self._format.future_tolerance_s * 1000)
 
     def _read(self, value: bytes | None) -> Click:
         if not value:
@@ -154,6 +154,6 @@ def _bad_time(time_ms: int, latest_ms: int) -> BadRecord:
         return BadRecord("bad_time", f"the time is {time_ms} ms, not after 1970; check events.time_unit")
     return BadRecord(
         "future_time",
-        f"the time is {time_ms} ms, beyond {latest_ms} (now + events.future_tolerance_s); check events.time_unit "
-        f"and the producer's clock",
+        f"the time is {time_ms} ms, beyond {latest_ms} (the record's time, or now, + events.future_tolerance_s); check "
+        f"events.time_unit and the producer's clock",
     )

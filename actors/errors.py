@@ -96,7 +96,7 @@ class SnapshotError(EchoRankError):
 
 
 class ArchiveError(EchoRankError):
-    """The archive cannot be listed or written."""
+    """The archive cannot be listed, read or written."""
 
     retriable = True
 

@@ -142,7 +142,7 @@ class EventSettings(Section):
     )
     future_tolerance_s: Annotated[int, Field(ge=0)] = Field(
         default=86_400,
-        description="Seconds an event's time may lie ahead of the clock before it goes to the dlq.",
+        description="Seconds an event's time may lie ahead of its record's before it goes to the dlq.",
     )
 
 
@@ -178,6 +178,10 @@ class ArchiveSettings(Section):
     )
     roll_records: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
         default=100_000, description="Clicks with which a file is written earlier; so many a partition are in memory."
+    )
+    roll_bytes: Annotated[int, Field(ge=1024)] = Field(
+        default=33_554_432,
+        description="Bytes of clicks in memory with which a file is written earlier; on disk it has a fifth or less.",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from actors.archive import RollSettings
 from actors.event_format import EventFormat, FieldPaths
+from actors.ingest import IngestSettings
 from actors.limits import RequestLimits
 from actors.shard import ShardSettings
 from cluster.config import Settings
@@ -75,6 +76,12 @@ def topics(settings: Settings) -> list[Topic]:
     ]
 
 
+def ingest_settings(settings: Settings, *, commits: bool) -> IngestSettings:
+    """How patient ingest is: an archive that runs writes within two of its intervals what it has read."""
+    return IngestSettings(commits=commits, history_patience_s=2 * settings.archive.roll_s)
+
+
 def roll_settings(settings: Settings) -> RollSettings:
     """When the archive's files are complete."""
-    return RollSettings(roll_s=settings.archive.roll_s, roll_records=settings.archive.roll_records)
+    archive = settings.archive
+    return RollSettings(roll_s=archive.roll_s, roll_records=archive.roll_records, roll_bytes=archive.roll_bytes)

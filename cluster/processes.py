@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import ray
 
+from actors.archive_erasure import ErasedRows
 from actors.click import ClickBatch
 from actors.errors import EchoRankError, Superseded
 from actors.roles import Assignment, Report
@@ -152,6 +153,10 @@ class ArchiveActor(_Process):
     async def __init__(self, build: Callable[[], Awaitable[ArchiveProcess]]) -> None:  # type: ignore[misc]
         self._process = await self._built(build)
         self._run(self._process.run())
+
+    async def erase(self, partition: int, user_key: int, until: int) -> list[ErasedRows]:
+        """Take a user's clicks out."""
+        return await self._process.erase(partition, user_key, until)
 
     async def stop(self) -> None:
         """Write what was read."""

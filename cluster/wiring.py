@@ -23,13 +23,14 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.applied import AppliedOffsets
 from actors.archive import Archive
 from actors.archive_files import ArchiveFiles
+from actors.archive_reader import ArchiveReader
 from actors.clock import SystemClock
 from actors.codec import Decoder
 from actors.dead_letter import DeadLetters, NoSink, RecordSink
 from actors.errors import ConfigError
 from actors.exposure import ExposureLog
 from actors.gateway import Gateway
-from actors.ingest import Ingest, IngestSettings
+from actors.ingest import Ingest
 from actors.interceptor import RequestInterceptor
 from actors.roles import Role
 from actors.scoring import ScoringService
@@ -195,7 +196,8 @@ def _reader(settings: Settings, role: Role, sink: RecordSink, metrics: Metrics) 
         shards,
         metrics,
         clock,
-        IngestSettings(commits=role is Role.OWNER),
+        derived.ingest_settings(settings, commits=role is Role.OWNER),
+        history=_history(settings),
     )
     return Reader(ingest, shards, click_log.close)
 
@@ -220,6 +222,7 @@ async def build_archive(settings: Settings) -> ArchiveProcess:
         metrics,
         clock,
         derived.roll_settings(settings),
+        erased=_snapshots(settings).tombstones.read,
     )
     coordinator = RemoteCoordinator(settings.ray.namespace)
     await coordinator.join(_export(settings, metrics, "archive", ARCHIVE))
@@ -331,6 +334,11 @@ def _bundles(settings: Settings) -> dict[str, str]:
 
 def _snapshots(settings: Settings) -> SnapshotStore:
     return SnapshotStore.from_uri(settings.state.directory, settings.state.snapshots_kept)
+
+
+def _history(settings: Settings) -> ArchiveReader | None:
+    """Where clicks come from that the log has lost."""
+    return ArchiveReader(ArchiveFiles.from_uri(settings.archive.directory)) if settings.archive.enabled else None
 
 
 def _exposures(settings: Settings, metrics: Metrics) -> ExposureLog | None:
