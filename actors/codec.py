@@ -9,7 +9,7 @@ Reasons, each a value of `dlq_total{reason}`
     id_too_long    user, item or action is longer than events.id_bytes_max
     bad_text       an id is no valid Unicode (an unpaired surrogate in JSON)
     bad_time       the time is missing, unreadable, zero or negative
-    future_time    the time is further ahead of the record's own than events.future_tolerance_s
+    future_time    the time is further ahead of the record's own than events.future_tolerance_s, or after 2100
     key_mismatch   the record's key is not the user id, so the click is in a partition where nobody looks
 """
 
@@ -26,6 +26,8 @@ from actors.clock import Clock
 from actors.dead_letter import DeadLetter
 from actors.errors import BadRecord
 from actors.event_format import EventFormat, parser
+
+CEILING_MS = 4_102_444_800_000  # the year 2100: a time beyond is in another unit, whatever the record's own says
 
 
 class Record(Protocol):
@@ -59,14 +61,14 @@ class Decoder:
         """Read one record's value and check it.
 
         A record without a key is accepted: then the producer has to place it in the user's partition itself.
-        How far ahead a click may be counts from `record_ms`, the record's timestamp, so that it is judged alike
-        whenever it is read; from now where the record has none, or one that is itself ahead.
+        How far ahead a click may be counts from `record_ms`, the record's timestamp, and never from a clock: owner,
+        standby and replay must judge it alike, whenever and wherever they read it.
 
         Raises:
             BadRecord: the record cannot be used; `reason` is one of the codes above.
         """
-        click, now_ms = self._read(value), self._clock.now_ms()
-        self._keys(click, key, (record_ms if 0 < record_ms < now_ms else now_ms) + self._tolerance_ms)
+        click = self._read(value)
+        self._keys(click, key, self._latest_ms(record_ms))
         return click
 
     def decode_batch(
@@ -76,15 +78,14 @@ class Decoder:
 
         A record without a timestamp gets the present as its `record_ms`.
         """
-        now_ms, tolerance_ms = self._clock.now_ms(), self._tolerance_ms
+        now_ms = self._clock.now_ms()
         dead: list[DeadLetter] = []
         keys: list[tuple[int, int, int]] = []  # user, item, action
         times: list[tuple[int, int, int]] = []  # offset, event time, record time
         for record in records:
             try:
                 click, written_ms = self._read(record.value), record.timestamp
-                latest_ms = (written_ms if 0 < written_ms < now_ms else now_ms) + tolerance_ms
-                keys.append(self._keys(click, record.key, latest_ms))
+                keys.append(self._keys(click, record.key, self._latest_ms(written_ms)))
             except BadRecord as error:
                 dead.append(DeadLetter.of(partition, record, error))
                 continue
@@ -102,6 +103,10 @@ class Decoder:
             times_ms=times_ms,
             record_ms=record_ms,
         ), dead
+
+    def _latest_ms(self, record_ms: int) -> int:
+        """The latest time that a click may have in a record of this timestamp; -1 stands for none."""
+        return min(CEILING_MS, record_ms + self._tolerance_ms) if record_ms > 0 else CEILING_MS
 
     def _read(self, value: bytes | None) -> Click:
         if not value:
@@ -154,6 +159,6 @@ def _bad_time(time_ms: int, latest_ms: int) -> BadRecord:
         return BadRecord("bad_time", f"the time is {time_ms} ms, not after 1970; check events.time_unit")
     return BadRecord(
         "future_time",
-        f"the time is {time_ms} ms, beyond {latest_ms} (the record's time, or now, + events.future_tolerance_s); check "
-        f"events.time_unit and the producer's clock",
+        f"the time is {time_ms} ms, beyond {latest_ms} (the record's time + events.future_tolerance_s, at most the year "
+        f"2100); check events.time_unit and the producer's clock",
     )
