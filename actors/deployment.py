@@ -15,7 +15,7 @@ import pyarrow as pa
 import xxhash
 from pyarrow import fs
 
-from actors.atomic_files import open_root, publish, sync
+from actors.atomic_files import open_root, publish, shown, sync
 from actors.errors import ConfigError, SnapshotError
 
 NAME = "deployment.json"
@@ -53,14 +53,14 @@ def claim(uri_or_path: str, identity: Identity) -> None:
         if found is None or (found.is_same(identity) and identity.log and not found.log):
             _write(filesystem, path, identity)
             found = _read(filesystem, path) or identity  # whoever claimed it at the same time and wrote last has it
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise SnapshotError(
-            f"state.directory {uri_or_path} cannot be used: {error!r}; it must be a directory that this process may "
-            f"write to, with free space: repair it, or name another one"
+            f"state.directory {shown(uri_or_path)} cannot be used: {error!r}; it must be a directory that this process "
+            f"may write to, with free space: repair it, or name another one"
         ) from error
     if not found.is_same(identity):
         raise ConfigError(
-            f"state.directory {uri_or_path} holds the states of another deployment ({found}), not of this one "
+            f"state.directory {shown(uri_or_path)} holds the states of another deployment ({found}), not of this one "
             f"({identity}); offsets of one log mean nothing in another: name a directory of its own for this "
             f"deployment, or, if that one is gone for good, move its files away"
         )

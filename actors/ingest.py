@@ -33,6 +33,7 @@ Decoded = tuple[ClickBatch, list[DeadLetter]]
 class IngestSettings:
     """How patient ingest is."""
 
+    commits: bool = True  # write what is durable to the log, for lag tools
     commit_interval_s: float = 5.0
     backoff: Backoff = field(default_factory=Backoff)
     apply_patience_s: float = 0.1  # how long a slow shard may delay the others' next poll, once a batch
@@ -232,7 +233,7 @@ class Ingest:
     def _commit_durable(self) -> None:
         """Commit what snapshots cover, for lag tools only: nothing is ever read from there."""
         now = self._clock.monotonic()
-        if self._durable is None and now >= self._commit_at:
+        if self._settings.commits and self._durable is None and now >= self._commit_at:
             self._commit_at = now + self._settings.commit_interval_s
             self._durable = asyncio.ensure_future(self._shards.durable())
         elif self._durable is not None and self._durable.done():

@@ -9,6 +9,7 @@ import numpy as np
 from model.state import Rows
 
 GROWTH = 1.25  # small, because growing is cheap
+HUGE_PAGE_BYTES = 1 << 21
 
 
 class RowMemory:
@@ -34,6 +35,16 @@ class RowMemory:
         if rows <= capacity:
             return
         self._grow(max(rows, int(capacity * GROWTH)) * self._row_bytes)
+
+    def release(self, first: int, stop: int) -> None:
+        """Give the memory of the rows [first, stop), as far as it is theirs alone, back to the system; it is zero then.
+
+        Only for rows that nobody reads or writes meanwhile. Where the system cannot do that, nothing happens.
+        """
+        start = -(-first * self._row_bytes // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
+        size = stop * self._row_bytes - start
+        if size > 0 and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED, start, size)
 
     def _grow(self, size: int) -> None:
         self.matrix = np.empty((0, self._row_bytes), dtype=np.uint8)  # resize refuses while a view exists

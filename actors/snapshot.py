@@ -19,14 +19,14 @@ from pyarrow import fs
 
 from actors import retention, state_file
 from actors import snapshot_names as names
-from actors.atomic_files import open_root, publish, sync
+from actors.atomic_files import open_root, publish, shown, sync
 from actors.errors import SnapshotError
 from actors.image import StateImage
 from actors.index import Keys
 from actors.manifest import Chain, Manifest, StateFile
 from actors.snapshot_names import Order
 from actors.state_file import READ_BYTES, HashingSink, HashingSource, SnapshotDamaged
-from actors.tombstones import Tombstones
+from actors.tombstone_files import TombstoneFiles
 from model.state import Rows
 
 
@@ -55,12 +55,12 @@ class SnapshotStore:
         if kept < 1:
             raise ValueError(f"kept = {kept}: at least one snapshot must stay")
         self._filesystem, self._root, self._kept = filesystem, root.rstrip("/"), kept
-        self.tombstones = Tombstones(filesystem, self._root)
+        self.tombstones = TombstoneFiles(filesystem, self._root)
 
     @classmethod
     def from_uri(cls, uri_or_path: str, kept: int) -> SnapshotStore:
         """Snapshots at a URI (file, s3, gs, hdfs, ...) or a plain path; the directory is made when first needed."""
-        with _explained("use", uri_or_path):
+        with _explained("use", shown(uri_or_path)):
             filesystem, root = open_root(uri_or_path)
         return cls(filesystem, root, kept)
 

@@ -2,7 +2,7 @@
 
     ROOT/partition-00003/EPOCH-POSITION-ARM-CHECKSUM.arrow   rows of one arm: all of them, or those that changed
     ROOT/partition-00003/EPOCH-POSITION.manifest.json        written last; names a complete set of the above
-    ROOT/partition-00003/tombstone-USER-OFFSET.json          an erased user; see `actors.tombstones`
+    ROOT/partition-00003/tombstone-USER-OFFSET.json          an erased user; see `actors.tombstone_files`
 
 Newer is what has the larger (epoch, position): no clock and no time of modification decides anything.
 """

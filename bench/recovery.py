@@ -61,7 +61,7 @@ def replay(shard: Shard, batches: list[ClickBatch], epoch: int) -> float:
 
 def total(metrics: Metrics, name: str, partitions: int) -> float:
     """The sum of the partitions' gauges, as they are restored one by one."""
-    return sum(stored.sample(metrics, name, number) for number in range(partitions))
+    return sum(stored.sample(metrics, name, partition=str(number)) for number in range(partitions))
 
 
 def measure(users: int, partitions: int, bundle: Bundle, folder: Path) -> dict[str, object]:
@@ -105,7 +105,15 @@ def measure(users: int, partitions: int, bundle: Bundle, folder: Path) -> dict[s
 
 def markdown(rows: list[dict[str, object]], partitions: int, origin: dict[str, str]) -> str:
     """recovery.md from the content of recovery.json."""
-    heads = ("users", "GB", "restore, s", "predicted, s", f"with {REPLAYED_EVENTS:,} clicks, s", "predicted, s", "equal")
+    heads = (
+        "users",
+        "GB",
+        "restore, s",
+        "predicted, s",
+        "and replay, s",
+        "predicted, s",
+        "equal",
+    )
     cells = [
         (
             f"{row['users']:,}",
@@ -118,10 +126,11 @@ def markdown(rows: list[dict[str, object]], partitions: int, origin: dict[str, s
     return (
         "# Coming back after a crash\n\n"
         f"{report.table(heads, cells)}\n\n"
-        f"A shard of {partitions} partitions, restored one after the other from a local disk, nothing cached: a base of "
-        f"all users and\na file with {CHANGED_SHARE:.0%} of them changed, every checksum verified. The prediction is the "
-        "sum of `recovery_predicted_seconds`\nas another shard that had restored the same files exported it. `equal`: "
-        "the states' digests are those that were saved.\n\n"
+        f"A shard of {partitions} partitions, restored one after the other from a local disk, nothing cached: a base "
+        f"of all users\nand a file with {CHANGED_SHARE:.0%} of them changed, every checksum verified; then "
+        f"{REPLAYED_EVENTS:,} clicks are folded. The predictions are the sums\nof `recovery_predicted_seconds`, as a "
+        "shard exported them that had restored the same files before. `equal`: the restored states'\ndigests are those "
+        "that were saved.\n\n"
         f"{report.footer(origin)}\n"
     )
 
@@ -130,7 +139,7 @@ def main(
     quick: Annotated[bool, typer.Option(help="A few seconds, to see that it works; writes below out/bench/.")] = False,
     users: Annotated[str, typer.Option(help="Numbers of users, with commas between.")] = "100000,1000000",
     partitions: Annotated[int, typer.Option(help="Partitions of the shard.")] = 8,
-    folder: Annotated[Path | None, typer.Option(help="Where the snapshots go meanwhile; default: a temporary one.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where the snapshots go meanwhile.")] = None,
 ) -> None:
     """Measure how long a shard's recovery takes, and how well it was predicted.
 

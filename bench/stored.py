@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+
 from actors.click import ClickBatch, key
 from actors.clock import SystemClock
 from actors.shard import Shard, ShardSettings
@@ -20,6 +21,7 @@ ARM = "main"
 ITEMS = 2000
 BATCH_EVENTS = 2000  # kafka.records_per_poll_max
 START_MS = 1_700_000_000_000
+SETTINGS = ShardSettings()  # as shipped
 
 
 class Clicks:
@@ -66,12 +68,12 @@ class Clicks:
 def shard(root: Path, bundle: Bundle, metrics: Metrics) -> Shard:
     """A shard with the shipped settings, over a directory."""
     snapshots = SnapshotStore.from_uri(str(root), kept=2)
-    return Shard("shard-0", {ARM: bundle}, snapshots, metrics, SystemClock(), ShardSettings())
+    return Shard("shard-0", {ARM: bundle}, snapshots, metrics, SystemClock(), SETTINGS)
 
 
-def sample(metrics: Metrics, name: str, partition: int) -> float:
-    """A gauge's value for a partition."""
-    return metrics.registry.get_sample_value(f"echorank_{name}", {"partition": str(partition)}) or 0.0
+def sample(metrics: Metrics, name: str, **labels: str) -> float:
+    """A metric's value."""
+    return metrics.registry.get_sample_value(f"echorank_{name}", labels) or 0.0
 
 
 def forget_cached(root: Path) -> None:

@@ -131,16 +131,32 @@ class RoutingRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class PartitionRoute(_message.Message):
-    __slots__ = ("partition", "shard", "address", "epoch")
+    __slots__ = ("partition", "shard", "address", "epoch", "ready", "standby")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    STANDBY_FIELD_NUMBER: _ClassVar[int]
     partition: int
     shard: str
     address: str
     epoch: int
-    def __init__(self, partition: _Optional[int] = ..., shard: _Optional[str] = ..., address: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
+    ready: bool
+    standby: StandbyRoute
+    def __init__(self, partition: _Optional[int] = ..., shard: _Optional[str] = ..., address: _Optional[str] = ..., epoch: _Optional[int] = ..., ready: _Optional[bool] = ..., standby: _Optional[_Union[StandbyRoute, _Mapping]] = ...) -> None: ...
+
+class StandbyRoute(_message.Message):
+    __slots__ = ("shard", "address", "epoch", "ready")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    shard: str
+    address: str
+    epoch: int
+    ready: bool
+    def __init__(self, shard: _Optional[str] = ..., address: _Optional[str] = ..., epoch: _Optional[int] = ..., ready: _Optional[bool] = ...) -> None: ...
 
 class ArmInfo(_message.Message):
     __slots__ = ("name", "model_version", "role", "weight")

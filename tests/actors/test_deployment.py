@@ -69,6 +69,13 @@ def test_an_unknown_scheme_is_explained() -> None:
         claim("nowhere://x", OURS)
 
 
+def test_credentials_in_a_uri_are_not_shown() -> None:
+    """A key and its secret stay out of messages."""
+    with pytest.raises(SnapshotError, match=r"s3n://bucket/state cannot be used") as caught:
+        claim("s3n://key:se/cret@bucket/state", OURS)
+    assert "cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("content", ["", "{", '{"namespace": "shop"}', "[]"])
 def test_a_damaged_file_is_not_overwritten(tmp_path: Path, content: str) -> None:
     """Whose it is cannot be told, so nobody gets it until somebody decides."""

@@ -9,30 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.image import PIECE_ROWS, Piece, StateImage
+from actors.image import PIECE_ROWS, StateImage
 from actors.store import PartitionStore
 from tests.actors.click_log import ClickLog, bundle
+from tests.actors.state_copier import Copier, rows_by_user, states_of
 
 LOG = ClickLog()
-States = dict[int, bytes]
 
 
 def store() -> PartitionStore:
     """An empty store that has to grow from the first user on."""
     return PartitionStore(bundle(), users_initial=1, bytes_per_user_max=4096)
-
-
-def entered(states: States, pieces: list[Piece]) -> States:
-    """`states` and on top of them what `pieces` hold, each user of which stands there once."""
-    users = [int(user) for keys, _ in pieces for user in keys]
-    assert len(users) == len(set(users))
-    return states | dict(zip(users, (row.tobytes() for _, rows in pieces for row in rows), strict=True))
-
-
-def states_of(states: PartitionStore) -> States:
-    """What the store answers for each user of the log."""
-    found = {int(user): states.row(int(user)) for user in np.unique(LOG.users)}
-    return {user: row.tobytes() for user, row in found.items() if row is not None}
 
 
 STEPS = st.one_of(
@@ -41,37 +28,6 @@ STEPS = st.one_of(
     st.tuples(st.just("pieces"), st.integers(1, 3)),
     st.tuples(st.just("close"), st.booleans()),
 )
-
-
-class Copier:
-    """Takes images of a store and remembers what they must hold; `saved` is the chain of completed ones."""
-
-    def __init__(self, states: PartitionStore) -> None:
-        self.states, self.image, self.saved = states, None, States()
-
-    def start(self, full: bool) -> None:
-        """Begin, if none is open."""
-        if self.image is None:
-            self.image, self.taken = self.states.image("main", full), list[Piece]()
-            self.pieces, self.expected = self.image.pieces(), states_of(self.states)
-            assert self.image.position == self.states.position
-
-    def take(self, count: int) -> None:
-        """Take some more pieces."""
-        for _ in range(count if self.image else 0):
-            self.taken += [piece] if (piece := next(self.pieces, None)) else []
-
-    def close(self, completed: bool) -> None:
-        """End the open image; when completed, the chain holds the states as they were when it began."""
-        if self.image is None:
-            return
-        if completed:
-            self.taken += list(self.pieces)
-            self.saved = entered({} if self.image.full else self.saved, self.taken)
-            assert sum(len(users) for users, _ in self.taken) == self.image.users
-            assert self.saved == self.expected
-        self.image.close(completed)
-        self.image = None
 
 
 @settings(max_examples=60, deadline=None)
@@ -123,7 +79,7 @@ def test_loading_again_replaces_the_rows() -> None:
     assert states.users == 301
     assert not states.row(7).any()
     assert first is not None
-    assert entered({}, list(image.pieces()))[7] == first.tobytes()
+    assert rows_by_user(list(image.pieces()))[7] == first.tobytes()
 
 
 def test_rows_saved_slice_by_slice_are_put_together() -> None:
@@ -169,9 +125,9 @@ def test_an_image_taken_beside_a_writer_is_of_one_moment() -> None:
     writer = threading.Thread(target=states.apply, args=(log.batch(10_000, log.length),))
     writer.start()
     image = states.image("main", full=True)
-    found = entered({}, list(image.pieces()))
+    found = rows_by_user(list(image.pieces()))
     image.close(True)
     writer.join(timeout=30)
     clean.apply(log.batch(0, image.position))
     assert len(found) == clean.users == image.users
-    assert all(clean.row(user).tobytes() == row for user, row in found.items())
+    assert found == states_of(clean)

@@ -7,15 +7,15 @@ import json
 import pytest
 
 from actors.errors import SnapshotError
-from actors.tombstones import Tombstones
+from actors.tombstone_files import TombstoneFiles
 from tests.actors.faulty_fs import Crashed, Disk, FaultyFiles
 
 USER, OTHER = 0xF1A2B3C4D5E6F7, 2**64 - 1
 
 
-def tombstones(files: FaultyFiles) -> Tombstones:
+def tombstones(files: FaultyFiles) -> TombstoneFiles:
     """Tombstones below `state`."""
-    return Tombstones(files.filesystem(), "state/")
+    return TombstoneFiles(files.filesystem(), "state/")
 
 
 def test_what_is_written_is_read() -> None:
