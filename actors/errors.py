@@ -39,9 +39,6 @@ class OffsetGap(EchoRankError):
         )
         self.partition, self.expected, self.start = partition, expected, start
 
-    def __reduce__(self) -> tuple[type[OffsetGap], tuple[int, int, int]]:
-        return type(self), (self.partition, self.expected, self.start)
-
 
 class NotOwner(EchoRankError):
     """This shard does not own the partition (any more); ask for the routing table again."""
