@@ -17,7 +17,7 @@ import pyarrow as pa
 from actors.archive_files import SCHEMA, ArchiveFiles
 from actors.clock import Clock
 from actors.codec import Decoder, Record
-from actors.errors import ArchiveError, BadRecord, BrokerUnavailable, OffsetOutOfRange
+from actors.errors import ArchiveError, BadRecord, BrokerUnavailable, OffsetOutOfRange, OtherLog
 from actors.ingest_ports import ClickLog, Slice
 from actors.lane import Backoff
 from monitoring.metrics import Metrics
@@ -142,7 +142,10 @@ class Archive:
             return self._log.poll()
         except OffsetOutOfRange as error:
             self._pass_lost_offsets(error)
-            return []
+        except OtherLog as error:
+            self._write(error.partition, self._pending[error.partition])  # of the old log, which nobody can read again
+            self._stand_still(error.partition)
+        return []
 
     def _take(self, found: Slice) -> int:
         pending = self._pending[found.partition]

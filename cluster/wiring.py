@@ -44,10 +44,13 @@ from cluster.config import ArchiveSettings, Settings, StateSettings
 from cluster.coordinator import Coordinator
 from cluster.gateway_process import GatewayProcess
 from cluster.ingest_process import IngestProcess
-from cluster.kafka_clients import KafkaAdmin, KafkaLog, KafkaSink
+from cluster.kafka_clients import KafkaAdmin, KafkaSink
+from cluster.kafka_log import KafkaLog
+from cluster.log_watch import watch_kafka
 from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteShards
 from cluster.shard_process import ShardProcess
 from cluster.system import ARCHIVE, GATEWAY, System, ingest_name, shard_name
+from cluster.topic_identity import TopicIdentity
 from cluster.topics import ensure_topics
 from model.bundle import Bundle, load_bundle
 from monitoring import logs
@@ -96,6 +99,8 @@ def start(settings: Settings, *, load: Load = load_bundle, environ: Mapping[str,
         settings = _at(settings, broker, run)
         with KafkaAdmin(derived.access(settings)) as admin:
             ensure_topics(admin, derived.topics(settings), create=settings.topics.create)
+            topic_id = admin.topic_id(settings.topics.clicks)
+        TopicIdentity(settings.state.directory).confirm(settings.topics.clicks, topic_id)
         undo.callback(ray.shutdown)
         _start_ray(settings)
         actors: dict[str, Any] = {}
@@ -171,9 +176,12 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
         group_id=settings.kafka.group_id,
         poll_timeout_ms=settings.kafka.poll_timeout_ms,
         records_per_poll_max=settings.kafka.records_per_poll_max,
+        topic_id=TopicIdentity(settings.state.directory).load(),
     )
     decoder = Decoder(derived.event_format(settings), clock)
     ingest = Ingest(click_log, dead_letters, decoder, shards, metrics, clock, IngestSettings())
+    partitions = range(number, topics.partitions, settings.serving.ingests)
+    watch_kafka(access, topics.clicks, topics.partitions, partitions, metrics, clock).start()
     await coordinator.join(_export(settings, metrics, "ingest", name))
     return IngestProcess(
         ingest=ingest, shards=shards, followed=coordinator, number=number, count=settings.serving.ingests
@@ -187,10 +195,10 @@ async def build_archive(settings: Settings) -> ArchiveProcess:
     click_log = KafkaLog(
         derived.access(settings),
         topic=settings.topics.clicks,
-        group_id=settings.kafka.group_id,
         poll_timeout_ms=ARCHIVE_POLL_MS,
         records_per_poll_max=ARCHIVE_POLL_RECORDS,
         fetch_bytes_min=ARCHIVE_FETCH_BYTES,
+        topic_id=TopicIdentity(settings.state.directory).load(),
     )
     archive = Archive(
         click_log,
