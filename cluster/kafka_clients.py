@@ -97,12 +97,18 @@ def producer(access: KafkaAccess, **options: Any) -> KafkaProducer:
 
 
 class KafkaSink:
-    """Writes records and waits for their acknowledgement (a `RecordSink`)."""
+    """Writes records and waits for their acknowledgement (a `RecordSink`).
+
+    Not idempotent, so a record whose acknowledgement was lost can be there twice. kafka-python 3.0.12's idempotent
+    producer never sends anything again once a batch has expired in a retry: it drops the batches that it has just
+    drained for other partitions, and those partitions stay muted.
+    """
 
     def __init__(self, access: KafkaAccess, **options: Any) -> None:
         self._access = access
         timeout_ms = int(access.request_timeout_s * 1000)
-        self._producer = producer(access, delivery_timeout_ms=timeout_ms, max_block_ms=timeout_ms, **options)
+        bounds = {"enable_idempotence": False, "delivery_timeout_ms": timeout_ms, "max_block_ms": timeout_ms}
+        self._producer = producer(access, **(bounds | options))
 
     def write(self, topic: str, records: Sequence[OutRecord]) -> None:
         """Write all `records` and return when every in-sync replica has them; BrokerUnavailable if one is not."""
@@ -116,8 +122,8 @@ class KafkaSink:
                 future.get(timeout=self._access.request_timeout_s)
 
     def close(self) -> None:
-        """Close the connections."""
-        self._producer.close(timeout=self._access.request_timeout_s)
+        """Close the connections; what is not acknowledged by then never will be."""
+        self._producer.close(timeout=self._access.request_timeout_s + 1)  # by then, everything has expired
 
 
 class KafkaAdmin:

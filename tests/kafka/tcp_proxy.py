@@ -32,13 +32,13 @@ class Link:
     closed: threading.Event = field(default_factory=threading.Event)
 
     def reset(self) -> None:
-        """Break both sides off at once."""
+        """Break both sides off; the thread that moves their bytes closes them at once."""
         self.closed.set()
         for side in (self.client, self.broker):
             with contextlib.suppress(OSError):
                 side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            with contextlib.suppress(OSError):
-                side.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            self.broker.shutdown(socket.SHUT_RDWR)  # wakes the thread, which may wait for a broker that does not read
 
 
 class TcpProxy:
