@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from uuid import UUID
@@ -15,6 +16,8 @@ from actors.ingest_ports import Slice
 from cluster.group_commits import GroupCommits
 from cluster.kafka_clients import METADATA_AGE_MS, KafkaAccess, connected, reported
 
+PAUSE_S = 0.05  # without a poll; in a shorter time nobody deletes a topic, makes it anew and writes to it
+CONFIRM_S = 1.0  # how long to wait for the topic's id where there are doubts
 EARLIEST_TIMEOUT_MS = 5000  # less than a request may take: reading waits for this answer
 
 Divergences = Mapping[TopicPartition, OffsetAndMetadata | None]
@@ -58,6 +61,8 @@ class KafkaLog:
         self._open: set[int] = set()  # to be read
         self._read: set[int] = set()  # assigned to the client
         self._cuts: dict[int, int] = {}  # where partitions stopped being the log they were
+        self._polled_s = time.monotonic()
+        self._in_doubt = True  # whether this is the topic that it should be
         self._consumer, self._cluster = connected(
             KafkaConsumer,
             access,
@@ -163,32 +168,56 @@ class KafkaLog:
         if not self._read:
             time.sleep(self._poll_timeout_ms / 1000)  # a client without partitions does not wait by itself
             return []
+        self._in_doubt |= time.monotonic() - self._polled_s > PAUSE_S
         try:
             records = self._consumer.poll(timeout_ms=self._poll_timeout_ms)
-            self._refuse_another_topic()
+            self._polled_s = time.monotonic()
             found = [
                 Slice(partition, start, stop, records.get(self._at(partition), ()))
                 for partition, start in self._positions.items()
                 if partition in self._read
                 and (stop := self._consumer.position(self._at(partition), timeout_ms=self._poll_timeout_ms)) != start
             ]
+            if not self._is_the_topic(read=bool(found)):
+                self._go_back()
+                return []
         except (KafkaError, OtherLog):
-            # The client may have moved on past records that nobody will see: go back to where the caller stands.
-            for partition in self._read:
-                self._consumer.seek(self._at(partition), self._positions[partition])
+            self._go_back()
             raise
         self._positions.update((part.partition, part.stop) for part in found)
         return found
 
-    def _refuse_another_topic(self) -> None:
+    def _go_back(self) -> None:
+        """Return to where the caller stands; the client may have moved on past records that nobody will see."""
+        for partition in self._read:
+            self._consumer.seek(self._at(partition), self._positions[partition])
+
+    def _is_the_topic(self, *, read: bool) -> bool:
+        """Whether the topic is the one that it should be; False if something was `read` and that cannot be known now.
+
+        The client's knowledge is old if it says so itself, or if polls paused: who polls all the time gets an error
+        when a topic goes, who did not may see the next one only.
+        """
+        if read and (self._in_doubt or self._cluster.need_update):
+            self._in_doubt = not self._ask_for_the_topic()
         found: UUID | None = self._cluster.topic_id(self._topic)
-        if not found or not found.int:  # not known just now, or a broker without topic ids
-            return
-        self._topic_id = self._topic_id or str(found)
-        if str(found) != self._topic_id:
+        if not found or not found.int:
+            self._in_doubt |= self._topic_id is not None  # the topic is gone, else the broker has no topic ids
+        elif self._topic_id is None:
+            self._topic_id = str(found)
+        elif self._topic_id != str(found):
             partition = min(self._read)
             what = f"topic {self._topic} was made anew (its id was {self._topic_id} and is {found})"
             raise OtherLog(partition, self._positions[partition], what)
+        return not (read and self._in_doubt)
+
+    def _ask_for_the_topic(self) -> bool:
+        answered = threading.Event()
+        future = self._cluster.request_update()
+        future.add_both(lambda _: answered.set())
+        answered.wait(CONFIRM_S)
+        succeeded: bool = future.succeeded()
+        return succeeded
 
     def _remember_cuts(self, divergences: Divergences) -> None:
         for at, divergence in divergences.items():

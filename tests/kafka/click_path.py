@@ -54,6 +54,11 @@ class Acknowledged:
     timestamp: int = FIRST_MS
 
 
+def acknowledged(offset: int, number: int) -> Acknowledged:
+    """Click `number` at `offset`."""
+    return Acknowledged(offset, *click(number))
+
+
 class LocalShards:
     """One shard, called as ingest calls shards."""
 
@@ -91,6 +96,7 @@ class ClickPath:
     partitions: int = 1
     letters: str = "clicks.dlq"
     event_format: EventFormat = FORMAT
+    topic_id: str | None = None
     records_per_poll_max: int = 500
     metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry()))
 
@@ -165,6 +171,7 @@ class ClickPath:
             group_id=self.topic,
             poll_timeout_ms=20,
             records_per_poll_max=self.records_per_poll_max,
+            topic_id=self.topic_id,
         )
 
 
