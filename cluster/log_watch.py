@@ -86,6 +86,10 @@ class LogWatch:
         """Look no more after the round in progress."""
         self._stop.set()
 
+    def close(self) -> None:
+        """Close the connections of a watch that was not started."""
+        self._disconnect()
+
     def look(self) -> None:
         """One round; it lasts as long as the brokers take, at most a request's time-out for each that hangs."""
         try:

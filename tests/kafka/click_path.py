@@ -25,6 +25,7 @@ from actors.shard import Shard, ShardSettings
 from actors.snapshot import SnapshotStore
 from cluster.kafka_clients import KafkaAccess, KafkaSink
 from cluster.kafka_log import KafkaLog
+from model.bundle import Bundle
 from monitoring.metrics import Metrics
 from tests.actors.click_log import ITEMS, bundle
 
@@ -96,12 +97,13 @@ class ClickPath:
     partitions: int = 1
     letters: str = "clicks.dlq"
     event_format: EventFormat = FORMAT
+    model: Bundle = field(default_factory=bundle)
     topic_id: str | None = None
     records_per_poll_max: int = 500
     metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry()))
 
     async def __aenter__(self) -> ClickPath:
-        self.shard = new_shard(self.root, self.metrics)
+        self.shard = new_shard(self.root, self.model, self.metrics)
         for partition in range(self.partitions):
             self.shard.own(partition, 1)
         self.log = await asyncio.to_thread(self._open)
@@ -154,7 +156,7 @@ class ClickPath:
 
     def clean(self, *partitions: Iterable[Record]) -> list[str]:
         """The digests of a fold of exactly these records of each partition, up to where this path is."""
-        shard = new_shard(self.root / f"clean-{next(numbers)}", Metrics(CollectorRegistry()))
+        shard = new_shard(self.root / f"clean-{next(numbers)}", self.model, Metrics(CollectorRegistry()))
         decoder = Decoder(self.event_format, SystemClock())
         for partition, (records, stop) in enumerate(zip(partitions, self.positions(), strict=True)):
             shard.own(partition, 1)
@@ -175,10 +177,10 @@ class ClickPath:
         )
 
 
-def new_shard(root: Path, metrics: Metrics) -> Shard:
+def new_shard(root: Path, model: Bundle, metrics: Metrics) -> Shard:
     """A shard over a directory."""
     snapshots = SnapshotStore.from_uri(str(root), kept=3)
-    return Shard("shard-0", {"main": bundle()}, snapshots, metrics, SystemClock(), ShardSettings(users_initial=4))
+    return Shard("shard-0", {"main": model}, snapshots, metrics, SystemClock(), ShardSettings(users_initial=4))
 
 
 def read(access: KafkaAccess, topic: str, partition: int = 0, *, committed: bool = True) -> list[Record]:

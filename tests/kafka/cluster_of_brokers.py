@@ -19,10 +19,8 @@ from kafka.errors import KafkaError
 from cluster.apache_kafka import format_data, new_cluster_id
 from cluster.broker_process import HOST, BrokerProcess, choose_port
 from cluster.kafka_clients import KafkaAccess
+from tests.conftest import SMALL_JAVA
 from tests.kafka.tcp_proxy import TcpProxy
-
-# Small and quick to start rather than fast: 150 MB and 3 CPU seconds a node.
-SMALL = {"KAFKA_HEAP_OPTS": "-Xms64m -Xmx192m", "KAFKA_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
 
 PROPERTIES = """\
 process.roles=broker,controller
@@ -161,6 +159,14 @@ class ClusterOfBrokers:
         self.terminate(number)
         self.start(number)
 
+    def relaunch(self, number: int) -> None:
+        """Start a node again that ended by itself, without waiting."""
+        process = self.nodes[number].process
+        assert process is not None
+        assert not process.runs
+        self._ended(number)
+        self.launch(number)
+
     def freeze(self, number: int) -> None:
         """SIGSTOP: connections stay, and nothing answers."""
         self.nodes[number].signal(signal.SIGSTOP)
@@ -238,4 +244,4 @@ class ClusterOfBrokers:
         node.process, node.frozen = None, False
 
     def _environ(self, node: Node) -> dict[str, str]:
-        return {**os.environ, **SMALL, "LOG_DIR": str(node.directory / "logs")}
+        return {**SMALL_JAVA, **os.environ, "LOG_DIR": str(node.directory / "logs")}

@@ -27,8 +27,10 @@ class Load:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def __exit__(self, failed: object, *_: object) -> None:
+        self._stop.set()
+        if not failed:
+            self.stop()
 
     @property
     def sent(self) -> int:
