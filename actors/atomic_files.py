@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
+import pyarrow as pa
 from pyarrow import fs
+
+CREDENTIALS = re.compile(r"//[^/@:\s]*:[^@\s]*@")
 
 
 def open_root(uri_or_path: str) -> tuple[fs.FileSystem, str]:
     """The file system and the root directory that a URI (file, s3, gs, hdfs, ...) or a plain path names.
 
     Raises:
-        OSError, ValueError, pyarrow.ArrowException: no such file system, or it does not answer.
+        OSError, ValueError: no such file system, or it does not answer.
     """
     if "://" not in uri_or_path:
         return fs.LocalFileSystem(), str(Path(uri_or_path).absolute())
-    filesystem, root = fs.FileSystem.from_uri(uri_or_path)
+    try:
+        filesystem, root = fs.FileSystem.from_uri(uri_or_path)
+    except (ValueError, pa.ArrowException) as error:
+        raise ValueError(shown(str(error))) from None  # its traceback would show what the message does not
     return filesystem, root.rstrip("/")
+
+
+def shown(text: str) -> str:
+    """A URI, path or message without the key and secret that a URI may carry."""
+    return CREDENTIALS.sub("//", text)
 
 
 def publish(filesystem: fs.FileSystem, temporary: str, path: str) -> None:

@@ -2,13 +2,16 @@
 
 An open-addressing table with linear probing. `slots` holds row numbers (int32, -1 = free) and `keys` holds each row's
 key, so that no key value is special, 0 included, and the keys in row order are at hand for snapshots and digests.
-A new key gets the next row in order of first appearance, so equal logs give equal layouts.
+Rows are dense: a new key gets the next row, and removing one moves the last row into the gap, so everything that lies
+beside the keys is one plain slice, and its end can be given back to the system.
 
 The loops are compiled and release the GIL. Growing builds new arrays beside the old ones and then swaps the
 references; as only the partition's single writer grows or adds, readers may go on with the old arrays meanwhile.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +27,17 @@ FREE = -1
 BYTES_PER_ENTRY_MAX = 8 + 4 * 3  # the key, and 3 slots an entry just after the slots doubled at load 2/3
 
 
-class KeyIndex:
-    """Maps 64-bit keys to the rows 0, 1, 2, ... in order of first appearance.
+class Moved(NamedTuple):
+    """Rows that took the places of removed ones: what lay at `source` is at `target` now, both (n,)."""
 
-    Reading is safe beside reading and beside `reserve`; `add` must exclude both (the store's lock does).
+    source: RowNumbers
+    target: RowNumbers
+
+
+class KeyIndex:
+    """Maps 64-bit keys to the rows 0, 1, 2, ... in order of first appearance, until one is removed.
+
+    Reading is safe beside reading and beside `reserve`; `add` and `remove` must exclude both (the store's lock does).
     """
 
     def __init__(self, entries_initial: int) -> None:
@@ -40,6 +50,7 @@ class KeyIndex:
         for none in (self.keys, frozen):  # compile now, not while a lock is held
             self.add(none)
             self.rows_of(none)
+        self.remove(np.empty(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return self._count
@@ -66,6 +77,16 @@ class KeyIndex:
         rows = np.empty(len(wanted), dtype=np.int64)
         self._count = _find_or_add(self._keys, self._slots, self._count, wanted, rows)
         return rows
+
+    def remove(self, rows: RowNumbers) -> Moved:
+        """Forget the keys of these rows (n,), none of which stands there twice; the last rows take their places."""
+        count = self._count - len(rows)
+        tail = np.arange(count, self._count)
+        source, target = tail[~np.isin(tail, rows)], rows[rows < count]
+        _remove(self._keys, self._slots, rows)
+        _move(self._keys, self._slots, source, target)
+        self._count = count
+        return Moved(source, target)
 
     def reserve(self, extra: int) -> None:
         """Make room for `extra` more keys.
@@ -95,11 +116,17 @@ def _slots_for(entries: int) -> npt.NDArray[np.int32]:
 
 
 @njit(cache=True, nogil=True)
+def _home(slots, key):  # type: ignore[no-untyped-def]
+    """The slot where looking for `key` begins."""
+    # The top bits of a multiplication depend on all bits of the key, also where keys are no good hashes.
+    return ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & np.uint64(len(slots) - 1)
+
+
+@njit(cache=True, nogil=True)
 def _slot(keys, slots, key):  # type: ignore[no-untyped-def]
     """The slot that holds `key`, or the free one where it belongs."""
     mask = np.uint64(len(slots) - 1)
-    # The top bits of a multiplication depend on all bits of the key, also where keys are no good hashes.
-    at = ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
+    at = _home(slots, key)
     while slots[at] != FREE and keys[slots[at]] != key:
         at = (at + np.uint64(1)) & mask
     return at
@@ -130,3 +157,26 @@ def _place(keys, count, slots):  # type: ignore[no-untyped-def]
     """Enter the first `count` keys, all different, into free `slots`."""
     for row in range(count):
         slots[_slot(keys, slots, keys[row])] = row
+
+
+@njit(cache=True, nogil=True)
+def _remove(keys, slots, rows):  # type: ignore[no-untyped-def]
+    """Free the slots of `rows`; entries behind them move up, so that no chain is cut and no mark is left behind."""
+    mask = np.uint64(len(slots) - 1)
+    for i in range(len(rows)):
+        gap = _slot(keys, slots, keys[rows[i]])
+        at = (gap + np.uint64(1)) & mask
+        while slots[at] != FREE:
+            if (at - _home(slots, keys[slots[at]])) & mask >= (at - gap) & mask:  # its chain passes the gap
+                slots[gap] = slots[at]
+                gap = at
+            at = (at + np.uint64(1)) & mask
+        slots[gap] = FREE
+
+
+@njit(cache=True, nogil=True)
+def _move(keys, slots, source, target):  # type: ignore[no-untyped-def]
+    """Give the keys of the rows `source` the numbers `target`."""
+    for i in range(len(source)):
+        slots[_slot(keys, slots, keys[source[i]])] = target[i]
+        keys[target[i]] = keys[source[i]]

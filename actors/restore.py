@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
 
 from actors.errors import SnapshotError
-from actors.manifest import StateFile
+from actors.index import Keys
+from actors.manifest import Chain, Manifest
 from actors.snapshot import SnapshotStore
 from actors.state_file import SnapshotDamaged
 from actors.store import PartitionStore
 from model.bundle import Bundle
+from model.state import Rows
 
 log = logging.getLogger(__name__)
 
 NewStore = Callable[[Bundle], PartitionStore]
 OnDamage = Callable[[SnapshotDamaged], None]
+
+LISTINGS_MAX = 10  # the owner before may still retire what was just listed, but is not faster ten times
+
+
+class Restored(NamedTuple):
+    """One arm: its states, and the chain that they came from; None for one that starts from nothing."""
+
+    store: PartitionStore
+    chain: Chain | None
 
 
 def restore(
@@ -25,71 +38,111 @@ def restore(
     snapshots: SnapshotStore,
     new_store: NewStore,
     on_damage: OnDamage,
-) -> dict[str, PartitionStore]:
+    at_most: int | None = None,
+) -> dict[str, Restored]:
     """A store for each arm, from the newest undamaged snapshot of its own model and schema, or else empty at offset 0.
 
-    Arms may end at different positions. `on_damage` hears of each damaged file.
+    With `at_most` from the newest that holds no click at or above that offset. Arms may end at different positions.
+    `on_damage` hears of each damaged file, once. Rows of erased users are left out, and every store knows these users
+    afterwards.
 
     Raises:
         SnapshotError: the directory or files in it cannot be read, and so an arm would start from nothing although a
-            good snapshot may be there; the log may not reach back that far.
+            good snapshot may be there; the log may not reach back that far. Also for a damaged tombstone.
     """
-    damaged: list[SnapshotDamaged] = []
-
-    def report(damage: SnapshotDamaged) -> None:
-        damaged.append(damage)
-        on_damage(damage)
-
-    found = snapshots.find(partition)
-    for damage in found.damaged:
-        report(damage)
-    stores = {}
-    for arm, bundle in arms.items():
-        files = [manifest.arms[arm] for manifest in found.manifests if arm in manifest.arms]
-        usable = [file for file in files if _fits(file, bundle)]
-        store = _newest(partition, usable, partial(new_store, bundle), snapshots, report)
-        stores[arm] = store or _nothing(partition, arm, new_store(bundle), files, damaged)
-    return stores
+    restoring = _Restoring(partition, snapshots, new_store, on_damage, at_most)
+    return {arm: restoring.arm(arm, bundle) for arm, bundle in arms.items()}
 
 
-def _newest(
-    partition: int,
-    files: list[StateFile],
-    new_store: Callable[[], PartitionStore],
-    snapshots: SnapshotStore,
-    on_damage: OnDamage,
-) -> PartitionStore | None:
-    for file in files:
-        store = new_store()
-        try:
-            for users, rows in snapshots.read(partition, file):
-                store.load(users, rows)
-        except SnapshotDamaged as damage:
-            on_damage(damage)
-            continue
-        store.skip_to(file.position)
-        log.info("partition %d: restored %s, %d users", partition, file.name, store.users)
+class _Restoring:
+    """What the arms of one partition share: the manifests, the erased users, and what is known to be damaged."""
+
+    def __init__(
+        self,
+        partition: int,
+        snapshots: SnapshotStore,
+        new_store: NewStore,
+        on_damage: OnDamage,
+        at_most: int | None,
+    ) -> None:
+        self._partition, self._snapshots, self._new_store, self._on_damage = partition, snapshots, new_store, on_damage
+        self._at_most = at_most
+        self._erased = snapshots.tombstones.read(partition)
+        self._damaged: dict[str, SnapshotDamaged] = {}  # by file, so that none is read or reported twice
+        self._manifests = self._list()
+
+    def arm(self, arm: str, bundle: Bundle) -> Restored:
+        chains: list[Chain] = []
+        for _ in range(LISTINGS_MAX):
+            chains = [manifest.arms[arm] for manifest in self._manifests if arm in manifest.arms]
+            for chain in chains:
+                if self._at_most is not None and chain.position > self._at_most:
+                    continue
+                if _fits(chain, bundle) and (store := self._load(arm, chain, bundle)):
+                    return Restored(store, chain)
+            listed, self._manifests = self._manifests, self._list()
+            if self._manifests == listed:
+                break
+        return Restored(self._nothing(arm, bundle, chains), None)
+
+    def _list(self) -> list[Manifest]:
+        found = self._snapshots.find(self._partition)
+        for damage in found.damaged:
+            self._report(damage.path, damage)
+        return found.manifests
+
+    def _load(self, arm: str, chain: Chain, bundle: Bundle) -> PartitionStore | None:
+        """A store of the whole chain; None, and nothing kept of it, if any file is damaged."""
+        if any(file.name in self._damaged for file in chain.files):
+            return None
+        store = self._store(bundle)
+        for file in chain.files:
+            erased = [user for user, until in self._erased.items() if file.position <= until]
+            try:
+                for users, rows in self._snapshots.read(self._partition, chain, file):
+                    store.load(*_without(erased, users, rows))
+            except SnapshotDamaged as damage:
+                self._report(file.name, damage)
+                return None
+        store.skip_to(chain.position)
+        text = "partition %d, arm %s: restored %d users at offset %d from %d files, the last of which is %s"
+        names = len(chain.files), chain.files[-1].name
+        log.info(text, self._partition, arm, store.users, chain.position, *names)
         return store
-    return None
+
+    def _nothing(self, arm: str, bundle: Bundle, chains: list[Chain]) -> PartitionStore:
+        for damage in self._damaged.values():
+            if damage.reason == "unreadable":
+                raise SnapshotError(
+                    f"partition {self._partition}, arm {arm}: no snapshot could be read, but one may be there "
+                    f"({damage}); make it readable, or delete it to rebuild from offset 0"
+                )
+        newest = f"model {chains[0].model}, schema {chains[0].schema_hash}" if chains else "none"
+        log.warning(
+            "partition %d, arm %s: no usable snapshot among %d (newest: %s) for model %s, schema %s; the arm starts "
+            "from nothing at offset 0 and is rebuilt by replay",
+            self._partition, arm, len(chains), newest, bundle.version, bundle.config.schema_hash(),
+        )  # fmt: skip
+        return self._store(bundle)
+
+    def _store(self, bundle: Bundle) -> PartitionStore:
+        store = self._new_store(bundle)
+        for user, until in self._erased.items():
+            store.set_tombstone(user, until)
+        return store
+
+    def _report(self, file: str, damage: SnapshotDamaged) -> None:
+        if file not in self._damaged:
+            self._damaged[file] = damage
+            self._on_damage(damage)
 
 
-def _nothing(
-    partition: int, arm: str, store: PartitionStore, files: list[StateFile], damaged: list[SnapshotDamaged]
-) -> PartitionStore:
-    for damage in damaged:
-        if damage.reason == "unreadable":
-            raise SnapshotError(
-                f"partition {partition}, arm {arm}: no snapshot could be read, but one may be there ({damage}); make "
-                f"it readable, or delete it to rebuild from offset 0"
-            )
-    newest = f"model {files[0].model}, schema {files[0].schema_hash}" if files else "none"
-    log.warning(
-        "partition %d, arm %s: no usable snapshot among %d (newest: %s) for model %s, schema %s; the arm starts from "
-        "nothing at offset 0 and is rebuilt by replay",
-        partition, arm, len(files), newest, store.bundle.version, store.bundle.config.schema_hash(),
-    )  # fmt: skip
-    return store
+def _without(erased: Sequence[int], users: Keys, rows: Rows) -> tuple[Keys, Rows]:
+    if not erased:
+        return users, rows
+    kept = ~np.isin(users, np.array(erased, dtype=np.uint64))
+    return users[kept], rows[kept]
 
 
-def _fits(file: StateFile, bundle: Bundle) -> bool:
-    return (file.model, file.schema_hash) == (bundle.version, bundle.config.schema_hash())
+def _fits(chain: Chain, bundle: Bundle) -> bool:
+    return (chain.model, chain.schema_hash) == (bundle.version, bundle.config.schema_hash())

@@ -9,6 +9,7 @@ import numpy as np
 from model.state import Rows
 
 GROWTH = 1.25  # small, because growing is cheap
+HUGE_PAGE_BYTES = 1 << 21
 
 
 class RowMemory:
@@ -20,7 +21,7 @@ class RowMemory:
     """
 
     def __init__(self, row_bytes: int, rows_initial: int) -> None:
-        self._row_bytes, self._touched = row_bytes, 0
+        self._row_bytes = row_bytes
         self._map = _allocate(max(1, rows_initial) * row_bytes)
         self.matrix: Rows = self._view()
 
@@ -35,11 +36,15 @@ class RowMemory:
             return
         self._grow(max(rows, int(capacity * GROWTH)) * self._row_bytes)
 
-    def prefault(self, rows: int) -> None:
-        """Reserve `rows` rows and touch their pages, so that a later copy into them runs at memory speed."""
-        self.reserve(rows)
-        self.matrix[self._touched : rows] = 0
-        self._touched = max(self._touched, rows)
+    def release(self, first: int, stop: int) -> None:
+        """Give the memory of the rows [first, stop), as far as it is theirs alone, back to the system; it is zero then.
+
+        Only for rows that nobody reads or writes meanwhile. Where the system cannot do that, nothing happens.
+        """
+        start = -(-first * self._row_bytes // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
+        size = stop * self._row_bytes - start
+        if size > 0 and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED, start, size)
 
     def _grow(self, size: int) -> None:
         self.matrix = np.empty((0, self._row_bytes), dtype=np.uint8)  # resize refuses while a view exists

@@ -19,7 +19,7 @@ from actors.clock import Clock
 from actors.deadline import FULL, PRIOR, Deadline, Pace
 from actors.errors import DeadlineExceeded, InvalidRequest, NotServedHere, UnknownArm
 from actors.exposure import ExposureLog, propensity_of
-from actors.index import BYTES_PER_ENTRY_MAX
+from actors.hot import BYTES_BESIDE_ROW_MAX
 from actors.interceptor import Context
 from actors.limits import RequestLimits
 from actors.partitioner import partition_of
@@ -137,7 +137,7 @@ class ScoringService(pb_grpc.ScoringServicer):
         partition, deadline = question.partition, question.deadline
 
         def position() -> int:
-            return self._shard.positions().get(partition, 0)
+            return self._shard.position(partition)  # raises NotOwner once it is given up: the gateway asks elsewhere
 
         if not await self._applied.wait(partition, offset, position, deadline.wait_s()):
             raise DeadlineExceeded(
@@ -184,7 +184,7 @@ class ScoringService(pb_grpc.ScoringServicer):
         response = pb.InspectResponse(
             origin=self._origin(question, state, FULL if state.row is not None else PRIOR),
             user_key=question.user_key,
-            state_bytes=question.bundle.layout.row_bytes + BYTES_PER_ENTRY_MAX,
+            state_bytes=question.bundle.layout.row_bytes + BYTES_BESIDE_ROW_MAX,
         )
         if state.row is not None:
             remembered = question.bundle.remembered(state.row)

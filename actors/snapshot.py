@@ -1,45 +1,40 @@
 """Snapshots: user states and the log position they reflect, together, on any pyarrow file system.
 
-    ROOT/partition-00003/EPOCH-POSITION-ARM-CHECKSUM.arrow   one per arm: columns `user` and `state`
-    ROOT/partition-00003/EPOCH-POSITION.manifest.json        written last; names a complete set of the above
-
-Every file is written under a temporary name, synced (local file systems) and renamed, so a name that exists is
-complete, and is never changed again: state files carry their checksum in the name. The order is by (epoch, position)
-as in the names, never by modification time.
+A snapshot is a manifest and, for each arm, a chain of state files: all rows first, then the rows that changed after the
+file before. Every file is written under a temporary name, synced (local file systems) and renamed, so a name that
+exists is complete; state files carry their checksum in the name and are never changed again. The manifest comes last.
+Names are in `actors.snapshot_names`, what may be deleted in `actors.retention`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
-from urllib.parse import quote
 
 import pyarrow as pa
 import xxhash
 from pyarrow import fs
 
-from actors import state_file
-from actors.atomic_files import open_root, publish, sync
+from actors import retention, state_file
+from actors import snapshot_names as names
+from actors.atomic_files import open_root, publish, shown, sync
 from actors.errors import SnapshotError
+from actors.image import StateImage
 from actors.index import Keys
-from actors.manifest import Manifest, StateFile
-from actors.state_file import HashingSink, SnapshotDamaged
-from actors.store import StateImage
+from actors.manifest import Chain, Manifest, StateFile
+from actors.snapshot_names import Order
+from actors.state_file import READ_BYTES, HashingSink, HashingSource, SnapshotDamaged
+from actors.tombstone_files import TombstoneFiles
 from model.state import Rows
 
-READ_BYTES = 8 << 20
-NAME = re.compile(r"(?P<epoch>\d{12})-(?P<position>\d{19})(?P<rest>[-.].*)")
-MANIFEST_END, TEMPORARY_END = ".manifest.json", ".tmp"
 
+class Deleted(NamedTuple):
+    """A file that is gone, and the xxh3 that it had."""
 
-class Order(NamedTuple):
-    """What decides which snapshot is newer."""
-
-    epoch: int
-    position: int
+    name: str
+    xxh3: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,130 +55,135 @@ class SnapshotStore:
         if kept < 1:
             raise ValueError(f"kept = {kept}: at least one snapshot must stay")
         self._filesystem, self._root, self._kept = filesystem, root.rstrip("/"), kept
+        self.tombstones = TombstoneFiles(filesystem, self._root)
 
     @classmethod
     def from_uri(cls, uri_or_path: str, kept: int) -> SnapshotStore:
         """Snapshots at a URI (file, s3, gs, hdfs, ...) or a plain path; the directory is made when first needed."""
-        with _explained("use", uri_or_path):
+        with _explained("use", shown(uri_or_path)):
             filesystem, root = open_root(uri_or_path)
         return cls(filesystem, root, kept)
 
-    def save(self, partition: int, epoch: int, images: Iterable[StateImage]) -> Manifest:
-        """Write one file an arm, then the manifest. An image is used up before the next is asked for."""
-        directory = self._directory(partition)
-        with _explained("make the directory", directory):
-            self._filesystem.create_dir(directory, recursive=True)
-            sync(self._filesystem, self._root)
-        arms = {image.arm: self._write_states(directory, partition, epoch, image) for image in images}
-        position = min(file.position for file in arms.values())
-        manifest = Manifest(partition=partition, epoch=epoch, position=position, arms=arms)
-        path = f"{directory}/{_stem(epoch, position)}{MANIFEST_END}"
+    def add(self, partition: int, epoch: int, image: StateImage, users: int, before: Chain | None) -> Chain:
+        """Write the image's rows as a file; the chain that ends with it.
+
+        That is a new chain where the image is full, else `before` and the file, or `before` alone if nothing changed.
+        The file counts only once a manifest names it. `users` is the arm's number of users.
+        """
+        assert image.full or before is not None, "changed rows mean nothing without the rows before"
+        files = () if image.full or before is None else before.files
+        if image.full or image.users:
+            files = (*files, self._write_states(partition, epoch, image))
+        return Chain(model=image.model, schema_hash=image.schema, position=image.position, users=users, files=files)
+
+    def seal(self, partition: int, epoch: int, arms: Mapping[str, Chain]) -> Manifest:
+        """Write the manifest that makes the arms' chains a snapshot."""
+        position = min(chain.position for chain in arms.values())
+        manifest = Manifest(partition=partition, epoch=epoch, position=position, arms=dict(arms))
+        path = self._path(partition, names.manifest(retention.order(manifest)))
         with _explained("write", path):
-            with self._filesystem.open_output_stream(path + TEMPORARY_END) as stream:
+            with self._filesystem.open_output_stream(path + names.TEMPORARY_END) as stream:
                 stream.write(manifest.to_json())
-            publish(self._filesystem, path + TEMPORARY_END, path)
+            publish(self._filesystem, path + names.TEMPORARY_END, path)
         return manifest
 
     def find(self, partition: int) -> Found:
         """Read all manifests of a partition."""
         found = Found()
         for name in sorted(self._names(partition), reverse=True):
-            if not name.endswith(MANIFEST_END) or not NAME.fullmatch(name):
+            if not name.endswith(names.MANIFEST_END) or names.order(name) is None:
                 continue
-            path = f"{self._directory(partition)}/{name}"
+            path = self._path(partition, name)
             try:
                 with self._filesystem.open_input_stream(path) as stream:
                     found.manifests.append(Manifest.from_json(stream.read()))
+            except FileNotFoundError:
+                continue  # retired just now, by who wrote a newer one
             except OSError as error:
                 found.damaged.append(SnapshotDamaged("unreadable", path, error))
             except ValueError as error:
                 found.damaged.append(SnapshotDamaged("manifest", path, error))
         return found
 
-    def read(self, partition: int, file: StateFile) -> Iterator[tuple[Keys, Rows]]:
-        """Verify a state file, then give its users and states in pieces, (n,) and (n, row_bytes).
+    def read(self, partition: int, chain: Chain, file: StateFile) -> Iterator[tuple[Keys, Rows]]:
+        """Users and states of one file of a chain in pieces, (n,) and (n, row_bytes).
+
+        The file is read once: whether it is what was written shows at its end, so whoever uses the pieces must be able
+        to drop them all.
 
         Raises:
             SnapshotDamaged: the file is missing, or not the one that was written.
         """
-        path = f"{self._directory(partition)}/{file.name}"
+        path = self._path(partition, file.name)
         try:
-            actual = self._checksum(path)
-            if actual != file.xxh3:
-                raise SnapshotDamaged("checksum", path, f"its checksum is {actual}, but {file.xxh3} was written")
-            with self._filesystem.open_input_file(path) as stream, pa.ipc.open_file(stream) as reader:
-                state_file.check_meaning(path, reader.schema.metadata or {}, file)
-                for number in range(reader.num_record_batches):
-                    yield state_file.columns(reader.get_batch(number))
+            with self._filesystem.open_input_stream(path, buffer_size=READ_BYTES) as stream:
+                yield from state_file.read(HashingSource(stream, file.size_bytes), path, chain, file)
         except FileNotFoundError as error:
             raise SnapshotDamaged("missing", path, error) from error
-        except (OSError, pa.ArrowException) as error:
+        except OSError as error:
             raise SnapshotDamaged("unreadable", path, error) from error
 
     def retire(self, partition: int) -> int:
-        """Delete what is older than the newest `kept` readable snapshots; the number of files deleted.
+        """Delete what `actors.retention` does not need; the number of files deleted."""
+        manifests = self.find(partition).manifests
+        files = retention.retired(self._names(partition), manifests, self._kept)
+        self._delete(partition, files)
+        return len(files)
 
-        Files of a newer epoch are never touched, so a shard that lost the partition cannot harm its new owner.
+    def forget_older(self, partition: int) -> list[Deleted]:
+        """Delete every file of a snapshot but the newest one's, so that rows erased before it are nowhere; which ones.
+
+        Raises:
+            SnapshotError: there is no snapshot, or a file of the newest one is damaged: then nothing is deleted.
         """
-        manifests = self.find(partition).manifests[: self._kept]
-        if not manifests:
-            return 0
-        newest, oldest = _order(manifests[0]), _order(manifests[-1])
-        retired = [name for name in self._names(partition) if _is_retired(name, oldest, newest)]
-        for name in sorted(retired, key=lambda name: not name.endswith(MANIFEST_END)):  # manifests first
-            path = f"{self._directory(partition)}/{name}"
-            with _explained("delete", path):
-                self._filesystem.delete_file(path)
-        return len(retired)
+        if not (manifests := self.find(partition).manifests):
+            raise SnapshotError(
+                f"no readable snapshot in {names.directory(self._root, partition)}, so the others stay: save the "
+                f"partition first"
+            )
+        for chain in manifests[0].arms.values():
+            for file in chain.files:
+                for _ in self.read(partition, chain, file):
+                    pass
+        older = retention.all_but(self._names(partition), manifests[0])
+        checksums = [self._checksum(self._path(partition, name)) for name in older]
+        self._delete(partition, older)
+        return [Deleted(name, checksum) for name, checksum in zip(older, checksums, strict=True)]
 
-    def _write_states(self, directory: str, partition: int, epoch: int, image: StateImage) -> StateFile:
-        stem = f"{directory}/{_stem(epoch, image.position)}-{quote(image.arm, safe='')}"
-        with _explained("write", temporary := stem + TEMPORARY_END):
+    def _write_states(self, partition: int, epoch: int, image: StateImage) -> StateFile:
+        order = Order(epoch, image.position)
+        temporary = self._path(partition, names.unfinished_states(order, image.arm))
+        with _explained("write", temporary):
+            self._filesystem.create_dir(names.directory(self._root, partition), recursive=True)
+            sync(self._filesystem, self._root)
             with self._filesystem.open_output_stream(temporary) as stream:
                 sink = HashingSink(stream)
-                state_file.write(sink, partition, image)
-            name = f"{stem}-{sink.digest.hexdigest()}.arrow"
-            publish(self._filesystem, temporary, name)
-        return StateFile(
-            name=name.rsplit("/", 1)[1],
-            size_bytes=sink.size,
-            xxh3=sink.digest.hexdigest(),
-            model=image.model,
-            schema_hash=image.schema,
-            position=image.position,
-            users=len(image.users),
-        )
+                rows = state_file.write(sink, partition, image)
+            name = names.states(order, image.arm, checksum := sink.digest.hexdigest())
+            publish(self._filesystem, temporary, self._path(partition, name))
+        return StateFile(name=name, size_bytes=sink.size, xxh3=checksum, rows=rows, position=image.position)
+
+    def _delete(self, partition: int, files: Iterable[str]) -> None:
+        for name in files:
+            path = self._path(partition, name)
+            with _explained("delete", path), suppress(FileNotFoundError):  # an owner before or after us was faster
+                self._filesystem.delete_file(path)
 
     def _checksum(self, path: str) -> str:
         digest = xxhash.xxh3_64()
-        with self._filesystem.open_input_stream(path) as stream:
+        with _explained("read", path), self._filesystem.open_input_stream(path) as stream:
             while block := stream.read(READ_BYTES):
                 digest.update(block)
         return digest.hexdigest()
 
     def _names(self, partition: int) -> list[str]:
-        directory = self._directory(partition)
+        directory = names.directory(self._root, partition)
         with _explained("list", directory):
             selector = fs.FileSelector(directory, allow_not_found=True)
             return [info.base_name for info in self._filesystem.get_file_info(selector)]
 
-    def _directory(self, partition: int) -> str:
-        return f"{self._root}/partition-{partition:05d}"
-
-
-def _stem(epoch: int, position: int) -> str:
-    return f"{epoch:012d}-{position:019d}"
-
-
-def _order(manifest: Manifest) -> Order:
-    return Order(manifest.epoch, manifest.position)
-
-
-def _is_retired(name: str, oldest: Order, newest: Order) -> bool:
-    if not (parts := NAME.fullmatch(name)):
-        return False  # not ours
-    order = Order(int(parts["epoch"]), int(parts["position"]))
-    return order < oldest or (name.endswith(TEMPORARY_END) and order <= newest)
+    def _path(self, partition: int, name: str) -> str:
+        return f"{names.directory(self._root, partition)}/{name}"
 
 
 @contextmanager

@@ -1,34 +1,62 @@
-"""When and how an owned partition is saved."""
+"""When and how an owned partition is saved and restored."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Mapping
+
+from prometheus_client import Gauge
 
 from actors.clock import Clock
 from actors.errors import SnapshotError
+from actors.manifest import Chain
 from actors.owned import Owned
-from actors.row_memory import RowMemory
-from actors.snapshot import SnapshotStore
-from actors.store import StateImage
+from actors.recovery_forecast import RecoveryForecast
+from actors.restore import NewStore, restore
+from actors.roles import Role
+from actors.snapshot import Deleted, SnapshotStore
+from actors.state_file import SnapshotDamaged
+from actors.store import PartitionStore
+from model.bundle import Bundle
 from monitoring.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+DELTAS_MAX = 16  # files that a restore reads besides the base
+
 
 class Snapshotter:
-    """Saves one partition at a time, one arm after the other.
+    """Restores partitions, and saves one at a time, one arm after the other, while folding goes on.
 
-    An arm's rows are copied while its partition's writer pauses, then written while folding goes on. The copy goes to a
-    scratch memory that is kept and touched beforehand: a pause runs at memory speed, and costs no page faults. It is as
-    large as the largest arm of a partition. As arms are copied one by one, each file has its own position.
+    An arm's first file under an epoch has all rows, the next ones those that changed, until so many have that a new
+    start is cheaper to read. So no chain reaches into another epoch's files, which their owner may retire. As arms are
+    taken one by one, each has its own position.
     """
 
     def __init__(self, snapshots: SnapshotStore, metrics: Metrics, clock: Clock, interval_s: float) -> None:
         self._snapshots, self._metrics, self._clock, self._interval_s = snapshots, metrics, clock, interval_s
+        self.forecast = RecoveryForecast()
         self._one_at_a_time = threading.Lock()
-        self._scratch: dict[int, RowMemory] = {}  # by bytes a row
+
+    def restore(self, owned: Owned, arms: Mapping[str, Bundle], new_store: NewStore) -> None:
+        """Give the partition its stores, from the newest sound snapshot of each arm.
+
+        Raises:
+            SnapshotError: as `actors.restore.restore`.
+            NotOwner: the partition was given up meanwhile.
+        """
+        started_s = self._clock.monotonic()
+        restored = restore(owned.partition, arms, self._snapshots, new_store, self._report)
+        with owned.writer:
+            owned.check_open()
+            owned.size_bytes = sum(chain.size_bytes for _, chain in restored.values() if chain)
+            owned.durable = min(store.position for store, _ in restored.values())
+            owned.stores = {arm: store for arm, (store, _) in restored.items()}
+            self._export(owned)
+        took_s = self._clock.monotonic() - started_s
+        self._metrics.restore_seconds.observe(took_s)
+        self.forecast.restored(owned.size_bytes, took_s)
 
     def is_due(self, owned: Owned, now_s: float) -> bool:
         """Whether the interval has passed since the last attempt, successful or not."""
@@ -43,27 +71,56 @@ class Snapshotter:
         with self._one_at_a_time:
             started_s = owned.attempted_s = self._clock.monotonic()
             if owned.position > owned.durable:
-                try:
-                    manifest = self._snapshots.save(owned.partition, owned.epoch, self._images(owned))
-                except SnapshotError:
-                    self._metrics.snapshot_failures_total.labels("write").inc()
-                    raise
-                owned.durable = manifest.position
-                self._metrics.snapshot_seconds.observe(self._clock.monotonic() - started_s)
+                self._save(owned, full=False)
                 self._retire(owned)
             owned.saved_s = started_s
             return owned.durable
 
-    def _images(self, owned: Owned) -> Iterator[StateImage]:
-        for arm, store in owned.restored().items():
-            width = store.bundle.layout.row_bytes
-            if width not in self._scratch:
-                self._scratch[width] = RowMemory(width, 1)
-            self._scratch[width].prefault(store.users)
-            with owned.writer:
-                owned.restored()  # nobody gave the partition up meanwhile
-                image = store.image(arm, self._scratch[width])
-            yield image
+    def forget_older(self, owned: Owned) -> list[Deleted]:
+        """Save all rows as they are now and delete every other file of a snapshot of the partition; which ones.
+
+        Raises:
+            SnapshotError: something failed; the newest snapshot is complete, and doing it again goes on from there.
+        """
+        with self._one_at_a_time:
+            owned.attempted_s = self._clock.monotonic()
+            self._save(owned, full=True)
+            return self._snapshots.forget_older(owned.partition)
+
+    def forget(self, partition: int) -> None:
+        """Export nothing of the partition any more."""
+        for gauge in self._gauges():
+            gauge.remove(str(partition))
+
+    def _save(self, owned: Owned, full: bool) -> None:
+        started_s, epoch = self._clock.monotonic(), owned.epoch
+        if owned.chains_epoch != epoch:
+            owned.chains, owned.chains_epoch = {}, epoch
+        try:
+            for arm, store in owned.restored().items():
+                owned.chains[arm] = self._extend(owned, epoch, arm, store, full)
+            manifest = self._snapshots.seal(owned.partition, epoch, owned.chains)
+        except SnapshotError:
+            self._metrics.snapshot_failures_total.labels("write").inc()
+            raise
+        owned.durable = manifest.position
+        owned.size_bytes = sum(chain.size_bytes for chain in owned.chains.values())
+        self._metrics.snapshot_seconds.observe(self._clock.monotonic() - started_s)
+
+    def _extend(self, owned: Owned, epoch: int, arm: str, store: PartitionStore, full: bool) -> Chain:
+        """Write what is new of one arm. Its file is good from then on, also if another arm's or the manifest fails."""
+        before = owned.chains.get(arm)
+        with owned.writer:
+            owned.restored()  # nobody gave the partition up meanwhile, which may leave rows between two clicks
+            image = store.image(arm, full or before is None or _outgrown(before))
+            users = store.users
+        written = False
+        try:
+            chain = self._snapshots.add(owned.partition, epoch, image, users, before)
+            written = True
+        finally:
+            image.close(written)
+        return chain
 
     def _retire(self, owned: Owned) -> None:
         """Old files that stay cost space only, and the next snapshot tries again: no reason to fail this one."""
@@ -72,3 +129,30 @@ class Snapshotter:
         except SnapshotError as error:
             log.warning("partition %d: old snapshots stay for now: %s", owned.partition, error)
             self._metrics.snapshot_failures_total.labels("retire").inc()
+
+    def _report(self, damage: SnapshotDamaged) -> None:
+        log.error("%s", damage)
+        self._metrics.snapshot_failures_total.labels(damage.reason).inc()
+
+    def _export(self, owned: Owned) -> None:
+        """Gauges that are computed when they are read."""
+
+        def age_s() -> float:  # a standby takes no snapshots
+            return self._clock.monotonic() - owned.saved_s if owned.role is Role.OWNER else 0.0
+
+        def predicted_s() -> float:
+            return self.forecast.seconds(owned.size_bytes, max(0, (owned.end or 0) - owned.durable))
+
+        age, size, predicted = (gauge.labels(str(owned.partition)) for gauge in self._gauges())
+        age.set_function(age_s)
+        size.set_function(lambda: owned.size_bytes)
+        predicted.set_function(predicted_s)
+
+    def _gauges(self) -> tuple[Gauge, Gauge, Gauge]:
+        metrics = self._metrics
+        return metrics.snapshot_age_seconds, metrics.snapshot_bytes, metrics.recovery_predicted_seconds
+
+
+def _outgrown(chain: Chain) -> bool:
+    """Whether reading the files after the base costs a restore more than half of what the base does."""
+    return len(chain.files) > DELTAS_MAX or 2 * chain.changed_rows > chain.files[0].rows

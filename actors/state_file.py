@@ -1,7 +1,8 @@
-"""One arm's states as a file: Arrow IPC, columns `user` and `state`, their meaning in the metadata."""
+"""Rows of one arm as a file: Arrow IPC, columns `user` and `state`, their meaning in the metadata."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,14 @@ import pyarrow as pa
 import xxhash
 
 from actors.errors import SnapshotError
+from actors.image import StateImage
 from actors.index import Keys
-from actors.manifest import StateFile
-from actors.store import StateImage
+from actors.manifest import Chain, StateFile
 from model.state import Rows
 
-ROWS_PER_BATCH = 256  # about 1 MB, which Arrow copies under the GIL: short enough for reads beside it
+MAGIC_BYTES = 8  # before the first message of an Arrow file; from there on it reads like a stream
+READ_BYTES = 8 << 20
+MEANING = ("schema", "model", "position")
 
 
 class SnapshotDamaged(SnapshotError):
@@ -24,7 +27,7 @@ class SnapshotDamaged(SnapshotError):
         super().__init__(
             f"snapshot file {path} is damaged ({reason}): {cause}; an older snapshot is used if there is one"
         )
-        self.reason = reason
+        self.reason, self.path = reason, path
 
 
 class HashingSink:
@@ -47,30 +50,84 @@ class HashingSink:
         """Nothing to pass on before the stream is closed."""
 
 
-def write(sink: HashingSink, partition: int, image: StateImage) -> None:
-    """Write the whole file, ROWS_PER_BATCH rows at a time."""
-    state = pa.binary(image.rows.shape[1])
+class HashingSource:
+    """Hashes a stream's bytes while Arrow reads them; as much of a file as its reader asks for.
+
+    Gives `size` bytes and one more at most, so that a damaged length cannot ask for more memory than the file takes.
+    """
+
+    closed = False
+
+    def __init__(self, stream: Any, size: int) -> None:
+        self._stream, self.digest, self._left, self.refused = stream, xxhash.xxh3_64(), size + 1, False
+
+    def read(self, size: int) -> bytes:
+        """The next bytes, `size` of them unless the file ends before."""
+        self.refused = True
+        block: bytes = self._stream.read(min(size, self._left))
+        self.refused = False
+        self.digest.update(block)
+        self._left -= len(block)
+        return block
+
+    def drain(self) -> None:
+        """Read, and hash, what is left."""
+        while self.read(READ_BYTES):
+            pass
+
+
+def write(sink: HashingSink, partition: int, image: StateImage) -> int:
+    """Write the whole file, a record batch for each piece of the image; the number of rows."""
+    state, written = pa.binary(image.row_bytes), 0
     meaning = {"schema": image.schema, "model": image.model, "arm": image.arm}
     numbers = {"partition": str(partition), "position": str(image.position)}
     schema = pa.schema([("user", pa.uint64()), ("state", state)], metadata=meaning | numbers)
     with pa.ipc.new_file(sink, schema) as writer:
-        for first in range(0, len(image.users), ROWS_PER_BATCH):
-            users, rows = (column[first : first + ROWS_PER_BATCH] for column in (image.users, image.rows))
+        for users, rows in image.pieces():
             states = pa.FixedSizeBinaryArray.from_buffers(state, len(users), [None, pa.py_buffer(rows)])
             writer.write_batch(pa.record_batch([pa.array(users), states], schema=schema))
+            written += len(users)
+    return written
 
 
-def columns(batch: Any) -> tuple[Keys, Rows]:
+def read(source: HashingSource, path: str, chain: Chain, file: StateFile) -> Iterator[tuple[Keys, Rows]]:
+    """Users (n,) and states (n, row_bytes), batch by batch as they were written; the checksum comes at the end.
+
+    Raises:
+        SnapshotDamaged: the file is not what was written. It may come after any number of batches, which are then to be
+            thrown away.
+        OSError: the file system does not give the bytes.
+    """
+    cause, rows = None, 0
+    try:
+        source.read(MAGIC_BYTES)
+        with pa.ipc.open_stream(source) as reader:
+            cause = _other_meaning(reader.schema.metadata or {}, chain, file)
+            for batch in reader:
+                batch.validate()  # lengths against buffers: nothing outside of them is read
+                rows += len(batch)
+                yield _columns(batch)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        if source.refused:
+            raise
+        cause = repr(error)  # the bytes make no sense
+    source.drain()
+    if (actual := source.digest.hexdigest()) != file.xxh3:
+        raise SnapshotDamaged("checksum", path, f"its checksum is {actual}, but {file.xxh3} was written")
+    if cause or rows != file.rows:
+        raise SnapshotDamaged("mismatch", path, cause or f"it has {rows} rows, but its manifest names {file.rows}")
+
+
+def _columns(batch: Any) -> tuple[Keys, Rows]:
     """Users (n,) and states (n, row_bytes) of one record batch, without copying."""
-    states = batch.column("state")
+    users, states = batch.columns
     width = states.type.byte_width
     start = states.offset * width
     rows = np.frombuffer(states.buffers()[1], dtype=np.uint8)[start : start + len(states) * width]
-    return batch.column("user").to_numpy(), rows.reshape(len(states), width)
+    return users.to_numpy(), rows.reshape(len(states), width)
 
 
-def check_meaning(path: str, metadata: dict[bytes, bytes], file: StateFile) -> None:
-    """Raise SnapshotDamaged unless the file says of itself what its manifest says of it."""
-    written = {name: metadata.get(name.encode(), b"").decode() for name in ("schema", "model", "position")}
-    if written != (named := {"schema": file.schema_hash, "model": file.model, "position": str(file.position)}):
-        raise SnapshotDamaged("mismatch", path, f"it holds {written}, but its manifest names {named}")
+def _other_meaning(metadata: dict[bytes, bytes], chain: Chain, file: StateFile) -> str | None:
+    written = {name: metadata.get(name.encode(), b"").decode(errors="replace") for name in MEANING}
+    named = {"schema": chain.schema_hash, "model": chain.model, "position": str(file.position)}
+    return None if written == named else f"it holds {written}, but its manifest names {named}"

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import xxhash
 
 from actors.click import ClickBatch
+from actors.clock import Clock, SystemClock
+from actors.cold import ColdTier
 from actors.errors import ConfigError, OffsetGap
-from actors.fair_lock import FairLock
-from actors.index import BYTES_PER_ENTRY_MAX, KeyIndex, Keys, RowNumbers
-from actors.row_memory import RowMemory
+from actors.hot import BYTES_BESIDE_ROW_MAX, HotRows
+from actors.image import StateImage
+from actors.index import Keys
+from actors.tiers import OnEvicted, Tiers
+from actors.tombstones import Tombstones
 from model.bundle import Bundle
 from model.state import Rows
 
 SLICE_EVENTS = 256  # events folded under the lock at a time: readers wait for one slice at most
-DIGEST_ROWS = 1024  # rows sorted and hashed at a time, to bound the copy
+LOADED_AT_ONCE = 256  # rows entered under the lock at a time
+SYSTEM_CLOCK = SystemClock()
 
 
 class Applied(NamedTuple):
@@ -34,40 +40,44 @@ class UserRow(NamedTuple):
     position: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateImage:
-    """The states of one partition and arm as they were at `position`."""
-
-    arm: str
-    model: str
-    schema: str
-    position: int
-    users: Keys  # (n,)
-    rows: Rows  # (n, row_bytes)
-
-
 class PartitionStore:
     """Folds batches into rows, each event exactly once, in log order.
 
-    One thread at a time may write (`apply`, `skip_to`, `load`); any number may `read` meanwhile. `image` and `digest`
-    look at all rows and need the writer to pause, but no reader.
+    One thread at a time may write (`apply`, `skip_to`, `load`, `evict_idle`, `erase`, `set_tombstone`); any number may
+    `read` meanwhile, and one more may take an `image`. `digest` and `states` look at all rows and need the writer to
+    pause, but no reader.
+
+    With a cold tier, memory holds the users who were used last: at most `hot_bytes_max` bytes of them, and those of a
+    slice of events. Others wait on disk, and come back before their next event is folded, or some time after a read.
 
     Raises:
-        ConfigError: a user would take more than `bytes_per_user_max` bytes.
+        ConfigError: a user would take more than `bytes_per_user_max` bytes, or memory is limited without a cold tier.
     """
 
-    def __init__(self, bundle: Bundle, *, users_initial: int, bytes_per_user_max: int) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        users_initial: int,
+        bytes_per_user_max: int,
+        hot_bytes_max: int | None = None,
+        cold: ColdTier | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+        on_evicted: OnEvicted | None = None,
+    ) -> None:
         self.bundle = bundle
-        self.bytes_per_user = bundle.layout.row_bytes + BYTES_PER_ENTRY_MAX
+        self.bytes_per_user = bundle.layout.row_bytes + BYTES_BESIDE_ROW_MAX
         if self.bytes_per_user > bytes_per_user_max:
             raise ConfigError(
                 f"model {bundle.version} needs {self.bytes_per_user} bytes a user ({bundle.layout.row_bytes} of state, "
-                f"{BYTES_PER_ENTRY_MAX} of index), more than state.bytes_per_user_max = {bytes_per_user_max}; "
+                f"{BYTES_BESIDE_ROW_MAX} of index), more than state.bytes_per_user_max = {bytes_per_user_max}; "
                 f"raise that limit or train a smaller model"
             )
-        self._index = KeyIndex(users_initial)
-        self._memory = RowMemory(bundle.layout.row_bytes, users_initial)
-        self._lock = FairLock()
+        if hot_bytes_max is not None and cold is None:
+            raise ConfigError(f"users beyond {hot_bytes_max} bytes of memory have nowhere to go without a cold tier")
+        hot_max = None if hot_bytes_max is None else hot_bytes_max // self.bytes_per_user
+        self._tiers = Tiers(HotRows(bundle.layout.row_bytes, users_initial), cold, hot_max, clock, on_evicted)
+        self._tombstones = Tombstones()
         self._position = 0
 
     @property
@@ -77,23 +87,45 @@ class PartitionStore:
 
     @property
     def users(self) -> int:
-        """Users with a state."""
-        return len(self._index)
+        """Users with a state, in either tier."""
+        return len(self._tiers)
 
     @property
-    def nbytes(self) -> int:
-        """Bytes in use, index included."""
-        return len(self._index) * self.bundle.layout.row_bytes + self._index.nbytes
+    def users_hot(self) -> int:
+        """Users in memory."""
+        return len(self._tiers.hot)
+
+    @property
+    def users_cold(self) -> int:
+        """Users on disk."""
+        return self._tiers.users_cold
+
+    @property
+    def bytes_hot(self) -> int:
+        """Bytes of memory in use, index included."""
+        return self._tiers.hot.nbytes
+
+    @property
+    def bytes_cold(self) -> int:
+        """Bytes on disk."""
+        return 0 if self._tiers.cold is None else self._tiers.cold.nbytes
+
+    @property
+    def tombstones(self) -> Mapping[int, int]:
+        """Of each erased user the offset below which events are not folded."""
+        return self._tombstones.until
 
     def apply(self, batch: ClickBatch) -> Applied:
         """Fold what of the batch is not yet folded and move `position` to the batch's stop.
 
         Raises:
             OffsetGap: the batch starts beyond `position`.
+            ColdTierError: users must change tiers and the disk is full; what is folded stands, the rest can be sent
+                again.
         """
         if batch.start > self._position:
             raise OffsetGap(batch.partition, self._position, batch.start)
-        fresh = batch.after(self._position)
+        fresh = self._tombstones.without_erased(batch.after(self._position))
         if fresh.stop <= self._position:
             return Applied(0, 0)
         items = self.bundle.item_rows(fresh.items)
@@ -101,11 +133,11 @@ class PartitionStore:
         for first in range(0, len(fresh), SLICE_EVENTS):
             part = slice(first, first + SLICE_EVENTS)
             users, offsets = fresh.users[part], fresh.offsets[part]
-            self._index.reserve(len(users))  # may take a while, so not under the lock
-            with self._lock:
-                rows = self._rows_for(users)
+            self._tiers.admit(users)
+            with self._tiers.lock:
+                rows = self._tiers.rows_to_change(users)
                 self.bundle.fold(
-                    self._memory.matrix,
+                    self._tiers.hot.matrix,
                     rows,
                     users,
                     items[part],
@@ -119,52 +151,94 @@ class PartitionStore:
 
     def skip_to(self, offset: int) -> None:
         """Count everything below `offset` as applied; never moves back."""
-        with self._lock:
+        with self._tiers.lock:
             self._position = max(self._position, offset)
 
     def read(self, user_key: int) -> UserRow:
         """The user's state and the position it is from."""
-        wanted = np.array([user_key], dtype=np.uint64)
-        with self._lock:
-            row = int(self._index.rows_of(wanted)[0])
-            return UserRow(None if row < 0 else self._memory.matrix[row].copy(), self._position)
+        with self._tiers.lock:
+            return UserRow(self._tiers.find(user_key), self._position)
 
     def row(self, user_key: int) -> Rows | None:
         """A copy of the user's state, (row_bytes,); None for a user without events."""
         return self.read(user_key).row
 
     def load(self, users: Keys, rows: Rows) -> None:
-        """Enter saved states of users that have none yet, (n,) and (n, row_bytes)."""
-        with self._lock:
-            numbers = self._rows_for(users)  # may replace the matrix, so first
-            self._memory.matrix[numbers] = rows
+        """Enter saved states, (n,) and (n, row_bytes), in place of those that these users may have.
 
-    def image(self, arm: str, scratch: RowMemory) -> StateImage:
-        """Everything, copied: the rows into `scratch`, where they stay valid until it is used again."""
-        count = len(self._index)
-        scratch.reserve(count)
-        rows = scratch.matrix[:count]
-        rows[:] = self._memory.matrix[:count]
+        They count as unchanged, because a snapshot has them. No user may stand in `users` twice.
+
+        Raises:
+            ColdTierError: more than memory may hold, and the disk is full; some are entered.
+        """
+        for first in range(0, len(users), LOADED_AT_ONCE):
+            part = slice(first, first + LOADED_AT_ONCE)
+            self._tiers.enter(users[part], rows[part])
+
+    def image(self, arm: str, full: bool) -> StateImage:
+        """Start an image of everything, or of what changed since the last one completed; it stops nobody.
+
+        Raises:
+            RuntimeError: the last image is still open.
+        """
+        with self._tiers.still():
+            image, position = self._tiers.open(full), self._position
         return StateImage(
             arm=arm,
             model=self.bundle.version,
             schema=self.bundle.config.schema_hash(),
-            position=self._position,
-            users=self._index.keys.copy(),
-            rows=rows,
+            position=position,
+            full=full,
+            users=image.users,
+            row_bytes=self.bundle.layout.row_bytes,
+            pieces=image.pieces,
+            close=partial(self._tiers.close, image),
         )
+
+    def evict_idle(self, idle_s: float) -> int:
+        """Move some users who were not used for `idle_s` seconds to the cold tier; how many, 0 when all are there.
+
+        Raises:
+            ColdTierError: the disk is full; they stay in memory.
+        """
+        return self._tiers.evict_idle(idle_s)
+
+    def set_tombstone(self, user_key: int, until: int) -> None:
+        """Never fold events of the user below offset `until` from now on. Setting the same or a lower one does nothing.
+
+        Raises:
+            ValueError: events between `until` and the position may be folded already, so `until` is too low.
+        """
+        if until <= self.tombstones.get(user_key, -1):
+            return
+        if until < self._position:
+            raise ValueError(
+                f"a tombstone until offset {until} comes too late for a state that is at {self._position}; set it "
+                f"until there at least"
+            )
+        self._tombstones.set(user_key, until)
+
+    def erase(self, user_key: int) -> bytes | None:
+        """Forget the user, in either tier; the state that was there. A tombstone has to be set before.
+
+        An open image leaves the user out of the pieces that are still to come. Later deltas cannot say that a user is
+        gone, so a full image has to replace what older images left behind.
+
+        Raises:
+            ColdTierError: the disk is full; the user is still there.
+        """
+        row = self._tiers.erase(user_key)
+        return None if row is None else row.tobytes()
+
+    def states(self) -> Iterator[tuple[Keys, Rows]]:
+        """Users (n,) and rows (n, row_bytes) of all tiers in the order of the keys, some at a time."""
+        return self._tiers.ordered(self._tiers.users())
 
     def digest(self) -> str:
         """16 hexadecimal digits over position, keys and states in the keys' order: how they came about is no matter."""
-        keys, matrix = self._index.keys, self._memory.matrix
-        order = np.argsort(keys)
+        users = self._tiers.users()
         digest = xxhash.xxh3_64(self._position.to_bytes(8, "little"))
-        digest.update(keys[order].data)
-        for first in range(0, len(order), DIGEST_ROWS):
-            digest.update(matrix[order[first : first + DIGEST_ROWS]].data)
+        digest.update(users.data)
+        for _, rows in self._tiers.ordered(users):
+            digest.update(rows.data)
         return digest.hexdigest()
-
-    def _rows_for(self, users: Keys) -> RowNumbers:
-        rows = self._index.add(users)
-        self._memory.reserve(len(self._index))
-        return rows

@@ -60,6 +60,10 @@ class Metrics:
         self.snapshot_seconds = histogram("snapshot_seconds", "Time to write one snapshot.", SNAPSHOT_EDGES)
         self.snapshot_age_seconds = gauge("snapshot_age_seconds", "Time since the last snapshot.", "partition")
         self.snapshot_failures_total = counter("snapshot_failures", "Damaged or unwritable snapshots.", "reason")
+        self.snapshot_bytes = gauge("snapshot_bytes", "Bytes of the newest complete snapshot.", "partition")
+        self.recovery_predicted_seconds = gauge(
+            "recovery_predicted_seconds", "Restore and replay, at the rates measured so far.", "partition"
+        )
         self.restore_seconds = histogram("restore_seconds", "Time to restore one partition.", SNAPSHOT_EDGES)
         # archive
         self.archive_records_total = counter("archive_records", "Clicks written to the archive.", "partition")

@@ -66,3 +66,55 @@ def test_read_only_columns_are_accepted() -> None:
     index = KeyIndex(4)
     assert index.add(frozen).tolist() == [0, 1, 0]
     assert index.rows_of(frozen).tolist() == [0, 1, 0]
+
+
+def removed(reference: list[int], rows: list[int]) -> list[int]:
+    """What is left when the last keys take the places of those at `rows`."""
+    count, left = len(reference) - len(rows), reference.copy()
+    movers = iter([key for row, key in enumerate(reference[count:], count) if row not in rows])
+    for row in rows:
+        if row < count:
+            left[row] = next(movers)
+    return left[:count]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.just("add"), st.lists(KEYS, max_size=40)),
+            st.tuples(st.just("remove"), st.lists(st.integers(0, 10**6), max_size=40)),
+        ),
+        max_size=20,
+    ),
+    st.lists(KEYS, max_size=20),
+)
+def test_adding_and_removing_equals_a_list(steps: list[tuple[str, list[int]]], wanted: list[int]) -> None:
+    """Whatever is added and removed in turn, each key that is left is found in its row, and no other."""
+    index, reference = KeyIndex(1), list[int]()
+    for what, numbers in steps:
+        if what == "add":
+            reference += [key for key in dict.fromkeys(numbers) if key not in reference]
+            assert index.add(keys(numbers)).tolist() == [reference.index(key) for key in numbers]
+        elif reference:
+            rows = list(dict.fromkeys(number % len(reference) for number in numbers))
+            before = index.keys.copy()
+            moved = index.remove(np.array(rows, dtype=np.int64))
+            reference = removed(reference, rows)
+            assert before[moved.source].tolist() == [reference[row] for row in moved.target]
+        assert index.keys.tolist() == reference
+        assert index.rows_of(keys(reference)).tolist() == list(range(len(reference)))
+    expected = [reference.index(key) if key in reference else -1 for key in wanted]
+    assert index.rows_of(keys(wanted)).tolist() == expected
+
+
+def test_a_full_cluster_survives_removal_at_every_place() -> None:
+    """Keys whose chains overlap, round the table's end too, are all found after any one of them is removed."""
+    many = np.arange(5000, dtype=np.uint64)  # 2/3 full: long clusters, some over the end of the table
+    for row in range(0, 5000, 97):
+        index = KeyIndex(16)
+        index.add(many)
+        index.remove(np.array([row]))
+        found = index.rows_of(many)
+        assert found[row] == -1
+        assert np.array_equal(index.keys[np.delete(found, row)], np.delete(many, row))

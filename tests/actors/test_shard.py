@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.errors import ConfigError, InvalidRequest, NotOwner, OffsetGap, ShardUnavailable, SnapshotError, StaleEpoch
+from actors.hot import BYTES_BESIDE_ROW_MAX
 from actors.shard import Shard
 from actors.snapshot import SnapshotStore
 from tests.actors.click_log import CONFIG, ClickLog, bundle, sample, shard
@@ -320,7 +321,7 @@ def test_metrics_count_events_states_and_freshness(tmp_path: Path) -> None:
     assert sample(metrics, "unknown_items_total", arm="main", source="event") == (LOG.items < 5).sum()
     assert sample(metrics, "state_users", arm="main", tier="hot") == len(np.unique(LOG.users))
     assert sample(metrics, "state_bytes", arm="main", tier="hot") == owner.stats()[0].arms["main"].state_bytes
-    assert sample(metrics, "state_bytes_per_user", arm="main") == bundle().layout.row_bytes + 20
+    assert sample(metrics, "state_bytes_per_user", arm="main") == bundle().layout.row_bytes + BYTES_BESIDE_ROW_MAX
     assert sample(metrics, "event_to_score_seconds_count") == clicks - 1
     assert sample(metrics, "event_to_score_seconds_bucket", le="0.075") == 1
     assert sample(metrics, "event_to_score_seconds_bucket", le="0.1") == clicks - 2
@@ -332,9 +333,9 @@ def test_metrics_count_events_states_and_freshness(tmp_path: Path) -> None:
 
 def test_a_shard_needs_an_arm(tmp_path: Path) -> None:
     """Without an arm there is nothing to fold into."""
-    owner = shard(tmp_path)
+    owner, snapshots = shard(tmp_path), SnapshotStore.from_uri(str(tmp_path), kept=1)
     with pytest.raises(ConfigError, match="at least one arm"):
-        Shard("shard-1", {}, owner._snapshots, owner._metrics, owner._clock, owner._settings)
+        Shard("shard-1", {}, snapshots, owner._metrics, owner._clock, owner._settings)
 
 
 def test_the_budget_is_checked_before_anything_is_owned(tmp_path: Path) -> None:

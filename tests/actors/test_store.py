@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from actors.errors import ConfigError, OffsetGap
 from actors.fair_lock import FairLock
-from actors.index import BYTES_PER_ENTRY_MAX
+from actors.hot import BYTES_BESIDE_ROW_MAX, HotRows
 from actors.row_memory import RowMemory
 from actors.store import PartitionStore
 from model.bundle import Bundle
@@ -124,7 +124,7 @@ def test_unknown_users_and_items() -> None:
 
 def test_a_user_beyond_the_budget_is_refused() -> None:
     """The error names what a user needs and what is allowed."""
-    needed = bundle().layout.row_bytes + BYTES_PER_ENTRY_MAX
+    needed = bundle().layout.row_bytes + BYTES_BESIDE_ROW_MAX
     PartitionStore(bundle(), users_initial=1, bytes_per_user_max=needed)
     with pytest.raises(ConfigError, match=rf"needs {needed} bytes.*bytes_per_user_max = {needed - 1}"):
         PartitionStore(bundle(), users_initial=1, bytes_per_user_max=needed - 1)
@@ -208,11 +208,31 @@ def test_row_memory_keeps_its_rows_when_it_grows() -> None:
     assert (view == 7).all()
 
 
-def test_prefault_keeps_what_a_copy_needs() -> None:
-    """Touched memory is reserved and zero; touching again leaves it alone."""
-    memory = RowMemory(8, 1)
-    memory.prefault(10)
-    memory.matrix[:10] = 3
-    memory.prefault(20)
-    assert (memory.matrix[:10] == 3).all()
-    assert len(memory.matrix) >= 20
+def test_row_memory_given_back_is_zero_and_usable() -> None:
+    """Released rows lose their bytes, those before them keep them, and all can be written to again."""
+    memory = RowMemory(4096, 4096)
+    memory.matrix[:] = 7
+    memory.release(1000, 4096)
+    assert (memory.matrix[:1000] == 7).all()
+    assert not memory.matrix[1024:].any()  # the next huge page, and all that follow
+    memory.matrix[4000] = 9
+    assert (memory.matrix[4000] == 9).all()
+
+
+def test_dropped_rows_are_zero_for_whoever_comes_next() -> None:
+    """Rows keep their users and bytes when others are dropped, and a new user starts from zeros."""
+    hot, rng = HotRows(64, 1), np.random.default_rng(2)
+    hot.reserve(5000)
+    rows = hot.add(np.arange(5000, dtype=np.uint64))  # replaces the matrix, so first
+    hot.matrix[rows] = rng.integers(1, 255, (5000, 64), dtype=np.uint8)
+    rows = rng.choice(5000, 4900, replace=False)
+    gone = hot.keys[rows]
+    expected = {int(user): hot.matrix[hot.rows_of(np.array([user]))[0]].copy() for user in range(5000)}
+    for first in range(0, len(gone), 100):
+        hot.drop(hot.rows_of(gone[first : first + 100]))
+        hot.release()
+    assert len(hot) == 100
+    assert all(np.array_equal(row, expected[int(user)]) for user, row in zip(hot.keys, hot.matrix, strict=False))
+    hot.reserve(5000)
+    rows = hot.add(gone)
+    assert not hot.matrix[rows].any()

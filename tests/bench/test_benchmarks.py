@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from rich.progress import Progress
 
-from bench import echo, fold, report
+from actors.shard import ShardSettings
+from bench import echo, fold, recovery, report, snapshot, stored, untrained
 from bench.drive import Ghz, PythonClient, choose, parse_ghz
 from rpc.echorank_pb2 import ScoreRequest, ScoreResponse
 
@@ -74,3 +75,22 @@ def test_ghz_is_taken_from_the_environment(tmp_path: Path) -> None:
     driver = choose({"PATH": "/nowhere", "GHZ": str(binary)})
     assert isinstance(driver, Ghz)
     assert driver.name == "ghz 9.9"
+
+
+def test_recovery_is_measured_on_equal_states(tmp_path: Path) -> None:
+    """A row has bytes and times above zero, and the restored states are those that were saved."""
+    row = recovery.measure(400, 2, untrained.bundle(stored.ITEMS), tmp_path)
+    assert row["byte_equal"] is True
+    assert row["users"] == 400
+    assert row["bytes"] == sum(path.stat().st_size for path in tmp_path.rglob("*.arrow"))
+    assert set(row) >= {"users", "bytes", "restore_s", "predicted_s"}
+    assert "| 400 |" in recovery.markdown([row], 2, {})
+
+
+def test_snapshots_are_measured_beside_folding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row has snapshots, their pauses and both rates."""
+    monkeypatch.setattr(stored, "SETTINGS", ShardSettings(snapshot_interval_s=0.1))
+    row = snapshot.measure(400, untrained.bundle(stored.ITEMS), tmp_path, 1, 0.5)
+    for name in ("events_per_s", "events_per_s_beside", "snapshots", "pieces", "pause_ms_max"):
+        assert float(str(row[name])) > 0, name
+    assert "| 400 |" in snapshot.markdown([row], 1, 0.5, {})

@@ -1,0 +1,90 @@
+"""Several Ray nodes on one machine: a head without work of its own, and nodes that may die."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.cluster_utils import Cluster
+
+STORE_BYTES = 80 << 20
+# Ray's own settings wait 15 s and more until a silent node counts as dead. These are for nodes beside each other.
+SYSTEM = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 2000,
+    "health_check_failure_threshold": 3,
+    "worker_niceness": 0,
+}
+
+
+class Nodes:
+    """A head and `workers` nodes, each with an address of its own in 127.0.0.0/8; close it."""
+
+    def __init__(self, directory: Path, workers: int) -> None:
+        self._cluster = Cluster(
+            initialize_head=True,
+            head_node_args={
+                "num_cpus": 0,
+                "node_ip_address": ray.util.get_node_ip_address(),
+                "include_dashboard": False,
+                "temp_dir": str(directory),
+                "object_store_memory": STORE_BYTES,
+                "_system_config": SYSTEM,
+            },
+        )
+        self._workers: list[Any] = [self._add(f"127.0.0.{2 + number}") for number in range(workers)]
+
+    @property
+    def address(self) -> str:
+        """host:port for `ray.address`."""
+        return str(self._cluster.address)
+
+    def count(self) -> int:
+        """How many nodes may be struck."""
+        return len(self._workers)
+
+    def kill(self, number: int) -> None:
+        """SIGKILL of a node's raylet; its actors end once it has left the process table, so it is waited for."""
+        raylet = self._raylet(number)
+        raylet.kill()
+        raylet.wait()
+
+    def stop(self, number: int) -> None:
+        """SIGSTOP of a node's raylet; its actors go on."""
+        self._raylet(number).send_signal(signal.SIGSTOP)
+
+    def wake(self, number: int) -> None:
+        """SIGCONT of a node's raylet."""
+        self._raylet(number).send_signal(signal.SIGCONT)
+
+    def actors(self, number: int, pids: Mapping[str, int]) -> dict[str, int]:
+        """Those of `pids`, process ids by name, that run on a node: they are its raylet's children."""
+        raylet = self._raylet(number)
+        return {name: pid for name, pid in pids.items() if _parent(pid) == raylet.pid}
+
+    def replace(self, number: int) -> None:
+        """Clear away what is left of a dead node and start another at its address."""
+        dead = self._workers[number]
+        address = dead.node_ip_address
+        self._cluster.remove_node(dead, allow_graceful=False)
+        self._workers[number] = self._add(address)
+
+    def close(self) -> None:
+        """End every node."""
+        self._cluster.shutdown()
+
+    def _raylet(self, number: int) -> Any:
+        [raylet] = self._workers[number].all_processes["raylet"]
+        return raylet.process
+
+    def _add(self, address: str) -> Any:
+        return self._cluster.add_node(num_cpus=2, node_ip_address=address, object_store_memory=STORE_BYTES)
+
+
+def _parent(pid: int) -> int:
+    _, _, after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+    return int(after_name.split()[1])

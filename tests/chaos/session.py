@@ -1,0 +1,282 @@
+"""Fault after fault on a running system under load, with a reckoning after each."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from actors.errors import EchoRankError
+from tests.chaos import audit, recovery
+from tests.chaos.clicks import Clicks
+from tests.chaos.faults import FAULTS, Wound, schedule
+from tests.chaos.questions import Asked, Questions, longest_silence_s
+from tests.chaos.recovery import NotRecovered
+from tests.chaos.stage import ARM, Stage
+
+LIFT_S = 10.0
+RESTART = "restart"  # the last row: everything stopped and started again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to do; the same seed strikes the same victims in the same order."""
+
+    faults: tuple[str, ...]  # in order
+    seed: int = 0
+    clicks_per_s: float = 300.0
+    lasts_s: float = 30.0  # how long a process is stopped, a disk full or slow
+    calm_s: float = 2.0  # load without a fault before each
+    recovered_within_s: float = 90.0
+
+    @classmethod
+    def random(cls, kills: int, seed: int, names: Sequence[str], **options: float) -> Plan:
+        """`kills` faults of these names, each as often as any other."""
+        return cls(faults=tuple(schedule(list(names), kills, np.random.default_rng(seed))), seed=seed, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Struck:
+    """One fault and what came of it."""
+
+    kind: str
+    what: str
+    repair_s: float | None  # of this, until the broker, which is no part of the system, was started again
+    recovery_s: float | None  # until every partition's fresh clicks were visible and health was well; None: never
+    replaced_s: float | None  # until each killed process had a successor that answers
+    silence_s: float  # the longest time without a good answer
+    asked: tuple[Asked, ...]  # while it was disturbed
+    refused_attempts: int  # at Score, answered UNAVAILABLE by the gateway
+    verdict: audit.Verdict | None  # None: it did not get so far
+    failure: str | None = None
+
+    @property
+    def sound(self) -> bool:
+        """Whether the system recovered, and its states are what they must be."""
+        return self.failure is None and self.verdict is not None and self.verdict.sound
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A whole session."""
+
+    struck: tuple[Struck, ...]
+    asked: tuple[Asked, ...]
+    acknowledged: int
+    refused: int
+    archive: tuple[str, ...]  # in what the archive differs from the log
+    seconds: float
+
+
+class _Moments(NamedTuple):
+    """Of the monotonic clock."""
+
+    repaired: float  # what only an operator can start again was there
+    recovered: float  # fresh clicks visible, health well
+    replaced: float  # the killed had successors
+    healed: float  # nothing was left of the fault
+
+
+class Session:
+    """Load, questions and faults on one stage."""
+
+    def __init__(self, stage: Stage, plan: Plan, say: Callable[[str], None]) -> None:
+        self._stage, self._plan, self._say = stage, plan, say
+        self._random = np.random.default_rng(plan.seed)
+        deployment = stage.deployment
+        self._partitions = deployment.partitions
+        self._log = audit.Log(stage.bundle, stage.access, stage.settings.topics.clicks, self._partitions)
+        self._clicks = Clicks(
+            stage.access,
+            stage.settings.topics.clicks,
+            rate=plan.clicks_per_s,
+            users=stage.users,
+            items=deployment.items,
+            seed=plan.seed,
+        )
+        self._questions: Questions | None = None
+
+    def run(self) -> Outcome:
+        """Everything, up to the first fault whose outcome is not sound."""
+        began, struck = time.monotonic(), list[Struck]()
+        with closing(self._clicks), closing(self._ask()) as self._questions:
+            for number, kind in enumerate(self._plan.faults, start=1):
+                struck.append(self._one(kind))
+                self._say(f"{number}/{len(self._plan.faults)} {_line(struck[-1])}")
+                if not struck[-1].sound:
+                    break
+        if struck[-1].sound:
+            struck.append(self._restart())
+            self._say(_line(struck[-1]))
+        return Outcome(
+            struck=tuple(struck),
+            asked=tuple(self._questions.asked),
+            acknowledged=len(self._clicks.ledger.places()),
+            refused=len(self._clicks.ledger.refused),
+            archive=self._archive() if struck[-1].sound else (),
+            seconds=time.monotonic() - began,
+        )
+
+    def _ask(self) -> Questions:
+        stage = self._stage
+        return Questions(stage.address, stage.users, stage.deployment.items, self._plan.seed)
+
+    def _one(self, kind: str) -> Struck:
+        """Calm, strike, recover, heal, reckon."""
+        assert self._questions is not None
+        self._clicks.resume()
+        threading.Event().wait(self._plan.calm_s)  # the calm itself is what is waited for
+        attempts = self._stage.unavailable_scores()
+        pids = self._stage.system.pids()
+        struck_at = time.monotonic()
+        wound = FAULTS[kind](self._stage, pids, self._random)
+        moments: _Moments | None = None
+        verdict, failure = None, None
+        try:
+            moments = self._recover(wound, struck_at)
+            verdict = self._reckon()
+        except (NotRecovered, TimeoutError, EchoRankError) as error:
+            failure = str(error)
+        healed_at = moments.healed if moments else time.monotonic()
+        disturbed = self._questions.between(struck_at, healed_at)
+        return Struck(
+            kind=kind,
+            what=wound.what,
+            repair_s=moments.repaired - struck_at if moments and wound.repair else None,
+            recovery_s=moments.recovered - struck_at if moments else None,
+            replaced_s=moments.replaced - struck_at if moments and wound.killed else None,
+            silence_s=longest_silence_s(disturbed, struck_at, healed_at),
+            asked=tuple(disturbed),
+            refused_attempts=_grown(attempts, self._stage.unavailable_scores()) if moments else 0,
+            verdict=verdict,
+            failure=failure,
+        )
+
+    def _recover(self, wound: Wound, struck_at: float) -> _Moments:
+        lifted = self._lift_later(wound)
+        try:
+            if wound.repair:
+                wound.repair()
+            repaired_at = time.monotonic()
+            bitten_at = self._until_bitten(wound, struck_at)
+            recovered_at = self._until_well(bitten_at)
+            replaced_at = self._until_replaced(wound.killed)
+        finally:
+            healed = lifted.wait(self._plan.lasts_s + LIFT_S)  # also where it failed: nothing stays stopped or full
+        if not healed:
+            raise NotRecovered(f"{wound.what} was not healed {LIFT_S:g} s after its time")
+        if wound.check:
+            wound.check()
+        if wound.rebuild:
+            wound.rebuild()
+        if wound.lift or wound.rebuild:
+            self._until_well(time.monotonic())
+        return _Moments(repaired_at, recovered_at, replaced_at, time.monotonic())
+
+    def _lift_later(self, wound: Wound) -> threading.Event:
+        """End the fault when its time has come, from a thread; the event says that it is over."""
+        lifted = threading.Event()
+        if wound.lift is None:
+            lifted.set()
+            return lifted
+
+        def lift() -> None:
+            assert wound.lift is not None
+            wound.lift()
+            lifted.set()
+
+        timer = threading.Timer(self._plan.lasts_s, lift)
+        timer.daemon = True
+        timer.start()
+        return lifted
+
+    def _until_well(self, since: float) -> float:
+        within_s = self._plan.recovered_within_s
+        ends = self._clicks.ledger.fresh_since(since, self._partitions, within_s)
+        users = self._stage.a_user_of_each_partition()
+        return recovery.until_fresh_and_serving(self._stage.address, users, ends, since + within_s)
+
+    def _until_bitten(self, wound: Wound, struck_at: float) -> float:
+        """From when on clicks prove something: actors outlive their node by a moment, and a silent node for long."""
+        if wound.doubled:
+            return self._until_replaced(wound.doubled)
+        if wound.killed:
+            return recovery.until_ended(wound.killed.values(), struck_at + self._plan.recovered_within_s)
+        return struck_at
+
+    def _until_replaced(self, actors: Mapping[str, int]) -> float:
+        for name, pid in actors.items():
+            self._stage.system.wait_replaced(name, pid)
+        return time.monotonic()
+
+    def _reckon(self) -> audit.Verdict:
+        """Let everything come to rest, and hold ledger, log and states against each other."""
+        self._clicks.pause()
+        stage, system = self._stage, self._stage.system
+        places, ends = self._clicks.ledger.places(), self._log.ends()
+        deadline = time.monotonic() + self._plan.recovered_within_s
+        recovery.until(lambda: system.positions() == ends, f"positions to reach {ends}", deadline)
+        self._log.read(ends)
+        return audit.judge(
+            acknowledged=places,
+            in_log=self._log.numbers,
+            clicks_by_user=self._log.clicks,
+            events_by_user=audit.events_of(stage.address, stage.users),
+            expected=self._log.digests(ARM),
+            found=system.digests(),
+        )
+
+    def _restart(self) -> Struck:
+        """Stop and start everything: the states are now what was saved, and must still be what they must be."""
+        began = time.monotonic()
+        self._stage.restart_system()
+        serving_at = time.monotonic()
+        verdict = self._reckon()
+        return Struck(
+            kind=RESTART,
+            what="everything",
+            repair_s=None,
+            recovery_s=serving_at - began,
+            replaced_s=None,
+            silence_s=serving_at - began,
+            asked=(),
+            refused_attempts=0,
+            verdict=verdict,
+        )
+
+    def _archive(self) -> tuple[str, ...]:
+        """Differences between archive and log, once the archive has had the time to write everything."""
+        directory = self._stage.settings.archive.directory
+        differences: tuple[str, ...] = ("the archive was not read",)
+
+        def complete() -> bool:
+            nonlocal differences
+            differences = tuple(audit.differences_of_archive(directory, self._log.numbers))
+            return not differences
+
+        try:
+            recovery.until(complete, "the archive", time.monotonic() + self._plan.recovered_within_s)
+        except NotRecovered:
+            return differences
+        return ()
+
+
+def _grown(before: int, after: int) -> int:
+    """How much a counter grew; one that is smaller belongs to another process and began at 0."""
+    return after - before if after >= before else after
+
+
+def _line(struck: Struck) -> str:
+    verdict, recovered = struck.verdict, "never" if struck.recovery_s is None else f"{struck.recovery_s:.2f} s"
+    errors = sum(each.code != "OK" for each in struck.asked)
+    line = f"{struck.kind} ({struck.what}): recovered {recovered}, {errors} of {len(struck.asked)} questions failed"
+    if verdict is not None:
+        line += f", acknowledged {verdict.acknowledged}, lost {verdict.lost}, doubled {verdict.doubled}"
+        line += "" if verdict.byte_equal else ", BYTES DIFFER"
+        line += "".join(f"\n    {difference}" for difference in verdict.differences)
+    return line + (f"\n    {struck.failure}" if struck.failure else "")

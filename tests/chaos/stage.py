@@ -1,0 +1,220 @@
+"""What is under test, with everything that may break: Kafka, Ray nodes, disks, and the running system."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import signal
+import tempfile
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from actors.errors import ConfigError
+from actors.partitioner import partition_of
+from cluster import scrape, wiring
+from cluster.broker import Broker, resolve
+from cluster.broker_process import choose_port
+from cluster.config import (
+    ArchiveSettings,
+    ArmSettings,
+    KafkaSettings,
+    MonitoringSettings,
+    RaySettings,
+    ServingSettings,
+    Settings,
+    StateSettings,
+    TopicSettings,
+)
+from cluster.kafka_clients import KafkaAccess
+from cluster.system import System
+from model.bundle import Bundle, load_bundle, write_bundle
+from model.config import ModelConfig
+from tests.chaos.disks import SlowDisk, SmallDisk
+from tests.chaos.nodes import Nodes
+from tests.conftest import kafka_home
+
+ARM = "main"
+NODES = 2
+DISK_BYTES = 192 << 20
+READY_S = 120.0
+QUICK_START = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+HEAP = "-Xms128m -Xmx256m"  # of a broker with two cores and little to do
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """How large the system under test is."""
+
+    partitions: int = 6
+    shards: int = 2
+    users: int = 600
+    items: int = 200
+    snapshot_interval_s: float = 1.0  # often, so that faults strike while one is written
+
+
+class Kafka:
+    """An Apache Kafka that can be killed and started again with its data, at its address."""
+
+    def __init__(self, directory: Path) -> None:
+        home = kafka_home()
+        if home is None:
+            raise ConfigError("there is no Apache Kafka: set KAFKA_HOME to an installation of it")
+        self._directory, self._port = directory, choose_port(None)
+        self._environ = {
+            "KAFKA_HEAP_OPTS": HEAP,
+            "KAFKA_JVM_PERFORMANCE_OPTS": QUICK_START,
+            **os.environ,
+            "KAFKA_HOME": home,
+        }
+        self._broker = self._started()
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+        return self._broker.bootstrap_servers
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self._broker.process is not None
+        os.kill(self._broker.process.pid, signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Start it again and return when it answers; from the main thread, so that it ends with this process."""
+        self._broker.stop()
+        self._broker = self._started()
+
+    def stop(self) -> None:
+        """End it."""
+        self._broker.stop()
+
+    def _started(self) -> Broker:
+        return resolve(environ=self._environ, directory=self._directory, port=self._port)
+
+
+class Stage:
+    """Everything started and ready; a context manager that leaves nothing behind."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.users = [f"user-{number}" for number in range(deployment.users)]
+        with ExitStack() as undo:
+            self._scratch = scratch = Path(
+                tempfile.mkdtemp(prefix="chaos-", dir="/tmp")
+            )  # Ray's socket paths must be short
+            undo.callback(shutil.rmtree, scratch, ignore_errors=True)
+            self.bundle = _untrained(scratch / "bundle", deployment.items)
+            self.small_disk = SmallDisk(scratch / "disk", DISK_BYTES)
+            undo.callback(self.small_disk.close)
+            self.slow_disk = SlowDisk(scratch / "slow")
+            undo.callback(_set_environment("PYTHONPATH", str(self.slow_disk.path)))
+            self.kafka = Kafka(scratch / "kafka")
+            undo.callback(self.kafka.stop)
+            self.nodes = Nodes(scratch / "ray", NODES)
+            undo.callback(self.nodes.close)
+            self.settings = self._settings(scratch)
+            self.system = self._started()
+            undo.callback(self._stop)
+            self._undo = undo.pop_all()
+
+    @property
+    def address(self) -> str:
+        """The gateway's, as a client on this machine uses it."""
+        return self.system.gateway_address.replace("0.0.0.0", "127.0.0.1")
+
+    @property
+    def access(self) -> KafkaAccess:
+        """The broker, for clients."""
+        return KafkaAccess(bootstrap_servers=self.kafka.address)
+
+    def a_user_of_each_partition(self) -> dict[int, str]:
+        """Users by partition."""
+        return {partition_of(user, self.deployment.partitions): user for user in self.users}
+
+    def failed_writes(self) -> dict[str, int]:
+        """Snapshots that could not be written, by shard; one that starts anew counts from 0."""
+        return self._counted("echorank_snapshot_failures_total", reason="write")
+
+    def unavailable_scores(self) -> int:
+        """Attempts at Score that the gateway answered UNAVAILABLE; clients retry some of them."""
+        counted = self._counted("echorank_requests_total", method="Score", code="UNAVAILABLE")
+        return counted.get("gateway", 0)
+
+    def restart_system(self) -> None:
+        """Stop the system gently and start it from what it has saved."""
+        self.system.stop()
+        self.system = self._started()
+
+    def _stop(self) -> None:
+        self.system.stop()  # the one that runs now
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._undo.close()
+
+    def _counted(self, metric: str, **labels: str) -> dict[str, int]:
+        """A counter with these labels, of each process that shows it."""
+        scraped = scrape.scrape(self.system.monitoring_address.replace("0.0.0.0", "127.0.0.1"))
+        return {
+            process.labels["instance"]: int(value)
+            for process in scraped
+            for found, value in scrape.values([process], metric)
+            if labels.items() <= found.items()
+        }
+
+    def _started(self) -> System:
+        system = wiring.start(self.settings)
+        try:
+            system.wait_ready(READY_S)
+        except BaseException:
+            system.stop()
+            raise
+        return system
+
+    def _settings(self, scratch: Path) -> Settings:
+        topic, disk = f"clicks-{uuid.uuid4().hex[:8]}", self.small_disk.path
+        return Settings(
+            ray=RaySettings(address=self.nodes.address),
+            kafka=KafkaSettings(bootstrap_servers=self.kafka.address),
+            topics=TopicSettings(
+                clicks=topic, dlq=f"{topic}.dlq", exposures=f"{topic}.exp", partitions=self.deployment.partitions
+            ),
+            state=StateSettings(directory=str(disk / "state"), snapshot_interval_s=self.deployment.snapshot_interval_s),
+            arms=(ArmSettings(name=ARM, bundle=str(scratch / "bundle"), weight=10_000, role="live"),),
+            archive=ArchiveSettings(directory=str(disk / "archive"), roll_s=2.0),
+            serving=ServingSettings(host="0.0.0.0", port=choose_port(None), shards=self.deployment.shards),
+            monitoring=MonitoringSettings(host="0.0.0.0", port=choose_port(None), log_level="WARNING"),
+        )
+
+
+def _untrained(path: Path, items: int) -> Bundle:
+    """A published model without training; writing and checking it compiles whatever actors will run."""
+    from model.network import Network  # noqa: PLC0415 - brings PyTorch
+
+    names = tuple(f"item-{number}" for number in range(items))
+    write_bundle(path, Network(ModelConfig(), items).eval(), names, np.ones(items), {})
+    return load_bundle(path)
+
+
+def _set_environment(name: str, first: str) -> functools.partial[None]:
+    """Put `first` in front of a path variable; what undoes it."""
+    before = os.environ.get(name)
+    os.environ[name] = os.pathsep.join(filter(None, (first, before)))
+    return functools.partial(_restore_environment, name, before)
+
+
+def _restore_environment(name: str, value: str | None) -> None:
+    if value is None:
+        del os.environ[name]
+    else:
+        os.environ[name] = value

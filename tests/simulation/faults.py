@@ -1,0 +1,146 @@
+"""Everything that a seed decides beforehand: the size of the system, its clicks, and the faults, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+FAULTS_BEGIN_S, FAULTS_END_S = 0.5, 6.0  # what begins then may last for
+LASTS_MAX_S = 2.5
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong, when, to whom, how much and for how long; what `amount` means depends on the kind."""
+
+    at_s: float
+    kind: str
+    target: str = ""
+    amount: float = 0.0
+    lasts_s: float = 0.0
+
+    def __str__(self) -> str:
+        lasting = f" for {self.lasts_s:.2f} s" if self.lasts_s else ""
+        return f"{self.at_s:6.3f} s  {self.kind} {self.target} {self.amount:g}{lasting}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One run of the simulation."""
+
+    seed: int
+    partitions: int
+    shards: int
+    ingests: int
+    arms: int
+    users: int
+    events: int
+    faults: tuple[Fault, ...]
+
+    @classmethod
+    def of(cls, seed: int) -> Scenario:
+        """The scenario of a seed."""
+        random = Random(f"scenario {seed}")
+        partitions, shards, ingests = random.randint(2, 4), random.randint(2, 3), random.randint(1, 2)
+        names = [f"shard-{n}" for n in range(shards)] + [f"ingest-{n}" for n in range(ingests)]
+        return cls(
+            seed=seed,
+            partitions=partitions,
+            shards=shards,
+            ingests=ingests,
+            arms=random.choice([1, 1, 2]),
+            users=random.randint(8, 24),
+            events=random.randint(150, 350),
+            faults=_faults(random, partitions, [*names, "coordinator", "archive", "gateway"]),
+        )
+
+
+def _faults(random: Random, partitions: int, names: list[str]) -> tuple[Fault, ...]:
+    """Between 3 and 12 faults, those of shards most often."""
+    shards = [name for name in names if name.startswith("shard")]
+    drawn = []
+    for _ in range(random.randint(3, 12)):
+        at_s, lasts_s = random.uniform(FAULTS_BEGIN_S, FAULTS_END_S), random.uniform(0.2, LASTS_MAX_S)
+        victim = random.choice([*names, *shards, *shards])
+        partition = str(random.randrange(partitions))
+        steps = random.choice([0, random.randrange(5), random.randrange(40)])
+        drawn.append(
+            random.choice(
+                [
+                    Fault(at_s, "crash", victim, steps),
+                    Fault(at_s, "crash", victim, steps),
+                    Fault(at_s, "pause", victim, steps, lasts_s),
+                    Fault(at_s, "zombie" if victim != "archive" else "pause", victim, steps, lasts_s),
+                    Fault(at_s, "cut", random.choice(names), 0, lasts_s),
+                    Fault(at_s, "cut", f"{victim} {random.choice(names)}", 0, lasts_s),
+                    Fault(at_s, "loss", "network", random.choice([0.02, 0.2]), lasts_s),
+                    Fault(at_s, "doubling", "network", 0.2, lasts_s),
+                    Fault(at_s, "late", "network", 0.3, lasts_s),
+                    Fault(at_s, "full", "disk", 1, lasts_s),
+                    Fault(at_s, "slowness", "disk", random.choice([10, 100]), lasts_s),
+                    Fault(at_s, "unreadable", "disk", 1, lasts_s),
+                    Fault(at_s, "flip", partition, random.randrange(3)),
+                    Fault(at_s, "tear", partition, random.randrange(3)),
+                    Fault(at_s, "power", "all", 0),
+                    Fault(at_s, "away", "kafka", 1, lasts_s),
+                    Fault(at_s, "clock", victim, random.choice([-0.1, 0.1, 30]) * 86_400_000),
+                ]
+            )
+        )
+    return tuple(sorted(drawn, key=lambda fault: fault.at_s))
+
+
+def strike(world: World, fault: Fault) -> None:
+    """Make it happen now, and end when it is over."""
+    world.trace.say("fault", str(fault))
+    match fault.kind:
+        case "crash":
+            world.after_steps(fault.target, int(fault.amount), world.crash)
+        case "pause":
+            world.after_steps(fault.target, int(fault.amount), lambda process: world.pause(process, fault.lasts_s))
+        case "zombie":
+            world.after_steps(fault.target, int(fault.amount), lambda process: world.replace(process, fault.lasts_s))
+        case "cut":
+            cut = frozenset(fault.target.split())
+            world.network.cuts.append(cut)
+            world.later(fault.lasts_s, lambda: world.network.cuts.remove(cut))
+        case "loss" | "doubling" | "late":
+            _raise(world, world.network, fault)
+        case "full" | "unreadable" | "slowness":
+            _raise(world, world.disk, fault)
+        case "away":
+            _raise(world, world.topic, fault)
+        case "flip" | "tear":
+            _damage(world, fault)
+        case "power":
+            for process in list(world.processes):
+                world.crash(process)
+            world.disk.lose_power()
+            world.invariants.power_lost(world.disk)
+        case "clock":
+            world.network.names[fault.target].clock_offset_ms += fault.amount
+        case _:
+            raise AssertionError(f"no fault of kind {fault.kind}")
+
+
+def _raise(world: World, what: Any, fault: Fault) -> None:
+    """Add to an attribute that is named as the fault, for a while."""
+
+    def add(amount: float) -> None:
+        setattr(what, fault.kind, getattr(what, fault.kind) + amount)
+
+    add(fault.amount)
+    world.later(fault.lasts_s, lambda: add(-fault.amount))
+
+
+def _damage(world: World, fault: Fault) -> None:
+    """Harm one of the newest files of a partition's snapshots."""
+    files = world.disk.paths(f"state/partition-{int(fault.target):05d}/")
+    if files:
+        path = files[max(0, len(files) - 1 - int(fault.amount))]
+        world.trace.say("fault", f"{fault.kind}s {path}")
+        world.disk.damage(path, tear=fault.kind == "tear")

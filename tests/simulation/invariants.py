@@ -1,0 +1,120 @@
+"""What must hold after every step, and at the end."""
+
+from __future__ import annotations
+
+import re
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from actors import snapshot_names
+from actors.archive_files import NAME as ARCHIVE_NAME
+from actors.click import key
+from actors.shard import Shard
+from tests.simulation.clean import Clean
+from tests.simulation.disk import Disk
+from tests.simulation.kafka_log import SimTopic
+from tests.simulation.loop import Process
+from tests.simulation.trace import Violation
+
+PARTITION = re.compile(r"/partition[-=](\d+)/")
+
+
+class Invariants:
+    """Watches everybody; every method raises Violation, or keeps quiet."""
+
+    def __init__(self, clean: Clean, topic: SimTopic) -> None:
+        self._clean, self._topic = clean, topic
+        self.shards: dict[Process, Shard] = {}
+        self._moved: dict[tuple[Process, int, int], tuple[int, int]] = {}  # position, durable
+        self._writers: dict[tuple[int, int], Process] = {}  # by partition and epoch
+        self._covered: dict[int, int] = {}
+        self._archived: dict[int, list[tuple[int, int]]] = {}
+        self.reads = 0
+
+    def after_step(self, process: Process) -> None:
+        """Positions only grow under one epoch, within the log; one process alone moves a partition under an epoch."""
+        if (shard := self.shards.get(process)) is None:
+            return
+        for partition, owned in shard._owned.items():
+            if owned.stores is None:
+                continue
+            at, now = (process, partition, owned.epoch), (owned.position, owned.durable)
+            before = self._moved.get(at)
+            if now == before:
+                continue
+            self._moved[at] = now
+            position, durable = now
+            what = f"{process}, partition {partition}, epoch {owned.epoch}: position {position}, durable {durable}"
+            if durable > position:
+                raise Violation(f"{what}: more is durable than applied")
+            if position > self._topic.end(partition):
+                raise Violation(f"{what}: beyond the log's end {self._topic.end(partition)}")
+            if before is None:
+                continue
+            if position < before[0] or durable < before[1]:
+                raise Violation(f"{what}: went back from {before}")
+            if position > before[0] and self._writers.setdefault((partition, owned.epoch), process) is not process:
+                raise Violation(f"{what}: {self._writers[partition, owned.epoch]} applies under the same epoch")
+
+    def named(self, path: str) -> None:
+        """A file got its final name: manifests cover offsets, archive files hold each offset once."""
+        name, found = path.rsplit("/", 1)[1], PARTITION.search(path)
+        if found is None:
+            return
+        partition = int(found[1])
+        if name.endswith(snapshot_names.MANIFEST_END) and (order := snapshot_names.order(name)):
+            self._covered[partition] = max(self._covered.get(partition, 0), order.position)
+        elif parts := ARCHIVE_NAME.fullmatch(name):
+            start, stop = int(parts["start"]), int(parts["stop"])
+            ranges = self._archived.setdefault(partition, [])
+            for other in ranges:
+                if start < other[1] and other[0] < stop:
+                    raise Violation(f"archive: partition {partition}: {start}-{stop} overlaps {other[0]}-{other[1]}")
+            ranges.append((start, stop))
+
+    def power_lost(self, disk: Disk) -> None:
+        """Names that were not synced may be gone; what is archived is what is left."""
+        self._archived.clear()
+        for path in disk.paths("archive/"):
+            self.named(path)
+
+    def committed(self, partition: int, offset: int) -> None:
+        """Only what a complete snapshot covers may be committed."""
+        if offset > (covered := self._covered.get(partition, 0)):
+            raise Violation(f"partition {partition}: offset {offset} is committed, snapshots cover {covered}")
+
+    def read(self, partition: int, arm: str, user_key: int, offset: int, digest: str) -> None:
+        """An answer is of the state that the clean run has at the same offset."""
+        self.reads += 1
+        if (expected := self._clean.state(partition, arm, user_key, offset)) != digest:
+            raise Violation(
+                f"partition {partition}, arm {arm}, user {user_key:x}: read {digest or 'nothing'} at offset {offset}, "
+                f"a clean run has {expected or 'nothing'}"
+            )
+
+    def final_states(self, partition: int, shard: Shard) -> None:
+        """Every arm's states equal those of the clean run, byte for byte."""
+        for arm, store in (shard._owned[partition].stores or {}).items():
+            if (digest := store.digest()) != (expected := self._clean.digest(partition, arm)):
+                raise Violation(f"{shard.shard_id}, partition {partition}, arm {arm}: {digest}, clean is {expected}")
+
+    def archive(self, partition: int, disk: Disk) -> None:
+        """The archive holds the log's clicks, all of them, in its files' order of offsets."""
+        wanted, found = self._clean.batches[partition], []
+        for path in disk.paths(f"archive/partition={partition}/"):
+            if path.endswith(".parquet"):
+                rows = parquet.read_table(pa.BufferReader(disk.peek(path))).to_pylist()
+                found += [(row["offset"], key(row["user"]), key(row["item"]), row["time_ms"]) for row in rows]
+        columns = (wanted.offsets, wanted.users, wanted.items, wanted.times_ms)
+        if found != list(zip(*(column.tolist() for column in columns), strict=True)):
+            raise Violation(f"the archive of partition {partition} holds {len(found)} clicks, the log {len(wanted)}")
+
+    def archived_to(self, partition: int) -> int:
+        """The end of the archive, which has no gaps up to there."""
+        reached = self._topic.partitions[partition].start
+        for start, stop in sorted(self._archived.get(partition, [])):
+            if start > reached:
+                break
+            reached = stop
+        return reached

@@ -1,0 +1,111 @@
+"""Faults planted into the product, one at a time, to show that the simulation would find them.
+
+Each changes one method of a real class while its context lasts. Some slips that come to mind first are harmless here,
+because another layer makes up for them; those are planted where they do harm, and their docstrings say why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from actors.manifest import Chain, StateFile
+from actors.shard import Shard
+from actors.snapshot import SnapshotStore
+from actors.store import PartitionStore
+from cluster.coordinator import Coordinator
+
+SKIPPED = 3  # offsets
+
+
+@contextmanager
+def _instead(owner: type[Any], name: str, make: Callable[[Any], Any]) -> Iterator[None]:
+    """`owner.name` is what `make` makes of the real one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, make(getattr(owner, name)))
+        yield
+
+
+def commit_before_snapshot() -> Any:
+    """What is applied is called durable, so ingest commits offsets that no snapshot covers."""
+    return _instead(Shard, "durable", lambda _: Shard.positions)
+
+
+def apply_twice() -> Any:
+    """A batch that comes again is folded again.
+
+    Planted in the store, because shards would only forget it together with the states.
+    """
+
+    def make(apply: Any) -> Any:
+        def applied(self: PartitionStore, batch: Any) -> Any:
+            self._position = min(self._position, batch.start)
+            return apply(self, batch)
+
+        return applied
+
+    return _instead(PartitionStore, "apply", make)
+
+
+def skip_a_range() -> Any:
+    """A restored partition goes on some offsets too late.
+
+    Planted in the restore, because a gap between two batches is refused by shard and store, and read again by ingest.
+    """
+
+    def make(own: Any) -> Any:
+        def owned(self: Shard, partition: int, *grant: Any) -> int:
+            position = own(self, partition, *grant)
+            for store in self._owned[partition].stores.values() if position else ():
+                store.skip_to(position + SKIPPED)
+            return self.positions()[partition]
+
+        return owned
+
+    return _instead(Shard, "own", make)
+
+
+def drop_an_epoch_check() -> Any:
+    """A shard that registers gets its partitions under the old epochs.
+
+    Planted at the coordinator: a shard that did not compare epochs would apply what its successor applies, too, which
+    are the same clicks at the same offsets.
+    """
+
+    def make(register: Any) -> Any:
+        def registered(self: Coordinator, shard: str, *rest: Any) -> dict[int, int]:
+            before = self.table.epochs(shard)
+            register(self, shard, *rest)
+            return before
+
+        return registered
+
+    return _instead(Coordinator, "register", make)
+
+
+def reuse_an_old_manifest() -> Any:
+    """The states are those of the manifest before the newest, under the newest one's position.
+
+    Planted behind the choice of the manifest: an older one as a whole costs only a longer replay.
+    """
+
+    def make(read: Any) -> Any:
+        def pieces(self: SnapshotStore, partition: int, chain: Chain, file: StateFile) -> Any:
+            manifests = self.find(partition).manifests
+            for arm, newest in manifests[0].arms.items() if len(manifests) > 1 else ():
+                if newest == chain:
+                    chain = manifests[1].arms[arm]
+            return read(self, partition, chain, chain.files[-1])
+
+        return pieces
+
+    return _instead(SnapshotStore, "read", make)
+
+
+PLANTED: Mapping[str, Callable[[], Any]] = {
+    each.__name__: each
+    for each in (commit_before_snapshot, apply_twice, skip_a_range, drop_an_epoch_check, reuse_an_old_manifest)
+}

@@ -1,0 +1,265 @@
+"""One run: processes that start, die, pause and come back, over one network, one disk and one log, to a good end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from actors.shard import Shard
+from model.bundle import Bundle
+from tests.simulation import system
+from tests.simulation.clean import Clean
+from tests.simulation.disk import Disk
+from tests.simulation.faults import FAULTS_END_S, LASTS_MAX_S, Scenario, strike
+from tests.simulation.invariants import Invariants
+from tests.simulation.kafka_log import START_MS, SimTopic, produce
+from tests.simulation.loop import PROCESS, Process, VirtualLoop, start_soon
+from tests.simulation.network import Network
+from tests.simulation.reader import Reader
+from tests.simulation.trace import Echo, Trace, Violation
+
+RESTART_S = (0.05, 0.5)  # Ray starts an actor again
+HEALED_WITHIN_S = 60.0  # after the last fault everything is read, saved and archived
+CLICKS_END_S = 7.0
+STEPS_MAX = 500_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended."""
+
+    scenario: Scenario
+    violation: str | None
+    trace: str  # digest of everything that happened
+    steps: int
+    reads: int
+    ended_s: float  # virtual
+
+
+class World:
+    """Builds the system of a scenario and lets it run."""
+
+    def __init__(self, scenario: Scenario, arms: Mapping[str, Bundle], echo: Echo | None) -> None:
+        self.scenario, self.steps = scenario, 0
+        self.arms = dict(list(arms.items())[: scenario.arms])
+        self.loop = VirtualLoop(self._stepped, self._defect)
+        self.trace = Trace(self.loop.time, echo)
+        self.world = Process("world", 0, self.random("world"))
+        self.processes: list[Process] = []  # alive
+        items = next(iter(arms.values())).items
+        logs = produce(
+            self.random("clicks"),
+            items,
+            partitions=scenario.partitions,
+            users=scenario.users,
+            events=scenario.events,
+            seconds=CLICKS_END_S,
+        )
+        self.topic = SimTopic(self.loop, logs)
+        self.clean = Clean(logs, self.arms, SimClock(self.loop, self.world))
+        self.invariants = Invariants(self.clean, self.topic)
+        self.disk = Disk(self.random("disk"), self.trace.say, self._named)
+        self.network = Network(self.loop, self.world, self.trace.say, self._defect)
+        self._incarnations: dict[str, int] = {}
+        self.builders = system.builders(self)
+
+    def run(self) -> Outcome:
+        """Start everything, let the faults strike, wait until all is well, compare."""
+        with system.installed(self), self.trace.logged():
+            for name in self.builders:
+                self.start(name)
+            reader = Process("reader", 0, self.random("reader"))
+            start_soon(self.loop, reader, Reader(self).run())
+            for fault in self.scenario.faults:
+                self.later(fault.at_s, lambda fault=fault: strike(self, fault))
+            self._until(FAULTS_END_S + LASTS_MAX_S)
+            self._heal()
+            if not self._until(self.loop.time() + HEALED_WITHIN_S, self._settled) and not self.trace.violation:
+                self.trace.fail(f"not settled {HEALED_WITHIN_S:g} s after the last fault: {self.unsettled()}")
+            if not self.trace.violation:
+                self._compare()
+            for process in (*self.processes, reader, self.world):
+                process.alive = False
+            self.loop.dispose()
+        return Outcome(
+            scenario=self.scenario,
+            violation=self.trace.violation,
+            trace=self.trace.digest,
+            steps=self.steps,
+            reads=self.invariants.reads,
+            ended_s=self.loop.time(),
+        )
+
+    # processes
+
+    def start(self, name: str) -> None:
+        """Start the next incarnation of a process."""
+        number = self._incarnations[name] = self._incarnations.get(name, 0) + 1
+        process = Process(name, number, self.random(f"{name} {number}"))
+        self.processes.append(process)
+        self.network.names[name] = process
+        self.network.actors[process] = constructed = self.loop.create_future()
+        self.trace.say(process, "starts")
+
+        async def main() -> None:
+            actor = await self.builders[name]()
+            constructed.set_result(actor)
+
+        start_soon(self.loop, process, main())
+
+    def crash(self, process: Process) -> None:
+        """Nothing of the process remains; Ray starts it again."""
+        if not process.alive:
+            return
+        self.trace.say(process, "dies")
+        process.alive, process.held = False, None
+        self.processes.remove(process)
+        self.invariants.shards.pop(process, None)
+        self.network.died(process)
+        if self.network.names[process.name] is process:
+            self.later(self.world.random.uniform(*RESTART_S), lambda: self._start_again(process))
+
+    def _start_again(self, process: Process) -> None:
+        if self.network.names[process.name] is process:
+            self.start(process.name)
+
+    def pause(self, process: Process, seconds: float) -> None:
+        """Let the process stand still for a while."""
+        if process.alive and process.held is None:
+            self.trace.say(process, f"stands still for {seconds:.2f} s")
+            process.held = []
+            self.later(seconds, lambda: self._wake(process))
+
+    def replace(self, process: Process, seconds: float) -> None:
+        """Let the process stand still while another takes its place; when it wakes, there are two for a while."""
+        if self.network.names[process.name] is process:
+            self.pause(process, seconds)
+            self.start(process.name)
+            self.later(seconds + self.world.random.uniform(0.5, 2.0), lambda: self.crash(process))
+
+    def _wake(self, process: Process) -> None:
+        if process.alive:
+            self.trace.say(process, "goes on")
+            self.loop.release(process)
+
+    def after_steps(self, name: str, steps: int, effect: Callable[[Process], None]) -> None:
+        """Do it to the newest incarnation: now, or at its `steps`-th operation on disk or network from now on."""
+        process = self.network.names[name]
+        if steps == 0 or not process.alive:
+            effect(process)
+        else:
+            process.fuse = (steps - 1, effect)
+
+    def later(self, seconds: float, effect: Callable[[], object]) -> None:
+        """Do it in so many seconds."""
+        self.loop.call_later(seconds, effect, context=self.world.context)
+
+    # the end
+
+    def _until(self, deadline: float, done: Callable[[], bool] = lambda: False) -> bool:
+        """Run to the deadline, or until it is done (asked ten times a second), or something is wrong."""
+        finished = False
+
+        def look() -> None:
+            nonlocal finished
+            finished = finished or done()
+            self.later(0.1, look)
+
+        self.later(0, look)
+        self.loop.run_until(deadline, lambda: finished or self.trace.violation is not None)
+        return finished
+
+    def _heal(self) -> None:
+        self.trace.say("world", "nothing goes wrong any more")
+        for process in self.processes:
+            process.fuse = None
+
+    def _settled(self) -> bool:
+        return not self.unsettled()
+
+    def unsettled(self) -> list[str]:
+        """What is still to be done, in words."""
+        open_ends = []
+        for partition, log in enumerate(self.topic.partitions):
+            owners = [shard for shard in self.owners(partition) if shard.positions().get(partition) == log.length]
+            if not owners:
+                at = {shard.shard_id: shard.positions().get(partition) for shard in self.owners(partition)}
+                open_ends.append(f"partition {partition} is at {at} of {log.length}")
+            if (archived := self.invariants.archived_to(partition)) < log.length:
+                open_ends.append(f"partition {partition} is archived to {archived} of {log.length}")
+        return open_ends
+
+    def owners(self, partition: int) -> list[Shard]:
+        """The living shards that own the partition under the epoch of the routing table."""
+        table = self.routes()
+        route = table.routes[partition] if table else None
+        return [
+            shard
+            for process, shard in self.invariants.shards.items()
+            if route and process is self.network.names.get(route.shard) and shard.owned().get(partition) == route.epoch
+        ]
+
+    def routes(self) -> Any:
+        """The coordinator's table, while there is a coordinator."""
+        constructed = self.network.actors[self.network.names["coordinator"]]
+        return constructed.result()._coordinator.table if constructed.done() else None
+
+    def _compare(self) -> None:
+        with self.trace.judged():
+            for partition in range(len(self.topic.partitions)):
+                self.invariants.archive(partition, self.disk)
+                for shard in self.owners(partition):
+                    self.invariants.final_states(partition, shard)
+
+    # what happened
+
+    def random(self, purpose: str) -> Random:
+        """Chance of its own for each purpose, so that leaving a fault out changes as little as possible elsewhere."""
+        return Random(f"{self.scenario.seed} {purpose}")
+
+    def committed(self, partition: int, offset: int) -> None:
+        """Somebody committed an offset."""
+        with self.trace.judged():
+            self.invariants.committed(partition, offset)
+
+    def clock(self) -> SimClock:
+        """The clock of the process that asks."""
+        return SimClock(self.loop, PROCESS.get())
+
+    def _stepped(self, process: Process) -> None:
+        self.steps += 1
+        if self.steps > STEPS_MAX:
+            self.trace.fail(f"{STEPS_MAX} steps and no end: something goes round in circles")
+        try:
+            self.invariants.after_step(process)
+        except Violation as violation:
+            self.trace.fail(str(violation))
+
+    def _named(self, path: str) -> None:
+        with self.trace.judged():
+            self.invariants.named(path)
+
+    def _defect(self, message: str, error: BaseException) -> None:
+        self.trace.fail(f"nobody expects {error!r} {message}")
+
+
+class SimClock:
+    """Virtual time, and a process's own idea of the time of day."""
+
+    def __init__(self, loop: VirtualLoop, process: Process) -> None:
+        self._loop, self._process = loop, process
+
+    def now_ms(self) -> int:
+        """Wall-clock milliseconds; faults make it jump."""
+        return int(START_MS + self._loop.time() * 1000 + self._process.clock_offset_ms)
+
+    def monotonic(self) -> float:
+        """Seconds since the start."""
+        return self._loop.time()
+
+
+def run(scenario: Scenario, arms: Mapping[str, Bundle], echo: Echo | None = None) -> Outcome:
+    """One run from start to end."""
+    return World(scenario, arms, echo).run()
