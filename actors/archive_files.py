@@ -62,19 +62,20 @@ class Overtaken(ArchiveError):
 
 
 class ArchiveFiles:
-    """Finds, reads, writes and replaces the files below `root`; `writer` is a name that no other process has.
+    """Finds, reads, writes and replaces the files below `root`; `writer` is a name that no other process has, or "".
 
     Every method raises ArchiveError, naming path and cause, where the file system refuses.
     """
 
-    def __init__(self, filesystem: fs.FileSystem, root: str, writer: str) -> None:
-        self._filesystem, self._root, self._writer = filesystem, root.rstrip("/"), writer
+    def __init__(self, filesystem: fs.FileSystem, root: str, writer: str = "") -> None:
+        self._filesystem, self._root = filesystem, root.rstrip("/")
+        self._writer = writer or secrets.token_hex(8)
 
     @classmethod
     def from_uri(cls, uri_or_path: str) -> ArchiveFiles:
         """An archive at a URI (file, s3, gs, hdfs, ...) or a plain path; the directory is made when first needed."""
         with _explained("use", uri_or_path):
-            return cls(*open_root(uri_or_path), secrets.token_hex(8))
+            return cls(*open_root(uri_or_path))
 
     def partitions(self) -> list[int]:
         """The partitions that have a directory."""

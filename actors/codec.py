@@ -159,6 +159,6 @@ def _bad_time(time_ms: int, latest_ms: int) -> BadRecord:
         return BadRecord("bad_time", f"the time is {time_ms} ms, not after 1970; check events.time_unit")
     return BadRecord(
         "future_time",
-        f"the time is {time_ms} ms, beyond {latest_ms} (the record's time + events.future_tolerance_s, at most the year "
+        f"the time is {time_ms} ms, beyond {latest_ms} (the record's time + events.future_tolerance_s, at most year "
         f"2100); check events.time_unit and the producer's clock",
     )

@@ -49,12 +49,8 @@ def compare(expected: PartitionStore, found: PartitionStore, shown: int = SHOWN)
 
 
 def _rows(store: PartitionStore) -> Iterator[tuple[int, Rows]]:
-    image = store.image("compared", full=True)
-    try:
-        for users, rows in image.pieces():
-            yield from zip(users.tolist(), rows, strict=True)
-    finally:
-        image.close(False)
+    for users, rows in store.states():
+        yield from zip(users.tolist(), rows, strict=True)
 
 
 def _same(row: Rows, other: Rows | None) -> bool:

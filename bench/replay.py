@@ -41,7 +41,7 @@ from bench.report import Spread
 from model.bundle import Bundle
 
 CLICKS_PER_FILE = 100_000  # archive.roll_records
-RECORDS_PER_POLL = 10_000  # as `echorank replay` reads the log
+RECORDS_PER_POLL = 50_000  # as `echorank replay` reads the log
 Piece = ClickBatch | Gap
 
 

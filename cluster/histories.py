@@ -19,7 +19,7 @@ from cluster.config import Settings
 from cluster.kafka_log import KafkaLog
 from cluster.options import Source
 
-POLL_MS, POLL_RECORDS = 200, 10_000
+POLL_MS, POLL_RECORDS = 200, 50_000
 
 
 @contextmanager

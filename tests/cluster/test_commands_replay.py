@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from actors import rebuild
 from actors.archive_reader import ArchiveReader
-from actors.click import Click, ClickBatch
+from actors.click import Click, ClickBatch, key
 from actors.event_format import EventFormat, encode
 from actors.restore import restore
 from actors.snapshot import SnapshotStore
@@ -20,7 +20,7 @@ from cluster.broker import Broker
 from cluster.kafka_clients import KafkaAccess, KafkaAdmin, producer
 from cluster.main import app
 from cluster.topics import Topic, ensure_topics
-from tests.actors.archived_clicks import add, archive, table
+from tests.actors.archived_clicks import add, archive, table, user
 from tests.actors.click_log import bundle
 
 CLICKS = 120
@@ -123,10 +123,8 @@ def test_verify_shows_who_differs_and_where(tmp_path: Path) -> None:
     [twice] = list(ArchiveReader(archive(tmp_path / "archive")).read(0, 99, 100))
     assert isinstance(twice, ClickBatch)
     wrong = PartitionStore(bundle(), users_initial=4, bytes_per_user_max=4096)
-    image = store.image("main", full=True)
-    for users, rows in image.pieces():
+    for users, rows in store.states():
         wrong.load(users, rows)
-    image.close(False)
     wrong.skip_to(99)
     wrong.apply(twice)
     saved(tmp_path, wrong)
@@ -135,6 +133,26 @@ def test_verify_shows_who_differs_and_where(tmp_path: Path) -> None:
     assert f"differs from the snapshot, digest {wrong.digest()}, replayed {store.digest()}" in result.stdout
     assert "1 users differ, of 7 in the snapshot and 7 in the replay" in result.stdout
     assert re.search(rf"{int(twice.users[0]):016x} .*events, ring_items, .*slots", result.stdout)
+
+
+def test_erased_users_stay_erased(tmp_path: Path) -> None:
+    """The archive still has their clicks: neither a replay from nothing nor one from an older snapshot takes them."""
+    archived(tmp_path)
+    gone = key(user(3))
+    store = live(tmp_path, 60)
+    saved(tmp_path, store)
+    SnapshotStore.from_uri(str(tmp_path / "state"), kept=3).tombstones.write(0, gone, 80)
+    store.set_tombstone(gone, 80)
+    store.erase(gone)
+    for piece in ArchiveReader(archive(tmp_path / "archive")).read(0, 60, 100):
+        assert isinstance(piece, ClickBatch)
+        store.apply(piece)
+    assert store.row(gone) is not None  # clicks from 80 on are a new user's
+    saved(tmp_path, store)
+    for start in ("0", "60"):
+        result = run("--verify", "--from", start)
+        assert f"equal to the snapshot at offset 100, digest {store.digest()}" in result.stdout, result.output
+    assert live(tmp_path, 100).digest() != store.digest()
 
 
 @pytest.mark.parametrize(
