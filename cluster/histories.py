@@ -18,6 +18,7 @@ from cluster import derived
 from cluster.config import Settings
 from cluster.kafka_log import KafkaLog
 from cluster.options import Source
+from cluster.topic_identity import TopicIdentity
 
 POLL_MS, POLL_RECORDS = 200, 50_000
 
@@ -52,6 +53,7 @@ def log_reader(settings: Settings) -> Iterator[LogReader]:
         topic=settings.topics.clicks,
         poll_timeout_ms=POLL_MS,
         records_per_poll_max=POLL_RECORDS,
+        topic_id=TopicIdentity(settings.state.directory).load(),
     )
     try:
         yield LogReader(click_log, Decoder(derived.event_format(settings), clock), clock)
