@@ -16,7 +16,7 @@ TORCH := torch==2.13.0
 
 help: ## Show what there is to run
 	@echo "EchoRank: make <target> [ARGS='--flags of the command']"
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Create .venv and install the pinned dependencies (about 75 s, once)
 

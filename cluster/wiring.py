@@ -180,9 +180,15 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
         number=number,
         count=settings.serving.ingests,
     )
+<<<<<<< .merge_file_bdFsMe
     topics, clock = settings.topics, SystemClock()
     partitions = range(number, topics.partitions, settings.serving.ingests)
     watch_kafka(derived.access(settings), topics.clicks, topics.partitions, partitions, metrics, clock).start()
+=======
+    topics = settings.topics
+    partitions = range(number, topics.partitions, settings.serving.ingests)
+    watch_kafka(derived.access(settings), topics.clicks, topics.partitions, partitions, metrics, SystemClock()).start()
+>>>>>>> .merge_file_itVsnK
     await coordinator.join(_export(settings, metrics, "ingest", name))
     return process
 
@@ -192,7 +198,7 @@ def _reader(settings: Settings, role: Role, sink: RecordSink, metrics: Metrics) 
     click_log = KafkaLog(
         derived.access(settings),
         topic=topics.clicks,
-        group_id=settings.kafka.group_id,
+        group_id=settings.kafka.group_id if role is Role.OWNER else None,
         poll_timeout_ms=settings.kafka.poll_timeout_ms,
         records_per_poll_max=settings.kafka.records_per_poll_max,
         topic_id=TopicIdentity(settings.state.directory).load(),
