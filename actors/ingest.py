@@ -63,7 +63,6 @@ class Ingest:
     ) -> None:
         self._log, self._dead_letters, self._decoder, self._shards = click_log, dead_letters, decoder, shards
         self._metrics, self._clock, self._settings, self._wait = metrics, clock, settings, wait
-        self._lettering = asyncio.Lock()
         self._lost = LostOffsets(shards, history, clock, settings.history_patience_s)
         self._lettering = asyncio.Lock()
         self._lanes: dict[int, Lane] = {}

@@ -180,15 +180,9 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
         number=number,
         count=settings.serving.ingests,
     )
-<<<<<<< .merge_file_bdFsMe
-    topics, clock = settings.topics, SystemClock()
-    partitions = range(number, topics.partitions, settings.serving.ingests)
-    watch_kafka(derived.access(settings), topics.clicks, topics.partitions, partitions, metrics, clock).start()
-=======
     topics = settings.topics
     partitions = range(number, topics.partitions, settings.serving.ingests)
     watch_kafka(derived.access(settings), topics.clicks, topics.partitions, partitions, metrics, SystemClock()).start()
->>>>>>> .merge_file_itVsnK
     await coordinator.join(_export(settings, metrics, "ingest", name))
     return process
 
