@@ -53,6 +53,10 @@ class StaleEpoch(EchoRankError):
     """The caller's epoch is older than the partition's: somebody else owns it now."""
 
 
+class Superseded(EchoRankError):
+    """Another coordinator has taken over the state directory: this one must end, and must not come back."""
+
+
 class ShardUnavailable(EchoRankError):
     """The shard that owns the partition cannot be reached or is restoring."""
 
@@ -92,7 +96,7 @@ class SnapshotError(EchoRankError):
 
 
 class ArchiveError(EchoRankError):
-    """The archive cannot be listed or written."""
+    """The archive cannot be listed, read or written."""
 
     retriable = True
 

@@ -19,8 +19,9 @@ from actors.clock import Clock
 from actors.codec import Decoder
 from actors.dead_letter import DeadLetter, DeadLetters
 from actors.errors import BrokerUnavailable, EchoRankError, OffsetOutOfRange, ShardUnavailable
-from actors.ingest_ports import ClickLog, ShardPort, Slice
+from actors.ingest_ports import ClickHistory, ClickLog, ShardPort, Slice
 from actors.lane import Backoff, Lane
+from actors.lost_offsets import LostOffsets
 from monitoring.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -32,18 +33,20 @@ Decoded = tuple[ClickBatch, list[DeadLetter]]
 class IngestSettings:
     """How patient ingest is."""
 
+    commits: bool = True  # write what is durable to the log, for lag tools
     commit_interval_s: float = 5.0
     backoff: Backoff = field(default_factory=Backoff)
     apply_patience_s: float = 0.1  # how long a slow shard may delay the others' next poll, once a batch
     round_s: float = 0.01  # from one round's start to the next: a few clicks at a time cost as much as hundreds
     round_full: int = 500  # clicks; a round of so many is followed at once
+    history_patience_s: float = 120.0  # how long lost offsets wait for an archive that has not reached their end
 
 
 class Ingest:
     """Polls, decodes and applies; one for any number of partitions and shards.
 
     Not thread-safe: call everything from one event loop. `click_log` blocks, so it polls in a worker thread, one
-    call at a time.
+    call at a time. Where the log has lost offsets that a state needs, they are taken from `history`.
     """
 
     def __init__(
@@ -56,9 +59,11 @@ class Ingest:
         clock: Clock,
         settings: IngestSettings,
         wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        history: ClickHistory | None = None,
     ) -> None:
         self._log, self._dead_letters, self._decoder, self._shards = click_log, dead_letters, decoder, shards
         self._metrics, self._clock, self._settings, self._wait = metrics, clock, settings, wait
+        self._lost = LostOffsets(shards, history, clock, settings.history_patience_s)
         self._lanes: dict[int, Lane] = {}
         self._epochs: dict[int, int] = {}
         self._durable: asyncio.Future[Mapping[int, int]] | None = None
@@ -156,21 +161,12 @@ class Ingest:
             return []
 
     async def _pass_lost_offsets(self, lane: Lane, error: OffsetOutOfRange) -> None:
-        """Go on at the oldest offset the log still has, if that lies ahead; else stand still and say why.
-
-        Events in skipped offsets are lost in Kafka: only a rebuild from the archive brings them into the state.
-        """
+        """Bring the state to the oldest offset the log still has, if that lies ahead; else stand still and say why."""
         lane.lettered = 0
         earliest = await asyncio.to_thread(self._log.earliest, lane.partition)
         if earliest > error.wanted:
-            log.error(
-                "partition %d: the log has lost the offsets from %d to %d, which the state does not hold; going on at "
-                "%d. Rebuild the state from the archive, and keep retention longer than the age of snapshots.",
-                *(lane.partition, error.wanted, earliest - 1, earliest),
-            )
-            reason = f"the log starts at {earliest}"
             lane.shut()
-            lane.start(self._shards.skip(lane.partition, error.wanted, earliest, reason, lane.epoch))
+            lane.start(self._lost.pass_over(lane.partition, error.wanted, earliest, lane.epoch))
         else:
             self._stand_still(lane, error)
 
@@ -237,7 +233,7 @@ class Ingest:
     def _commit_durable(self) -> None:
         """Commit what snapshots cover, for lag tools only: nothing is ever read from there."""
         now = self._clock.monotonic()
-        if self._durable is None and now >= self._commit_at:
+        if self._settings.commits and self._durable is None and now >= self._commit_at:
             self._commit_at = now + self._settings.commit_interval_s
             self._durable = asyncio.ensure_future(self._shards.durable())
         elif self._durable is not None and self._durable.done():

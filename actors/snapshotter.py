@@ -14,6 +14,7 @@ from actors.manifest import Chain
 from actors.owned import Owned
 from actors.recovery_forecast import RecoveryForecast
 from actors.restore import NewStore, restore
+from actors.roles import Role
 from actors.snapshot import Deleted, SnapshotStore
 from actors.state_file import SnapshotDamaged
 from actors.store import PartitionStore
@@ -43,16 +44,19 @@ class Snapshotter:
 
         Raises:
             SnapshotError: as `actors.restore.restore`.
+            NotOwner: the partition was given up meanwhile.
         """
         started_s = self._clock.monotonic()
         restored = restore(owned.partition, arms, self._snapshots, new_store, self._report)
-        owned.size_bytes = sum(chain.size_bytes for _, chain in restored.values() if chain)
-        owned.durable = min(store.position for store, _ in restored.values())
-        owned.stores = {arm: store for arm, (store, _) in restored.items()}
+        with owned.writer:
+            owned.check_open()
+            owned.size_bytes = sum(chain.size_bytes for _, chain in restored.values() if chain)
+            owned.durable = min(store.position for store, _ in restored.values())
+            owned.stores = {arm: store for arm, (store, _) in restored.items()}
+            self._export(owned)
         took_s = self._clock.monotonic() - started_s
         self._metrics.restore_seconds.observe(took_s)
         self.forecast.restored(owned.size_bytes, took_s)
-        self._export(owned)
 
     def is_due(self, owned: Owned, now_s: float) -> bool:
         """Whether the interval has passed since the last attempt, successful or not."""
@@ -133,11 +137,14 @@ class Snapshotter:
     def _export(self, owned: Owned) -> None:
         """Gauges that are computed when they are read."""
 
+        def age_s() -> float:  # a standby takes no snapshots
+            return self._clock.monotonic() - owned.saved_s if owned.role is Role.OWNER else 0.0
+
         def predicted_s() -> float:
             return self.forecast.seconds(owned.size_bytes, max(0, (owned.end or 0) - owned.durable))
 
         age, size, predicted = (gauge.labels(str(owned.partition)) for gauge in self._gauges())
-        age.set_function(lambda: self._clock.monotonic() - owned.saved_s)
+        age.set_function(age_s)
         size.set_function(lambda: owned.size_bytes)
         predicted.set_function(predicted_s)
 

@@ -30,6 +30,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.StaleEpoch: grpc.StatusCode.ABORTED,
+    errors.Superseded: grpc.StatusCode.ABORTED,
     errors.OffsetGap: grpc.StatusCode.ABORTED,
     errors.OffsetOutOfRange: grpc.StatusCode.OUT_OF_RANGE,
     errors.BundleError: grpc.StatusCode.FAILED_PRECONDITION,

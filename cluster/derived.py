@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from actors.archive import RollSettings
 from actors.event_format import EventFormat, FieldPaths
+from actors.ingest import IngestSettings
 from actors.limits import RequestLimits
 from actors.shard import ShardSettings
 from cluster.config import Settings
+from cluster.coordinator import CoordinatorSettings
 from cluster.kafka_clients import KafkaAccess
 from cluster.topics import Topic
 
@@ -28,6 +30,12 @@ def shard_settings(settings: Settings) -> ShardSettings:
         users_initial=settings.state.users_initial,
         ready_lag_records_max=settings.serving.ready_lag_records_max,
     )
+
+
+def coordinator_settings(settings: Settings) -> CoordinatorSettings:
+    """How patient the coordinator is."""
+    serving = settings.serving
+    return CoordinatorSettings(standbys=serving.standbys, lease_s=serving.lease_s, grace_s=serving.grace_s)
 
 
 def event_format(settings: Settings) -> EventFormat:
@@ -68,6 +76,12 @@ def topics(settings: Settings) -> list[Topic]:
     ]
 
 
+def ingest_settings(settings: Settings, *, commits: bool) -> IngestSettings:
+    """How patient ingest is: an archive that runs writes within two of its intervals what it has read."""
+    return IngestSettings(commits=commits, history_patience_s=2 * settings.archive.roll_s)
+
+
 def roll_settings(settings: Settings) -> RollSettings:
     """When the archive's files are complete."""
-    return RollSettings(roll_s=settings.archive.roll_s, roll_records=settings.archive.roll_records)
+    archive = settings.archive
+    return RollSettings(roll_s=archive.roll_s, roll_records=archive.roll_records, roll_bytes=archive.roll_bytes)

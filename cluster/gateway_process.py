@@ -23,7 +23,7 @@ class Publisher(Protocol):
 
 
 class GatewayProcess:
-    """SERVING while every partition has an owner that has caught up since it registered."""
+    """SERVING while every partition has an owner or a standby that lives and has caught up."""
 
     def __init__(
         self, *, gateway: Gateway, server: RpcServer, host: str, port: int, publisher: Publisher, metrics: Metrics
@@ -59,8 +59,8 @@ class GatewayProcess:
             return "the gateway is draining"
         if self._table is None:
             return "the gateway has no routing table yet"
-        if waiting := self._table.not_ready():
-            return f"partitions {waiting} have no owner yet, or one that is still catching up"
+        if waiting := self._table.uncovered():
+            return f"partitions {waiting} have no live owner, or one that is still catching up, and no standby"
         return None
 
     async def _follow(self, table: RoutingTable) -> None:

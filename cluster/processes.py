@@ -5,6 +5,7 @@ builds and starts everything, and an actor that has been constructed works. When
 should run for ever, the process ends at once and Ray starts another: a half-dead process helps nobody. So it does when
 a restarted actor cannot be constructed (a port still taken, a file system that does not answer): Ray gives an actor up
 whose constructor raises, but starts one again whose process ends. At the first start the error goes to the starter.
+A coordinator that another one has superseded ends for good.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from typing import Any, TypeVar
 
 import ray
 
+from actors.archive_erasure import ErasedRows
 from actors.click import ClickBatch
-from actors.errors import EchoRankError
+from actors.errors import EchoRankError, Superseded
+from actors.roles import Assignment, Report
 from cluster.archive_process import ArchiveProcess
-from cluster.coordinator import Coordinator
+from cluster.coordinator import Coordinator, Progress
+from cluster.coordinator_process import CoordinatorProcess
 from cluster.gateway_process import GatewayProcess
 from cluster.ingest_process import IngestProcess
 from cluster.routing import RoutingTable
@@ -44,6 +48,8 @@ class _Process:
     async def _built(self, build: Callable[[], Awaitable[T]]) -> T:
         try:
             return await build()
+        except Superseded:
+            raise
         except Exception as error:
             if ray.get_runtime_context().was_current_actor_reconstructed:
                 _end(error)
@@ -57,20 +63,36 @@ class _Process:
 class CoordinatorActor(_Process):
     """Forwards to `cluster.coordinator.Coordinator`."""
 
-    async def __init__(self, build: Callable[[], Awaitable[Coordinator]]) -> None:  # type: ignore[misc]  # Ray awaits it
-        self._coordinator = await self._built(build)
+    _coordinator: Coordinator
 
-    async def register(self, shard: str, address: str, target: Target) -> dict[int, int]:
+    async def __init__(self, build: Callable[[], Awaitable[CoordinatorProcess]]) -> None:  # type: ignore[misc]  # Ray awaits it
+        process = await self._built(build)
+        self._coordinator = process.coordinator
+        self._run(process.run())
+
+    async def register(self, shard: str, address: str, target: Target) -> int:
         """A shard starts."""
         return self._coordinator.register(shard, address, target)
+
+    async def heartbeat(self, shard: str, report: Report) -> Assignment:
+        """A shard lives."""
+        return self._coordinator.heartbeat(shard, report)
 
     async def join(self, target: Target) -> None:
         """Another process starts."""
         self._coordinator.join(target)
 
-    async def ready(self, epochs: dict[int, int]) -> None:
-        """Partitions have caught up."""
-        self._coordinator.ready(epochs)
+    async def scale(self, shards: int) -> Progress:
+        """Ask for so many shards."""
+        return self._coordinator.scale(shards)
+
+    async def drain(self, shard: str) -> Progress:
+        """Ask for an empty shard."""
+        return self._coordinator.drain(shard)
+
+    async def progress(self) -> Progress:
+        """How far the shards are from what was asked for."""
+        return self._coordinator.progress()
 
     async def wait_newer(self, version: int, timeout_s: float) -> RoutingTable:
         """The next routing table."""
@@ -132,6 +154,10 @@ class ArchiveActor(_Process):
         self._process = await self._built(build)
         self._run(self._process.run())
 
+    async def erase(self, partition: int, user_key: int, until: int) -> list[ErasedRows]:
+        """Take a user's clicks out."""
+        return await self._process.erase(partition, user_key, until)
+
     async def stop(self) -> None:
         """Write what was read."""
         await self._process.stop()
@@ -150,7 +176,12 @@ class GatewayActor(_Process):
 
 
 def _end_with(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
+    if task.cancelled() or not (error := task.exception()):
+        return
+    if isinstance(error, Superseded):
+        log.critical("this process ends for good: %s", error)
+        ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+    else:
         _end(error)
 
 

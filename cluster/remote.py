@@ -12,6 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from actors.click import ClickBatch
 from actors.errors import EchoRankError, NotOwner, ShardUnavailable
+from actors.roles import Assignment, Report, Role
 from cluster.routing import RoutingTable
 from monitoring.discovery import Target
 
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 COORDINATOR = "coordinator"
 LONG_POLL_S = 20.0
 CALL_S = 30.0  # a call that takes longer counts as failed; restoring a large partition may
+HEARTBEAT_CALL_S = 1.0
 RETRY_S = 0.1
 TELL_S = 0.1  # between messages about high watermarks, which decide only how stale answers are called
 
@@ -58,18 +60,20 @@ class RemoteCoordinator:
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
 
-    async def register(self, shard: str, address: str, target: Target) -> dict[int, int]:
-        """The shard's partitions, each with a new epoch."""
-        epochs: dict[int, int] = await self._call("register", shard, address, target)
-        return epochs
+    async def register(self, shard: str, address: str, target: Target) -> int:
+        """The incarnation of the shard's process."""
+        incarnation: int = await self._call("register", shard, address, target)
+        return incarnation
+
+    async def heartbeat(self, shard: str, report: Report) -> Assignment:
+        """What the shard is to hold; asked once, for the next heartbeat says more."""
+        arguments = COORDINATOR, self._namespace, "heartbeat", shard, report
+        assignment: Assignment = await call(*arguments, timeout_s=HEARTBEAT_CALL_S)
+        return assignment
 
     async def join(self, target: Target) -> None:
         """Show where this process has its metrics."""
         await self._call("join", target)
-
-    async def ready(self, epochs: Mapping[int, int]) -> None:
-        """Say which partitions have caught up, under which epoch."""
-        await self._call("ready", dict(epochs))
 
     async def follow(self, take: Callable[[RoutingTable], Awaitable[None]]) -> None:
         """Hand every new routing table to `take`, for ever."""
@@ -90,10 +94,10 @@ class RemoteCoordinator:
 
 
 class RemoteShards:
-    """All shards, addressed by partition: the `ShardPort` of ingest."""
+    """The shards that hold partitions in one role, addressed by partition: the `ShardPort` of ingest."""
 
-    def __init__(self, namespace: str) -> None:
-        self._namespace = namespace
+    def __init__(self, namespace: str, role: Role = Role.OWNER) -> None:
+        self._namespace, self._role = namespace, role
         self._owners: dict[int, str] = {}
         self._batches: dict[str, list[Handed]] = {}  # by owner: what the next message to it takes along
         self._sending: set[asyncio.Task[None]] = set()
@@ -102,12 +106,11 @@ class RemoteShards:
 
     def follow(self, table: RoutingTable) -> None:
         """Use this table from now on."""
-        self._owners = {partition: route.shard for partition, route in enumerate(table.routes) if route.address}
+        self._owners = {partition: replica.shard for partition, replica in table.replicas(self._role).items()}
 
     async def positions(self, partitions: Sequence[int]) -> Mapping[int, int]:
         """The next offset of each partition whose shard answers."""
-        answers = await self._ask_owners(partitions, "positions")
-        return {partition: answers[partition] for partition in partitions if partition in answers}
+        return await self._ask_owners(partitions, "positions")
 
     async def apply(self, batch: ClickBatch, epoch: int) -> int:
         """Apply a batch at its owner; the next offset.
@@ -171,16 +174,18 @@ class RemoteShards:
             await asyncio.sleep(TELL_S)
 
     async def _ask_owners(self, partitions: Sequence[int] | Mapping[int, Any], method: str) -> dict[int, int]:
-        owners = sorted({self._owners[partition] for partition in partitions if partition in self._owners})
-        calls = (call(owner, self._namespace, method) for owner in owners)
+        """What each partition's own shard says of it; another may hold it in another role."""
+        owners = {partition: self._owners[partition] for partition in partitions if partition in self._owners}
+        asked = sorted(set(owners.values()))
+        calls = (call(owner, self._namespace, method) for owner in asked)
         answers: dict[int, int] = {}
-        for answer in await asyncio.gather(*calls, return_exceptions=True):
+        for owner, answer in zip(asked, await asyncio.gather(*calls, return_exceptions=True), strict=True):
             if isinstance(answer, ShardUnavailable):
                 log.warning("%s", answer)
             elif isinstance(answer, BaseException):
                 raise answer
             else:
-                answers |= answer
+                answers |= {partition: at for partition, at in answer.items() if owners.get(partition) == owner}
         return answers
 
     async def _call(self, partition: int, method: str, *args: Any) -> Any:

@@ -22,7 +22,7 @@ from actors.limits import RequestLimits
 from actors.server import RpcServer
 from actors.status import details_of
 from actors.traffic import Arm
-from cluster.routing import Route, RoutingTable
+from cluster.routing import Replica, Route, RoutingTable
 from model.bundle import random_bundle
 from model.config import ModelConfig
 from monitoring.metrics import Metrics
@@ -54,7 +54,8 @@ class Door:
     def table(self, version: int, addresses: tuple[str, str] | None = None) -> RoutingTable:
         """Partitions 0 and 1 at the first address, 2 and 3 at the second."""
         first, second = addresses or (self.shards[0].address, self.shards[1].address)
-        routes = [Route(shard=f"shard-{p // 2}", epoch=1, address=(first, second)[p // 2]) for p in range(PARTITIONS)]
+        owners = [Replica(shard=f"shard-{p // 2}", epoch=1, address=(first, second)[p // 2]) for p in range(PARTITIONS)]
+        routes = [Route(owner=owner) for owner in owners]
         return RoutingTable(version=version, routes=tuple(routes), arms=ARMS)
 
 

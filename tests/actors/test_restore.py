@@ -145,3 +145,61 @@ def test_files_that_cannot_be_read_are_not_taken_for_damaged(tmp_path: Path) -> 
     with pytest.raises(SnapshotError, match=r"one may be there.*Permission denied"):
         owner.own(0, 2)
     assert owner.owned() == {}
+
+
+def test_erased_users_do_not_come_back(tmp_path: Path) -> None:
+    """Rows of a file at or below the tombstone's offset are dropped, later rows are new; the stores know the user."""
+    disk, user = Disk(), int(LOG.users[0])
+    owner = shard(tmp_path, ARMS, snapshots(disk))
+    owner.own(0, 1)
+    owner.apply(LOG.batch(0, 600), 1)
+    owner.snapshot(0)
+    snapshots(disk).tombstones.write(0, user, 640)
+
+    successor = shard(tmp_path, ARMS, snapshots(disk))
+    assert successor.own(0, 2) == 600
+    assert successor.read(0, "main", user).row is None
+    clean = shard(tmp_path / "clean", ARMS)
+    clean.own(0, 1)
+    clean._owned[0].restored()["main"].set_tombstone(user, 640)
+    clean.apply(LOG.batch(0, 700), 1)
+    successor.apply(LOG.batch(600, 700), 2)
+    assert successor.digest(0, "main") == clean.digest(0, "main")
+
+
+def test_an_erased_user_may_click_again(tmp_path: Path) -> None:
+    """Of a chain that reaches over the tombstone, the base's row is dropped and the later change's row stays."""
+    disk, user = Disk(), int(LOG.users[0])
+    owner = shard(tmp_path, ARMS, snapshots(disk))
+    owner.own(0, 1)
+    owner.apply(LOG.batch(0, 600), 1)
+    owner.snapshot(0)
+    later = int(LOG.offsets[(LOG.users == LOG.users[0]) & (LOG.offsets >= 610)][0])
+    [store] = owner._owned[0].restored().values()
+    snapshots(disk).tombstones.write(0, user, 610)
+    store.set_tombstone(user, 610)
+    assert store.erase(user) is not None
+    owner.apply(LOG.batch(600, 605), 1)
+    owner.snapshot(0)
+    without = shard(tmp_path, ARMS, snapshots(disk))
+    assert (without.own(0, 2), without.read(0, "main", user).row) == (605, None)
+    assert without.digest(0, "main") == owner.digest(0, "main")
+    owner.apply(LOG.batch(605, later + 1), 1)
+    owner.snapshot(0)
+    assert len(snapshots(disk).find(0).manifests[0].arms["main"].files) == 3
+    again = shard(tmp_path, ARMS, snapshots(disk))
+    assert again.own(0, 3) == later + 1
+    assert again.read(0, "main", user).row is not None
+    assert again.digest(0, "main") == owner.digest(0, "main")
+
+
+def test_a_damaged_tombstone_stops_the_restore(tmp_path: Path) -> None:
+    """Better no partition than one in which an erased user may have come back."""
+    disk = Disk()
+    saved(tmp_path, disk)
+    path = snapshots(disk).tombstones.write(0, 7, 100)
+    disk.files[path] = b""
+    owner = shard(tmp_path, ARMS, snapshots(disk))
+    with pytest.raises(SnapshotError, match=r"tombstone-0000000000000007-100.json is damaged"):
+        owner.own(0, 2)
+    assert owner.owned() == {}
