@@ -16,7 +16,7 @@ from actors.log_reader import LogReader
 from actors.replay import ArchiveThenLog
 from cluster import derived
 from cluster.config import Settings
-from cluster.kafka_clients import KafkaLog
+from cluster.kafka_log import KafkaLog
 from cluster.options import Source
 
 POLL_MS, POLL_RECORDS = 200, 50_000

@@ -21,7 +21,8 @@ from actors.clock import SystemClock
 from actors.codec import Decoder
 from actors.event_format import EventFormat
 from actors.store import PartitionStore
-from cluster.kafka_clients import KafkaAccess, KafkaLog
+from cluster.kafka_clients import KafkaAccess
+from cluster.kafka_log import KafkaLog
 from model.bundle import Bundle
 from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc

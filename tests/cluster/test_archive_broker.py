@@ -25,7 +25,8 @@ from actors.clock import SystemClock
 from actors.codec import Decoder
 from actors.event_format import EventFormat, encode
 from cluster.broker import Broker
-from cluster.kafka_clients import KafkaAccess, KafkaAdmin, KafkaLog, producer
+from cluster.kafka_clients import KafkaAccess, KafkaAdmin, producer
+from cluster.kafka_log import KafkaLog
 from cluster.topics import Topic, ensure_topics
 from monitoring.metrics import Metrics
 from tests.actors.test_archive import offsets, ranges

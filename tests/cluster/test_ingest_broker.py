@@ -30,7 +30,8 @@ from actors.ingest_ports import ClickHistory
 from actors.lane import Backoff
 from cluster.broker import Broker, resolve
 from cluster.broker_process import choose_port
-from cluster.kafka_clients import KafkaAccess, KafkaAdmin, KafkaLog, KafkaSink, producer
+from cluster.kafka_clients import KafkaAccess, KafkaAdmin, KafkaSink, producer
+from cluster.kafka_log import KafkaLog
 from cluster.topics import Topic, ensure_topics
 from monitoring.metrics import Metrics
 from tests.actors.ingest_fakes import FakeShards
