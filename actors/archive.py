@@ -19,7 +19,7 @@ from actors.archive_pending import Pending, Row
 from actors.click import key
 from actors.clock import Clock
 from actors.codec import Decoder
-from actors.errors import ArchiveError, BadRecord, BrokerUnavailable, OffsetOutOfRange, SnapshotError
+from actors.errors import ArchiveError, BadRecord, BrokerUnavailable, OffsetOutOfRange, OtherLog, SnapshotError
 from actors.ingest_ports import ClickLog, Slice
 from actors.lane import Backoff
 from monitoring.metrics import Metrics
@@ -189,7 +189,10 @@ class Archive:
             return self._log.poll()
         except OffsetOutOfRange as error:
             self._pass_lost_offsets(error)
-            return []
+        except OtherLog as error:
+            self._write(self._pending[error.partition])  # of the old log, which nobody can read again
+            self._stand_still(error.partition)
+        return []
 
     def _take(self, found: Slice) -> int:
         pending = self._pending[found.partition]

@@ -123,3 +123,17 @@ class OffsetOutOfRange(EchoRankError):
             f"age of the snapshots, and check whether the topic was recreated"
         )
         self.partition, self.wanted = partition, wanted
+
+
+class OtherLog(EchoRankError):
+    """The log is not the one any more that was read up to `wanted`: going on would mix two histories."""
+
+    def __init__(self, partition: int, wanted: int, what: str) -> None:
+        super().__init__(
+            f"partition {partition}: what was read up to offset {wanted} belongs to another log: {what}. Nothing more "
+            f"is read; bring the old log back, or point state.directory and archive.directory to empty directories"
+        )
+        self.partition, self.wanted, self.what = partition, wanted, what
+
+    def __reduce__(self) -> tuple[type[OtherLog], tuple[int, int, str]]:
+        return type(self), (self.partition, self.wanted, self.what)

@@ -18,7 +18,7 @@ from actors.click import ClickBatch
 from actors.clock import Clock
 from actors.codec import Decoder
 from actors.dead_letter import DeadLetter, DeadLetters
-from actors.errors import BrokerUnavailable, EchoRankError, OffsetOutOfRange, ShardUnavailable
+from actors.errors import BrokerUnavailable, EchoRankError, OffsetOutOfRange, OtherLog, ShardUnavailable
 from actors.ingest_ports import ClickHistory, ClickLog, ShardPort, Slice
 from actors.lane import Backoff, Lane
 from actors.lost_offsets import LostOffsets
@@ -64,6 +64,7 @@ class Ingest:
         self._log, self._dead_letters, self._decoder, self._shards = click_log, dead_letters, decoder, shards
         self._metrics, self._clock, self._settings, self._wait = metrics, clock, settings, wait
         self._lost = LostOffsets(shards, history, clock, settings.history_patience_s)
+        self._lettering = asyncio.Lock()
         self._lanes: dict[int, Lane] = {}
         self._epochs: dict[int, int] = {}
         self._durable: asyncio.Future[Mapping[int, int]] | None = None
@@ -105,12 +106,12 @@ class Ingest:
         self._ask_where_to_go_on()
         slices = await self._poll()
         self._refuse_other_logs()
-        batches = await self._without_dead_letters(self._decode(slices))
-        await self._hand_over(batches)
+        decoded = self._decode(slices)
+        await self._hand_over(decoded)
         self._settle()
         self._report_ends()
         self._commit_durable()
-        return sum(len(batch) for batch in batches)
+        return sum(len(batch) for batch, _ in decoded)
 
     async def close(self) -> None:
         """Leave every partition."""
@@ -158,7 +159,10 @@ class Ingest:
             return await asyncio.to_thread(self._log.poll)
         except OffsetOutOfRange as error:
             await self._pass_lost_offsets(self._lanes[error.partition], error)
-            return []
+        except OtherLog as error:
+            log.error("%s", error)
+            self._lanes[error.partition].back_off(error, longest=True)
+        return []
 
     async def _pass_lost_offsets(self, lane: Lane, error: OffsetOutOfRange) -> None:
         """Bring the state to the oldest offset the log still has, if that lies ahead; else stand still and say why."""
@@ -192,33 +196,27 @@ class Ingest:
             decoded.append((batch, [letter for letter in dead if letter.offset >= written]))
         return decoded
 
-    async def _without_dead_letters(self, decoded: Sequence[Decoded]) -> list[ClickBatch]:
-        """Make the dead letters durable; the batches that may be applied after that."""
-        letters = [letter for _, dead in decoded for letter in dead]
-        if not letters:
-            return [batch for batch, _ in decoded]
-        try:
-            await asyncio.to_thread(self._dead_letters.send, letters)
-        except BrokerUnavailable as error:
-            for batch, dead in decoded:
-                if dead:
-                    self._lanes[batch.partition].back_off(error)
-            return [batch for batch, dead in decoded if not dead]
-        for batch, dead in decoded:
-            if dead:
-                self._lanes[batch.partition].lettered = batch.stop
-        return [batch for batch, _ in decoded]
-
-    async def _hand_over(self, batches: Iterable[ClickBatch]) -> None:
+    async def _hand_over(self, decoded: Iterable[Decoded]) -> None:
         """Apply to all shards at once; the lanes of those that outlast the patience are shut until they are done."""
         tasks: dict[asyncio.Task[int], Lane] = {}
-        for batch in batches:
+        for batch, dead in decoded:
             lane = self._lanes[batch.partition]
-            tasks[lane.start(self._shards.apply(batch, lane.epoch), read=batch.stop)] = lane
+            tasks[lane.start(self._deliver(lane, batch, dead), read=batch.stop)] = lane
         if tasks:
             _, slow = await asyncio.wait(tasks, timeout=self._settings.apply_patience_s)
             for task in slow:
                 tasks[task].shut()
+
+    async def _deliver(self, lane: Lane, batch: ClickBatch, dead: Sequence[DeadLetter]) -> int:
+        """Make the batch's dead letters durable, and only then apply it; the shard's position.
+
+        One batch's letters at a time: while their topic is away, each try lasts as long as a request may, in a thread.
+        """
+        if dead:
+            async with self._lettering:
+                await asyncio.to_thread(self._dead_letters.send, dead)
+            lane.lettered = batch.stop
+        return await self._shards.apply(batch, lane.epoch)
 
     def _report_ends(self) -> None:
         ends: dict[int, int] = {}

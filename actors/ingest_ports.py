@@ -66,6 +66,7 @@ class ClickLog(Protocol):
 
         Raises:
             OffsetOutOfRange: the log does not hold the position of a partition.
+            OtherLog: a partition is not the log any more from which it was read before.
             BrokerUnavailable: reading failed; try again.
         """
         ...

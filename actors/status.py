@@ -36,6 +36,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     errors.BundleError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ConfigError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.SnapshotError: grpc.StatusCode.DATA_LOSS,
+    errors.OtherLog: grpc.StatusCode.DATA_LOSS,
     errors.NotServedHere: grpc.StatusCode.UNIMPLEMENTED,
     errors.EchoRankError: grpc.StatusCode.UNKNOWN,
 }

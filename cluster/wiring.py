@@ -47,13 +47,16 @@ from cluster.coordinator import Coordinator
 from cluster.coordinator_process import CoordinatorProcess
 from cluster.gateway_process import GatewayProcess
 from cluster.ingest_process import IngestProcess, Reader
-from cluster.kafka_clients import KafkaAdmin, KafkaLog, KafkaSink
+from cluster.kafka_clients import KafkaAdmin, KafkaSink
+from cluster.kafka_log import KafkaLog
+from cluster.log_watch import watch_kafka
 from cluster.ray_start import start_ray
 from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteShards
 from cluster.routing import shard_name
 from cluster.shard_actors import ShardActors
 from cluster.shard_process import ShardProcess
 from cluster.system import ARCHIVE, GATEWAY, System, ingest_name
+from cluster.topic_identity import TopicIdentity
 from cluster.topics import ensure_topics
 from model.bundle import Bundle, load_bundle
 from monitoring import logs
@@ -96,6 +99,8 @@ def start(settings: Settings, *, load: Load = load_bundle, environ: Mapping[str,
         settings = _at(settings, broker, run)
         with KafkaAdmin(derived.access(settings)) as admin:
             ensure_topics(admin, derived.topics(settings), create=settings.topics.create)
+            topic_id = admin.topic_id(settings.topics.clicks)
+        TopicIdentity(settings.state.directory).confirm(settings.topics.clicks, topic_id)
         undo.callback(ray.shutdown)
         start_ray(settings.ray, show_logs=settings.monitoring.log_level == "DEBUG")
         actors: dict[str, Any] = {}
@@ -175,6 +180,9 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
         number=number,
         count=settings.serving.ingests,
     )
+    topics = settings.topics
+    partitions = range(number, topics.partitions, settings.serving.ingests)
+    watch_kafka(derived.access(settings), topics.clicks, topics.partitions, partitions, metrics, SystemClock()).start()
     await coordinator.join(_export(settings, metrics, "ingest", name))
     return process
 
@@ -184,9 +192,10 @@ def _reader(settings: Settings, role: Role, sink: RecordSink, metrics: Metrics) 
     click_log = KafkaLog(
         derived.access(settings),
         topic=topics.clicks,
-        group_id=settings.kafka.group_id,
+        group_id=settings.kafka.group_id if role is Role.OWNER else None,
         poll_timeout_ms=settings.kafka.poll_timeout_ms,
         records_per_poll_max=settings.kafka.records_per_poll_max,
+        topic_id=TopicIdentity(settings.state.directory).load(),
     )
     shards = RemoteShards(settings.ray.namespace, role)
     ingest = Ingest(
@@ -209,10 +218,10 @@ async def build_archive(settings: Settings) -> ArchiveProcess:
     click_log = KafkaLog(
         derived.access(settings),
         topic=settings.topics.clicks,
-        group_id=settings.kafka.group_id,
         poll_timeout_ms=ARCHIVE_POLL_MS,
         records_per_poll_max=ARCHIVE_POLL_RECORDS,
         fetch_bytes_min=ARCHIVE_FETCH_BYTES,
+        topic_id=TopicIdentity(settings.state.directory).load(),
     )
     archive = Archive(
         click_log,
@@ -369,7 +378,10 @@ def _at(settings: Settings, broker: Broker, run: str) -> Settings:
     return settings.model_copy(
         update={
             "kafka": settings.kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers}),
-            "state": settings.state.model_copy(update=placed(settings.state)),
+            "state": settings.state.model_copy(
+                update=placed(settings.state)
+                | {"cold_directory": f"{Path(settings.state.cold_directory).absolute()}{own}"}
+            ),
             "archive": settings.archive.model_copy(update=placed(settings.archive)),
         }
     )

@@ -37,6 +37,11 @@ class Metrics:
         self.ingest_lag_records = gauge("ingest_lag_records", "High watermark less position.", "partition")
         self.dlq_total = counter("dlq", "Records sent to the dead-letter topic.", "reason")
         self.ingest_retries_total = counter("ingest_retries", "Batches to be sent again, by error.", "error")
+        self.log_silence_seconds = gauge(
+            "log_silence_seconds", "Since Kafka last told the end of the log.", "partition"
+        )
+        self.log_held_back_records = gauge("log_held_back_records", "Records behind open transactions.", "partition")
+        self.unread_partitions = gauge("unread_partitions", "Partitions that the topic has beyond topics.partitions.")
         self.commit_failures_total = counter("commit_failures", "Offset commits that failed; tried again.")
         # fold and store
         self.fold_seconds = histogram("fold_seconds", "Time to fold one batch into one arm.", FOLD_EDGES)

@@ -30,7 +30,8 @@ from actors.ingest_ports import ClickHistory
 from actors.lane import Backoff
 from cluster.broker import Broker, resolve
 from cluster.broker_process import choose_port
-from cluster.kafka_clients import KafkaAccess, KafkaAdmin, KafkaLog, KafkaSink, producer
+from cluster.kafka_clients import KafkaAccess, KafkaAdmin, KafkaSink, producer
+from cluster.kafka_log import KafkaLog
 from cluster.topics import Topic, ensure_topics
 from monitoring.metrics import Metrics
 from tests.actors.ingest_fakes import FakeShards
@@ -183,7 +184,7 @@ async def test_a_state_ahead_of_the_log_stands_still(path: Path, caplog: pytest.
     """On every broker, also on one that does not refuse to read beyond its end."""
     path.shards.at[0] = 100
     path.send(*[click()] * 3)
-    await path.until(lambda: "belongs to the old log" in caplog.text)
+    await path.until(lambda: "bring the old log back" in caplog.text)
     assert path.shards.at[0] == 100
     assert path.shards.applied == {}
 
