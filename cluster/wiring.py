@@ -174,8 +174,7 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
     coordinator = RemoteCoordinator(settings.ray.namespace)
     process = IngestProcess(
         owners=_reader(settings, Role.OWNER, KafkaSink(derived.access(settings)), metrics),
-        # what it counts would be counted twice, so nobody is shown it
-        open_standbys=lambda: _reader(settings, Role.STANDBY, NoSink(), Metrics(CollectorRegistry())),
+        open_standbys=lambda: _reader(settings, Role.STANDBY, NoSink(), metrics.of_standbys()),
         followed=coordinator,
         number=number,
         count=settings.serving.ingests,
@@ -243,7 +242,12 @@ async def build_gateway(settings: Settings) -> GatewayProcess:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     metrics = _metrics(settings, GATEWAY)
     message_bytes_max = settings.serving.message_bytes_max
-    gateway = Gateway(limits=derived.limits(settings), salt=settings.ray.namespace, message_bytes_max=message_bytes_max)
+    gateway = Gateway(
+        limits=derived.limits(settings),
+        salt=settings.ray.namespace,
+        message_bytes_max=message_bytes_max,
+        metrics=metrics,
+    )
     process = GatewayProcess(
         gateway=gateway,
         server=_server(settings, metrics, gateway.add_to),
