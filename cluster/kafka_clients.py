@@ -170,6 +170,12 @@ class KafkaAdmin:
             found = self._client.list_partition_offsets(wanted, isolation, timeout_ms)
         return {at.partition: end.offset for at, end in found.items()}
 
+    def cluster_id(self) -> str | None:
+        """The id that this Kafka gave itself when it was set up; None from brokers without one."""
+        with _reported(self._access, "asking for the cluster's id"):
+            found: str | None = self._client.describe_cluster().get("cluster_id")
+        return found
+
     def create(self, topic: str, partitions: int, replication_factor: int) -> bool:
         """Make `topic` and wait for its leaders; False if somebody else made it first."""
         wanted = {topic: {"num_partitions": partitions, "replication_factor": replication_factor}}

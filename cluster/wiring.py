@@ -27,11 +27,12 @@ from actors.archive_reader import ArchiveReader
 from actors.clock import SystemClock
 from actors.codec import Decoder
 from actors.dead_letter import DeadLetters, NoSink, RecordSink
+from actors.deployment import Identity, claim
 from actors.errors import ConfigError
 from actors.exposure import ExposureLog
 from actors.gateway import Gateway
 from actors.ingest import Ingest
-from actors.interceptor import RequestInterceptor
+from actors.interceptor import ADMIN, SERVICE, RequestInterceptor
 from actors.roles import Role
 from actors.scoring import ScoringService
 from actors.server import RpcServer
@@ -39,6 +40,7 @@ from actors.shard import Shard
 from actors.snapshot import SnapshotStore
 from actors.traffic import Arm
 from cluster import derived, processes
+from cluster.admin import Admin
 from cluster.archive_process import ArchiveProcess
 from cluster.assignment_files import AssignmentFiles
 from cluster.broker import Broker, resolve
@@ -51,7 +53,7 @@ from cluster.kafka_clients import KafkaAdmin, KafkaSink
 from cluster.kafka_log import KafkaLog
 from cluster.log_watch import watch_kafka
 from cluster.ray_start import start_ray
-from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteShards
+from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteReplicas, RemoteShards
 from cluster.routing import shard_name
 from cluster.shard_actors import ShardActors
 from cluster.shard_process import ShardProcess
@@ -99,8 +101,12 @@ def start(settings: Settings, *, load: Load = load_bundle, environ: Mapping[str,
         settings = _at(settings, broker, run)
         with KafkaAdmin(derived.access(settings)) as admin:
             ensure_topics(admin, derived.topics(settings), create=settings.topics.create)
+            identity = Identity(
+                namespace=settings.ray.namespace, topic=settings.topics.clicks, log=admin.cluster_id() or ""
+            )
             topic_id = admin.topic_id(settings.topics.clicks)
         TopicIdentity(settings.state.directory).confirm(settings.topics.clicks, topic_id)
+        claim(settings.state.directory, identity)
         undo.callback(ray.shutdown)
         start_ray(settings.ray, show_logs=settings.monitoring.log_level == "DEBUG")
         actors: dict[str, Any] = {}
@@ -248,12 +254,19 @@ async def build_gateway(settings: Settings) -> GatewayProcess:
         message_bytes_max=message_bytes_max,
         metrics=metrics,
     )
+    coordinator = RemoteCoordinator(settings.ray.namespace)
+    admin = Admin(
+        overseer=coordinator,
+        replicas=RemoteReplicas(settings.ray.namespace),
+        table=lambda: process.table(),
+        token=settings.serving.admin_token,
+    )
     process = GatewayProcess(
         gateway=gateway,
-        server=_server(settings, metrics, gateway.add_to),
+        server=_server(settings, metrics, gateway.add_to, admin.add_to),
         host=settings.serving.host,
         port=settings.serving.port,
-        publisher=RemoteCoordinator(settings.ray.namespace),
+        publisher=coordinator,
         metrics=metrics,
     )
     sites = {"port": settings.monitoring.port, "targets": process.targets, "health": process.trouble}
@@ -331,9 +344,15 @@ def _metrics(settings: Settings, actor: str) -> Metrics:
     return Metrics(CollectorRegistry())
 
 
-def _server(settings: Settings, metrics: Metrics, add_service: Callable[[Any], None]) -> RpcServer:
-    requests = RequestInterceptor(metrics, settings.serving.queue_max)
-    return RpcServer(add_service, requests, settings.serving.message_bytes_max)
+def _server(settings: Settings, metrics: Metrics, *add_services: Callable[[Any], None]) -> RpcServer:
+    """A server of the scoring service and, if its way to be added is given, of the admin service."""
+
+    def add(server: Any) -> None:
+        for add_service in add_services:
+            add_service(server)
+
+    requests, names = RequestInterceptor(metrics, settings.serving.queue_max), (SERVICE, ADMIN)[: len(add_services)]
+    return RpcServer(add, requests, settings.serving.message_bytes_max, names)
 
 
 def _arm(settings: Settings, name: str, version: str) -> Arm:
