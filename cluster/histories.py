@@ -18,6 +18,7 @@ from cluster import derived
 from cluster.config import Settings
 from cluster.kafka_log import KafkaLog
 from cluster.options import Source
+from cluster.topic_identity import TopicIdentity
 
 POLL_MS, POLL_RECORDS = 200, 50_000
 
@@ -50,9 +51,9 @@ def log_reader(settings: Settings) -> Iterator[LogReader]:
     click_log = KafkaLog(
         derived.access(settings),
         topic=settings.topics.clicks,
-        group_id=settings.kafka.group_id,
         poll_timeout_ms=POLL_MS,
         records_per_poll_max=POLL_RECORDS,
+        topic_id=TopicIdentity(settings.state.directory).load(),
     )
     try:
         yield LogReader(click_log, Decoder(derived.event_format(settings), clock), clock)

@@ -172,7 +172,7 @@ class KafkaAdmin:
 
     def cluster_id(self) -> str | None:
         """The id that this Kafka gave itself when it was set up; None from brokers without one."""
-        with _reported(self._access, "asking for the cluster's id"):
+        with reported(self._access, "asking for the cluster's id"):
             found: str | None = self._client.describe_cluster().get("cluster_id")
         return found
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import ray
 from prometheus_client import CollectorRegistry
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.applied import AppliedOffsets
 from actors.archive import Archive
@@ -47,6 +46,7 @@ from cluster.broker import Broker, resolve
 from cluster.config import ArchiveSettings, Settings, StateSettings
 from cluster.coordinator import Coordinator
 from cluster.coordinator_process import CoordinatorProcess
+from cluster.detached import start_actor
 from cluster.gateway_process import GatewayProcess
 from cluster.ingest_process import IngestProcess, Reader
 from cluster.kafka_clients import KafkaAdmin, KafkaSink
@@ -67,7 +67,6 @@ from monitoring.exporter import WILDCARDS, Exporter
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2_grpc as pb_grpc
 
-CPUS_PER_ACTOR = 0.1  # actors share the cores: the operating system schedules them better than a reservation would
 # Off the event loop: with folding beside it and 4 clients, p99 was 26 to 32 ms on two threads, 28 to 51 ms on one and
 # 30 to 71 ms inline (a stand-in kernel, 2 busy cores); the hop costs 0.3 ms of the median.
 SCORING_THREADS = 2
@@ -185,9 +184,9 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
         number=number,
         count=settings.serving.ingests,
     )
-    topics, clock = settings.topics, SystemClock()
+    topics = settings.topics
     partitions = range(number, topics.partitions, settings.serving.ingests)
-    watch_kafka(derived.access(settings), topics.clicks, topics.partitions, partitions, metrics, clock).start()
+    watch_kafka(derived.access(settings), topics.clicks, topics.partitions, partitions, metrics, SystemClock()).start()
     await coordinator.join(_export(settings, metrics, "ingest", name))
     return process
 
@@ -197,7 +196,7 @@ def _reader(settings: Settings, role: Role, sink: RecordSink, metrics: Metrics) 
     click_log = KafkaLog(
         derived.access(settings),
         topic=topics.clicks,
-        group_id=settings.kafka.group_id,
+        group_id=settings.kafka.group_id if role is Role.OWNER else None,
         poll_timeout_ms=settings.kafka.poll_timeout_ms,
         records_per_poll_max=settings.kafka.records_per_poll_max,
         topic_id=TopicIdentity(settings.state.directory).load(),
@@ -279,7 +278,8 @@ def _actors(settings: Settings, run: str, arms: list[Arm], load: Load) -> Iterat
     """Start one actor after the other."""
 
     def actor(kind: type[Any], name: str, build: Callable[..., Any], *args: Any) -> tuple[str, Any]:
-        return name, _actor(settings, kind, name, functools.partial(build, settings, *args))
+        build = functools.partial(build, settings, *args)
+        return name, start_actor(settings.ray.namespace, kind, name, build)
 
     yield actor(processes.CoordinatorActor, COORDINATOR, build_coordinator, run, arms, load)
     for number in range(settings.serving.shards):
@@ -293,36 +293,7 @@ def _actors(settings: Settings, run: str, arms: list[Arm], load: Load) -> Iterat
 
 def _shard_actor(settings: Settings, load: Load, number: int) -> Any:
     build = functools.partial(build_shard, settings, number, load)
-    return _actor(settings, processes.ShardActor, shard_name(number), build)
-
-
-def _actor(settings: Settings, kind: type[Any], name: str, build: Callable[[], Any]) -> Any:
-    try:
-        return (
-            ray.remote(kind)
-            .options(
-                name=name,
-                namespace=settings.ray.namespace,
-                lifetime="detached",
-                max_restarts=-1,
-                max_task_retries=0,
-                **_place(name),
-            )
-            .remote(build)
-        )
-    except ValueError as error:
-        raise ConfigError(
-            f"namespace {settings.ray.namespace!r} of this Ray cluster has an actor {name!r} already, so another "
-            "EchoRank runs there: stop it, or set ray.namespace"
-        ) from error
-
-
-def _place(name: str) -> dict[str, Any]:
-    """The gateway beside the process that starts the system, where its port was found free; the others spread out."""
-    if name == GATEWAY:
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        return {"num_cpus": 0, "scheduling_strategy": here}
-    return {"num_cpus": CPUS_PER_ACTOR, "scheduling_strategy": "SPREAD"}
+    return start_actor(settings.ray.namespace, processes.ShardActor, shard_name(number), build)
 
 
 def _reachable(host: str) -> str:
@@ -401,7 +372,10 @@ def _at(settings: Settings, broker: Broker, run: str) -> Settings:
     return settings.model_copy(
         update={
             "kafka": settings.kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers}),
-            "state": settings.state.model_copy(update=placed(settings.state)),
+            "state": settings.state.model_copy(
+                update=placed(settings.state)
+                | {"cold_directory": f"{Path(settings.state.cold_directory).absolute()}{own}"}
+            ),
             "archive": settings.archive.model_copy(update=placed(settings.archive)),
         }
     )

@@ -90,9 +90,7 @@ class Log:
         behind = {partition for partition, end in ends.items() if self._stores[partition].position < end}
         if not behind:
             return
-        reader = KafkaLog(
-            self._access, topic=self._topic, group_id="chaos-audit", poll_timeout_ms=100, records_per_poll_max=5000
-        )
+        reader = KafkaLog(self._access, topic=self._topic, poll_timeout_ms=100, records_per_poll_max=5000)
         with closing(reader):
             reader.assign(behind)
             for partition in behind:

@@ -102,7 +102,7 @@ class Invariants:
     def archive(self, partition: int, disk: Disk) -> None:
         """The archive holds the log's clicks, all of them, in its files' order of offsets."""
         wanted, found = self._clean.batches[partition], []
-        for path in disk.paths(f"archive/partition={partition}/"):
+        for path in sorted(disk.paths(f"archive/partition={partition}/"), key=lambda path: path.rsplit("/", 1)[1]):
             if path.endswith(".parquet"):
                 rows = parquet.read_table(pa.BufferReader(disk.peek(path))).to_pylist()
                 found += [(row["offset"], key(row["user"]), key(row["item"]), row["time_ms"]) for row in rows]
