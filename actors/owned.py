@@ -113,6 +113,12 @@ class Owned:
             raise OffsetGap(self.partition, self.position, start)
         return stores
 
+    def evict_idle(self, idle_s: float) -> int:
+        """Move some users who were idle for `idle_s` seconds to the cold tier; how many, 0 when all are there."""
+        with self.writer:
+            stores = {} if self.closed else self.stores or {}
+            return sum(store.evict_idle(idle_s) for store in stores.values())
+
     def observe_end(self, end: int, lag_max: int) -> None:
         """Learn the high watermark."""
         self.end = end

@@ -36,8 +36,8 @@ class KafkaLog:
 
     The log must stay the log it was. kafka-python fetches by name, so a topic that was deleted and made anew looks like
     the old one as soon as it is longer: its id is compared at each poll, with `topic_id` or else with the first one
-    seen. A partition that was cut off and went on differently is noticed by its leader's epoch, once; it stays refused
-    beyond the cut as long as this object lives, however long it grows.
+    seen. A partition that was cut off is noticed while it is shorter, or by its leader's epoch; it stays refused beyond
+    the cut as long as this object lives, however long it grows.
 
     Raises:
         BrokerUnavailable: nobody answers within connect_timeout_s.
@@ -118,8 +118,7 @@ class KafkaLog:
             try:
                 return self._next()
             except OffsetOutOfRangeError as error:
-                if partition := self._first_read(error.args[0]):
-                    raise OffsetOutOfRange(*partition) from error
+                self._refuse_place(error.args[0])
             except LogTruncationError as error:
                 self._remember_cuts(error.divergent_offsets)
                 self._refuse_cuts()
@@ -226,12 +225,18 @@ class KafkaLog:
     def _refuse_cuts(self) -> None:
         for partition, cut in self._cuts.items():
             if partition in self._open and (position := self._positions[partition]) > cut:
-                what = (
-                    f"the log was cut off at offset {cut} and goes on differently, as after an unclean leader election"
-                )
+                what = f"the log was cut off at offset {cut}, as by an unclean leader election"
                 raise OtherLog(partition, position, what)
 
-    def _first_read(self, places: Mapping[TopicPartition, object]) -> tuple[int, int] | None:
-        """A partition of `places` that is still read, and where."""
-        partitions = [at.partition for at in places if at.partition in self._read]
-        return (partitions[0], self._positions[partitions[0]]) if partitions else None
+    def _refuse_place(self, places: Mapping[TopicPartition, object]) -> None:
+        """Say which of `places`, as far as they are still read, lies before the log's start or beyond its end.
+
+        A broker lets nobody read beyond the end only if it lost records: committed ones survive a clean election.
+        """
+        for at in places:
+            if at.partition not in self._read:
+                continue
+            if self.earliest(at.partition) > self._positions[at.partition]:
+                raise OffsetOutOfRange(at.partition, self._positions[at.partition])
+            self._cuts[at.partition] = self._consumer.end_offsets([at], EARLIEST_TIMEOUT_MS)[at]
+        self._refuse_cuts()

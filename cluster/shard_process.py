@@ -21,6 +21,7 @@ from monitoring.discovery import Target
 
 log = logging.getLogger(__name__)
 
+EVICTION_TICK_S = 1.0  # how often idle users are looked for
 TICK_S = 0.1  # how often it is looked whether a snapshot is due
 HEARTBEAT_S = 0.2
 
@@ -71,7 +72,7 @@ class ShardProcess:
         self._incarnation = await self._registry.register(self._shard.shard_id, address, self._target)
 
     async def run(self) -> None:
-        """Send heartbeats and take snapshots, for ever.
+        """Send heartbeats, take snapshots and evict idle users, for ever.
 
         Raises:
             ExceptionGroup: with NotOwner, if another process of this shard has registered: this one has to end.
@@ -79,6 +80,7 @@ class ShardProcess:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send_heartbeats())
             tasks.create_task(self._take_snapshots())
+            tasks.create_task(self._evict_idle())
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, finish those in flight, save everything, then write the exposures that wait."""
@@ -139,6 +141,11 @@ class ShardProcess:
         while True:
             await asyncio.to_thread(self._shard.snapshot_all_due)
             await asyncio.sleep(TICK_S)
+
+    async def _evict_idle(self) -> None:
+        while True:
+            await asyncio.to_thread(self._shard.evict_idle)
+            await asyncio.sleep(EVICTION_TICK_S)
 
     async def _send_heartbeats(self) -> None:
         while True:

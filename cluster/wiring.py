@@ -378,7 +378,10 @@ def _at(settings: Settings, broker: Broker, run: str) -> Settings:
     return settings.model_copy(
         update={
             "kafka": settings.kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers}),
-            "state": settings.state.model_copy(update=placed(settings.state)),
+            "state": settings.state.model_copy(
+                update=placed(settings.state)
+                | {"cold_directory": f"{Path(settings.state.cold_directory).absolute()}{own}"}
+            ),
             "archive": settings.archive.model_copy(update=placed(settings.archive)),
         }
     )

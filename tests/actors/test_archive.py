@@ -15,7 +15,7 @@ from actors.archive_files import ArchiveFiles
 from actors.archive_parquet import SCHEMA
 from actors.clock import ManualClock
 from actors.codec import Decoder
-from actors.errors import ArchiveError, BrokerUnavailable
+from actors.errors import ArchiveError, BrokerUnavailable, OtherLog
 from actors.event_format import EventFormat
 from actors.lane import Backoff
 from monitoring.metrics import Metrics
@@ -270,6 +270,17 @@ def test_an_archive_of_another_log_is_left_alone(
     bench.archive.flush()
     assert (ranges(tmp_path, 0), ranges(tmp_path, 1)) == ([(0, 9)], [(0, 1)])
     assert caplog.text.count("point archive.directory to an empty directory") == 1
+    assert bench.sample("archive_failures_total", reason="other_log") == 1
+
+
+def test_what_was_read_of_a_log_before_it_became_another_is_kept(tmp_path: Path) -> None:
+    """A topic made anew while it is read: the old one's clicks are written at once, and nothing of the new one."""
+    bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(9)]}, faults=[None, OtherLog(0, 9, "made anew")]))
+    bench.rounds(2)
+    bench.log.partitions[0] += [good(n) for n in range(9, 15)]
+    bench.rounds(3)
+    bench.archive.flush()
+    assert ranges(tmp_path) == [(0, 9)]
     assert bench.sample("archive_failures_total", reason="other_log") == 1
 
 

@@ -184,7 +184,7 @@ async def test_a_state_ahead_of_the_log_stands_still(path: Path, caplog: pytest.
     """On every broker, also on one that does not refuse to read beyond its end."""
     path.shards.at[0] = 100
     path.send(*[click()] * 3)
-    await path.until(lambda: "belongs to the old log" in caplog.text)
+    await path.until(lambda: "bring the old log back" in caplog.text)
     assert path.shards.at[0] == 100
     assert path.shards.applied == {}
 

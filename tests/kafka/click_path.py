@@ -20,6 +20,7 @@ from actors.codec import Decoder, Record
 from actors.dead_letter import DeadLetters
 from actors.event_format import EventFormat, encode
 from actors.ingest import Ingest, IngestSettings
+from actors.ingest_ports import ClickHistory
 from actors.lane import Backoff
 from actors.shard import Shard, ShardSettings
 from actors.snapshot import SnapshotStore
@@ -99,6 +100,7 @@ class ClickPath:
     event_format: EventFormat = FORMAT
     model: Bundle = field(default_factory=bundle)
     topic_id: str | None = None
+    history: ClickHistory | None = None
     records_per_poll_max: int = 500
     metrics: Metrics = field(default_factory=lambda: Metrics(CollectorRegistry()))
 
@@ -113,7 +115,7 @@ class ClickPath:
         clock = SystemClock()
         decoder = Decoder(self.event_format, clock)
         shards = LocalShards(self.shard)
-        self.ingest = Ingest(self.log, dead, decoder, shards, self.metrics, clock, patience)
+        self.ingest = Ingest(self.log, dead, decoder, shards, self.metrics, clock, patience, history=self.history)
         self.ingest.assign(dict.fromkeys(range(self.partitions), 1))
         self._stop = asyncio.Event()
         self._running = asyncio.create_task(self.ingest.run(self._stop))

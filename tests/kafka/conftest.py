@@ -31,7 +31,7 @@ class Scene:
 
     def topic(self, partitions: int = 1, *, nodes: list[int] | None = None, **configs: object) -> str:
         """A new topic with its dead-letter topic; each partition on `nodes`, or on one broker that Kafka chooses."""
-        name = f"clicks-{next(numbers)}"
+        name = f"bad-day-{next(numbers)}"
         self.make(name, partitions, nodes=nodes, **configs)
         self.make(f"{name}.dlq")
         return name

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import closing
 
 import pytest
 from kafka.structs import TopicPartition
+from prometheus_client import CollectorRegistry
 
+from actors.archive import Archive, RollSettings
+from actors.archive_files import ArchiveFiles
+from actors.archive_reader import ArchiveReader
+from actors.clock import SystemClock
+from actors.codec import Decoder
 from actors.errors import ConfigError
 from cluster.kafka_clients import KafkaAdmin, producer
+from cluster.kafka_log import KafkaLog
 from cluster.topic_identity import TopicIdentity
-from tests.kafka.click_path import ClickPath, acknowledged, click, read
+from monitoring.metrics import Metrics
+from tests.kafka.click_path import FORMAT, ClickPath, acknowledged, click, read
 from tests.kafka.cluster_of_brokers import ClusterOfBrokers
 from tests.kafka.conftest import Scene
 
@@ -63,6 +72,32 @@ async def test_retention_shorter_than_the_age_of_the_snapshot(scene: Scene, capl
     assert "50 offsets from 100 on are gone from the log" in caplog.text
 
 
+async def test_the_archive_has_what_the_log_lost(scene: Scene) -> None:
+    """Deleted from Kafka below the snapshot's end, kept in the archive: the states come out as if nothing was lost."""
+    topic, kept = scene.topic(), ArchiveFiles.from_uri(str(scene.root / "archive"))
+    send(scene, topic, range(200))
+    await asyncio.to_thread(archive, scene, topic, kept, 200)
+    with scene.admin() as admin:
+        admin.delete_records({TopicPartition(topic, 0): 150})
+    send(scene, topic, range(200, 250))
+    async with scene.path(topic, history=ArchiveReader(kept, batch_clicks=64)) as path:
+        await path.reach(250)
+        assert path.sample("events_total", partition="0", outcome="lost") == 0
+        assert path.digests() == path.clean([acknowledged(n, n) for n in range(250)])
+
+
+def archive(scene: Scene, topic: str, files: ArchiveFiles, clicks: int) -> None:
+    """Write so many clicks of the topic to the archive."""
+    clock, metrics = SystemClock(), Metrics(CollectorRegistry())
+    log = KafkaLog(scene.access, topic=topic, poll_timeout_ms=20, records_per_poll_max=500)
+    with closing(log):
+        writer = Archive(log, Decoder(FORMAT, clock), files, [0], metrics, clock, RollSettings())
+        read = 0
+        while read < clicks:
+            read += writer.run_once()
+        writer.flush()
+
+
 async def test_records_deleted_under_a_reader(scene: Scene) -> None:
     """A reader that is slower than retention goes on at the log's start, and what it missed is counted."""
     topic = scene.topic(2)
@@ -76,7 +111,7 @@ async def test_records_deleted_under_a_reader(scene: Scene) -> None:
 
 
 async def test_a_shorter_topic_of_the_same_name(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing is read from a topic that ends before the states: they belong to another log, and keep their bytes."""
+    """Nothing is read from a log that ended before the states, however it grows: they keep their bytes."""
     topic = scene.topic()
     send(scene, topic, range(100))
     async with scene.path(topic) as path:
@@ -86,9 +121,11 @@ async def test_a_shorter_topic_of_the_same_name(scene: Scene, caplog: pytest.Log
     send(scene, topic, range(1000, 1010))
     async with scene.path(topic) as path:
         before = path.digests()
-        await path.until(lambda: stands_still(path, "OffsetOutOfRange"))
+        await path.until(lambda: stands_still(path, "OtherLog"))
+        send(scene, topic, range(1010, 1200))
+        await path.until(lambda: path.sample("ingest_retries_total", error="OtherLog") >= 5)
         assert path.digests() == before
-    assert "the topic was made anew or cut off" in caplog.text
+    assert "the log was cut off at offset 10," in caplog.text
 
 
 async def test_a_longer_topic_of_the_same_name(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
