@@ -20,9 +20,11 @@ import ray
 
 from actors.archive_erasure import ErasedRows
 from actors.click import ClickBatch
+from actors.erasure import ErasedStates
 from actors.errors import EchoRankError, Superseded
 from actors.owned import Fingerprint
 from actors.roles import Assignment, Report
+from actors.snapshot import Deleted
 from cluster.archive_process import ArchiveProcess
 from cluster.coordinator import Coordinator, Progress
 from cluster.coordinator_process import CoordinatorProcess
@@ -126,6 +128,14 @@ class ShardActor(_Process):
     async def observe_ends(self, ends: Mapping[int, int]) -> None:
         """Learn high watermarks."""
         await self._process.observe_ends(ends)
+
+    async def erase(self, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
+        """Forget a user."""
+        return await self._process.erase(partition, user_key, until, epoch)
+
+    async def forget_older(self, partition: int) -> list[Deleted]:
+        """Delete old snapshots."""
+        return await self._process.forget_older(partition)
 
     async def digests(self) -> dict[tuple[int, str], str]:
         """The digest of each partition and arm."""
