@@ -39,9 +39,6 @@ class OffsetGap(EchoRankError):
         )
         self.partition, self.expected, self.start = partition, expected, start
 
-    def __reduce__(self) -> tuple[type[OffsetGap], tuple[int, int, int]]:
-        return type(self), (self.partition, self.expected, self.start)
-
 
 class TombstoneTooLow(EchoRankError):
     """A replica is at `position`, beyond the offset below which a user was to be erased: try a higher offset."""
