@@ -19,9 +19,12 @@ import pytest
 import ray
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from actors.owned import Fingerprint
+from actors.partitioner import partition_of
 from cluster import wiring
 from cluster.admin_client import AdminClient
 from cluster.broker import Broker
+from cluster.client import Client
 from cluster.config import (
     ArchiveSettings,
     ArmSettings,
@@ -74,7 +77,7 @@ class Running:
     """A system under load, from the first click to the comparison with a clean fold."""
 
     def __init__(self, settings: Settings, system: System, clicks: Clicks, scratch: Path) -> None:
-        self.settings, self.system, self._scratch = settings, system, scratch
+        self.settings, self.system, self._clicks, self._scratch = settings, system, clicks, scratch
         self.stream = Stream(clicks)
         self.questions = Questions(system.gateway_address, USERS, len(ITEMS), seed=1)
 
@@ -104,15 +107,26 @@ class Running:
         return [each.code for each in self.questions.asked if each.code != OK]
 
     def check_states(self) -> None:
-        """All clicks are applied, once: owners' states equal a fold of the log in this process, byte for byte."""
+        """Every replica gets to the states of a fold of the log in this process, byte for byte; the load goes on."""
         ends = self.stream.stop()
-        self.until(lambda: self.system.positions() == ends, f"all clicks up to {ends}")
-        directory = Path(tempfile.mkdtemp(dir=self._scratch))
-        clean = offline_digests(self.settings, ends, directory)
-        owners = {p: route.owner.shard for p, route in enumerate(self.table().routes)}
+        clean = offline_digests(self.settings, ends, Path(tempfile.mkdtemp(dir=self._scratch)))
         for (partition, arm), digest in clean.items():
-            owner = ray.get_actor(owners[partition])
-            assert ray.get(owner.fingerprints.remote(partition), timeout=PATIENCE_S)[arm] == (ends[partition], digest)
+            for _, replica in self.table().routes[partition].replicas():
+                what = f"partition {partition} at {replica.shard} to be {digest} at {ends[partition]}"
+                wanted = {arm: (ends[partition], digest)}
+                self.until(lambda r=replica, p=partition, w=wanted: self.fingerprints(r.shard, p) == w, what)
+        self.stream = Stream(self._clicks)
+        self.questions.asked.clear()
+
+    def fingerprints(self, shard: str, partition: int) -> dict[str, Fingerprint]:
+        """Position and digest of each arm of a replica."""
+        replica = ray.get_actor(shard)
+        found: dict[str, Fingerprint] = ray.get(replica.fingerprints.remote(partition), timeout=PATIENCE_S)
+        return found
+
+    def owned_by(self, shard: str) -> list[int]:
+        """The partitions of which the table says that a shard owns them."""
+        return [partition for partition, route in enumerate(self.table().routes) if route.owner.shard == shard]
 
     def close(self) -> None:
         """End the load."""
@@ -187,3 +201,77 @@ async def test_scaling_out_and_in_fails_no_question(alone: Running) -> None:
         assert (replica.shard, replica.role) == ("shard-0", "OWNER")
     assert alone.failed() == []
     alone.check_states()
+
+
+async def test_health_shows_a_dead_shard_without_standbys(alone: Running) -> None:
+    """NOT_SERVING while its partitions have nobody, SERVING once they are restored; and nothing is lost."""
+    async with AdminClient(alone.system.gateway_address, token=TOKEN) as admin:
+        assert [step async for step in admin.scale(2)][-1].done
+    alone.until(alone.serving, "health before")
+    alone.questions.asked.clear()
+    killed = time.monotonic()
+    os.kill(alone.system.shard_pids()["shard-1"], signal.SIGKILL)
+    dead = alone.until(lambda: not alone.serving(), "health to fail")
+    back = alone.until(alone.serving, "health to pass")
+    print(f"NOT_SERVING after {dead - killed:.1f} s, SERVING after {back - killed:.1f} s")  # noqa: T201
+    ends = {code: alone.failed().count(code) for code in set(alone.failed())}
+    print(f"of {len(alone.questions.asked)} questions ended otherwise: {ends}")  # noqa: T201
+    alone.check_states()
+
+
+async def test_the_standby_takes_over_from_a_dead_owner(paired: Running) -> None:
+    """Every question is answered meanwhile; the states of all replicas are those of a clean fold."""
+    partitions = paired.owned_by("shard-0")
+    assert partitions
+    pid = paired.system.shard_pids()["shard-0"]
+    paired.questions.asked.clear()
+    killed = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    taken = paired.until(lambda: not paired.owned_by("shard-0"), "the standby to own what the dead owned") - killed
+    print(f"the standby owned {partitions} {taken:.2f} s after SIGKILL")  # noqa: T201
+    paired.system.wait_replaced("shard-0", pid)
+    paired.until(paired.settled, "everything in its place again")
+    stale = sum(each.stale for each in paired.questions.asked)
+    slowest = max(each.seconds for each in paired.questions.asked)
+    print(f"{len(paired.questions.asked)} answers, {stale} stale, the slowest {slowest:.2f} s")  # noqa: T201
+    assert paired.failed() == []
+    assert taken <= TAKEOVER_S
+    paired.check_states()
+
+
+async def test_an_owner_that_sleeps_is_fenced_when_it_wakes(paired: Running) -> None:
+    """Its standby has taken over; it answers stale until it hears of it, and no click is lost or doubled."""
+    partition = paired.owned_by("shard-1")[0]
+    old = paired.table().routes[partition].owner
+    user = next(user for user in USERS if partition_of(user, PARTITIONS) == partition)
+    pid = paired.system.shard_pids()["shard-1"]
+    paired.questions.asked.clear()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        paired.until(lambda: not paired.owned_by("shard-1"), "the standby to own what the sleeper owned")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    async with Client(old.address) as sleeper:
+        try:
+            assert (await sleeper.score(user, ITEMS[:2], arm="main")).origin.stale
+        except grpc.aio.AioRpcError as error:
+            assert error.code() is grpc.StatusCode.UNAVAILABLE  # it has let go of the partition already
+    paired.until(paired.settled, "everything in its place again")
+    assert paired.system.shard_pids()["shard-1"] == pid
+    assert paired.table().routes[partition].owner.epoch > old.epoch
+    assert paired.failed() == []
+    paired.check_states()
+
+
+async def test_the_death_of_the_coordinator_changes_nothing(paired: Running) -> None:
+    """Its successor finds the same owners and standbys under the same epochs, and no question notices."""
+    before = paired.table()
+    pid = paired.system.pids()[COORDINATOR]
+    paired.questions.asked.clear()
+    os.kill(pid, signal.SIGKILL)
+    paired.system.wait_replaced(COORDINATOR, pid)
+    paired.until(paired.settled, "everything in its place")
+    assert paired.table().version > before.version
+    assert paired.table().routes == before.routes
+    assert paired.failed() == []
+    paired.check_states()
