@@ -99,15 +99,15 @@ class Filled:
         self.resident_bytes = [_resident_bytes()]
 
     def save(self, snapshots: int, interval_s: float, done: threading.Event) -> None:
-        """Take so many, one each interval."""
-        self.lock.watched = threading.get_ident()
+        """Take so many, one each interval, or as soon as the one before is done and some folding was seen alone."""
+        self.lock.watched, alone_s = threading.get_ident(), min(2 * AROUND_S, interval_s)
+        done.wait(interval_s)
         for _ in range(snapshots):
-            done.wait(interval_s)
             start_s, start_cpu_s, held_cpu_s = time.perf_counter(), time.thread_time(), self.lock.held_cpu_s
             self.shard.snapshot(0)
             when, cpu_s = Stretch(start_s, time.perf_counter()), time.thread_time() - start_cpu_s
             self.taken.append(Taken(when, cpu_s, self.lock.held_cpu_s - held_cpu_s))
-        done.wait(min(AROUND_S, interval_s))
+            done.wait(max(interval_s - when.seconds, alone_s))
         done.set()
 
     def fold_and_save(self, snapshots: int, interval_s: float) -> None:
@@ -145,20 +145,22 @@ class Filled:
 
 
 class Cost(NamedTuple):
-    """Of one snapshot: the seconds of folding that it costs."""
+    """Of one snapshot: the share of folding that it costs, from when it is due until the next one is."""
 
     by_the_clock: float
     processor_free: float
     no_processor_free: float
 
 
-def cost(filled: Filled, taken: Taken) -> Cost:
+def cost(filled: Filled, taken: Taken, interval_s: float) -> Cost:
     """What a snapshot cost."""
     during, around = [taken.when], filled.around(taken)
     slower = 1 - filled.rate(during) / filled.rate(around)
     batches = filled.rate(during) * taken.when.seconds / stored.BATCH_EVENTS
     dearer_s = (filled.cpu_s(during) - filled.cpu_s(around)) * batches
-    return Cost(taken.when.seconds * slower, dearer_s + taken.held_cpu_s, dearer_s + taken.cpu_s)
+    period_s = max(interval_s, taken.when.seconds)
+    seconds = taken.when.seconds * slower, dearer_s + taken.held_cpu_s, dearer_s + taken.cpu_s
+    return Cost(*(lost_s / period_s for lost_s in seconds))
 
 
 def measure(users: int, bundle: Bundle, folder: Path, snapshots: int, interval_s: float) -> dict[str, object]:
@@ -166,7 +168,7 @@ def measure(users: int, bundle: Bundle, folder: Path, snapshots: int, interval_s
     filled = Filled(users, bundle, folder)
     filled.fold_and_save(snapshots, interval_s)
     held_ms = np.array(filled.lock.held_s) * 1000
-    costs = np.array([cost(filled, taken) for taken in filled.taken]) / interval_s
+    costs = np.array([cost(filled, taken, interval_s) for taken in filled.taken])
     overheads = dict(zip(Cost._fields, costs.mean(axis=0).round(4).tolist(), strict=True))
     return {
         "users": users,
@@ -207,8 +209,8 @@ def markdown(rows: list[dict[str, object]], origin: dict[str, str]) -> str:
         "# Snapshots while clicks are folded\n\n"
         f"{report.table(heads, cells)}\n\n"
         "One partition, folded as fast as one core does, every user equally likely to click; a snapshot each "
-        f"{INTERVAL_S:.0f} s,\n{rows[0]['snapshots']} of them. The overhead is the mean share of the interval's "
-        "throughput that a snapshot costs: the rate while it is\ntaken against the rate just before and after; and the "
+        f"{INTERVAL_S:.0f} s,\n{rows[0]['snapshots']} of them. The overhead is the mean share of the "
+        "throughput that a snapshot costs: the rate while it is taken\nagainst the rate just before and after; and the "
         "same in processor time, as `bench/snapshot.py` says. A pause is\nhow long the thread that saves holds the "
         "store's lock, all that folding and reading ever wait for; `memory` is what\nthe process took more at most.\n\n"
         f"{report.footer(origin)}\n"
