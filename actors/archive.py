@@ -2,56 +2,51 @@
 
 The archive remembers nothing but its files: their names say which offset comes next in each partition, and reading
 continues there. What was read and not yet written when the process dies is read again. Whatever cannot be applied is
-not archived either (ingest dead-letters it).
+not archived either (ingest dead-letters it), nor are clicks of erased users.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-import pyarrow as pa
-
-from actors.archive_files import SCHEMA, ArchiveFiles
+from actors.archive_erasure import ErasedRows, erase
+from actors.archive_files import ArchiveFiles, Overtaken
+from actors.archive_pending import Pending, Row
+from actors.click import key
 from actors.clock import Clock
-from actors.codec import Decoder, Record
-from actors.errors import ArchiveError, BadRecord, BrokerUnavailable, OffsetOutOfRange
+from actors.codec import Decoder
+from actors.errors import ArchiveError, BadRecord, BrokerUnavailable, OffsetOutOfRange, OtherLog, SnapshotError
 from actors.ingest_ports import ClickLog, Slice
 from actors.lane import Backoff
 from monitoring.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
+Erased = Callable[[int], Mapping[int, int]]  # of a partition: user key -> the offset below which its clicks are erased
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollSettings:
-    """When a file is complete: so many seconds after its first offset was read, or with so many clicks or a few more.
+    """When a file is complete: so many seconds after its first offset was read, or with so many clicks or bytes.
 
-    At most `roll_records` clicks a partition, and one poll more, wait in memory.
+    At most `roll_records` clicks or `roll_bytes` bytes a partition, and one poll more, wait in memory.
     """
 
     roll_s: float = 60.0
     roll_records: int = 100_000
+    roll_bytes: int = 32 << 20  # in memory; on disk a fifth of it or less
     backoff: Backoff = field(default_factory=lambda: Backoff(min_s=0.5, max_s=30.0))
-
-
-@dataclass(slots=True, kw_only=True)
-class Pending:
-    """What of a partition is read and not written yet: the offsets [start, stop)."""
-
-    start: int
-    stop: int
-    since: float = 0.0  # when the first of it was read, monotonic
-    clicks: list[pa.RecordBatch] = field(default_factory=list)
-    records: int = 0
 
 
 class Archive:
     """Reads every partition of the clicks topic and writes what it finds.
 
-    Not thread-safe: one call at a time, from any thread. `run_once` blocks for one poll and for writing.
+    `run_once` blocks for one poll and for writing; `run_once`, `flush`, `forget` and `erase` may be called from any
+    thread and wait for each other.
     """
 
     def __init__(
@@ -63,12 +58,15 @@ class Archive:
         metrics: Metrics,
         clock: Clock,
         settings: RollSettings,
+        erased: Erased = lambda _: {},
     ) -> None:
         self._log, self._decoder, self._files, self._metrics = click_log, decoder, files, metrics
-        self._clock, self._settings = clock, settings
+        self._clock, self._settings, self._find_erased = clock, settings, erased
         self._partitions = sorted(partitions)
         self._started = False
+        self._working = threading.Lock()
         self._pending: dict[int, Pending] = {}  # of each partition that is read
+        self._erased: dict[int, dict[int, int]] = {partition: {} for partition in self._partitions}
         self._compared: set[int] = set()  # partitions whose log was found to reach as far as the archive
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -96,77 +94,128 @@ class Archive:
             ArchiveError: something due could not be written, or the archive not be listed; nothing is lost, try again.
             BrokerUnavailable: the poll failed; try again.
         """
-        self._start()
-        for partition, pending in self._pending.items():
-            if self._is_due(pending):
-                self._write(partition, pending)
-        read = sum(self._take(found) for found in self._poll())
-        self._look_at_ends()
-        return read
+        with self._working:
+            self._start()
+            for pending in list(self._pending.values()):
+                if self._is_due(pending):
+                    self._write(pending)
+            read = sum(self._take(found) for found in self._poll())
+            self._look_at_ends()
+            return read
 
     def flush(self) -> None:
         """Write everything that was read; ArchiveError if that fails."""
-        for partition, pending in self._pending.items():
-            self._write(partition, pending)
+        with self._working:
+            for pending in list(self._pending.values()):
+                self._write(pending)
+
+    def forget(self, partition: int, user_key: int, until: int) -> int:
+        """Keep no click of the user below offset `until`, neither read nor still to come; the number dropped now."""
+        with self._working:
+            return self._forget(partition, user_key, until)
+
+    def erase(self, partition: int, user_key: int, until: int) -> list[ErasedRows]:
+        """`forget` the user, then rewrite the files that hold such clicks; ArchiveError if one cannot be: try again."""
+        with self._working:
+            self._forget(partition, user_key, until)
+            return erase(self._files, partition, user_key, until)
+
+    def _forget(self, partition: int, user_key: int, until: int) -> int:
+        erased = self._erased[partition]
+        erased[user_key] = max(until, erased.get(user_key, 0))
+        pending = self._pending.get(partition)
+        return pending.forget(user_key, until) if pending else 0
+
+    def _learn_erased(self, partition: int) -> None:
+        """Look tombstones up before each write: a process that was down or stopped may not have been told of one."""
+        try:
+            erased = self._find_erased(partition)
+        except SnapshotError as error:
+            raise ArchiveError(f"nothing is archived while erased users cannot be looked up: {error}") from error
+        for user_key, until in erased.items():
+            if until > self._erased[partition].get(user_key, 0):
+                self._forget(partition, user_key, until)
 
     def _start(self) -> None:
         """Find each partition's place in the log, once."""
         if self._started:
             return
         self._log.assign(self._partitions)
-        ends = {partition: self._files.end(partition) for partition in self._partitions}
+        ends = {}
+        for partition in self._partitions:
+            self._files.tidy(partition)
+            ends[partition] = self._files.end(partition)
         starts = {p: self._log.earliest(p) if end is None else end for p, end in ends.items()}
         for partition, start in starts.items():
-            self._go_on_at(partition, start)
+            self._go_on_at(partition, start, ends[partition])
             self._log.resume(partition)
         self._started = True
 
-    def _go_on_at(self, partition: int, offset: int) -> None:
-        self._pending[partition] = Pending(start=offset, stop=offset)
+    def _go_on_at(self, partition: int, offset: int, after: int | None) -> None:
+        self._pending[partition] = Pending(partition=partition, start=offset, stop=offset, after=after)
         self._log.seek(partition, offset)
 
     def _is_due(self, pending: Pending) -> bool:
-        aged = self._clock.monotonic() >= pending.since + self._settings.roll_s
-        return pending.stop > pending.start and (aged or pending.records >= self._settings.roll_records)
+        if pending.empty:
+            return False
+        settings, age_s = self._settings, self._clock.monotonic() - pending.since
+        return (
+            age_s >= settings.roll_s
+            or pending.records >= settings.roll_records
+            or pending.nbytes >= settings.roll_bytes
+        )
 
-    def _write(self, partition: int, pending: Pending) -> None:
-        if pending.stop == pending.start:
+    def _write(self, pending: Pending) -> None:
+        """Publish what was read, or drop it where another archive has been faster."""
+        if pending.empty:
             return
-        clicks = pa.Table.from_batches(pending.clicks, SCHEMA)
-        self._files.write(partition, pending.start, pending.stop, clicks)
-        self._pending[partition] = Pending(start=pending.stop, stop=pending.stop)
-        self._metrics.archive_records_total.labels(partition).inc(pending.records)
+        self._learn_erased(pending.partition)
+        place, date_ms = pending.place, pending.first_ms or self._clock.now_ms()
+        try:
+            self._files.write(place, pending.table(), date_ms=date_ms, after=pending.after)
+        except Overtaken as error:
+            log.warning("%s", error)
+            self._metrics.archive_failures_total.labels("overtaken").inc()
+            start = self._log.earliest(place.partition) if error.end is None else error.end
+            self._go_on_at(place.partition, start, error.end)
+            return
+        self._pending[place.partition] = Pending(
+            partition=place.partition, start=place.stop, stop=place.stop, after=place.stop
+        )
+        self._metrics.archive_records_total.labels(place.partition).inc(pending.records)
 
     def _poll(self) -> list[Slice]:
         try:
             return self._log.poll()
         except OffsetOutOfRange as error:
             self._pass_lost_offsets(error)
-            return []
+        except OtherLog as error:
+            self._write(self._pending[error.partition])  # of the old log, which nobody can read again
+            self._stand_still(error.partition)
+        return []
 
     def _take(self, found: Slice) -> int:
         pending = self._pending[found.partition]
         assert found.start == pending.stop, "the log is read in order"
-        if pending.stop == pending.start:
+        if pending.empty:
             pending.since = self._clock.monotonic()
-        pending.stop = found.stop
-        clicks = self._decode(found.records)
-        pending.clicks.append(clicks)
-        pending.records += len(clicks)
-        return len(clicks)
+        if pending.first_ms is None:
+            pending.first_ms = next((record.timestamp for record in found.records if record.timestamp > 0), None)
+        rows = self._decode(found)
+        pending.add(found.stop, rows)
+        return len(rows)
 
-    def _decode(self, records: Sequence[Record]) -> pa.RecordBatch:
-        now_ms = self._clock.now_ms()
-        rows: list[tuple[str, str, str, int, int, int]] = []
-        for record in records:
+    def _decode(self, found: Slice) -> list[Row]:
+        now_ms, erased = self._clock.now_ms(), self._erased[found.partition]
+        rows: list[Row] = []
+        for record in found.records:
             try:
-                click = self._decoder.decode(record.value, record.key)
+                click = self._decoder.decode(record.value, record.key, record.timestamp)
             except BadRecord:
                 continue
-            rows.append((*click, record.offset, record.timestamp if record.timestamp > 0 else now_ms))
-        columns = zip(*rows, strict=True) if rows else [[]] * len(SCHEMA)
-        arrays = [pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)]
-        return pa.record_batch(arrays, schema=SCHEMA)
+            if not erased or record.offset >= erased.get(key(click.user), 0):
+                rows.append((*click, record.offset, record.timestamp if record.timestamp > 0 else now_ms))
+        return rows
 
     def _pass_lost_offsets(self, error: OffsetOutOfRange) -> None:
         """Go on at the oldest offset the log still has, if that lies ahead; else stand still and say why."""
@@ -175,14 +224,16 @@ class Archive:
         if earliest <= error.wanted:
             self._stand_still(partition)
             return
-        self._write(partition, self._pending[partition])
+        self._write(self._pending[partition])
+        if self._pending[partition].stop != error.wanted:
+            return  # another archive has written on, and reading goes on there
         log.error(
             "partition %d: the log has lost the offsets from %d to %d, which the archive does not hold; going on at "
             "%d. Keep the topic's retention longer than the archive may be down or unwritable.",
             *(partition, error.wanted, earliest - 1, earliest),
         )
         self._metrics.archive_failures_total.labels("lost_offsets").inc()
-        self._go_on_at(partition, earliest)
+        self._go_on_at(partition, earliest, self._pending[partition].after)
 
     def _look_at_ends(self) -> None:
         """Report lags; leave a log that ends before its archive, which not every broker refuses to read."""

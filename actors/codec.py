@@ -9,7 +9,7 @@ Reasons, each a value of `dlq_total{reason}`
     id_too_long    user, item or action is longer than events.id_bytes_max
     bad_text       an id is no valid Unicode (an unpaired surrogate in JSON)
     bad_time       the time is missing, unreadable, zero or negative
-    future_time    the time is further ahead than events.future_tolerance_s
+    future_time    the time is further ahead of the record's own than events.future_tolerance_s, or after 2100
     key_mismatch   the record's key is not the user id, so the click is in a partition where nobody looks
 """
 
@@ -26,6 +26,8 @@ from actors.clock import Clock
 from actors.dead_letter import DeadLetter
 from actors.errors import BadRecord
 from actors.event_format import EventFormat, parser
+
+CEILING_MS = 4_102_444_800_000  # the year 2100: a time beyond is in another unit, whatever the record's own says
 
 
 class Record(Protocol):
@@ -53,17 +55,20 @@ class Decoder:
     def __init__(self, event_format: EventFormat, clock: Clock) -> None:
         self._format, self._clock = event_format, clock
         self._parse = parser(event_format)
+        self._tolerance_ms = int(event_format.future_tolerance_s * 1000)
 
-    def decode(self, value: bytes | None, key: bytes | None = None) -> Click:
+    def decode(self, value: bytes | None, key: bytes | None = None, record_ms: int = -1) -> Click:
         """Read one record's value and check it.
 
         A record without a key is accepted: then the producer has to place it in the user's partition itself.
+        How far ahead a click may be counts from `record_ms`, the record's timestamp, and never from a clock: owner,
+        standby and replay must judge it alike, whenever and wherever they read it.
 
         Raises:
             BadRecord: the record cannot be used; `reason` is one of the codes above.
         """
         click = self._read(value)
-        self._keys(click, key, self._latest_ms())
+        self._keys(click, key, self._latest_ms(record_ms))
         return click
 
     def decode_batch(
@@ -73,18 +78,17 @@ class Decoder:
 
         A record without a timestamp gets the present as its `record_ms`.
         """
-        latest_ms, now_ms = self._latest_ms(), self._clock.now_ms()
+        now_ms = self._clock.now_ms()
         dead: list[DeadLetter] = []
         keys: list[tuple[int, int, int]] = []  # user, item, action
         times: list[tuple[int, int, int]] = []  # offset, event time, record time
         for record in records:
             try:
-                click = self._read(record.value)
-                keys.append(self._keys(click, record.key, latest_ms))
+                click, written_ms = self._read(record.value), record.timestamp
+                keys.append(self._keys(click, record.key, self._latest_ms(written_ms)))
             except BadRecord as error:
                 dead.append(DeadLetter.of(partition, record, error))
                 continue
-            written_ms = record.timestamp
             times.append((record.offset, click.time_ms, written_ms if written_ms > 0 else now_ms))
         users, items, actions = np.array(keys, dtype=np.uint64).reshape(-1, 3).T.copy()  # (3, n)
         offsets, times_ms, record_ms = np.array(times, dtype=np.int64).reshape(-1, 3).T.copy()  # (3, n)
@@ -100,8 +104,9 @@ class Decoder:
             record_ms=record_ms,
         ), dead
 
-    def _latest_ms(self) -> int:
-        return self._clock.now_ms() + int(self._format.future_tolerance_s * 1000)
+    def _latest_ms(self, record_ms: int) -> int:
+        """The latest time that a click may have in a record of this timestamp; -1 stands for none."""
+        return min(CEILING_MS, record_ms + self._tolerance_ms) if record_ms > 0 else CEILING_MS
 
     def _read(self, value: bytes | None) -> Click:
         if not value:
@@ -154,6 +159,6 @@ def _bad_time(time_ms: int, latest_ms: int) -> BadRecord:
         return BadRecord("bad_time", f"the time is {time_ms} ms, not after 1970; check events.time_unit")
     return BadRecord(
         "future_time",
-        f"the time is {time_ms} ms, beyond {latest_ms} (now + events.future_tolerance_s); check events.time_unit "
-        f"and the producer's clock",
+        f"the time is {time_ms} ms, beyond {latest_ms} (the record's time + events.future_tolerance_s, at most year "
+        f"2100); check events.time_unit and the producer's clock",
     )

@@ -72,6 +72,13 @@ class RecordSink(Protocol):
         ...
 
 
+class NoSink:
+    """Writes nothing: for a second reader of the same records, whose first reader writes them."""
+
+    def write(self, topic: str, records: Sequence[OutRecord]) -> None:
+        """Do nothing."""
+
+
 class DeadLetters:
     """Writes dead letters to `topic`, at least once.
 

@@ -39,8 +39,27 @@ class OffsetGap(EchoRankError):
         )
         self.partition, self.expected, self.start = partition, expected, start
 
-    def __reduce__(self) -> tuple[type[OffsetGap], tuple[int, int, int]]:
-        return type(self), (self.partition, self.expected, self.start)
+
+class TombstoneTooLow(EchoRankError):
+    """A replica is at `position`, beyond the offset below which a user was to be erased: try a higher offset."""
+
+    retriable = True
+
+    def __init__(self, partition: int, until: int, position: int) -> None:
+        super().__init__(
+            f"partition {partition}: a user cannot be erased below offset {until} at a replica that is at {position} "
+            f"already; erase again, until there at least"
+        )
+        self.partition, self.until, self.position = partition, until, position
+
+    def __reduce__(self) -> tuple[type[TombstoneTooLow], tuple[int, int, int]]:
+        return type(self), (self.partition, self.until, self.position)
+
+
+class ErasureIncomplete(EchoRankError):
+    """A user is not gone from every place yet; the same call goes on where this one ended."""
+
+    retriable = True
 
 
 class NotOwner(EchoRankError):
@@ -51,6 +70,14 @@ class NotOwner(EchoRankError):
 
 class StaleEpoch(EchoRankError):
     """The caller's epoch is older than the partition's: somebody else owns it now."""
+
+
+class Superseded(EchoRankError):
+    """Another coordinator has begun a newer generation on the state directory: this process must end."""
+
+
+class OtherRun(Superseded):
+    """A restarted coordinator finds that another run has taken over the state directory: it must not come back."""
 
 
 class ShardUnavailable(EchoRankError):
@@ -75,6 +102,10 @@ class Draining(EchoRankError):
     retriable = True
 
 
+class Unauthenticated(EchoRankError):
+    """The caller does not show the token that the call needs."""
+
+
 class NotServedHere(EchoRankError):
     """Another server answers this method; the message says which."""
 
@@ -92,7 +123,7 @@ class SnapshotError(EchoRankError):
 
 
 class ArchiveError(EchoRankError):
-    """The archive cannot be listed or written."""
+    """The archive cannot be listed, read or written."""
 
     retriable = True
 
@@ -122,3 +153,17 @@ class OffsetOutOfRange(EchoRankError):
             f"age of the snapshots, and check whether the topic was recreated"
         )
         self.partition, self.wanted = partition, wanted
+
+
+class OtherLog(EchoRankError):
+    """The log is not the one any more that was read up to `wanted`: going on would mix two histories."""
+
+    def __init__(self, partition: int, wanted: int, what: str) -> None:
+        super().__init__(
+            f"partition {partition}: what was read up to offset {wanted} belongs to another log: {what}. Nothing more "
+            f"is read; bring the old log back, or point state.directory and archive.directory to empty directories"
+        )
+        self.partition, self.wanted, self.what = partition, wanted, what
+
+    def __reduce__(self) -> tuple[type[OtherLog], tuple[int, int, str]]:
+        return type(self), (self.partition, self.wanted, self.what)

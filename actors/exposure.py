@@ -37,7 +37,7 @@ def propensity_of(context: Context) -> float:
 
 
 class ExposureLog:
-    """Writes exposures to `topic` from a thread of its own, at most once, keyed by user.
+    """Writes exposures to `topic` from a thread of its own, keyed by user; never again after a failure.
 
     They wait for `interval_s` to be written together, in at most `waiting_bytes_max` bytes. One that finds no room
     there, is longer than `bytes_max` or that the broker does not acknowledge is dropped and counted. The sink is

@@ -18,9 +18,10 @@ from actors.click import ClickBatch
 from actors.clock import Clock
 from actors.codec import Decoder
 from actors.dead_letter import DeadLetter, DeadLetters
-from actors.errors import BrokerUnavailable, EchoRankError, OffsetOutOfRange, ShardUnavailable
-from actors.ingest_ports import ClickLog, ShardPort, Slice
+from actors.errors import BrokerUnavailable, EchoRankError, OffsetOutOfRange, OtherLog, ShardUnavailable
+from actors.ingest_ports import ClickHistory, ClickLog, ShardPort, Slice
 from actors.lane import Backoff, Lane
+from actors.lost_offsets import LostOffsets
 from monitoring.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -32,18 +33,20 @@ Decoded = tuple[ClickBatch, list[DeadLetter]]
 class IngestSettings:
     """How patient ingest is."""
 
+    commits: bool = True  # write what is durable to the log, for lag tools
     commit_interval_s: float = 5.0
     backoff: Backoff = field(default_factory=Backoff)
     apply_patience_s: float = 0.1  # how long a slow shard may delay the others' next poll, once a batch
     round_s: float = 0.01  # from one round's start to the next: a few clicks at a time cost as much as hundreds
     round_full: int = 500  # clicks; a round of so many is followed at once
+    history_patience_s: float = 120.0  # how long lost offsets wait for an archive that has not reached their end
 
 
 class Ingest:
     """Polls, decodes and applies; one for any number of partitions and shards.
 
     Not thread-safe: call everything from one event loop. `click_log` blocks, so it polls in a worker thread, one
-    call at a time.
+    call at a time. Where the log has lost offsets that a state needs, they are taken from `history`.
     """
 
     def __init__(
@@ -56,9 +59,12 @@ class Ingest:
         clock: Clock,
         settings: IngestSettings,
         wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        history: ClickHistory | None = None,
     ) -> None:
         self._log, self._dead_letters, self._decoder, self._shards = click_log, dead_letters, decoder, shards
         self._metrics, self._clock, self._settings, self._wait = metrics, clock, settings, wait
+        self._lost = LostOffsets(shards, history, clock, settings.history_patience_s)
+        self._lettering = asyncio.Lock()
         self._lanes: dict[int, Lane] = {}
         self._epochs: dict[int, int] = {}
         self._durable: asyncio.Future[Mapping[int, int]] | None = None
@@ -100,12 +106,12 @@ class Ingest:
         self._ask_where_to_go_on()
         slices = await self._poll()
         self._refuse_other_logs()
-        batches = await self._without_dead_letters(self._decode(slices))
-        await self._hand_over(batches)
+        decoded = self._decode(slices)
+        await self._hand_over(decoded)
         self._settle()
         self._report_ends()
         self._commit_durable()
-        return sum(len(batch) for batch in batches)
+        return sum(len(batch) for batch, _ in decoded)
 
     async def close(self) -> None:
         """Leave every partition."""
@@ -122,6 +128,8 @@ class Ingest:
         for partition, epoch in current.items():
             if self._epochs.get(partition) != epoch:
                 await self._lanes.pop(partition).abandon()
+            if partition not in self._epochs:
+                self._metrics.ingest_lag_records.remove(partition)
         for partition in sorted(self._epochs.keys() - self._lanes.keys()):
             self._lanes[partition] = Lane(
                 partition,
@@ -153,24 +161,18 @@ class Ingest:
             return await asyncio.to_thread(self._log.poll)
         except OffsetOutOfRange as error:
             await self._pass_lost_offsets(self._lanes[error.partition], error)
-            return []
+        except OtherLog as error:
+            log.error("%s", error)
+            self._lanes[error.partition].back_off(error, longest=True)
+        return []
 
     async def _pass_lost_offsets(self, lane: Lane, error: OffsetOutOfRange) -> None:
-        """Go on at the oldest offset the log still has, if that lies ahead; else stand still and say why.
-
-        Events in skipped offsets are lost in Kafka: only a rebuild from the archive brings them into the state.
-        """
+        """Bring the state to the oldest offset the log still has, if that lies ahead; else stand still and say why."""
         lane.lettered = 0
         earliest = await asyncio.to_thread(self._log.earliest, lane.partition)
         if earliest > error.wanted:
-            log.error(
-                "partition %d: the log has lost the offsets from %d to %d, which the state does not hold; going on at "
-                "%d. Rebuild the state from the archive, and keep retention longer than the age of snapshots.",
-                *(lane.partition, error.wanted, earliest - 1, earliest),
-            )
-            reason = f"the log starts at {earliest}"
             lane.shut()
-            lane.start(self._shards.skip(lane.partition, error.wanted, earliest, reason, lane.epoch))
+            lane.start(self._lost.pass_over(lane.partition, error.wanted, earliest, lane.epoch))
         else:
             self._stand_still(lane, error)
 
@@ -196,33 +198,27 @@ class Ingest:
             decoded.append((batch, [letter for letter in dead if letter.offset >= written]))
         return decoded
 
-    async def _without_dead_letters(self, decoded: Sequence[Decoded]) -> list[ClickBatch]:
-        """Make the dead letters durable; the batches that may be applied after that."""
-        letters = [letter for _, dead in decoded for letter in dead]
-        if not letters:
-            return [batch for batch, _ in decoded]
-        try:
-            await asyncio.to_thread(self._dead_letters.send, letters)
-        except BrokerUnavailable as error:
-            for batch, dead in decoded:
-                if dead:
-                    self._lanes[batch.partition].back_off(error)
-            return [batch for batch, dead in decoded if not dead]
-        for batch, dead in decoded:
-            if dead:
-                self._lanes[batch.partition].lettered = batch.stop
-        return [batch for batch, _ in decoded]
-
-    async def _hand_over(self, batches: Iterable[ClickBatch]) -> None:
+    async def _hand_over(self, decoded: Iterable[Decoded]) -> None:
         """Apply to all shards at once; the lanes of those that outlast the patience are shut until they are done."""
         tasks: dict[asyncio.Task[int], Lane] = {}
-        for batch in batches:
+        for batch, dead in decoded:
             lane = self._lanes[batch.partition]
-            tasks[lane.start(self._shards.apply(batch, lane.epoch), read=batch.stop)] = lane
+            tasks[lane.start(self._deliver(lane, batch, dead), read=batch.stop)] = lane
         if tasks:
             _, slow = await asyncio.wait(tasks, timeout=self._settings.apply_patience_s)
             for task in slow:
                 tasks[task].shut()
+
+    async def _deliver(self, lane: Lane, batch: ClickBatch, dead: Sequence[DeadLetter]) -> int:
+        """Make the batch's dead letters durable, and only then apply it; the shard's position.
+
+        One batch's letters at a time: while their topic is away, each try lasts as long as a request may, in a thread.
+        """
+        if dead:
+            async with self._lettering:
+                await asyncio.to_thread(self._dead_letters.send, dead)
+            lane.lettered = batch.stop
+        return await self._shards.apply(batch, lane.epoch)
 
     def _report_ends(self) -> None:
         ends: dict[int, int] = {}
@@ -237,7 +233,7 @@ class Ingest:
     def _commit_durable(self) -> None:
         """Commit what snapshots cover, for lag tools only: nothing is ever read from there."""
         now = self._clock.monotonic()
-        if self._durable is None and now >= self._commit_at:
+        if self._settings.commits and self._durable is None and now >= self._commit_at:
             self._commit_at = now + self._settings.commit_interval_s
             self._durable = asyncio.ensure_future(self._shards.durable())
         elif self._durable is not None and self._durable.done():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,32 @@ class Slice:
     start: int
     stop: int
     records: Sequence[Record]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """The offsets [start, stop) of a partition, which a history does not hold; `reason` says why."""
+
+    partition: int
+    start: int
+    stop: int
+    reason: str
+
+
+class ClickHistory(Protocol):
+    """Clicks of the past, by partition and offset: the archive, or what the log itself still has."""
+
+    def end(self, partition: int) -> int | None:
+        """The offset after everything held now, as more may come; None if nothing is."""
+        ...
+
+    def read(self, partition: int, start: int, stop: int) -> Iterator[ClickBatch | Gap]:
+        """The offsets [start, stop) in order, in pieces that follow each other without holes or overlaps.
+
+        Raises:
+            ArchiveError, BrokerUnavailable: it cannot be read now; try again.
+        """
+        ...
 
 
 class ClickLog(Protocol):
@@ -40,6 +66,7 @@ class ClickLog(Protocol):
 
         Raises:
             OffsetOutOfRange: the log does not hold the position of a partition.
+            OtherLog: a partition is not the log any more from which it was read before.
             BrokerUnavailable: reading failed; try again.
         """
         ...

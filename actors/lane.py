@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.clock import Clock
-from actors.errors import EchoRankError, OffsetGap, Overloaded
+from actors.errors import ArchiveError, EchoRankError, OffsetGap, Overloaded
 from actors.ingest_ports import ClickLog
 from monitoring.metrics import Metrics
 
@@ -81,8 +81,12 @@ class Lane:
             self._go_on_at(position)
 
     def back_off(self, error: EchoRankError, *, longest: bool = False) -> None:
-        """Stop reading for a while, longer with each failure in a row; `longest` where only a person can help."""
+        """Stop reading for a while, longer with each failure in a row; `longest` where only a person can help.
+
+        For the archive as well: it takes its time, and the shard's answers in between start the row anew.
+        """
         self._failures += 1
+        longest = longest or isinstance(error, ArchiveError)
         delay_s = self._backoff.max_s if longest else self._backoff.after(self._failures)
         if isinstance(error, Overloaded):
             delay_s = max(delay_s, error.retry_after_s)

@@ -1,15 +1,24 @@
-"""One partition that a shard owns: its arms' states, its epoch, and how far it is from the end of the log."""
+"""One partition that a shard holds: its arms' states, role and epoch, and how far it is from the end of the log."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from actors.errors import NotOwner, OffsetGap, ShardUnavailable, StaleEpoch
 from actors.manifest import Chain
+from actors.roles import Grant, Held, Role
 from actors.store import PartitionStore
 
 Stores = dict[str, PartitionStore]  # by arm
+
+
+class Fingerprint(NamedTuple):
+    """An arm's states in short: equal for equal positions, whichever replica says it."""
+
+    position: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,10 +33,11 @@ class ArmStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionStats:
-    """One owned partition; `arms` is empty while it restores."""
+    """One held partition; `arms` is empty while it restores."""
 
     partition: int
     epoch: int
+    role: Role
     position: int
     durable: int
     ready: bool
@@ -42,7 +52,7 @@ class Owned:
     """
 
     partition: int
-    epoch: int
+    grant: Grant
     attempted_s: float  # monotonic time of the last try to take a snapshot
     saved_s: float  # and of the last one that is still the newest state
     durable: int = 0  # every arm is in a snapshot up to here
@@ -56,26 +66,45 @@ class Owned:
     writer: threading.Lock = field(default_factory=threading.Lock)
 
     @property
+    def epoch(self) -> int:
+        """The epoch under which the shard holds the partition."""
+        return self.grant.epoch
+
+    @property
+    def role(self) -> Role:
+        """What the shard does with the partition."""
+        return self.grant.role
+
+    @property
     def position(self) -> int:
         """The least of the arms' positions; 0 while restoring."""
         return min(store.position for store in self.stores.values()) if self.stores else 0
 
-    def renew(self, epoch: int) -> int:
-        """Go on under a newer epoch, after the batch in progress; the position."""
+    def renew(self, grant: Grant, now_s: float) -> int:
+        """Go on under a newer epoch and in its role, after the batch in progress; the position.
+
+        A standby that becomes owner takes its first snapshot an interval after `now_s`, the clock's monotonic time.
+        """
         with self.writer:
-            if epoch <= self.epoch:
+            if grant.epoch <= self.epoch:
                 raise StaleEpoch(
-                    f"partition {self.partition}: epoch {epoch} is not newer than epoch {self.epoch}, under which this "
-                    f"shard owns it; take the assignment from the coordinator again"
+                    f"partition {self.partition}: epoch {grant.epoch} is not newer than epoch {self.epoch}, under "
+                    f"which this shard holds it; take the assignment from the coordinator again"
                 )
-            self.restored()  # not given up while we waited
-            self.epoch = epoch
+            self.check_open()  # not given up while we waited
+            if self.role is Role.STANDBY:
+                self.attempted_s = self.saved_s = now_s
+            self.grant = grant
             return self.position
+
+    def check_open(self) -> None:
+        """Raise NotOwner if the partition was given up."""
+        if self.closed:
+            raise NotOwner(f"partition {self.partition} was given up just now; ask for the routing table again")
 
     def restored(self) -> Stores:
         """The stores, of a partition that is neither given up nor restoring."""
-        if self.closed:
-            raise NotOwner(f"partition {self.partition} was given up just now; ask for the routing table again")
+        self.check_open()
         if self.stores is None:
             raise ShardUnavailable(f"partition {self.partition} is restoring its snapshot; try again in a moment")
         return self.stores
@@ -85,22 +114,37 @@ class Owned:
         stores = self.restored()
         if epoch != self.epoch:
             raise StaleEpoch(
-                f"partition {self.partition}: the caller's epoch is {epoch}, but the shard owns it under epoch "
+                f"partition {self.partition}: the caller's epoch is {epoch}, but the shard holds it under epoch "
                 f"{self.epoch}; take the assignment from the coordinator again"
             )
         if start > self.position:
             raise OffsetGap(self.partition, self.position, start)
         return stores
 
+    def evict_idle(self, idle_s: float) -> int:
+        """Move some users who were idle for `idle_s` seconds to the cold tier; how many, 0 when all are there."""
+        with self.writer:
+            stores = {} if self.closed else self.stores or {}
+            return sum(store.evict_idle(idle_s) for store in stores.values())
+
     def observe_end(self, end: int, lag_max: int) -> None:
-        """Learn the high watermark; ready from the first time that the slowest arm is within `lag_max` of it."""
+        """Learn the high watermark."""
         self.end = end
-        if self.stores is not None and end - self.position <= lag_max:
+        self.check_ready(lag_max)
+
+    def check_ready(self, lag_max: int) -> None:
+        """Ready from the first time on that the slowest arm is within `lag_max` of the high watermark."""
+        if self.stores is not None and self.end is not None and self.end - self.position <= lag_max:
             self.ready = True
 
     def stale(self, position: int, lag_max: int) -> bool:
         """Whether more than `lag_max` records may lie beyond `position`; so it is until an end is known."""
         return self.end is None or self.end - position > lag_max
+
+    def held(self, lag_max: int) -> Held:
+        """The partition in a heartbeat; clicks may have been applied since its end was heard."""
+        self.check_ready(lag_max)
+        return Held(epoch=self.epoch, role=self.role, position=self.position, caught_up=self.ready)
 
     def stats(self) -> PartitionStats:
         """The figures for status reports."""
@@ -116,6 +160,7 @@ class Owned:
         return PartitionStats(
             partition=self.partition,
             epoch=self.epoch,
+            role=self.role,
             position=self.position,
             durable=self.durable,
             ready=self.ready,

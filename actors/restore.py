@@ -33,26 +33,40 @@ class Restored(NamedTuple):
 
 
 def restore(
-    partition: int, arms: Mapping[str, Bundle], snapshots: SnapshotStore, new_store: NewStore, on_damage: OnDamage
+    partition: int,
+    arms: Mapping[str, Bundle],
+    snapshots: SnapshotStore,
+    new_store: NewStore,
+    on_damage: OnDamage,
+    at_most: int | None = None,
 ) -> dict[str, Restored]:
     """A store for each arm, from the newest undamaged snapshot of its own model and schema, or else empty at offset 0.
 
-    Arms may end at different positions. `on_damage` hears of each damaged file, once. Rows of erased users are left
-    out, and every store knows these users afterwards.
+    With `at_most` from the newest that holds no click at or above that offset. Arms may end at different positions.
+    `on_damage` hears of each damaged file, once. Rows of erased users are left out, and every store knows these users
+    afterwards.
 
     Raises:
         SnapshotError: the directory or files in it cannot be read, and so an arm would start from nothing although a
             good snapshot may be there; the log may not reach back that far. Also for a damaged tombstone.
     """
-    restoring = _Restoring(partition, snapshots, new_store, on_damage)
+    restoring = _Restoring(partition, snapshots, new_store, on_damage, at_most)
     return {arm: restoring.arm(arm, bundle) for arm, bundle in arms.items()}
 
 
 class _Restoring:
     """What the arms of one partition share: the manifests, the erased users, and what is known to be damaged."""
 
-    def __init__(self, partition: int, snapshots: SnapshotStore, new_store: NewStore, on_damage: OnDamage) -> None:
+    def __init__(
+        self,
+        partition: int,
+        snapshots: SnapshotStore,
+        new_store: NewStore,
+        on_damage: OnDamage,
+        at_most: int | None,
+    ) -> None:
         self._partition, self._snapshots, self._new_store, self._on_damage = partition, snapshots, new_store, on_damage
+        self._at_most = at_most
         self._erased = snapshots.tombstones.read(partition)
         self._damaged: dict[str, SnapshotDamaged] = {}  # by file, so that none is read or reported twice
         self._manifests = self._list()
@@ -62,6 +76,8 @@ class _Restoring:
         for _ in range(LISTINGS_MAX):
             chains = [manifest.arms[arm] for manifest in self._manifests if arm in manifest.arms]
             for chain in chains:
+                if self._at_most is not None and chain.position > self._at_most:
+                    continue
                 if _fits(chain, bundle) and (store := self._load(arm, chain, bundle)):
                     return Restored(store, chain)
             listed, self._manifests = self._manifests, self._list()

@@ -137,7 +137,7 @@ class ScoringService(pb_grpc.ScoringServicer):
         partition, deadline = question.partition, question.deadline
 
         def position() -> int:
-            return self._shard.positions().get(partition, 0)
+            return self._shard.position(partition)  # raises NotOwner once it is given up: the gateway asks elsewhere
 
         if not await self._applied.wait(partition, offset, position, deadline.wait_s()):
             raise DeadlineExceeded(

@@ -1,13 +1,14 @@
-"""The owner of some partitions: folds their clicks into every arm, answers reads, saves and restores.
+"""The holder of some partitions: folds their clicks into every arm, answers reads, saves and restores.
 
-A plain class; the Ray actor around it only forwards. Locks, in the order in which they are taken: `Shard._owning` (own
-and release, one at a time), the snapshotter's (one partition at a time), `Owned.writer` (one writer a partition, for a
-whole batch), the store's own (one slice of a batch, or one read). Reads take only the last.
+A plain class; the Ray actor around it only forwards. Locks, in the order in which they are taken: `Shard._owning` (who
+holds what; never during a restore), the snapshotter's (one partition at a time), `Owned.writer` (one writer a
+partition, for a whole batch), the store's own (one slice of a batch, or one read). Reads take only the last.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,11 +17,14 @@ import numpy as np
 
 from actors.click import ClickBatch
 from actors.clock import Clock
-from actors.errors import ConfigError, InvalidRequest, NotOwner, SnapshotError
-from actors.owned import Owned, PartitionStats, Stores
+from actors.erasure import ErasedStates, Eraser
+from actors.errors import ColdTierError, ConfigError, InvalidRequest, NotOwner, SnapshotError
+from actors.owned import Fingerprint, Owned, PartitionStats, Stores
+from actors.roles import Grant, Held, Role
 from actors.snapshot import Deleted, SnapshotStore
 from actors.snapshotter import Snapshotter
 from actors.store import PartitionStore
+from actors.store_maker import StoreMaker, TierSettings
 from model.bundle import Bundle
 from model.state import Rows
 from monitoring.metrics import Metrics
@@ -38,6 +42,7 @@ class ShardSettings:
     bytes_per_user_max: int = 4096
     users_initial: int = 1024
     ready_lag_records_max: int = 1000
+    tiers: TierSettings | None = None  # None: everybody stays in memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +56,9 @@ class StateRead:
 
 
 class Shard:
-    """Owns partitions by epoch; the only writer of their states.
+    """Holds partitions by epoch, each as owner or as standby; the only writer of their states.
+
+    Both fold alike; only an owner takes snapshots, and only an owner within its lease gives answers that are not stale.
 
     Raises:
         ConfigError: there is no arm, or a user of one would take more bytes than `settings.bytes_per_user_max`.
@@ -71,51 +78,88 @@ class Shard:
         self.shard_id, self._arms = shard_id, dict(arms)
         self._metrics, self._clock, self._settings = metrics, clock, settings
         self._snapshotter = Snapshotter(snapshots, metrics, clock, settings.snapshot_interval_s)
+        self._eraser = Eraser(snapshots.tombstones, self._give_up)
         self._owned: dict[int, Owned] = {}
         self._owning = threading.Lock()
+        self._lease_ends_s = math.inf  # without a coordinator nobody else can own anything
         self._on_applied: list[OnApplied] = []
+        self._new_store = StoreMaker(
+            shard_id,
+            users_initial=settings.users_initial,
+            bytes_per_user_max=settings.bytes_per_user_max,
+            tiers=settings.tiers,
+            metrics=metrics,
+            clock=clock,
+        )
         for arm, bundle in self._arms.items():
             self._export(arm, self._new_store(bundle).bytes_per_user)
 
-    def own(self, partition: int, epoch: int) -> int:
+    def own(self, partition: int, epoch: int, role: Role = Role.OWNER) -> int:
         """Take the partition under `epoch` and restore its newest valid snapshot; the next offset to apply.
 
-        A partition that is owned already keeps its states and gets the new epoch.
+        A partition that is held already keeps its states and gets the new epoch and role, also while it restores.
 
         Raises:
-            StaleEpoch: it is owned under this epoch or a newer one.
+            StaleEpoch: it is held under this epoch or a newer one.
+            NotOwner: it was released while it restored.
+            ShardUnavailable: it was held, but has to be restored, because a user was erased behind its back.
             SnapshotError: the snapshot directory cannot be read.
         """
+        if held := self._owned.get(partition):
+            self._eraser.learn(held)
         with self._owning:
             if held := self._owned.get(partition):
-                return held.renew(epoch)
+                return held.renew(Grant(epoch, role), self._clock.monotonic())
             now_s = self._clock.monotonic()
-            owned = self._owned[partition] = Owned(partition, epoch, attempted_s=now_s, saved_s=now_s)
-            try:
-                self._snapshotter.restore(owned, self._arms, self._new_store)
-            except BaseException:
-                del self._owned[partition]
-                raise
-            return owned.position
+            owned = Owned(partition, Grant(epoch, role), attempted_s=now_s, saved_s=now_s)
+            self._owned[partition] = owned
+        try:
+            self._snapshotter.restore(owned, self._arms, self._new_store)
+        except BaseException:
+            with self._owning, owned.writer:
+                self._give_up(owned)
+            raise
+        return owned.position
+
+    def lease(self, until_s: float) -> None:
+        """Answers may count until then, in the clock's monotonic time; later ones are stale, until a new lease."""
+        self._lease_ends_s = until_s
 
     def release(self, partition: int) -> None:
-        """Give the partition up after the batch in progress, without a snapshot; nothing if it is not owned."""
+        """Give the partition up after the batch in progress, without a snapshot; nothing if it is not held."""
         with self._owning:
             if owned := self._owned.get(partition):
                 with owned.writer:
                     self._give_up(owned)
 
     def owned(self) -> dict[int, int]:
-        """The epoch of each owned partition."""
-        return {owned.partition: owned.epoch for owned in self._all()}
+        """The epoch of each partition that is held as owner."""
+        return {owned.partition: owned.epoch for owned in self._all() if owned.role is Role.OWNER}
+
+    def grants(self) -> dict[int, Grant]:
+        """Epoch and role of each held partition, restored or not."""
+        return {owned.partition: owned.grant for owned in self._all()}
+
+    def held(self) -> dict[int, Held]:
+        """Each restored partition, for heartbeats."""
+        lag_max = self._settings.ready_lag_records_max
+        return {owned.partition: owned.held(lag_max) for owned in self._all() if owned.stores is not None}
 
     def positions(self) -> dict[int, int]:
         """The next offset of each restored partition: the least of its arms', as some arm needs what lies above."""
         return {owned.partition: owned.position for owned in self._all() if owned.stores is not None}
 
+    def position(self, partition: int) -> int:
+        """The next offset of a partition, 0 while it restores; NotOwner if it is not held (any more)."""
+        return self._get(partition).position
+
     def durable(self) -> dict[int, int]:
-        """Of each restored partition the offset up to which every arm is in a snapshot."""
-        return {owned.partition: owned.durable for owned in self._all() if owned.stores is not None}
+        """Of each restored partition that is owned, the offset up to which every arm is in a snapshot."""
+        return {
+            owned.partition: owned.durable
+            for owned in self._all()
+            if owned.stores is not None and owned.role is Role.OWNER
+        }
 
     def on_applied(self, callback: OnApplied) -> None:
         """Call `callback(partition, position)` after each batch, in the applying thread."""
@@ -134,7 +178,7 @@ class Shard:
             before, newest = owned.position, max(store.position for store in stores.values())
             self._fold(owned, stores, batch)
             position = owned.position
-        self._count(batch, before, newest)
+        self._count(batch, before, newest, owned.role)
         self._notify(batch.partition, position)
         return position
 
@@ -151,7 +195,7 @@ class Shard:
             for store in stores.values():
                 store.skip_to(stop)
             position = owned.position
-        if lost := position - before:
+        if (lost := position - before) and owned.role is Role.OWNER:
             text = "partition %d: %d offsets from %d on are gone from the log (%s); some arm's states miss their clicks"
             log.error(text, partition, lost, before, reason)
             self._metrics.events_total.labels(str(partition), "lost").inc(lost)
@@ -185,12 +229,16 @@ class Shard:
             row=row,
             offset=offset,
             last_event_ms=-1 if row is None else int(row[at : at + 8].view(np.int64)[0]),
-            stale=owned.stale(offset, self._settings.ready_lag_records_max),
+            stale=self._is_stale(owned, offset),
         )
 
     def snapshot_due(self, now_s: float) -> list[int]:
         """The partitions whose last snapshot attempt is an interval ago; `now_s` is the clock's monotonic time."""
-        return [owned.partition for owned in self._all() if self._snapshotter.is_due(owned, now_s)]
+        return [
+            owned.partition
+            for owned in self._all()
+            if owned.role is Role.OWNER and self._snapshotter.is_due(owned, now_s)
+        ]
 
     def snapshot(self, partition: int) -> int:
         """Save the partition unless nothing is new; the offset that snapshots cover. Reads never wait, folding briefly.
@@ -199,7 +247,7 @@ class Shard:
             NotOwner, ShardUnavailable: not owned, or still restoring.
             SnapshotError: it could not be written; the shard goes on, and it is due again after the interval.
         """
-        return self._snapshotter.save(self._get(partition))
+        return self._snapshotter.save(self._get_owner(partition))
 
     def forget_older(self, partition: int) -> list[Deleted]:
         """Save all rows as they are now and delete every other file of a snapshot of the partition; which ones.
@@ -208,7 +256,21 @@ class Shard:
             NotOwner, ShardUnavailable: not owned, or still restoring.
             SnapshotError: something failed; the newest snapshot is complete, and doing it again goes on from there.
         """
-        return self._snapshotter.forget_older(self._get(partition))
+        return self._snapshotter.forget_older(self._get_owner(partition))
+
+    def erase(self, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
+        """Forget the user in every arm, and for ever every click of theirs below `until` or, at an owner, a higher offset.
+
+        Snapshots keep the user until `forget_older`. Doing it again removes what came since.
+
+        Raises:
+            NotOwner, ShardUnavailable, StaleEpoch: not held, still restoring, or held under another epoch.
+            TombstoneTooLow: this is a standby beyond `until`; nothing was done.
+            SnapshotError, ColdTierError: the disk fails; the user may be gone or not, so do it again.
+        """
+        owned = self._get(partition)
+        with owned.writer:
+            return self._eraser.erase(owned, owned.writable(epoch, 0), user_key, until)
 
     def snapshot_all_due(self) -> list[SnapshotError]:
         """Save what is due; failures are logged, counted, returned, and tried again after the interval."""
@@ -223,15 +285,40 @@ class Shard:
                 failures.append(error)
         return failures
 
+    def evict_idle(self) -> None:
+        """Move users who were idle for long to the cold tier; folding waits for one transaction at a time.
+
+        Where the disk is full they stay, and it is tried again with the next call.
+        """
+        if (tiers := self._settings.tiers) is None or tiers.idle_s is None:
+            return
+        for owned in self._all():
+            try:
+                while owned.evict_idle(tiers.idle_s):
+                    pass
+            except ColdTierError as error:
+                log.error("partition %d: idle users stay in memory for now: %s", owned.partition, error)
+
     def digest(self, partition: int, arm: str) -> str:
         """The digest of an arm's states and position; pauses the partition's writer, not its readers."""
         owned = self._get(partition)
         with owned.writer:
             return owned.restored()[arm].digest()
 
+    def fingerprints(self, partition: int) -> dict[str, Fingerprint]:
+        """Position and digest of each arm, all as of one moment; pauses the partition's writer, not its readers."""
+        owned = self._get(partition)
+        with owned.writer:
+            return {arm: Fingerprint(store.position, store.digest()) for arm, store in owned.restored().items()}
+
     def stats(self) -> list[PartitionStats]:
-        """Every owned partition."""
+        """Every held partition."""
         return [owned.stats() for owned in self._all()]
+
+    def _is_stale(self, owned: Owned, offset: int) -> bool:
+        """A standby's answers, and those of an owner that may have a successor by now, count as stale always."""
+        in_charge = owned.role is Role.OWNER and self._clock.monotonic() <= self._lease_ends_s
+        return not in_charge or owned.stale(offset, self._settings.ready_lag_records_max)
 
     def _all(self) -> list[Owned]:
         return sorted(self._owned.copy().values(), key=lambda owned: owned.partition)
@@ -244,6 +331,12 @@ class Shard:
             f"ask for the routing table again"
         )
 
+    def _get_owner(self, partition: int) -> Owned:
+        owned = self._get(partition)
+        if owned.role is not Role.OWNER:
+            raise NotOwner(f"shard {self.shard_id} is the standby of partition {partition}; its owner takes snapshots")
+        return owned
+
     def _fold(self, owned: Owned, stores: Stores, batch: ClickBatch) -> None:
         folded, took_s = 0, 0.0
         try:
@@ -254,6 +347,8 @@ class Shard:
                 folded = max(folded, applied.events)
                 self._metrics.fold_seconds.observe(arm_s)
                 self._metrics.unknown_items_total.labels(arm, "event").inc(applied.unknown_items)
+        except ColdTierError:
+            raise  # between two slices: the states are whole, and the batch can be sent again
         except Exception:
             # Rows may stand between two events now, which no retry can mend; a restored snapshot can.
             log.error("partition %d: folding failed at offset %d; it is given up", owned.partition, owned.position)
@@ -266,11 +361,19 @@ class Shard:
         if not owned.closed:
             owned.closed = True
             del self._owned[owned.partition]
-            self._snapshotter.forget(owned.partition)
+            if owned.stores is not None:
+                self._snapshotter.forget(owned.partition)
+            self._notify(owned.partition, 0)  # who waits for an offset asks elsewhere
 
-    def _count(self, batch: ClickBatch, before: int, newest: int) -> None:
-        """Events new to some arm are applied; freshness is of those new to all, at the end of the whole batch."""
+    def _count(self, batch: ClickBatch, before: int, newest: int, role: Role) -> None:
+        """Events new to some arm are applied; freshness is of those new to all, at the end of the whole batch.
+
+        What a standby folds is counted apart, so that sums over shards stay those of the log.
+        """
         applied, partition = len(batch.after(before)), str(batch.partition)
+        if role is Role.STANDBY:
+            self._metrics.events_total.labels(partition, "standby").inc(applied)
+            return
         self._metrics.events_total.labels(partition, "applied").inc(applied)
         self._metrics.events_total.labels(partition, "duplicate").inc(len(batch) - applied)
         record_ms = batch.after(newest).record_ms
@@ -281,13 +384,6 @@ class Shard:
         for callback in self._on_applied:
             callback(partition, position)
 
-    def _new_store(self, bundle: Bundle) -> PartitionStore:
-        return PartitionStore(
-            bundle,
-            users_initial=self._settings.users_initial,
-            bytes_per_user_max=self._settings.bytes_per_user_max,
-        )
-
     def _export(self, arm: str, bytes_per_user: int) -> None:
         """Gauges that are computed when they are read, not at each batch."""
 
@@ -297,3 +393,5 @@ class Shard:
         self._metrics.state_bytes_per_user.labels(arm).set(bytes_per_user)
         self._metrics.state_users.labels(arm, "hot").set_function(lambda: sum(s.users_hot for s in stores()))
         self._metrics.state_bytes.labels(arm, "hot").set_function(lambda: sum(s.bytes_hot for s in stores()))
+        self._metrics.state_users.labels(arm, "cold").set_function(lambda: sum(s.users_cold for s in stores()))
+        self._metrics.state_bytes.labels(arm, "cold").set_function(lambda: sum(s.bytes_cold for s in stores()))

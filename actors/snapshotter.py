@@ -14,6 +14,7 @@ from actors.manifest import Chain
 from actors.owned import Owned
 from actors.recovery_forecast import RecoveryForecast
 from actors.restore import NewStore, restore
+from actors.roles import Role
 from actors.snapshot import Deleted, SnapshotStore
 from actors.state_file import SnapshotDamaged
 from actors.store import PartitionStore
@@ -43,16 +44,19 @@ class Snapshotter:
 
         Raises:
             SnapshotError: as `actors.restore.restore`.
+            NotOwner: the partition was given up meanwhile.
         """
         started_s = self._clock.monotonic()
         restored = restore(owned.partition, arms, self._snapshots, new_store, self._report)
-        owned.size_bytes = sum(chain.size_bytes for _, chain in restored.values() if chain)
-        owned.durable = min(store.position for store, _ in restored.values())
-        owned.stores = {arm: store for arm, (store, _) in restored.items()}
+        with owned.writer:
+            owned.check_open()
+            owned.size_bytes = sum(chain.size_bytes for _, chain in restored.values() if chain)
+            owned.durable = min(store.position for store, _ in restored.values())
+            owned.stores = {arm: store for arm, (store, _) in restored.items()}
+            self._export(owned)
         took_s = self._clock.monotonic() - started_s
         self._metrics.restore_seconds.observe(took_s)
         self.forecast.restored(owned.size_bytes, took_s)
-        self._export(owned)
 
     def is_due(self, owned: Owned, now_s: float) -> bool:
         """Whether the interval has passed since the last attempt, successful or not."""
@@ -81,7 +85,7 @@ class Snapshotter:
         with self._one_at_a_time:
             owned.attempted_s = self._clock.monotonic()
             self._save(owned, full=True)
-            return self._snapshots.forget_older(owned.partition)
+            return self._snapshots.forget_older(owned.partition, owned.chains_epoch)
 
     def forget(self, partition: int) -> None:
         """Export nothing of the partition any more."""
@@ -106,6 +110,11 @@ class Snapshotter:
     def _extend(self, owned: Owned, epoch: int, arm: str, store: PartitionStore, full: bool) -> Chain:
         """Write what is new of one arm. Its file is good from then on, also if another arm's or the manifest fails."""
         before = owned.chains.get(arm)
+        if before and not self._snapshots.has(owned.partition, before):
+            text = "partition %d, arm %s: files of the last snapshot are gone or cut off, so all rows are saved anew"
+            log.error(text, owned.partition, arm)
+            self._metrics.snapshot_failures_total.labels("missing").inc()
+            before = None
         with owned.writer:
             owned.restored()  # nobody gave the partition up meanwhile, which may leave rows between two clicks
             image = store.image(arm, full or before is None or _outgrown(before))
@@ -121,7 +130,7 @@ class Snapshotter:
     def _retire(self, owned: Owned) -> None:
         """Old files that stay cost space only, and the next snapshot tries again: no reason to fail this one."""
         try:
-            self._snapshots.retire(owned.partition)
+            self._snapshots.retire(owned.partition, owned.chains_epoch)
         except SnapshotError as error:
             log.warning("partition %d: old snapshots stay for now: %s", owned.partition, error)
             self._metrics.snapshot_failures_total.labels("retire").inc()
@@ -133,11 +142,14 @@ class Snapshotter:
     def _export(self, owned: Owned) -> None:
         """Gauges that are computed when they are read."""
 
+        def age_s() -> float:  # a standby takes no snapshots
+            return self._clock.monotonic() - owned.saved_s if owned.role is Role.OWNER else 0.0
+
         def predicted_s() -> float:
             return self.forecast.seconds(owned.size_bytes, max(0, (owned.end or 0) - owned.durable))
 
         age, size, predicted = (gauge.labels(str(owned.partition)) for gauge in self._gauges())
-        age.set_function(lambda: self._clock.monotonic() - owned.saved_s)
+        age.set_function(age_s)
         size.set_function(lambda: owned.size_bytes)
         predicted.set_function(predicted_s)
 

@@ -56,8 +56,8 @@ QUICK = Sizes(events=4_000, users=200, items=500, repeats=2, torch_steps=3)
 def stream(sizes: Sizes, seed: int = 7) -> tuple[npt.NDArray[np.int64], list[ClickBatch]]:
     """Interleaved clicks, (user numbers, batches): popular items follow Zipf's law, active users come more often."""
     random = np.random.default_rng(seed)
-    users = random.choice(sizes.users, sizes.events, p=_zipf(sizes.users, 0.5))
-    items = random.choice(sizes.items, sizes.events, p=_zipf(sizes.items, 1.0))
+    users = random.choice(sizes.users, sizes.events, p=zipf(sizes.users, 0.5))
+    items = random.choice(sizes.items, sizes.events, p=zipf(sizes.items, 1.0))
     times = START_MS + np.cumsum(random.exponential(50.0, sizes.events)).astype(np.int64)
     user_keys = np.array([key(f"user-{n}") for n in range(sizes.users)], dtype=np.uint64)[users]
     item_keys = np.array([key(name) for name in untrained.catalogue(sizes.items)], dtype=np.uint64)[items]
@@ -79,6 +79,13 @@ def stream(sizes: Sizes, seed: int = 7) -> tuple[npt.NDArray[np.int64], list[Cli
             )
         )
     return users, batches
+
+
+def zipf(count: int, exponent: float) -> npt.NDArray[np.float64]:
+    """Shares of `count` ranks that sum to 1, (count,): the n-th is in proportion to 1 / n^exponent."""
+    weights: npt.NDArray[np.float64] = np.arange(1, count + 1, dtype=np.float64) ** -exponent
+    shares: npt.NDArray[np.float64] = weights / weights.sum()
+    return shares
 
 
 def fold_pass(
@@ -234,12 +241,6 @@ def main(
     folder = report.write("fold", found, text, quick)
     console.print(text, markup=False, soft_wrap=True)
     console.print(f"written: {folder}/fold.json and fold.md", markup=False, soft_wrap=True)
-
-
-def _zipf(count: int, exponent: float) -> npt.NDArray[np.float64]:
-    weights: npt.NDArray[np.float64] = np.arange(1, count + 1, dtype=np.float64) ** -exponent
-    shares: npt.NDArray[np.float64] = weights / weights.sum()
-    return shares
 
 
 if __name__ == "__main__":

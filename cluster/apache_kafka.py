@@ -17,7 +17,8 @@ from cluster.broker_process import HOST, BrokerProcess, choose_port
 
 FORMAT_TIMEOUT_S = 60.0
 
-# One node holds every internal topic, and a killed broker may register again after 3 s instead of 9.
+# One node holds every internal topic, a killed broker may register again after 3 s instead of 9, and compaction takes
+# 16 MB of memory instead of 128.
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -37,6 +38,7 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
+log.cleaner.dedupe.buffer.size=16777216
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 """
@@ -65,7 +67,7 @@ def start_apache(
         properties.write_text(PROPERTIES.format(host=HOST, port=port, controller_port=controller_port, data=data))
         environ = {"LOG_DIR": str(Path(scratch.name) / "logs"), **environ}
         if not (data / "meta.properties").exists():
-            _format(home, properties, data, environ)
+            format_data(home, properties, data, environ, cluster=new_cluster_id())
         undo.pop_all()
     process = BrokerProcess(
         f"Apache Kafka from {home}",
@@ -76,6 +78,30 @@ def start_apache(
     )
     process.wait_until_it_answers()
     return process.address, "apache", process
+
+
+def new_cluster_id() -> str:
+    """A random id as Kafka wants it: 22 characters of base64."""
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+
+
+def format_data(home: Path, properties: Path, data: Path, environ: Mapping[str, str], *, cluster: str) -> None:
+    """Prepare the empty directory `data`, which `properties` names as its log directory, for a node of `cluster`.
+
+    Raises:
+        BrokerUnavailable: Kafka refuses; the message holds its complaint.
+
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    command = [str(home / "bin" / "kafka-storage.sh"), "format", "-t", cluster, "-c", str(properties)]
+    result = subprocess.run(  # noqa: S603 - the command is the configured KAFKA_HOME's
+        command, env=dict(environ), capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False
+    )
+    if result.returncode != 0:
+        raise BrokerUnavailable(
+            f"Apache Kafka could not prepare {data} (code {result.returncode}); it must be empty and writable. "
+            f"kafka-storage.sh says:\n{(result.stdout + result.stderr)[-2000:]}"
+        )
 
 
 def _check_installation(home: Path, environ: Mapping[str, str]) -> None:
@@ -90,19 +116,4 @@ def _check_installation(home: Path, environ: Mapping[str, str]) -> None:
         raise ConfigError(
             f"KAFKA_HOME is {home}, but there is no {java} to run Kafka with; install Java 17 or later (Debian: apt "
             f"install openjdk-17-jre-headless), or unset KAFKA_HOME to use the embedded broker"
-        )
-
-
-def _format(home: Path, properties: Path, data: Path, environ: Mapping[str, str]) -> None:
-    """Prepare an empty data directory under a new cluster id (22 characters of base64, as Kafka wants it)."""
-    data.mkdir(parents=True, exist_ok=True)
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
-    command = [str(home / "bin" / "kafka-storage.sh"), "format", "-t", cluster, "-c", str(properties)]
-    result = subprocess.run(  # noqa: S603 - the command is the configured KAFKA_HOME's
-        command, env=dict(environ), capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False
-    )
-    if result.returncode != 0:
-        raise BrokerUnavailable(
-            f"Apache Kafka could not prepare {data} (code {result.returncode}); it must be empty and writable. "
-            f"kafka-storage.sh says:\n{(result.stdout + result.stderr)[-2000:]}"
         )

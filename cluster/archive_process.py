@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from actors.archive import Archive
+from actors.archive_erasure import ErasedRows
 
 
 class ArchiveProcess:
@@ -18,6 +19,10 @@ class ArchiveProcess:
         """Archive clicks, until `stop`."""
         await self._archive.run(self._stop)
         self._stopped.set()
+
+    async def erase(self, partition: int, user_key: int, until: int) -> list[ErasedRows]:
+        """Take a user's clicks below offset `until` out of files and memory; ArchiveError if that fails: try again."""
+        return await asyncio.to_thread(self._archive.erase, partition, user_key, until)
 
     async def stop(self) -> None:
         """Write what was read, and read no more."""

@@ -62,6 +62,11 @@ class BrokerProcess:
         """The process id."""
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.poll() is None
+
     def wait_until_it_answers(self) -> None:
         """Return when the broker answers a request.
 

@@ -142,7 +142,7 @@ class EventSettings(Section):
     )
     future_tolerance_s: Annotated[int, Field(ge=0)] = Field(
         default=86_400,
-        description="Seconds an event's time may lie ahead of the clock before it goes to the dlq.",
+        description="Seconds an event's time may lie ahead of its record's before it goes to the dlq.",
     )
 
 
@@ -164,6 +164,20 @@ class StateSettings(Section):
     users_initial: Count = Field(
         default=1024, description="Rows reserved per partition and arm at start; grows by doubling."
     )
+    memory_bytes_max: Annotated[int, Field(ge=1 << 20)] | None = Field(
+        default=None,
+        description="Bytes of states in a shard's memory, shared equally by the arms of the partitions it should hold, "
+        "standbys included; users beyond wait on disk, least recently used first. null: no limit.",
+    )
+    idle_s: Seconds | None = Field(
+        default=None, description="Seconds without event or request until a user is moved to disk; null: never."
+    )
+    cold_directory: Text = Field(
+        default="out/cold", description="Local directory of users who wait on disk; scratch, emptied at start."
+    )
+    cold_bytes_max: Annotated[int, Field(ge=1 << 20)] = Field(
+        default=64 << 30, description="Most bytes on disk for the users of one partition and arm."
+    )
 
 
 class ArchiveSettings(Section):
@@ -178,6 +192,10 @@ class ArchiveSettings(Section):
     )
     roll_records: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
         default=100_000, description="Clicks with which a file is written earlier; so many a partition are in memory."
+    )
+    roll_bytes: Annotated[int, Field(ge=1024)] = Field(
+        default=33_554_432,
+        description="Bytes of clicks in memory with which a file is written earlier; on disk it has a fifth or less.",
     )
 
 
@@ -210,7 +228,18 @@ class ServingSettings(Section):
     host: Text = Field(default="127.0.0.1", description="Address the gRPC servers listen on; 0.0.0.0 for all.")
     port: Port = Field(default=50_051, description="gRPC port of the gateway; 0 takes a free one, as shards do.")
     shards: Annotated[int, Field(ge=1, le=4096)] = Field(
-        default=2, description="Shard processes; each owns some partitions."
+        default=2, description="Shard processes at start; echorank scale changes them while the system runs."
+    )
+    standbys: Annotated[int, Field(ge=0, le=1)] = Field(
+        default=0,
+        description="Warm standbys of each partition, on another shard: 1 takes over within 2 s and doubles memory.",
+    )
+    lease_s: Annotated[float, Field(ge=0.5, le=60, allow_inf_nan=False)] = Field(
+        default=1.0, description="Seconds without a heartbeat after which a shard's standbys take over."
+    )
+    grace_s: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = Field(
+        default=5.0,
+        description="Seconds after that until its partitions go to other shards; Ray restarts a process in less.",
     )
     ingests: Annotated[int, Field(ge=1, le=4096)] = Field(default=1, description="Ingest processes that read Kafka.")
     candidates_max: Annotated[int, Field(ge=1, le=100_000)] = Field(
@@ -225,6 +254,11 @@ class ServingSettings(Section):
     )
     ready_lag_records_max: Annotated[int, Field(ge=0)] = Field(
         default=1000, description="Records a partition may lag and still count as ready in health checks."
+    )
+    admin_token: str | None = Field(
+        default=None,
+        repr=False,
+        description="Bearer token that admin calls need; null lets everybody who reaches the port in.",
     )
     exposures: bool = Field(
         default=True, description="Write every answer of Score and Recommend to topics.exposures, in the background."

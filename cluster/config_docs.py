@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 if TYPE_CHECKING:
     from rich.table import Table
 
-SECRETS = frozenset({"kafka.sasl_password"})
+SECRETS = frozenset({"kafka.sasl_password", "serving.admin_token"})
 WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
 
 

@@ -1,75 +1,221 @@
-"""The one who says which shard owns which partition, and under which epoch."""
+"""The one who says which shard holds which partition, in which role, and under which epoch.
+
+A state machine without threads, waits or files of its own: time is a clock that is passed in, and whoever drives it
+calls `tick` a few times a lease.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple, Protocol
 
-from actors.errors import ConfigError, NotOwner
+from actors.clock import Clock
+from actors.errors import InvalidRequest, NotOwner
+from actors.roles import Assignment, Report
 from actors.traffic import Arm
-from cluster.assignment_file import Saved
-from cluster.routing import Route, RoutingTable
+from cluster.handover import Handover, Host, Hosts
+from cluster.leases import Leases
+from cluster.ledger import Ledger, Member, first_ledger
+from cluster.placement import Placed, place
+from cluster.routing import Replica, Route, RoutingTable
 from monitoring.discovery import Target
 
 log = logging.getLogger(__name__)
 
 
 class Memory(Protocol):
-    """Where the table outlives the coordinator."""
+    """Where the ledger outlives the coordinator."""
 
-    def load(self) -> Saved | None:
-        """What was saved last."""
+    @property
+    def first_epoch(self) -> int:
+        """The first epoch of this coordinator's generation; no other coordinator gives out what follows."""
 
-    def save(self, saved: Saved) -> None:
-        """Keep this instead."""
+    def load(self) -> Ledger | None:
+        """What was saved last; begins a generation."""
+
+    def save(self, ledger: Ledger) -> None:
+        """Keep this instead; Superseded if another coordinator has begun a newer generation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoordinatorSettings:
+    """How patient the coordinator is, and how much it keeps in reserve."""
+
+    standbys: int = 0  # of each partition: 0 or 1
+    lease_s: float = 1.0  # without a heartbeat for so long, a shard's standbys take over
+    grace_s: float = 5.0  # and so much later its partitions go to others
+    start_s: float = 120.0  # a shard that has not registered yet gets so long: the first start compiles
+    moves_max: int = 4  # partitions that move at a time: each is in memory twice, and without its standby
+
+
+class Progress(NamedTuple):
+    """How far the shards are from what was asked for."""
+
+    shards_now: int
+    shards_wanted: int
+    to_move: int  # partitions whose owner or standby is not where it should be, or not ready
+    waiting_for: str  # in words; empty when nothing is left to do
 
 
 class Coordinator:
     """Assigns partitions, fences old owners by epoch, and publishes routing tables.
 
-    Each registration of a shard raises the epochs of its partitions, so that what its predecessor still does is
-    refused. A table is saved before anybody sees it; after its own death the coordinator goes on with the table it
-    finds, if that is of the same run, and else keeps only owners and epochs: addresses of another run mean nothing.
+    Shards register once a process and then send heartbeats, whose answer is all that they are to hold. Every change is
+    saved before anybody sees it. After its own death the coordinator goes on with what it finds, if that is of the same
+    run, and else keeps only the epochs: processes of another run mean nothing.
 
     Raises:
-        ConfigError: the saved assignment is for another number of partitions.
+        ConfigError: what was saved is for another number of partitions.
+        SnapshotError, Superseded: the memory cannot be used, or was taken over by another run while this one restarted.
     """
 
     def __init__(
-        self, *, run: str, partitions: int, shards: Sequence[str], arms: Iterable[Arm], memory: Memory
+        self,
+        *,
+        run: str,
+        partitions: int,
+        shards: int,
+        arms: Iterable[Arm],
+        memory: Memory,
+        clock: Clock,
+        settings: CoordinatorSettings,
+        restarted: bool = False,
     ) -> None:
-        self._run, self._memory = run, memory
-        self._shards = tuple(shards)
+        self._memory, self._settings = memory, settings
         self._changed = asyncio.Event()
-        self.table = self._first_table(memory.load(), partitions, tuple(arms))
+        self._reports: dict[str, Report] = {}  # of the newest incarnations
+        self._said = 0  # reports with news
+        self._settled: object = None  # what was known when a step changed nothing
+        self._ledger = first_ledger(
+            memory.load(), run=run, restarted=restarted, partitions=partitions, shards=shards, arms=tuple(arms)
+        )
+        memory.save(self._ledger)
+        self._leases = Leases(clock, settings.lease_s, settings.grace_s)
+        for member in self._ledger.members:
+            self._leases.expect(member.name, settings.lease_s if member.address else settings.start_s)
 
-    def register(self, shard: str, address: str, target: Target) -> dict[int, int]:
-        """A shard starts: its partitions, each with a new epoch. It answers gRPC at `address`."""
-        if shard not in self._shards:
-            raise NotOwner(f"shard {shard!r} is not part of this deployment, which has {', '.join(self._shards)}")
+    @property
+    def table(self) -> RoutingTable:
+        """What is published."""
+        return self._ledger.table
 
-        def renewed(route: Route) -> Route:
-            return replace(route, address=address, epoch=route.epoch + 1, ready=False)
+    def register(self, shard: str, address: str, target: Target) -> int:
+        """A shard's process starts and answers gRPC at `address`; its incarnation, for its heartbeats.
 
-        self._publish(routes=self._with(lambda _, route: route.shard == shard, renewed), targets=self._joined(target))
-        return self.table.epochs(shard)
+        Whatever its predecessor held has a newer epoch, or another shard, before this returns.
+
+        Raises:
+            NotOwner: no shard of that name is part of the deployment.
+            SnapshotError, Superseded: it could not be saved; nothing was published.
+        """
+        member, incarnation = self._ledger.member(shard), self._ledger.incarnations + 1
+        came = replace(member, address=address, incarnation=incarnation, spawned=True, draining=False)
+        self._reports.pop(shard, None)
+        self._leases.forgive_own_sleep()
+        self._leases.renew(shard)
+        ledger = self._ledger.with_member(came).with_target(target)
+        self._publish(self._stepped(replace(ledger, incarnations=incarnation)))
+        return incarnation
+
+    def heartbeat(self, shard: str, report: Report) -> Assignment:
+        """A shard lives and says what it holds; what it is to hold. Nothing is saved or published by this.
+
+        Raises:
+            NotOwner: the process has a successor, or the shard is no part of the deployment; the process should end.
+        """
+        member = self._ledger.member(shard)
+        if not member.address or report.incarnation != member.incarnation:
+            raise NotOwner(
+                f"incarnation {report.incarnation} of {shard} is not the one that registered last "
+                f"({member.incarnation}); it was replaced and has to end"
+            )
+        if _news(report) != _news(self._reports.get(shard)):
+            self._said += 1
+        self._reports[shard] = report
+        self._leases.renew(shard)
+        return Assignment(lease_s=self._settings.lease_s, grants=self.table.grants(shard))
 
     def join(self, target: Target) -> None:
         """A process other than a shard starts, with metrics at `target`."""
-        self._publish(targets=self._joined(target))
+        self._publish(self._ledger.with_target(target))
 
-    def ready(self, epochs: dict[int, int]) -> None:
-        """The owners under these epochs have caught up; what an older epoch says is ignored."""
+    def tick(self) -> None:
+        """Take up what heartbeats said and did not say: one step of each partition. Call it several times a lease.
 
-        def caught_up(partition: int, route: Route) -> bool:
-            return epochs.get(partition) == route.epoch and not route.ready
+        Raises:
+            SnapshotError, Superseded: it could not be saved; nothing was published.
+        """
+        known = self._known()
+        if known == self._settled:
+            return
+        if not self._publish(self._stepped(self._ledger)):
+            self._settled = known
 
-        routes = self._with(caught_up, lambda route: replace(route, ready=True))
-        if routes != self.table.routes:
-            self._publish(routes=routes)
+    def scale(self, shards: int) -> Progress:
+        """Ask for so many shards: new ones are to be spawned, those numbered beyond to be emptied and stopped.
+
+        Raises:
+            InvalidRequest: none, or more than there are partitions.
+        """
+        if not 1 <= shards <= self.table.partitions:
+            text = f"{shards} shards for {self.table.partitions} partitions; ask for 1 to {self.table.partitions}"
+            raise InvalidRequest("shards", text)
+        ledger, known = replace(self._ledger, shards_wanted=shards), {m.number for m in self._ledger.members}
+        for number in set(range(shards)) - known:
+            ledger = ledger.with_member(Member(number=number, spawned=False))
+        self._publish(ledger)
+        return self.progress()
+
+    def drain(self, shard: str) -> Progress:
+        """Empty a shard, which stays empty until its process starts anew.
+
+        Raises:
+            NotOwner: no shard of that name is part of the deployment.
+            InvalidRequest: no other shard could take what it holds.
+        """
+        member = self._ledger.member(shard)
+        if not any(other != member and self._may_hold(other, self._ledger) for other in self._ledger.members):
+            raise InvalidRequest("shard", f"no other shard could take what {shard} holds; add one (echorank scale)")
+        self._publish(self._ledger.with_member(replace(member, draining=True)))
+        return self.progress()
+
+    def progress(self) -> Progress:
+        """How far the shards are from what was asked for."""
+        members, wanted = self._ledger.members, self._ledger.shards_wanted
+        off = sum(not _settled(*pair) for pair in zip(self.table.routes, self._wanted(self._ledger), strict=True))
+        waiting = [member.name for member in members if member.number < wanted and not member.address]
+        leaving = [member.name for member in members if member.number >= wanted]
+        parts = (
+            f"{off} partitions to move or catch up" if off else "",
+            f"{', '.join(waiting)} to register" if waiting else "",
+            f"{', '.join(leaving)} to stop" if leaving else "",
+        )
+        return Progress(len(members) - len(waiting), wanted, off, ", ".join(filter(None, parts)))
+
+    def to_spawn(self) -> list[int]:
+        """Numbers of shards whose actors are to be started, which may be done twice; then `spawned`."""
+        return [m.number for m in self._ledger.members if not m.spawned and m.number < self._ledger.shards_wanted]
+
+    def spawned(self, number: int) -> None:
+        """The actor of a shard was started, and will register."""
+        member = next(member for member in self._ledger.members if member.number == number)
+        self._leases.expect(member.name, self._settings.start_s)
+        self._publish(self._ledger.with_member(replace(member, spawned=True)))
+
+    def to_stop(self) -> list[int]:
+        """Numbers of emptied shards whose actors are to be stopped, which may be done twice; then `stopped`."""
+        return [member.number for member in self._ledger.members if member.stopping]
+
+    def stopped(self, number: int) -> None:
+        """The actor of a shard has ended for good; if it is wanted again by now, it is to be spawned anew."""
+        ledger, shard = self._ledger.without_member(number), Member(number=number, spawned=False)
+        self._publish(ledger.with_member(shard) if number < ledger.shards_wanted else ledger)
+        self._leases.forget(shard.name)
+        self._reports.pop(shard.name, None)
 
     async def wait_newer(self, version: int, timeout_s: float) -> RoutingTable:
         """The table as soon as its version is above `version`; after `timeout_s` seconds as it is."""
@@ -81,39 +227,109 @@ class Coordinator:
             log.debug("no table newer than %d in %.0f s", version, timeout_s)
         return self.table
 
-    def _with(self, chosen: Callable[[int, Route], bool], change: Callable[[Route], Route]) -> tuple[Route, ...]:
-        return tuple(change(route) if chosen(at, route) else route for at, route in enumerate(self.table.routes))
+    def _known(self) -> object:
+        """All that a step depends on, as something to compare: most ticks find nothing new."""
+        self._leases.forgive_own_sleep()
+        names = [member.name for member in self._ledger.members]
+        return self.table.version, self._said, [(self._leases.runs(n), self._leases.given_up(n)) for n in names]
 
-    def _joined(self, target: Target) -> tuple[Target, ...]:
-        others = (other for other in self.table.targets if other.name != target.name)
-        return tuple(sorted((*others, target), key=lambda each: each.name))
+    def _stepped(self, ledger: Ledger) -> Ledger:
+        """The ledger after one step of each partition."""
+        hosts, issued = self._hosts(ledger), list(ledger.issued)
+        routes = [self._refreshed(partition, route, hosts) for partition, route in enumerate(ledger.table.routes)]
+        wants = self._wanted(ledger.with_routes(routes))
+        moving = sum(_moves(*pair) and hosts.live(pair[1].owner) for pair in zip(routes, wants, strict=True))
 
-    def _publish(self, *, routes: tuple[Route, ...] | None = None, targets: tuple[Target, ...] | None = None) -> None:
-        now = self.table
-        table = replace(
-            now,
-            version=now.version + 1,
-            routes=now.routes if routes is None else routes,
-            targets=now.targets if targets is None else targets,
+        def issue(partition: int) -> int:
+            issued[partition] = max(issued[partition] + 1, self._memory.first_epoch)
+            return issued[partition]
+
+        for partition, want in enumerate(wants):
+            before = routes[partition]
+            begins = moving < self._settings.moves_max
+            handover = Handover(hosts, partial(issue, partition), self._failed(partition, before))
+            routes[partition] = handover.next(before, want, may_begin=begins)
+            moving += _moves(routes[partition], want) and not _moves(before, want)
+        ledger = replace(ledger.with_routes(routes), issued=tuple(issued))
+        return replace(ledger, members=tuple(self._emptied(ledger)))
+
+    def _hosts(self, ledger: Ledger) -> Hosts:
+        registered = {
+            member.name: Host(member.address, member.incarnation, self._leases.runs(member.name))
+            for member in ledger.members
+            if member.address
+        }
+        named = {replica.shard for route in ledger.table.routes for _, replica in route.replicas()}
+        return Hosts(registered, frozenset(filter(self._leases.given_up, named)))
+
+    def _refreshed(self, partition: int, route: Route, hosts: Hosts) -> Route:
+        """The route with what is known of its shards by now."""
+
+        def refreshed(replica: Replica) -> Replica:
+            host = hosts.registered.get(replica.shard)
+            if host is None or host.incarnation != replica.incarnation:
+                return replace(replica, address="", ready=False)
+            report = self._reports.get(replica.shard)
+            held = report.held.get(partition) if report else None
+            # between a newer epoch and the shard's word under it, the states go on as they were
+            caught_up = held.caught_up if held and held.epoch == replica.epoch else replica.ready
+            return replace(replica, address=host.address, ready=caught_up and host.live)
+
+        return Route(owner=refreshed(route.owner), standby=refreshed(route.standby) if route.standby else None)
+
+    def _failed(self, partition: int, route: Route) -> frozenset[str]:
+        """The shards that gave the partition up under the epoch that they have now."""
+        return frozenset(
+            replica.shard
+            for _, replica in route.replicas()
+            if (report := self._reports.get(replica.shard)) and report.failed.get(partition) == replica.epoch
         )
-        self._memory.save(Saved(self._run, table))
-        self.table = table
+
+    def _wanted(self, ledger: Ledger) -> list[Placed]:
+        nodes = {m.name: m.address.rpartition(":")[0] for m in ledger.members if self._may_hold(m, ledger)}
+        return place([_placed(route) for route in ledger.table.routes], nodes, self._settings.standbys)
+
+    def _may_hold(self, member: Member, ledger: Ledger) -> bool:
+        excluded = member.draining or member.stopping or self._leases.given_up(member.name)
+        return member.number < ledger.shards_wanted and not excluded
+
+    def _emptied(self, ledger: Ledger) -> Iterator[Member]:
+        """The members; those beyond the wanted number that hold nothing any more are to be stopped."""
+        for member in ledger.members:
+            unwanted = member.number >= ledger.shards_wanted
+            yield replace(member, stopping=True) if unwanted and not self._holds(member.name, ledger) else member
+
+    def _holds(self, shard: str, ledger: Ledger) -> bool:
+        """Whether the table, or the shard's own word, gives it anything."""
+        report = self._reports.get(shard)
+        believes = report is not None and bool(report.held) and not self._leases.given_up(shard)
+        return believes or bool(ledger.table.grants(shard))
+
+    def _publish(self, ledger: Ledger) -> bool:
+        """Save and show the ledger; whether it differs from the last one."""
+        if ledger == self._ledger:
+            return False
+        ledger = replace(ledger, table=replace(ledger.table, version=self.table.version + 1))
+        self._memory.save(ledger)
+        self._ledger = ledger
         self._changed.set()
         self._changed = asyncio.Event()
+        return True
 
-    def _first_table(self, saved: Saved | None, partitions: int, arms: tuple[Arm, ...]) -> RoutingTable:
-        if saved is None:
-            return RoutingTable(version=1, routes=tuple(self._fresh(p, epoch=0) for p in range(partitions)), arms=arms)
-        if saved.table.partitions != partitions:
-            raise ConfigError(
-                f"topics.partitions is {partitions}, but the states in state.directory are of "
-                f"{saved.table.partitions} partitions and users would land elsewhere; set it back, or start with "
-                "an empty state.directory"
-            )
-        if saved.run == self._run:
-            return replace(saved.table, version=saved.table.version + 1)
-        routes = tuple(self._fresh(p, route.epoch) for p, route in enumerate(saved.table.routes))
-        return RoutingTable(version=saved.table.version + 1, routes=routes, arms=arms)
 
-    def _fresh(self, partition: int, epoch: int) -> Route:
-        return Route(shard=self._shards[partition % len(self._shards)], epoch=epoch)
+def _news(report: Report | None) -> object:
+    """What of a report can change the table; positions alone do not."""
+    return report and ({p: (held.epoch, held.caught_up) for p, held in report.held.items()}, report.failed)
+
+
+def _placed(route: Route) -> Placed:
+    return Placed(route.owner.shard, route.standby.shard if route.standby else None)
+
+
+def _settled(route: Route, want: Placed) -> bool:
+    return _placed(route) == want and all(replica.ready for _, replica in route.replicas())
+
+
+def _moves(route: Route, want: Placed) -> bool:
+    """Whether the partition's next owner is on its way."""
+    return route.owner.shard != want.owner and route.standby is not None and route.standby.shard == want.owner

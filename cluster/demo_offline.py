@@ -16,7 +16,8 @@ from actors.partitioner import partition_of
 from actors.store import PartitionStore
 from cluster.demo_clicks import Question
 from cluster.demo_stream import TOP, rank_of
-from cluster.kafka_clients import KafkaAccess, KafkaLog
+from cluster.kafka_clients import KafkaAccess
+from cluster.kafka_log import KafkaLog
 from model.bundle import Bundle
 
 STATE_BYTES_MAX = 1 << 20
@@ -26,9 +27,7 @@ class Replay:
     """One uninterrupted pass over the log, from offset 0, in this process: what every state must equal."""
 
     def __init__(self, bundle: Bundle, access: KafkaAccess, topic: str, partitions: int) -> None:
-        self._log = KafkaLog(
-            access, topic=topic, group_id="echorank-demo-replay", poll_timeout_ms=100, records_per_poll_max=5000
-        )
+        self._log = KafkaLog(access, topic=topic, poll_timeout_ms=100, records_per_poll_max=5000)
         self._decoder = Decoder(EventFormat(), SystemClock())
         self.stores = {
             partition: PartitionStore(bundle, users_initial=1024, bytes_per_user_max=STATE_BYTES_MAX)

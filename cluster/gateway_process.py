@@ -23,7 +23,7 @@ class Publisher(Protocol):
 
 
 class GatewayProcess:
-    """SERVING while every partition has an owner that has caught up since it registered."""
+    """SERVING while every partition has an owner or a standby that lives and has caught up."""
 
     def __init__(
         self, *, gateway: Gateway, server: RpcServer, host: str, port: int, publisher: Publisher, metrics: Metrics
@@ -49,6 +49,10 @@ class GatewayProcess:
         await self._server.stop(grace_s)
         await self._gateway.close()
 
+    def table(self) -> RoutingTable | None:
+        """The newest routing table; None before the first."""
+        return self._table
+
     def targets(self) -> Sequence[Target]:
         """Every process with metrics."""
         return self._table.targets if self._table else ()
@@ -59,8 +63,8 @@ class GatewayProcess:
             return "the gateway is draining"
         if self._table is None:
             return "the gateway has no routing table yet"
-        if waiting := self._table.not_ready():
-            return f"partitions {waiting} have no owner yet, or one that is still catching up"
+        if waiting := self._table.uncovered():
+            return f"partitions {waiting} have no live owner, or one that is still catching up, and no standby"
         return None
 
     async def _follow(self, table: RoutingTable) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,16 @@ AddressOption = Annotated[
     str | None,
     typer.Option("--address", "-a", help="host:port of the gateway; without it the one of the configuration."),
 ]
+
+
+class Source(StrEnum):
+    """Where a replay's clicks come from."""
+
+    ARCHIVE = "archive"
+    LOG = "log"
+    BOTH = "both"
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

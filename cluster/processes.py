@@ -5,6 +5,8 @@ builds and starts everything, and an actor that has been constructed works. When
 should run for ever, the process ends at once and Ray starts another: a half-dead process helps nobody. So it does when
 a restarted actor cannot be constructed (a port still taken, a file system that does not answer): Ray gives an actor up
 whose constructor raises, but starts one again whose process ends. At the first start the error goes to the starter.
+A coordinator that another one has superseded ends like that, too: if its successor is of the same actor, Ray starts none
+for it, and to kill the actor would end the successor. If it is of another run, the next start finds that out and fails.
 """
 
 from __future__ import annotations
@@ -17,10 +19,16 @@ from typing import Any, TypeVar
 
 import ray
 
+from actors.archive_erasure import ErasedRows
 from actors.click import ClickBatch
-from actors.errors import EchoRankError
+from actors.erasure import ErasedStates
+from actors.errors import EchoRankError, OtherRun
+from actors.owned import Fingerprint
+from actors.roles import Assignment, Report
+from actors.snapshot import Deleted
 from cluster.archive_process import ArchiveProcess
-from cluster.coordinator import Coordinator
+from cluster.coordinator import Coordinator, Progress
+from cluster.coordinator_process import CoordinatorProcess
 from cluster.gateway_process import GatewayProcess
 from cluster.ingest_process import IngestProcess
 from cluster.routing import RoutingTable
@@ -44,6 +52,8 @@ class _Process:
     async def _built(self, build: Callable[[], Awaitable[T]]) -> T:
         try:
             return await build()
+        except OtherRun:
+            raise
         except Exception as error:
             if ray.get_runtime_context().was_current_actor_reconstructed:
                 _end(error)
@@ -57,20 +67,36 @@ class _Process:
 class CoordinatorActor(_Process):
     """Forwards to `cluster.coordinator.Coordinator`."""
 
-    async def __init__(self, build: Callable[[], Awaitable[Coordinator]]) -> None:  # type: ignore[misc]  # Ray awaits it
-        self._coordinator = await self._built(build)
+    _coordinator: Coordinator
 
-    async def register(self, shard: str, address: str, target: Target) -> dict[int, int]:
+    async def __init__(self, build: Callable[[], Awaitable[CoordinatorProcess]]) -> None:  # type: ignore[misc]  # Ray awaits it
+        process = await self._built(build)
+        self._coordinator = process.coordinator
+        self._run(process.run())
+
+    async def register(self, shard: str, address: str, target: Target) -> int:
         """A shard starts."""
         return self._coordinator.register(shard, address, target)
+
+    async def heartbeat(self, shard: str, report: Report) -> Assignment:
+        """A shard lives."""
+        return self._coordinator.heartbeat(shard, report)
 
     async def join(self, target: Target) -> None:
         """Another process starts."""
         self._coordinator.join(target)
 
-    async def ready(self, epochs: dict[int, int]) -> None:
-        """Partitions have caught up."""
-        self._coordinator.ready(epochs)
+    async def scale(self, shards: int) -> Progress:
+        """Ask for so many shards."""
+        return self._coordinator.scale(shards)
+
+    async def drain(self, shard: str) -> Progress:
+        """Ask for an empty shard."""
+        return self._coordinator.drain(shard)
+
+    async def progress(self) -> Progress:
+        """How far the shards are from what was asked for."""
+        return self._coordinator.progress()
 
     async def wait_newer(self, version: int, timeout_s: float) -> RoutingTable:
         """The next routing table."""
@@ -104,9 +130,25 @@ class ShardActor(_Process):
         """Learn high watermarks."""
         await self._process.observe_ends(ends)
 
+    async def erase(self, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
+        """Forget a user."""
+        return await self._process.erase(partition, user_key, until, epoch)
+
+    async def forget_older(self, partition: int) -> list[Deleted]:
+        """Delete old snapshots."""
+        return await self._process.forget_older(partition)
+
     async def digests(self) -> dict[tuple[int, str], str]:
         """The digest of each partition and arm."""
         return await self._process.digests()
+
+    async def snapshot(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Save partitions now."""
+        return await self._process.snapshot(partitions)
+
+    async def fingerprints(self, partition: int) -> dict[str, Fingerprint]:
+        """Position and digest of each arm of a partition."""
+        return await self._process.fingerprints(partition)
 
     async def stop(self, grace_s: float) -> None:
         """Drain and save."""
@@ -131,6 +173,10 @@ class ArchiveActor(_Process):
     async def __init__(self, build: Callable[[], Awaitable[ArchiveProcess]]) -> None:  # type: ignore[misc]
         self._process = await self._built(build)
         self._run(self._process.run())
+
+    async def erase(self, partition: int, user_key: int, until: int) -> list[ErasedRows]:
+        """Take a user's clicks out."""
+        return await self._process.erase(partition, user_key, until)
 
     async def stop(self) -> None:
         """Write what was read."""

@@ -11,7 +11,10 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from actors.click import ClickBatch
-from actors.errors import EchoRankError, NotOwner, ShardUnavailable
+from actors.errors import EchoRankError, NotOwner, ShardUnavailable, SnapshotError
+from actors.owned import Fingerprint
+from actors.roles import Assignment, Report, Role
+from cluster.coordinator import Progress
 from cluster.routing import RoutingTable
 from monitoring.discovery import Target
 
@@ -20,7 +23,11 @@ log = logging.getLogger(__name__)
 COORDINATOR = "coordinator"
 LONG_POLL_S = 20.0
 CALL_S = 30.0  # a call that takes longer counts as failed; restoring a large partition may
-RETRY_S = 0.1
+HEARTBEAT_CALL_S = 1.0
+BATCH_CALL_S = 5.0  # folding takes milliseconds, and what restores says so at once; ingest asks where to go on
+END_CALL_S = 1.0
+SNAPSHOT_CALL_S = 600.0
+RETRY_S, RETRY_MAX_S = 0.1, 2.0
 TELL_S = 0.1  # between messages about high watermarks, which decide only how stale answers are called
 
 
@@ -58,18 +65,35 @@ class RemoteCoordinator:
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
 
-    async def register(self, shard: str, address: str, target: Target) -> dict[int, int]:
-        """The shard's partitions, each with a new epoch."""
-        epochs: dict[int, int] = await self._call("register", shard, address, target)
-        return epochs
+    async def register(self, shard: str, address: str, target: Target) -> int:
+        """The incarnation of the shard's process."""
+        incarnation: int = await self._call("register", shard, address, target)
+        return incarnation
+
+    async def heartbeat(self, shard: str, report: Report) -> Assignment:
+        """What the shard is to hold; asked once, for the next heartbeat says more."""
+        arguments = COORDINATOR, self._namespace, "heartbeat", shard, report
+        assignment: Assignment = await call(*arguments, timeout_s=HEARTBEAT_CALL_S)
+        return assignment
 
     async def join(self, target: Target) -> None:
         """Show where this process has its metrics."""
         await self._call("join", target)
 
-    async def ready(self, epochs: Mapping[int, int]) -> None:
-        """Say which partitions have caught up, under which epoch."""
-        await self._call("ready", dict(epochs))
+    async def scale(self, shards: int) -> Progress:
+        """Ask for so many shards, once: who asked is there to ask again."""
+        progress: Progress = await call(COORDINATOR, self._namespace, "scale", shards)
+        return progress
+
+    async def drain(self, shard: str) -> Progress:
+        """Ask for an empty shard, once."""
+        progress: Progress = await call(COORDINATOR, self._namespace, "drain", shard)
+        return progress
+
+    async def progress(self) -> Progress:
+        """How far the shards are from what was asked for."""
+        progress: Progress = await self._call("progress")
+        return progress
 
     async def follow(self, take: Callable[[RoutingTable], Awaitable[None]]) -> None:
         """Hand every new routing table to `take`, for ever."""
@@ -81,19 +105,39 @@ class RemoteCoordinator:
                 await take(table)
 
     async def _call(self, method: str, *args: Any) -> Any:
+        delay_s = RETRY_S
         while True:
             try:
                 return await call(COORDINATOR, self._namespace, method, *args)
-            except ShardUnavailable as error:
-                log.warning("%s", error)
-                await asyncio.sleep(RETRY_S)
+            except (ShardUnavailable, SnapshotError) as error:  # a full disk is no reason to end: it may be mended
+                log.warning("%s; asked again in %.1f s", error, delay_s)
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, RETRY_MAX_S)
 
 
-class RemoteShards:
-    """All shards, addressed by partition: the `ShardPort` of ingest."""
+class RemoteReplicas:
+    """Shards by name, for operators."""
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
+
+    async def snapshot(self, shard: str, partitions: Sequence[int]) -> dict[int, int]:
+        """Save partitions that the shard owns."""
+        arguments = shard, self._namespace, "snapshot", partitions
+        durable: dict[int, int] = await call(*arguments, timeout_s=SNAPSHOT_CALL_S)
+        return durable
+
+    async def fingerprints(self, shard: str, partition: int) -> dict[str, Fingerprint]:
+        """Position and digest of each arm."""
+        found: dict[str, Fingerprint] = await call(shard, self._namespace, "fingerprints", partition)
+        return found
+
+
+class RemoteShards:
+    """The shards that hold partitions in one role, addressed by partition: the `ShardPort` of ingest."""
+
+    def __init__(self, namespace: str, role: Role = Role.OWNER) -> None:
+        self._namespace, self._role = namespace, role
         self._owners: dict[int, str] = {}
         self._batches: dict[str, list[Handed]] = {}  # by owner: what the next message to it takes along
         self._sending: set[asyncio.Task[None]] = set()
@@ -102,12 +146,11 @@ class RemoteShards:
 
     def follow(self, table: RoutingTable) -> None:
         """Use this table from now on."""
-        self._owners = {partition: route.shard for partition, route in enumerate(table.routes) if route.address}
+        self._owners = {partition: replica.shard for partition, replica in table.replicas(self._role).items()}
 
     async def positions(self, partitions: Sequence[int]) -> Mapping[int, int]:
         """The next offset of each partition whose shard answers."""
-        answers = await self._ask_owners(partitions, "positions")
-        return {partition: answers[partition] for partition in partitions if partition in answers}
+        return await self._ask_owners(partitions, "positions")
 
     async def apply(self, batch: ClickBatch, epoch: int) -> int:
         """Apply a batch at its owner; the next offset.
@@ -130,7 +173,8 @@ class RemoteShards:
         handed = self._batches.pop(owner)
         outcomes: Sequence[int | EchoRankError]
         try:
-            outcomes = await call(owner, self._namespace, "apply", [(one.batch, one.epoch) for one in handed])
+            batches = [(one.batch, one.epoch) for one in handed]
+            outcomes = await call(owner, self._namespace, "apply", batches, timeout_s=BATCH_CALL_S)
         except EchoRankError as error:
             outcomes = [error] * len(handed)
         for one, outcome in zip(handed, outcomes, strict=True):
@@ -163,24 +207,28 @@ class RemoteShards:
             for partition, end in told.items():
                 if owner := self._owners.get(partition):
                     by_owner.setdefault(owner, {})[partition] = end
-            for owner, ends in by_owner.items():
-                try:
-                    await call(owner, self._namespace, "observe_ends", ends)
-                except EchoRankError as error:  # its successor is told again, by the lane of the new epoch
-                    log.warning("%s", error)
+            await asyncio.gather(*(self._tell(*each) for each in by_owner.items()))
             await asyncio.sleep(TELL_S)
 
+    async def _tell(self, owner: str, ends: Mapping[int, int]) -> None:
+        try:
+            await call(owner, self._namespace, "observe_ends", ends, timeout_s=END_CALL_S)
+        except EchoRankError as error:  # its successor is told again, by the lane of the new epoch
+            log.warning("%s", error)
+
     async def _ask_owners(self, partitions: Sequence[int] | Mapping[int, Any], method: str) -> dict[int, int]:
-        owners = sorted({self._owners[partition] for partition in partitions if partition in self._owners})
-        calls = (call(owner, self._namespace, method) for owner in owners)
+        """What each partition's own shard says of it; another may hold it in another role."""
+        owners = {partition: self._owners[partition] for partition in partitions if partition in self._owners}
+        asked = sorted(set(owners.values()))
+        calls = (call(owner, self._namespace, method, timeout_s=BATCH_CALL_S) for owner in asked)
         answers: dict[int, int] = {}
-        for answer in await asyncio.gather(*calls, return_exceptions=True):
+        for owner, answer in zip(asked, await asyncio.gather(*calls, return_exceptions=True), strict=True):
             if isinstance(answer, ShardUnavailable):
                 log.warning("%s", answer)
             elif isinstance(answer, BaseException):
                 raise answer
             else:
-                answers |= answer
+                answers |= {partition: at for partition, at in answer.items() if owners.get(partition) == owner}
         return answers
 
     async def _call(self, partition: int, method: str, *args: Any) -> Any:

@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from actors.roles import Grant, Role
 from actors.traffic import Arm
 from monitoring.discovery import Target
 from rpc import echorank_pb2 as pb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
-    """A partition's owner. `address` is empty until the owner has registered in this run."""
+class Replica:
+    """A partition at one shard. `address` is empty until the shard's process has registered and been granted it."""
 
     shard: str
     epoch: int
+    incarnation: int = 0  # of the process that was granted it; the state ends with that process
     address: str = ""  # host:port of the shard's gRPC server
-    ready: bool = False  # the owner has come close to the end of the log since it registered
+    ready: bool = False  # heard of within the lease, and close to the end of the log since it was granted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A partition's owner, and the standby that folds the same log, if there is one."""
+
+    owner: Replica
+    standby: Replica | None = None
+
+    def replicas(self) -> Iterator[tuple[Role, Replica]]:
+        """The owner, then the standby."""
+        yield Role.OWNER, self.owner
+        if self.standby is not None:
+            yield Role.STANDBY, self.standby
+
+    def replica(self, role: Role) -> Replica | None:
+        """The replica in that role; None for a standby that is not there."""
+        return self.owner if role is Role.OWNER else self.standby
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,31 +54,50 @@ class RoutingTable:
         """How many partitions there are."""
         return len(self.routes)
 
-    def address_of(self, partition: int) -> str:
-        """host:port of the owner's gRPC server; empty without a registered owner."""
-        return self.routes[partition].address
+    def ways(self, partition: int) -> list[str]:
+        """host:port of the gRPC servers that may answer, best first: of those that are ready, else of all there are."""
+        replicas = [replica for _, replica in self.routes[partition].replicas() if replica.address]
+        return [replica.address for replica in filter(_serves, replicas)] or [replica.address for replica in replicas]
 
     def addresses(self) -> set[str]:
-        """host:port of every registered shard."""
-        return {route.address for route in self.routes if route.address}
+        """host:port of every shard that holds something."""
+        return {replica.address for route in self.routes for _, replica in route.replicas() if replica.address}
 
     def not_ready(self) -> list[int]:
-        """The partitions that have no registered owner, or one that is still catching up."""
-        return [partition for partition, route in enumerate(self.routes) if not (route.address and route.ready)]
+        """The partitions without a live owner, or with one that is still catching up."""
+        return [partition for partition, route in enumerate(self.routes) if not _serves(route.owner)]
 
-    def epochs(self, shard: str) -> dict[int, int]:
-        """The partitions of a shard, each with its epoch."""
-        return {partition: route.epoch for partition, route in enumerate(self.routes) if route.shard == shard}
+    def uncovered(self) -> list[int]:
+        """The partitions that neither a ready owner nor a ready standby can answer for."""
+        return [
+            partition
+            for partition, route in enumerate(self.routes)
+            if not any(_serves(replica) for _, replica in route.replicas())
+        ]
+
+    def grants(self, shard: str) -> dict[int, Grant]:
+        """What a shard holds, by partition."""
+        return {
+            partition: Grant(replica.epoch, role)
+            for partition, route in enumerate(self.routes)
+            for role, replica in route.replicas()
+            if replica.shard == shard
+        }
+
+    def replicas(self, role: Role) -> dict[int, Replica]:
+        """The registered replicas in a role, by partition."""
+        found = ((partition, route.replica(role)) for partition, route in enumerate(self.routes))
+        return {partition: replica for partition, replica in found if replica is not None and replica.address}
 
     def to_proto(self) -> pb.RoutingResponse:
-        """The table for clients that route themselves; partitions without a registered owner are left out."""
+        """The table for clients that route themselves; partitions that nobody answers for are left out."""
         return pb.RoutingResponse(
             version=self.version,
             partitions=self.partitions,
             routes=[
-                pb.PartitionRoute(partition=partition, shard=route.shard, address=route.address, epoch=route.epoch)
+                _route(partition, route)
                 for partition, route in enumerate(self.routes)
-                if route.address
+                if any(replica.address for _, replica in route.replicas())
             ],
             arms=[
                 pb.ArmInfo(name=arm.name, model_version=arm.model_version, role=arm.role, weight=arm.weight)
@@ -67,17 +105,23 @@ class RoutingTable:
             ],
         )
 
-    def to_json(self) -> str:
-        """Everything, readable by people and by `from_json`."""
-        return json.dumps(dataclasses.asdict(self), indent=1)
 
-    @classmethod
-    def from_json(cls, text: str) -> RoutingTable:
-        """The table that `to_json` wrote; ValueError, KeyError or TypeError for anything else."""
-        values = json.loads(text)
-        return cls(
-            version=values["version"],
-            routes=tuple(Route(**route) for route in values["routes"]),
-            arms=tuple(Arm(**arm) for arm in values["arms"]),
-            targets=tuple(Target(**target) for target in values["targets"]),
+def shard_name(number: int) -> str:
+    """Name of a shard, as an actor and in the routing table."""
+    return f"shard-{number}"
+
+
+def _serves(replica: Replica) -> bool:
+    return bool(replica.address) and replica.ready
+
+
+def _route(partition: int, route: Route) -> pb.PartitionRoute:
+    owner, standby = route.owner, route.standby
+    found = pb.PartitionRoute(
+        partition=partition, shard=owner.shard, address=owner.address, epoch=owner.epoch, ready=owner.ready
+    )
+    if standby is not None:
+        found.standby.CopyFrom(
+            pb.StandbyRoute(shard=standby.shard, address=standby.address, epoch=standby.epoch, ready=standby.ready)
         )
+    return found

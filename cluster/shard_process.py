@@ -1,36 +1,53 @@
-"""One shard's process: its gRPC server, its snapshots on time, and its word when it has caught up."""
+"""One shard's process: its gRPC server, its heartbeats, and its snapshots on time."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from actors.click import ClickBatch
+from actors.clock import Clock
+from actors.erasure import ErasedStates
 from actors.errors import EchoRankError, ShardUnavailable
 from actors.exposure import ExposureLog
+from actors.owned import Fingerprint
+from actors.roles import Assignment, Grant, Report
 from actors.server import RpcServer
 from actors.shard import Shard
+from actors.snapshot import Deleted
+from cluster.reconciler import Reconciler
 from monitoring.discovery import Target
 
-TICK_S = 0.1  # how often it is looked whether a snapshot is due or a partition has caught up
+log = logging.getLogger(__name__)
+
+EVICTION_TICK_S = 1.0  # how often idle users are looked for
+TICK_S = 0.1  # how often it is looked whether a snapshot is due
+HEARTBEAT_S = 0.2
 
 
 class Registry(Protocol):
     """The coordinator, as far as a shard needs it."""
 
-    async def register(self, shard: str, address: str, target: Target) -> dict[int, int]:
-        """The shard's partitions, each with a new epoch."""
+    async def register(self, shard: str, address: str, target: Target) -> int:
+        """This process's incarnation."""
         ...
 
-    async def ready(self, epochs: Mapping[int, int]) -> None:
-        """Say which partitions have caught up, under which epoch."""
+    async def heartbeat(self, shard: str, report: Report) -> Assignment:
+        """What the shard is to hold.
+
+        Raises:
+            ShardUnavailable: the coordinator does not answer.
+            NotOwner: this process was replaced.
+        """
+        ...
 
 
 class ShardProcess:
-    """Registers, restores, then serves; blocking work of the shard runs in worker threads.
+    """Registers, then follows the answers to its heartbeats; blocking work of the shard runs in worker threads.
 
-    Health says SERVING once every partition has caught up to within the bound.
+    Health says SERVING while all that is granted has caught up.
     """
 
     def __init__(
@@ -41,46 +58,46 @@ class ShardProcess:
         host: str,
         registry: Registry,
         target: Target,
+        clock: Clock,
         exposures: ExposureLog | None = None,
     ) -> None:
-        self._shard, self._server, self._host = shard, server, host
+        self._shard, self._server, self._host, self._clock = shard, server, host, clock
         self._registry, self._target, self._exposures = registry, target, exposures
-        self._assigned: frozenset[int] = frozenset()
-        self._ends: dict[int, int] = {}  # high watermarks of partitions that are not ready yet
+        self._reconciler = Reconciler(shard, clock)
+        self._incarnation = 0
+        self._unheard = 0  # heartbeats in a row
 
     async def start(self) -> None:
-        """Listen on a free port, take what the coordinator assigns, and restore it."""
+        """Listen on a free port, and register."""
         address = await self._server.start(self._host, 0)
-        epochs = await self._registry.register(self._shard.shard_id, address, self._target)
-        for partition, epoch in epochs.items():
-            await asyncio.to_thread(self._shard.own, partition, epoch)
-        self._assigned = frozenset(epochs)
+        self._incarnation = await self._registry.register(self._shard.shard_id, address, self._target)
 
     async def run(self) -> None:
-        """Take snapshots and report readiness, for ever.
+        """Send heartbeats, take snapshots and evict idle users, for ever.
 
         Raises:
-            ExceptionGroup: with ShardUnavailable, if the shard gave a partition up because folding failed; a process
-                that starts anew restores it.
+            ExceptionGroup: with NotOwner, if another process of this shard has registered: this one has to end.
         """
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._send_heartbeats())
             tasks.create_task(self._take_snapshots())
-            tasks.create_task(self._report_ready())
+            tasks.create_task(self._evict_idle())
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, finish those in flight, save everything, then write the exposures that wait."""
         await self._server.stop(grace_s)
+        await self._reconciler.close()
         for partition in self._shard.owned():
             await asyncio.to_thread(self._shard.snapshot, partition)
         if self._exposures is not None:
             await asyncio.to_thread(self._exposures.close, grace_s)
 
     async def positions(self) -> Mapping[int, int]:
-        """The next offset of each restored partition."""
+        """The next offset of each restored partition, in whichever role."""
         return self._shard.positions()
 
     async def durable(self) -> Mapping[int, int]:
-        """The offset covered by snapshots, of each restored partition."""
+        """The offset covered by snapshots, of each restored partition that is owned."""
         return self._shard.durable()
 
     async def apply(self, batches: Sequence[tuple[ClickBatch, int]]) -> list[int | EchoRankError]:
@@ -98,43 +115,65 @@ class ShardProcess:
         return await asyncio.to_thread(self._shard.skip, partition, start, stop, reason, epoch)
 
     async def observe_ends(self, ends: Mapping[int, int]) -> None:
-        """Learn high watermarks."""
+        """Learn high watermarks; those of partitions that are held no more are another shard's business."""
+        held = self._shard.grants()
         for partition, end in ends.items():
-            self._shard.observe_end(partition, end)
-            if not self._shard.ready(partition):
-                self._ends[partition] = end
+            if partition in held:
+                self._shard.observe_end(partition, end)
+
+    async def erase(self, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
+        """Forget a user in every arm, in whichever role the partition is held; what was removed."""
+        return await asyncio.to_thread(self._shard.erase, partition, user_key, until, epoch)
+
+    async def forget_older(self, partition: int) -> list[Deleted]:
+        """Save all rows of a partition and delete its older snapshots; which files."""
+        return await asyncio.to_thread(self._shard.forget_older, partition)
 
     async def digests(self) -> dict[tuple[int, str], str]:
-        """The digest of each partition and arm."""
+        """The digest of each partition and arm that is owned."""
         found = {}
         for stats in self._shard.stats():
-            for arm in stats.arms:
-                found[stats.partition, arm] = await asyncio.to_thread(self._shard.digest, stats.partition, arm)
+            if stats.partition in self._shard.owned():
+                for arm in stats.arms:
+                    found[stats.partition, arm] = await asyncio.to_thread(self._shard.digest, stats.partition, arm)
         return found
+
+    async def snapshot(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Save these partitions now; the offsets that snapshots cover."""
+        return {partition: await asyncio.to_thread(self._shard.snapshot, partition) for partition in partitions}
+
+    async def fingerprints(self, partition: int) -> dict[str, Fingerprint]:
+        """Position and digest of each arm of a partition, in whichever role it is held."""
+        return await asyncio.to_thread(self._shard.fingerprints, partition)
 
     async def _take_snapshots(self) -> None:
         while True:
             await asyncio.to_thread(self._shard.snapshot_all_due)
             await asyncio.sleep(TICK_S)
 
-    async def _report_ready(self) -> None:
-        reported: dict[int, int] = {}
+    async def _evict_idle(self) -> None:
         while True:
-            self._check_complete()
-            for partition, end in self._ends.items():
-                self._shard.observe_end(partition, end)  # clicks were applied since it was heard
-            owned = self._shard.owned()
-            ready = {partition: epoch for partition, epoch in owned.items() if self._shard.ready(partition)}
-            self._ends = {partition: end for partition, end in self._ends.items() if partition not in ready}
-            if ready != reported:
-                await self._registry.ready(ready)
-                await self._server.set_serving(ready.keys() == owned.keys())
-                reported = ready
-            await asyncio.sleep(TICK_S)
+            await asyncio.to_thread(self._shard.evict_idle)
+            await asyncio.sleep(EVICTION_TICK_S)
 
-    def _check_complete(self) -> None:
-        if given_up := sorted(self._assigned - self._shard.owned().keys()):
-            raise ShardUnavailable(
-                f"{self._shard.shard_id} gave up partitions {given_up} because folding failed; it has to start anew to "
-                "restore them, and if that repeats, the traceback above names the cause"
-            )
+    async def _send_heartbeats(self) -> None:
+        while True:
+            sent_s = self._clock.monotonic()
+            held = self._shard.held()
+            report = Report(incarnation=self._incarnation, held=held, failed=self._reconciler.failed())
+            try:
+                answer = await self._registry.heartbeat(self._shard.shard_id, report)
+            except ShardUnavailable as error:
+                self._unheard += 1
+                if self._unheard == 1:
+                    log.warning("no answer to a heartbeat; without one for a lease, answers count as stale: %s", error)
+            else:
+                self._unheard = 0
+                self._shard.lease(sent_s + answer.lease_s)
+                self._reconciler.follow(answer.grants)
+                await self._server.set_serving(self._has_caught_up(answer.grants))
+            await asyncio.sleep(max(0.0, sent_s + HEARTBEAT_S - self._clock.monotonic()))
+
+    def _has_caught_up(self, granted: Mapping[int, Grant]) -> bool:
+        held = self._shard.held()
+        return all(partition in held and held[partition].caught_up for partition in granted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import time
 from collections.abc import Iterable, Mapping
@@ -18,19 +19,16 @@ from actors.errors import ShardUnavailable
 from cluster.broker import Broker
 from cluster.config import Settings
 from cluster.remote import COORDINATOR
+from cluster.routing import RoutingTable
 
 log = logging.getLogger(__name__)
 
 GATEWAY, ARCHIVE = "gateway", "archive"
+SHARD = re.compile(r"shard-\d+")
 CONSTRUCTED_S = 120.0  # the first start on a machine compiles the fold
 GRACE_S = 5.0  # for requests in flight
 STOP_S = 60.0  # for the last snapshots
 ASK_S = 30.0  # a shard that restarts answers within
-
-
-def shard_name(number: int) -> str:
-    """Name of a shard, as an actor and in the routing table."""
-    return f"shard-{number}"
 
 
 def ingest_name(number: int) -> str:
@@ -45,7 +43,6 @@ class System:
         self._settings, self._broker, self._actors = settings, broker, actors
         self._ephemeral_state = ephemeral_state
         self._stopped = False
-        self._shards = [shard_name(number) for number in range(settings.serving.shards)]
         self._readers = [ingest_name(number) for number in range(settings.serving.ingests)]
         if settings.archive.enabled:
             self._readers.append(ARCHIVE)
@@ -73,11 +70,11 @@ class System:
 
     def pids(self) -> dict[str, int]:
         """The process id of every actor, once each answers."""
-        return {name: self._ask(name, "pid") for name in self._actors}
+        return {name: self._ask(name, "pid") for name in self._names()}
 
     def shard_pids(self) -> dict[str, int]:
         """The process id of every shard, once each answers."""
-        return {name: self._ask(name, "pid") for name in self._shards}
+        return {name: self._ask(name, "pid") for name in self._shards()}
 
     def wait_replaced(self, name: str, pid: int) -> int:
         """Return the process id of an actor once it is not `pid` any more and answers."""
@@ -89,17 +86,17 @@ class System:
         return int(now)
 
     def digests(self) -> dict[tuple[int, str], str]:
-        """The digest of each partition's and arm's states; equal for equal logs."""
+        """The digest of each partition's and arm's states at its owner; equal for equal logs."""
         digests: dict[tuple[int, str], str] = {}
-        for name in self._shards:
+        for name in self._shards():
             digests |= self._ask(name, "digests")
         return digests
 
     def positions(self) -> dict[int, int]:
-        """The next offset of each partition."""
+        """The next offset of each partition at its owner."""
         positions: dict[int, int] = {}
-        for name in self._shards:
-            positions |= self._ask(name, "positions")
+        for name, partitions in self._owners().items():
+            positions |= {p: at for p, at in self._ask(name, "positions").items() if p in partitions}
         return positions
 
     def stop(self) -> None:
@@ -107,7 +104,7 @@ class System:
         if self._stopped:
             return
         self._stopped = True
-        for names, args in ((GATEWAY,), (GRACE_S,)), (self._readers, ()), (self._shards, (GRACE_S,)):
+        for names, args in ((GATEWAY,), (GRACE_S,)), (self._readers, ()), (self._shards(), (GRACE_S,)):
             self._stop_gently(names, args)
         self.kill()
         ray.shutdown()
@@ -117,8 +114,8 @@ class System:
 
     def kill(self) -> None:
         """End the actors at once; Ray does not start them again."""
-        for actor in self._actors.values():
-            ray.kill(actor, no_restart=True)
+        for name in self._names():
+            ray.kill(self._actor(name), no_restart=True)
 
     def __enter__(self) -> Self:
         return self
@@ -128,18 +125,18 @@ class System:
     ) -> None:
         self.stop()
 
-    def _ask(self, name: str, method: str) -> Any:
+    def _ask(self, name: str, method: str, *args: Any) -> Any:
         deadline = time.monotonic() + ASK_S
         while True:
             try:
-                return ray.get(getattr(self._actors[name], method).remote(), timeout=ASK_S)
+                return ray.get(getattr(self._actor(name), method).remote(*args), timeout=ASK_S)
             except (RayActorError, GetTimeoutError) as error:
                 if time.monotonic() > deadline:
                     raise ShardUnavailable(f"{name} does not answer {method} within {ASK_S:g} s: {error}") from error
                 time.sleep(0.1)
 
     def _stop_gently(self, names: Iterable[str], args: tuple[Any, ...]) -> None:
-        calls = {name: self._actors[name].stop.remote(*args) for name in names}
+        calls = {name: self._actor(name).stop.remote(*args) for name in names}
         for name, call in calls.items():
             try:
                 ray.get(call, timeout=STOP_S)
@@ -147,8 +144,29 @@ class System:
                 log.warning("%s did not stop by itself and is killed: %s", name, error)
 
     def _missing(self) -> str:
-        table = ray.get(self._actors[COORDINATOR].wait_newer.remote(0, 0.0), timeout=ASK_S)
-        return f"partitions {table.not_ready()} have no owner or are catching up; the actors' logs say why"
+        return f"partitions {self._table().not_ready()} have no owner or are catching up; the actors' logs say why"
+
+    def _names(self) -> list[str]:
+        """All actors: those that were started here, and the shards of now; the coordinator first."""
+        return [*(name for name in self._actors if not SHARD.fullmatch(name)), *self._shards()]
+
+    def _shards(self) -> list[str]:
+        """The shards of now: scaling adds some and removes others."""
+        return sorted(name for name in ray.util.list_named_actors() if SHARD.fullmatch(name))
+
+    def _actor(self, name: str) -> Any:
+        """An actor's handle; a shard that was stopped and started again is another actor of the same name."""
+        return ray.get_actor(name) if SHARD.fullmatch(name) else self._actors[name]
+
+    def _owners(self) -> dict[str, set[int]]:
+        owners: dict[str, set[int]] = {}
+        for partition, route in enumerate(self._table().routes):
+            owners.setdefault(route.owner.shard, set()).add(partition)
+        return owners
+
+    def _table(self) -> RoutingTable:
+        table: RoutingTable = self._ask(COORDINATOR, "wait_newer", 0, 0.0)
+        return table
 
 
 def _is_serving(health: Any) -> bool:

@@ -18,36 +18,47 @@ from typing import Any
 
 import ray
 from prometheus_client import CollectorRegistry
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.applied import AppliedOffsets
 from actors.archive import Archive
 from actors.archive_files import ArchiveFiles
+from actors.archive_reader import ArchiveReader
 from actors.clock import SystemClock
 from actors.codec import Decoder
-from actors.dead_letter import DeadLetters
+from actors.dead_letter import DeadLetters, NoSink, RecordSink
+from actors.deployment import Identity, claim
 from actors.errors import ConfigError
 from actors.exposure import ExposureLog
 from actors.gateway import Gateway
-from actors.ingest import Ingest, IngestSettings
-from actors.interceptor import RequestInterceptor
+from actors.ingest import Ingest
+from actors.interceptor import ADMIN, SERVICE, RequestInterceptor
+from actors.roles import Role
 from actors.scoring import ScoringService
 from actors.server import RpcServer
 from actors.shard import Shard
 from actors.snapshot import SnapshotStore
 from actors.traffic import Arm
 from cluster import derived, processes
+from cluster.admin import Admin
 from cluster.archive_process import ArchiveProcess
-from cluster.assignment_file import AssignmentFile
+from cluster.assignment_files import AssignmentFiles
 from cluster.broker import Broker, resolve
 from cluster.config import ArchiveSettings, Settings, StateSettings
 from cluster.coordinator import Coordinator
+from cluster.coordinator_process import CoordinatorProcess
+from cluster.detached import start_actor
 from cluster.gateway_process import GatewayProcess
-from cluster.ingest_process import IngestProcess
-from cluster.kafka_clients import KafkaAdmin, KafkaLog, KafkaSink
-from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteShards
+from cluster.ingest_process import IngestProcess, Reader
+from cluster.kafka_clients import KafkaAdmin, KafkaSink
+from cluster.kafka_log import KafkaLog
+from cluster.log_watch import watch_kafka
+from cluster.ray_start import start_ray
+from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteReplicas, RemoteShards
+from cluster.routing import shard_name
+from cluster.shard_actors import ShardActors
 from cluster.shard_process import ShardProcess
-from cluster.system import ARCHIVE, GATEWAY, System, ingest_name, shard_name
+from cluster.system import ARCHIVE, GATEWAY, System, ingest_name
+from cluster.topic_identity import TopicIdentity
 from cluster.topics import ensure_topics
 from model.bundle import Bundle, load_bundle
 from monitoring import logs
@@ -56,19 +67,12 @@ from monitoring.exporter import WILDCARDS, Exporter
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2_grpc as pb_grpc
 
-ROOT = Path(__file__).parents[1]
-CPUS_PER_ACTOR = 0.1  # actors share the cores: the operating system schedules them better than a reservation would
-RAY_SLOW = "timed out during startup"
-OBJECT_STORE_BYTES = 128 << 20  # batches are small and short-lived
 # Off the event loop: with folding beside it and 4 clients, p99 was 26 to 32 ms on two threads, 28 to 51 ms on one and
 # 30 to 71 ms inline (a stand-in kernel, 2 busy cores); the hop costs 0.3 ms of the median.
 SCORING_THREADS = 2
 EXPOSURE_BATCH_BYTES = 256 << 10  # an exposure of 500 candidates has 7 kB, and a batch for each would cost a request
 # A thread that waits for the interpreter asks for it after so long; the default of 5 ms is a third of a score's target.
 SWITCH_INTERVAL_S = 0.0005
-# Temporaries of a score are larger than malloc keeps by default: it would fault them in anew every time.
-KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
 # Nobody waits for the archive: few and large polls, 1.1 CPU seconds for 100,000 clicks, and others go first.
 ARCHIVE_POLL_MS, ARCHIVE_FETCH_BYTES, ARCHIVE_POLL_RECORDS, ARCHIVE_NICE = 1000, 1 << 20, 10_000, 10
@@ -96,8 +100,14 @@ def start(settings: Settings, *, load: Load = load_bundle, environ: Mapping[str,
         settings = _at(settings, broker, run)
         with KafkaAdmin(derived.access(settings)) as admin:
             ensure_topics(admin, derived.topics(settings), create=settings.topics.create)
+            identity = Identity(
+                namespace=settings.ray.namespace, topic=settings.topics.clicks, log=admin.cluster_id() or ""
+            )
+            topic_id = admin.topic_id(settings.topics.clicks)
+        TopicIdentity(settings.state.directory).confirm(settings.topics.clicks, topic_id)
+        claim(settings.state.directory, identity)
         undo.callback(ray.shutdown)
-        _start_ray(settings)
+        start_ray(settings.ray, show_logs=settings.monitoring.log_level == "DEBUG")
         actors: dict[str, Any] = {}
         system = System(settings, broker, actors, ephemeral_state=broker.kind == "embedded")
         undo.callback(system.kill)
@@ -107,18 +117,22 @@ def start(settings: Settings, *, load: Load = load_bundle, environ: Mapping[str,
     return system
 
 
-async def build_coordinator(settings: Settings, run: str, arms: list[Arm]) -> Coordinator:
-    """The coordinator, with the table it left behind."""
+async def build_coordinator(settings: Settings, run: str, arms: list[Arm], load: Load) -> CoordinatorProcess:
+    """The coordinator, with what its predecessor left behind."""
     metrics = _metrics(settings, COORDINATOR)
     coordinator = Coordinator(
         run=run,
         partitions=settings.topics.partitions,
-        shards=[shard_name(number) for number in range(settings.serving.shards)],
+        shards=settings.serving.shards,
         arms=arms,
-        memory=AssignmentFile(settings.state.directory),
+        memory=AssignmentFiles(settings.state.directory),
+        clock=SystemClock(),
+        settings=derived.coordinator_settings(settings),
+        restarted=ray.get_runtime_context().was_current_actor_reconstructed,
     )
     coordinator.join(_export(settings, metrics, "coordinator", COORDINATOR))
-    return coordinator
+    shards = ShardActors(settings.ray.namespace, functools.partial(_shard_actor, settings, load))
+    return CoordinatorProcess(coordinator, spawn=shards.spawn, stop=shards.stop)
 
 
 async def build_shard(settings: Settings, number: int, load: Load) -> ShardProcess:
@@ -151,6 +165,7 @@ async def build_shard(settings: Settings, number: int, load: Load) -> ShardProce
         host=_reachable(settings.serving.host),
         registry=RemoteCoordinator(settings.ray.namespace),
         target=_export(settings, metrics, "shard", name),
+        clock=clock,
         exposures=exposures,
     )
     await process.start()
@@ -159,25 +174,45 @@ async def build_shard(settings: Settings, number: int, load: Load) -> ShardProce
 
 async def build_ingest(settings: Settings, number: int) -> IngestProcess:
     """One ingest, which reads as soon as its partitions have owners."""
-    name, clock = ingest_name(number), SystemClock()
+    name = ingest_name(number)
     metrics = _metrics(settings, name)
-    shards = RemoteShards(settings.ray.namespace)
     coordinator = RemoteCoordinator(settings.ray.namespace)
-    access, topics = derived.access(settings), settings.topics
-    dead_letters = DeadLetters(KafkaSink(access), topic=topics.dlq, source_topic=topics.clicks, metrics=metrics)
+    process = IngestProcess(
+        owners=_reader(settings, Role.OWNER, KafkaSink(derived.access(settings)), metrics),
+        open_standbys=lambda: _reader(settings, Role.STANDBY, NoSink(), metrics.of_standbys()),
+        followed=coordinator,
+        number=number,
+        count=settings.serving.ingests,
+    )
+    topics = settings.topics
+    partitions = range(number, topics.partitions, settings.serving.ingests)
+    watch_kafka(derived.access(settings), topics.clicks, topics.partitions, partitions, metrics, SystemClock()).start()
+    await coordinator.join(_export(settings, metrics, "ingest", name))
+    return process
+
+
+def _reader(settings: Settings, role: Role, sink: RecordSink, metrics: Metrics) -> Reader:
+    clock, topics = SystemClock(), settings.topics
     click_log = KafkaLog(
-        access,
+        derived.access(settings),
         topic=topics.clicks,
-        group_id=settings.kafka.group_id,
+        group_id=settings.kafka.group_id if role is Role.OWNER else None,
         poll_timeout_ms=settings.kafka.poll_timeout_ms,
         records_per_poll_max=settings.kafka.records_per_poll_max,
+        topic_id=TopicIdentity(settings.state.directory).load(),
     )
-    decoder = Decoder(derived.event_format(settings), clock)
-    ingest = Ingest(click_log, dead_letters, decoder, shards, metrics, clock, IngestSettings())
-    await coordinator.join(_export(settings, metrics, "ingest", name))
-    return IngestProcess(
-        ingest=ingest, shards=shards, followed=coordinator, number=number, count=settings.serving.ingests
+    shards = RemoteShards(settings.ray.namespace, role)
+    ingest = Ingest(
+        click_log,
+        DeadLetters(sink, topic=topics.dlq, source_topic=topics.clicks, metrics=metrics),
+        Decoder(derived.event_format(settings), clock),
+        shards,
+        metrics,
+        clock,
+        derived.ingest_settings(settings, commits=role is Role.OWNER),
+        history=_history(settings),
     )
+    return Reader(ingest, shards, click_log.close)
 
 
 async def build_archive(settings: Settings) -> ArchiveProcess:
@@ -187,10 +222,10 @@ async def build_archive(settings: Settings) -> ArchiveProcess:
     click_log = KafkaLog(
         derived.access(settings),
         topic=settings.topics.clicks,
-        group_id=settings.kafka.group_id,
         poll_timeout_ms=ARCHIVE_POLL_MS,
         records_per_poll_max=ARCHIVE_POLL_RECORDS,
         fetch_bytes_min=ARCHIVE_FETCH_BYTES,
+        topic_id=TopicIdentity(settings.state.directory).load(),
     )
     archive = Archive(
         click_log,
@@ -200,6 +235,7 @@ async def build_archive(settings: Settings) -> ArchiveProcess:
         metrics,
         clock,
         derived.roll_settings(settings),
+        erased=_snapshots(settings).tombstones.read,
     )
     coordinator = RemoteCoordinator(settings.ray.namespace)
     await coordinator.join(_export(settings, metrics, "archive", ARCHIVE))
@@ -211,13 +247,25 @@ async def build_gateway(settings: Settings) -> GatewayProcess:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     metrics = _metrics(settings, GATEWAY)
     message_bytes_max = settings.serving.message_bytes_max
-    gateway = Gateway(limits=derived.limits(settings), salt=settings.ray.namespace, message_bytes_max=message_bytes_max)
+    gateway = Gateway(
+        limits=derived.limits(settings),
+        salt=settings.ray.namespace,
+        message_bytes_max=message_bytes_max,
+        metrics=metrics,
+    )
+    coordinator = RemoteCoordinator(settings.ray.namespace)
+    admin = Admin(
+        overseer=coordinator,
+        replicas=RemoteReplicas(settings.ray.namespace),
+        table=lambda: process.table(),  # noqa: PLW0108 (made below)
+        token=settings.serving.admin_token,
+    )
     process = GatewayProcess(
         gateway=gateway,
-        server=_server(settings, metrics, gateway.add_to),
+        server=_server(settings, metrics, gateway.add_to, admin.add_to),
         host=settings.serving.host,
         port=settings.serving.port,
-        publisher=RemoteCoordinator(settings.ray.namespace),
+        publisher=coordinator,
         metrics=metrics,
     )
     sites = {"port": settings.monitoring.port, "targets": process.targets, "health": process.trouble}
@@ -226,43 +274,16 @@ async def build_gateway(settings: Settings) -> GatewayProcess:
     return process
 
 
-def _start_ray(settings: Settings) -> None:
-    python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
-    local: dict[str, Any] = {
-        "include_dashboard": False,
-        "object_store_memory": OBJECT_STORE_BYTES,
-        "_system_config": {"worker_niceness": 0},  # Ray's 15 lets any other process go before a score
-    }
-    if settings.ray.cpus:
-        local["num_cpus"] = settings.ray.cpus
-    start_ray = functools.partial(
-        ray.init,
-        address=settings.ray.address or "local",
-        namespace=settings.ray.namespace,
-        runtime_env={"env_vars": {"PYTHONPATH": python_path, **ONE_THREAD, **KEEP_MEMORY}},
-        log_to_driver=settings.monitoring.log_level == "DEBUG",
-        logging_level=logging.ERROR,
-        **({} if settings.ray.address else local),
-    )
-    try:
-        start_ray()
-    except Exception as error:
-        if RAY_SLOW not in str(error):  # Ray has no narrower class for it
-            raise
-        log.warning("Ray's own processes did not start within 30 s, which a busy machine can cause; trying once more")
-        ray.shutdown()
-        start_ray()
-
-
 def _actors(settings: Settings, run: str, arms: list[Arm], load: Load) -> Iterator[tuple[str, Any]]:
     """Start one actor after the other."""
 
     def actor(kind: type[Any], name: str, build: Callable[..., Any], *args: Any) -> tuple[str, Any]:
-        return name, _actor(settings, kind, name, functools.partial(build, settings, *args))
+        build = functools.partial(build, settings, *args)
+        return name, start_actor(settings.ray.namespace, kind, name, build)
 
-    yield actor(processes.CoordinatorActor, COORDINATOR, build_coordinator, run, arms)
+    yield actor(processes.CoordinatorActor, COORDINATOR, build_coordinator, run, arms, load)
     for number in range(settings.serving.shards):
-        yield actor(processes.ShardActor, shard_name(number), build_shard, number, load)
+        yield shard_name(number), _shard_actor(settings, load, number)
     for number in range(settings.serving.ingests):
         yield actor(processes.IngestActor, ingest_name(number), build_ingest, number)
     if settings.archive.enabled:
@@ -270,33 +291,9 @@ def _actors(settings: Settings, run: str, arms: list[Arm], load: Load) -> Iterat
     yield actor(processes.GatewayActor, GATEWAY, build_gateway)
 
 
-def _actor(settings: Settings, kind: type[Any], name: str, build: Callable[[], Any]) -> Any:
-    try:
-        return (
-            ray.remote(kind)
-            .options(
-                name=name,
-                namespace=settings.ray.namespace,
-                lifetime="detached",
-                max_restarts=-1,
-                max_task_retries=0,
-                **_place(name),
-            )
-            .remote(build)
-        )
-    except ValueError as error:
-        raise ConfigError(
-            f"namespace {settings.ray.namespace!r} of this Ray cluster has an actor {name!r} already, so another "
-            "EchoRank runs there: stop it, or set ray.namespace"
-        ) from error
-
-
-def _place(name: str) -> dict[str, Any]:
-    """The gateway beside the process that starts the system, where its port was found free; the others spread out."""
-    if name == GATEWAY:
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        return {"num_cpus": 0, "scheduling_strategy": here}
-    return {"num_cpus": CPUS_PER_ACTOR, "scheduling_strategy": "SPREAD"}
+def _shard_actor(settings: Settings, load: Load, number: int) -> Any:
+    build = functools.partial(build_shard, settings, number, load)
+    return start_actor(settings.ray.namespace, processes.ShardActor, shard_name(number), build)
 
 
 def _reachable(host: str) -> str:
@@ -318,9 +315,15 @@ def _metrics(settings: Settings, actor: str) -> Metrics:
     return Metrics(CollectorRegistry())
 
 
-def _server(settings: Settings, metrics: Metrics, add_service: Callable[[Any], None]) -> RpcServer:
-    requests = RequestInterceptor(metrics, settings.serving.queue_max)
-    return RpcServer(add_service, requests, settings.serving.message_bytes_max)
+def _server(settings: Settings, metrics: Metrics, *add_services: Callable[[Any], None]) -> RpcServer:
+    """A server of the scoring service and, if its way to be added is given, of the admin service."""
+
+    def add(server: Any) -> None:
+        for add_service in add_services:
+            add_service(server)
+
+    requests, names = RequestInterceptor(metrics, settings.serving.queue_max), (SERVICE, ADMIN)[: len(add_services)]
+    return RpcServer(add, requests, settings.serving.message_bytes_max, names)
 
 
 def _arm(settings: Settings, name: str, version: str) -> Arm:
@@ -334,6 +337,11 @@ def _bundles(settings: Settings) -> dict[str, str]:
 
 def _snapshots(settings: Settings) -> SnapshotStore:
     return SnapshotStore.from_uri(settings.state.directory, settings.state.snapshots_kept)
+
+
+def _history(settings: Settings) -> ArchiveReader | None:
+    """Where clicks come from that the log has lost."""
+    return ArchiveReader(ArchiveFiles.from_uri(settings.archive.directory)) if settings.archive.enabled else None
 
 
 def _exposures(settings: Settings, metrics: Metrics) -> ExposureLog | None:
@@ -364,7 +372,10 @@ def _at(settings: Settings, broker: Broker, run: str) -> Settings:
     return settings.model_copy(
         update={
             "kafka": settings.kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers}),
-            "state": settings.state.model_copy(update=placed(settings.state)),
+            "state": settings.state.model_copy(
+                update=placed(settings.state)
+                | {"cold_directory": f"{Path(settings.state.cold_directory).absolute()}{own}"}
+            ),
             "archive": settings.archive.model_copy(update=placed(settings.archive)),
         }
     )

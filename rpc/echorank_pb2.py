@@ -24,15 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12rpc/echorank.proto\x12\x0b\x65\x63horank.v1\"\xbc\x01\n\x06Origin\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x14\n\x0cstate_age_ms\x18\x05 \x01(\x03\x12!\n\x05level\x18\x06 \x01(\x0e\x32\x12.echorank.v1.Level\x12\x10\n\x08score_id\x18\x07 \x01(\t\x12\r\n\x05stale\x18\x08 \x01(\x08\x12\x11\n\tcold_user\x18\t \x01(\x08\"q\n\x0cScoreRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\r\n\x05items\x18\x02 \x03(\t\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x0f\n\x07time_ms\x18\x04 \x01(\x03\x12\x12\n\nmin_offset\x18\x05 \x01(\x03\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"v\n\rScoreResponse\x12#\n\x06origin\x18\x01 \x01(\x0b\x32\x13.echorank.v1.Origin\x12\x15\n\rprobabilities\x18\x02 \x03(\x02\x12\x15\n\runknown_items\x18\x03 \x01(\x05\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"s\n\x10RecommendRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\t\n\x01k\x18\x02 \x01(\x05\x12\x14\n\x0c\x65xclude_seen\x18\x03 \x01(\x08\x12\x0b\n\x03\x61rm\x18\x04 \x01(\t\x12\x0f\n\x07time_ms\x18\x05 \x01(\x03\x12\x12\n\nmin_offset\x18\x06 \x01(\x03\"4\n\x0fRecommendedItem\x12\x0c\n\x04item\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\"e\n\x11RecommendResponse\x12#\n\x06origin\x18\x01 \x01(\x0b\x32\x13.echorank.v1.Origin\x12+\n\x05items\x18\x02 \x03(\x0b\x32\x1c.echorank.v1.RecommendedItem\"+\n\x0eInspectRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0b\n\x03\x61rm\x18\x02 \x01(\t\"\xb0\x01\n\x0fInspectResponse\x12#\n\x06origin\x18\x01 \x01(\x0b\x32\x13.echorank.v1.Origin\x12\x10\n\x08user_key\x18\x02 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x03\x12\x15\n\rlast_event_ms\x18\x04 \x01(\x03\x12\x14\n\x0crecent_items\x18\x05 \x03(\t\x12\x13\n\x0bstate_bytes\x18\x06 \x01(\x05\x12\x14\n\x0cstate_digest\x18\x07 \x01(\t\"\x10\n\x0eRoutingRequest\"R\n\x0ePartitionRoute\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\r\n\x05shard\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x03\"L\n\x07\x41rmInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x05\"\x87\x01\n\x0fRoutingResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x12\n\npartitions\x18\x02 \x01(\x05\x12+\n\x06routes\x18\x03 \x03(\x0b\x32\x1b.echorank.v1.PartitionRoute\x12\"\n\x04\x61rms\x18\x04 \x03(\x0b\x32\x14.echorank.v1.ArmInfo\"\x85\x03\n\x08\x45xposure\x12\x10\n\x08score_id\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x12\n\npropensity\x18\x05 \x01(\x01\x12\x11\n\tpartition\x18\x06 \x01(\x05\x12\x0e\n\x06offset\x18\x07 \x01(\x03\x12\x14\n\x0cstate_digest\x18\x08 \x01(\t\x12!\n\x05level\x18\t \x01(\x0e\x32\x12.echorank.v1.Level\x12\x0f\n\x07time_ms\x18\n \x01(\x03\x12,\n\x06method\x18\x0b \x01(\x0e\x32\x1c.echorank.v1.Exposure.Method\x12\x11\n\tcold_user\x18\x0c \x01(\x08\x12\x12\n\ncandidates\x18\r \x03(\t\x12\x15\n\rprobabilities\x18\x0e \x03(\x02\"H\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x10\n\x0cMETHOD_SCORE\x10\x01\x12\x14\n\x10METHOD_RECOMMEND\x10\x02*S\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\x0e\n\nLEVEL_FULL\x10\x01\x12\x12\n\x0eLEVEL_SEQUENCE\x10\x02\x12\x0f\n\x0bLEVEL_PRIOR\x10\x03\x32\xeb\x02\n\x07Scoring\x12>\n\x05Score\x12\x19.echorank.v1.ScoreRequest\x1a\x1a.echorank.v1.ScoreResponse\x12H\n\x0bScoreStream\x12\x19.echorank.v1.ScoreRequest\x1a\x1a.echorank.v1.ScoreResponse(\x01\x30\x01\x12J\n\tRecommend\x12\x1d.echorank.v1.RecommendRequest\x1a\x1e.echorank.v1.RecommendResponse\x12\x44\n\x07Inspect\x12\x1b.echorank.v1.InspectRequest\x1a\x1c.echorank.v1.InspectResponse\x12\x44\n\x07Routing\x12\x1b.echorank.v1.RoutingRequest\x1a\x1c.echorank.v1.RoutingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12rpc/echorank.proto\x12\x0b\x65\x63horank.v1\"\xbc\x01\n\x06Origin\x12\x0b\n\x03\x61rm\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\x05\x12\x0e\n\x06offset\x18\x04 \x01(\x03\x12\x14\n\x0cstate_age_ms\x18\x05 \x01(\x03\x12!\n\x05level\x18\x06 \x01(\x0e\x32\x12.echorank.v1.Level\x12\x10\n\x08score_id\x18\x07 \x01(\t\x12\r\n\x05stale\x18\x08 \x01(\x08\x12\x11\n\tcold_user\x18\t \x01(\x08\"q\n\x0cScoreRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\r\n\x05items\x18\x02 \x03(\t\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x0f\n\x07time_ms\x18\x04 \x01(\x03\x12\x12\n\nmin_offset\x18\x05 \x01(\x03\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"v\n\rScoreResponse\x12#\n\x06origin\x18\x01 \x01(\x0b\x32\x13.echorank.v1.Origin\x12\x15\n\rprobabilities\x18\x02 \x03(\x02\x12\x15\n\runknown_items\x18\x03 \x01(\x05\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"s\n\x10RecommendRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\t\n\x01k\x18\x02 \x01(\x05\x12\x14\n\x0c\x65xclude_seen\x18\x03 \x01(\x08\x12\x0b\n\x03\x61rm\x18\x04 \x01(\t\x12\x0f\n\x07time_ms\x18\x05 \x01(\x03\x12\x12\n\nmin_offset\x18\x06 \x01(\x03\"4\n\x0fRecommendedItem\x12\x0c\n\x04item\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\"e\n\x11RecommendResponse\x12#\n\x06origin\x18\x01 \x01(\x0b\x32\x13.echorank.v1.Origin\x12+\n\x05items\x18\x02 \x03(\x0b\x32\x1c.echorank.v1.RecommendedItem\"+\n\x0eInspectRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\x0b\n\x03\x61rm\x18\x02 \x01(\t\"\xb0\x01\n\x0fInspectResponse\x12#\n\x06origin\x18\x01 \x01(\x0b\x32\x13.echorank.v1.Origin\x12\x10\n\x08user_key\x18\x02 \x01(\x04\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x03\x12\x15\n\rlast_event_ms\x18\x04 \x01(\x03\x12\x14\n\x0crecent_items\x18\x05 \x03(\t\x12\x13\n\x0bstate_bytes\x18\x06 \x01(\x05\x12\x14\n\x0cstate_digest\x18\x07 \x01(\t\"\x10\n\x0eRoutingRequest\"\x8d\x01\n\x0ePartitionRoute\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\r\n\x05shard\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\r\n\x05\x65poch\x18\x04 \x01(\x03\x12\r\n\x05ready\x18\x05 \x01(\x08\x12*\n\x07standby\x18\x06 \x01(\x0b\x32\x19.echorank.v1.StandbyRoute\"L\n\x0cStandbyRoute\x12\r\n\x05shard\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\x12\r\n\x05ready\x18\x04 \x01(\x08\"L\n\x07\x41rmInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x0e\n\x06weight\x18\x04 \x01(\x05\"\x87\x01\n\x0fRoutingResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\x12\n\npartitions\x18\x02 \x01(\x05\x12+\n\x06routes\x18\x03 \x03(\x0b\x32\x1b.echorank.v1.PartitionRoute\x12\"\n\x04\x61rms\x18\x04 \x03(\x0b\x32\x14.echorank.v1.ArmInfo\"\x85\x03\n\x08\x45xposure\x12\x10\n\x08score_id\x18\x01 \x01(\t\x12\x0c\n\x04user\x18\x02 \x01(\t\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x12\n\npropensity\x18\x05 \x01(\x01\x12\x11\n\tpartition\x18\x06 \x01(\x05\x12\x0e\n\x06offset\x18\x07 \x01(\x03\x12\x14\n\x0cstate_digest\x18\x08 \x01(\t\x12!\n\x05level\x18\t \x01(\x0e\x32\x12.echorank.v1.Level\x12\x0f\n\x07time_ms\x18\n \x01(\x03\x12,\n\x06method\x18\x0b \x01(\x0e\x32\x1c.echorank.v1.Exposure.Method\x12\x11\n\tcold_user\x18\x0c \x01(\x08\x12\x12\n\ncandidates\x18\r \x03(\t\x12\x15\n\rprobabilities\x18\x0e \x03(\x02\"H\n\x06Method\x12\x16\n\x12METHOD_UNSPECIFIED\x10\x00\x12\x10\n\x0cMETHOD_SCORE\x10\x01\x12\x14\n\x10METHOD_RECOMMEND\x10\x02\"\x1e\n\x0cScaleRequest\x12\x0e\n\x06shards\x18\x01 \x01(\x05\"\x1d\n\x0c\x44rainRequest\x12\r\n\x05shard\x18\x01 \x01(\t\"u\n\rScaleProgress\x12\x12\n\nshards_now\x18\x01 \x01(\x05\x12\x15\n\rshards_wanted\x18\x02 \x01(\x05\x12\x1a\n\x12partitions_to_move\x18\x03 \x01(\x05\x12\x0c\n\x04\x64one\x18\x04 \x01(\x08\x12\x0f\n\x07message\x18\x05 \x01(\t\"%\n\x0fSnapshotRequest\x12\x12\n\npartitions\x18\x01 \x03(\x05\"\x7f\n\x10SnapshotResponse\x12;\n\x07\x64urable\x18\x01 \x03(\x0b\x32*.echorank.v1.SnapshotResponse.DurableEntry\x1a.\n\x0c\x44urableEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\"\n\rDigestRequest\x12\x11\n\tpartition\x18\x01 \x01(\x05\"[\n\rReplicaDigest\x12\r\n\x05shard\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0b\n\x03\x61rm\x18\x03 \x01(\t\x12\x10\n\x08position\x18\x04 \x01(\x03\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\">\n\x0e\x44igestResponse\x12,\n\x08replicas\x18\x01 \x03(\x0b\x32\x1a.echorank.v1.ReplicaDigest\"\x1c\n\x0c\x45raseRequest\x12\x0c\n\x04user\x18\x01 \x01(\t\"h\n\x0b\x45rasedPlace\x12\r\n\x05place\x18\x01 \x01(\t\x12\x0f\n\x07removed\x18\x02 \x01(\x03\x12\x15\n\rdigest_before\x18\x03 \x01(\t\x12\x14\n\x0c\x64igest_after\x18\x04 \x01(\t\x12\x0c\n\x04note\x18\x05 \x01(\t\"}\n\x0c\x45raseReceipt\x12\x10\n\x08user_key\x18\x01 \x01(\x04\x12\x11\n\tpartition\x18\x02 \x01(\x05\x12\r\n\x05until\x18\x03 \x01(\x03\x12\x0f\n\x07time_ms\x18\x04 \x01(\x03\x12(\n\x06places\x18\x05 \x03(\x0b\x32\x18.echorank.v1.ErasedPlace*S\n\x05Level\x12\x15\n\x11LEVEL_UNSPECIFIED\x10\x00\x12\x0e\n\nLEVEL_FULL\x10\x01\x12\x12\n\x0eLEVEL_SEQUENCE\x10\x02\x12\x0f\n\x0bLEVEL_PRIOR\x10\x03\x32\xeb\x02\n\x07Scoring\x12>\n\x05Score\x12\x19.echorank.v1.ScoreRequest\x1a\x1a.echorank.v1.ScoreResponse\x12H\n\x0bScoreStream\x12\x19.echorank.v1.ScoreRequest\x1a\x1a.echorank.v1.ScoreResponse(\x01\x30\x01\x12J\n\tRecommend\x12\x1d.echorank.v1.RecommendRequest\x1a\x1e.echorank.v1.RecommendResponse\x12\x44\n\x07Inspect\x12\x1b.echorank.v1.InspectRequest\x1a\x1c.echorank.v1.InspectResponse\x12\x44\n\x07Routing\x12\x1b.echorank.v1.RoutingRequest\x1a\x1c.echorank.v1.RoutingResponse2\xd6\x02\n\x05\x41\x64min\x12@\n\x05Scale\x12\x19.echorank.v1.ScaleRequest\x1a\x1a.echorank.v1.ScaleProgress0\x01\x12@\n\x05\x44rain\x12\x19.echorank.v1.DrainRequest\x1a\x1a.echorank.v1.ScaleProgress0\x01\x12G\n\x08Snapshot\x12\x1c.echorank.v1.SnapshotRequest\x1a\x1d.echorank.v1.SnapshotResponse\x12\x41\n\x06\x44igest\x12\x1a.echorank.v1.DigestRequest\x1a\x1b.echorank.v1.DigestResponse\x12=\n\x05\x45rase\x12\x19.echorank.v1.EraseRequest\x1a\x19.echorank.v1.EraseReceiptb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'rpc.echorank_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LEVEL']._serialized_start=1669
-  _globals['_LEVEL']._serialized_end=1752
+  _globals['_SNAPSHOTRESPONSE_DURABLEENTRY']._loaded_options = None
+  _globals['_SNAPSHOTRESPONSE_DURABLEENTRY']._serialized_options = b'8\001'
+  _globals['_LEVEL']._serialized_start=2613
+  _globals['_LEVEL']._serialized_end=2696
   _globals['_ORIGIN']._serialized_start=36
   _globals['_ORIGIN']._serialized_end=224
   _globals['_SCOREREQUEST']._serialized_start=226
@@ -51,16 +53,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INSPECTRESPONSE']._serialized_end=957
   _globals['_ROUTINGREQUEST']._serialized_start=959
   _globals['_ROUTINGREQUEST']._serialized_end=975
-  _globals['_PARTITIONROUTE']._serialized_start=977
-  _globals['_PARTITIONROUTE']._serialized_end=1059
-  _globals['_ARMINFO']._serialized_start=1061
-  _globals['_ARMINFO']._serialized_end=1137
-  _globals['_ROUTINGRESPONSE']._serialized_start=1140
-  _globals['_ROUTINGRESPONSE']._serialized_end=1275
-  _globals['_EXPOSURE']._serialized_start=1278
-  _globals['_EXPOSURE']._serialized_end=1667
-  _globals['_EXPOSURE_METHOD']._serialized_start=1595
-  _globals['_EXPOSURE_METHOD']._serialized_end=1667
-  _globals['_SCORING']._serialized_start=1755
-  _globals['_SCORING']._serialized_end=2118
+  _globals['_PARTITIONROUTE']._serialized_start=978
+  _globals['_PARTITIONROUTE']._serialized_end=1119
+  _globals['_STANDBYROUTE']._serialized_start=1121
+  _globals['_STANDBYROUTE']._serialized_end=1197
+  _globals['_ARMINFO']._serialized_start=1199
+  _globals['_ARMINFO']._serialized_end=1275
+  _globals['_ROUTINGRESPONSE']._serialized_start=1278
+  _globals['_ROUTINGRESPONSE']._serialized_end=1413
+  _globals['_EXPOSURE']._serialized_start=1416
+  _globals['_EXPOSURE']._serialized_end=1805
+  _globals['_EXPOSURE_METHOD']._serialized_start=1733
+  _globals['_EXPOSURE_METHOD']._serialized_end=1805
+  _globals['_SCALEREQUEST']._serialized_start=1807
+  _globals['_SCALEREQUEST']._serialized_end=1837
+  _globals['_DRAINREQUEST']._serialized_start=1839
+  _globals['_DRAINREQUEST']._serialized_end=1868
+  _globals['_SCALEPROGRESS']._serialized_start=1870
+  _globals['_SCALEPROGRESS']._serialized_end=1987
+  _globals['_SNAPSHOTREQUEST']._serialized_start=1989
+  _globals['_SNAPSHOTREQUEST']._serialized_end=2026
+  _globals['_SNAPSHOTRESPONSE']._serialized_start=2028
+  _globals['_SNAPSHOTRESPONSE']._serialized_end=2155
+  _globals['_SNAPSHOTRESPONSE_DURABLEENTRY']._serialized_start=2109
+  _globals['_SNAPSHOTRESPONSE_DURABLEENTRY']._serialized_end=2155
+  _globals['_DIGESTREQUEST']._serialized_start=2157
+  _globals['_DIGESTREQUEST']._serialized_end=2191
+  _globals['_REPLICADIGEST']._serialized_start=2193
+  _globals['_REPLICADIGEST']._serialized_end=2284
+  _globals['_DIGESTRESPONSE']._serialized_start=2286
+  _globals['_DIGESTRESPONSE']._serialized_end=2348
+  _globals['_ERASEREQUEST']._serialized_start=2350
+  _globals['_ERASEREQUEST']._serialized_end=2378
+  _globals['_ERASEDPLACE']._serialized_start=2380
+  _globals['_ERASEDPLACE']._serialized_end=2484
+  _globals['_ERASERECEIPT']._serialized_start=2486
+  _globals['_ERASERECEIPT']._serialized_end=2611
+  _globals['_SCORING']._serialized_start=2699
+  _globals['_SCORING']._serialized_end=3062
+  _globals['_ADMIN']._serialized_start=3065
+  _globals['_ADMIN']._serialized_end=3407
 # @@protoc_insertion_point(module_scope)

@@ -131,16 +131,32 @@ class RoutingRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class PartitionRoute(_message.Message):
-    __slots__ = ("partition", "shard", "address", "epoch")
+    __slots__ = ("partition", "shard", "address", "epoch", "ready", "standby")
     PARTITION_FIELD_NUMBER: _ClassVar[int]
     SHARD_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    STANDBY_FIELD_NUMBER: _ClassVar[int]
     partition: int
     shard: str
     address: str
     epoch: int
-    def __init__(self, partition: _Optional[int] = ..., shard: _Optional[str] = ..., address: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
+    ready: bool
+    standby: StandbyRoute
+    def __init__(self, partition: _Optional[int] = ..., shard: _Optional[str] = ..., address: _Optional[str] = ..., epoch: _Optional[int] = ..., ready: _Optional[bool] = ..., standby: _Optional[_Union[StandbyRoute, _Mapping]] = ...) -> None: ...
+
+class StandbyRoute(_message.Message):
+    __slots__ = ("shard", "address", "epoch", "ready")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    READY_FIELD_NUMBER: _ClassVar[int]
+    shard: str
+    address: str
+    epoch: int
+    ready: bool
+    def __init__(self, shard: _Optional[str] = ..., address: _Optional[str] = ..., epoch: _Optional[int] = ..., ready: _Optional[bool] = ...) -> None: ...
 
 class ArmInfo(_message.Message):
     __slots__ = ("name", "model_version", "role", "weight")
@@ -205,3 +221,108 @@ class Exposure(_message.Message):
     candidates: _containers.RepeatedScalarFieldContainer[str]
     probabilities: _containers.RepeatedScalarFieldContainer[float]
     def __init__(self, score_id: _Optional[str] = ..., user: _Optional[str] = ..., arm: _Optional[str] = ..., model_version: _Optional[str] = ..., propensity: _Optional[float] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ..., state_digest: _Optional[str] = ..., level: _Optional[_Union[Level, str]] = ..., time_ms: _Optional[int] = ..., method: _Optional[_Union[Exposure.Method, str]] = ..., cold_user: _Optional[bool] = ..., candidates: _Optional[_Iterable[str]] = ..., probabilities: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class ScaleRequest(_message.Message):
+    __slots__ = ("shards",)
+    SHARDS_FIELD_NUMBER: _ClassVar[int]
+    shards: int
+    def __init__(self, shards: _Optional[int] = ...) -> None: ...
+
+class DrainRequest(_message.Message):
+    __slots__ = ("shard",)
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    shard: str
+    def __init__(self, shard: _Optional[str] = ...) -> None: ...
+
+class ScaleProgress(_message.Message):
+    __slots__ = ("shards_now", "shards_wanted", "partitions_to_move", "done", "message")
+    SHARDS_NOW_FIELD_NUMBER: _ClassVar[int]
+    SHARDS_WANTED_FIELD_NUMBER: _ClassVar[int]
+    PARTITIONS_TO_MOVE_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    shards_now: int
+    shards_wanted: int
+    partitions_to_move: int
+    done: bool
+    message: str
+    def __init__(self, shards_now: _Optional[int] = ..., shards_wanted: _Optional[int] = ..., partitions_to_move: _Optional[int] = ..., done: _Optional[bool] = ..., message: _Optional[str] = ...) -> None: ...
+
+class SnapshotRequest(_message.Message):
+    __slots__ = ("partitions",)
+    PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    partitions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, partitions: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class SnapshotResponse(_message.Message):
+    __slots__ = ("durable",)
+    class DurableEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: int
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[int] = ...) -> None: ...
+    DURABLE_FIELD_NUMBER: _ClassVar[int]
+    durable: _containers.ScalarMap[int, int]
+    def __init__(self, durable: _Optional[_Mapping[int, int]] = ...) -> None: ...
+
+class DigestRequest(_message.Message):
+    __slots__ = ("partition",)
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    def __init__(self, partition: _Optional[int] = ...) -> None: ...
+
+class ReplicaDigest(_message.Message):
+    __slots__ = ("shard", "role", "arm", "position", "digest")
+    SHARD_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    ARM_FIELD_NUMBER: _ClassVar[int]
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    shard: str
+    role: str
+    arm: str
+    position: int
+    digest: str
+    def __init__(self, shard: _Optional[str] = ..., role: _Optional[str] = ..., arm: _Optional[str] = ..., position: _Optional[int] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class DigestResponse(_message.Message):
+    __slots__ = ("replicas",)
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    replicas: _containers.RepeatedCompositeFieldContainer[ReplicaDigest]
+    def __init__(self, replicas: _Optional[_Iterable[_Union[ReplicaDigest, _Mapping]]] = ...) -> None: ...
+
+class EraseRequest(_message.Message):
+    __slots__ = ("user",)
+    USER_FIELD_NUMBER: _ClassVar[int]
+    user: str
+    def __init__(self, user: _Optional[str] = ...) -> None: ...
+
+class ErasedPlace(_message.Message):
+    __slots__ = ("place", "removed", "digest_before", "digest_after", "note")
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_AFTER_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
+    place: str
+    removed: int
+    digest_before: str
+    digest_after: str
+    note: str
+    def __init__(self, place: _Optional[str] = ..., removed: _Optional[int] = ..., digest_before: _Optional[str] = ..., digest_after: _Optional[str] = ..., note: _Optional[str] = ...) -> None: ...
+
+class EraseReceipt(_message.Message):
+    __slots__ = ("user_key", "partition", "until", "time_ms", "places")
+    USER_KEY_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    PLACES_FIELD_NUMBER: _ClassVar[int]
+    user_key: int
+    partition: int
+    until: int
+    time_ms: int
+    places: _containers.RepeatedCompositeFieldContainer[ErasedPlace]
+    def __init__(self, user_key: _Optional[int] = ..., partition: _Optional[int] = ..., until: _Optional[int] = ..., time_ms: _Optional[int] = ..., places: _Optional[_Iterable[_Union[ErasedPlace, _Mapping]]] = ...) -> None: ...

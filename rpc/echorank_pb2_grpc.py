@@ -275,3 +275,258 @@ class Scoring:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class AdminStub:
+    """Operations on a running system. Where serving.admin_token is set, calls carry it as metadata
+    `authorization: Bearer TOKEN`, else they end with UNAUTHENTICATED.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Scale = channel.unary_stream(
+                '/echorank.v1.Admin/Scale',
+                request_serializer=rpc_dot_echorank__pb2.ScaleRequest.SerializeToString,
+                response_deserializer=rpc_dot_echorank__pb2.ScaleProgress.FromString,
+                _registered_method=True)
+        self.Drain = channel.unary_stream(
+                '/echorank.v1.Admin/Drain',
+                request_serializer=rpc_dot_echorank__pb2.DrainRequest.SerializeToString,
+                response_deserializer=rpc_dot_echorank__pb2.ScaleProgress.FromString,
+                _registered_method=True)
+        self.Snapshot = channel.unary_unary(
+                '/echorank.v1.Admin/Snapshot',
+                request_serializer=rpc_dot_echorank__pb2.SnapshotRequest.SerializeToString,
+                response_deserializer=rpc_dot_echorank__pb2.SnapshotResponse.FromString,
+                _registered_method=True)
+        self.Digest = channel.unary_unary(
+                '/echorank.v1.Admin/Digest',
+                request_serializer=rpc_dot_echorank__pb2.DigestRequest.SerializeToString,
+                response_deserializer=rpc_dot_echorank__pb2.DigestResponse.FromString,
+                _registered_method=True)
+        self.Erase = channel.unary_unary(
+                '/echorank.v1.Admin/Erase',
+                request_serializer=rpc_dot_echorank__pb2.EraseRequest.SerializeToString,
+                response_deserializer=rpc_dot_echorank__pb2.EraseReceipt.FromString,
+                _registered_method=True)
+
+
+class AdminServicer:
+    """Operations on a running system. Where serving.admin_token is set, calls carry it as metadata
+    `authorization: Bearer TOKEN`, else they end with UNAUTHENTICATED.
+    """
+
+    def Scale(self, request, context):
+        """Changes the number of shards, moving partitions while they are served; a message a step, the last one `done`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Drain(self, request, context):
+        """Empties one shard, so that its machine can be taken away.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Snapshot(self, request, context):
+        """Takes snapshots now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Digest(self, request, context):
+        """The digests of a partition's states, from every replica.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Erase(self, request, context):
+        """Removes a user everywhere. May be asked again: what is gone already is reported as such.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_AdminServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Scale': grpc.unary_stream_rpc_method_handler(
+                    servicer.Scale,
+                    request_deserializer=rpc_dot_echorank__pb2.ScaleRequest.FromString,
+                    response_serializer=rpc_dot_echorank__pb2.ScaleProgress.SerializeToString,
+            ),
+            'Drain': grpc.unary_stream_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=rpc_dot_echorank__pb2.DrainRequest.FromString,
+                    response_serializer=rpc_dot_echorank__pb2.ScaleProgress.SerializeToString,
+            ),
+            'Snapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.Snapshot,
+                    request_deserializer=rpc_dot_echorank__pb2.SnapshotRequest.FromString,
+                    response_serializer=rpc_dot_echorank__pb2.SnapshotResponse.SerializeToString,
+            ),
+            'Digest': grpc.unary_unary_rpc_method_handler(
+                    servicer.Digest,
+                    request_deserializer=rpc_dot_echorank__pb2.DigestRequest.FromString,
+                    response_serializer=rpc_dot_echorank__pb2.DigestResponse.SerializeToString,
+            ),
+            'Erase': grpc.unary_unary_rpc_method_handler(
+                    servicer.Erase,
+                    request_deserializer=rpc_dot_echorank__pb2.EraseRequest.FromString,
+                    response_serializer=rpc_dot_echorank__pb2.EraseReceipt.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'echorank.v1.Admin', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('echorank.v1.Admin', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Admin:
+    """Operations on a running system. Where serving.admin_token is set, calls carry it as metadata
+    `authorization: Bearer TOKEN`, else they end with UNAUTHENTICATED.
+    """
+
+    @staticmethod
+    def Scale(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/echorank.v1.Admin/Scale',
+            rpc_dot_echorank__pb2.ScaleRequest.SerializeToString,
+            rpc_dot_echorank__pb2.ScaleProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/echorank.v1.Admin/Drain',
+            rpc_dot_echorank__pb2.DrainRequest.SerializeToString,
+            rpc_dot_echorank__pb2.ScaleProgress.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Snapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/echorank.v1.Admin/Snapshot',
+            rpc_dot_echorank__pb2.SnapshotRequest.SerializeToString,
+            rpc_dot_echorank__pb2.SnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Digest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/echorank.v1.Admin/Digest',
+            rpc_dot_echorank__pb2.DigestRequest.SerializeToString,
+            rpc_dot_echorank__pb2.DigestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Erase(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/echorank.v1.Admin/Erase',
+            rpc_dot_echorank__pb2.EraseRequest.SerializeToString,
+            rpc_dot_echorank__pb2.EraseReceipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

@@ -179,6 +179,8 @@ class _Output:
             if self._process.operations == self._process.crash_at and self._path in disk.files:
                 disk.files[self._path] += content[: len(content) // 2]
             raise
+        if self._path not in disk.files:
+            return len(content)  # deleted while it is open: the bytes go nowhere
         if disk.room is not None and disk.used() + len(content) > disk.room:
             disk.files[self._path] += content[: disk.room - disk.used()]
             raise OSError(errno.ENOSPC, "No space left on device", self._path)

@@ -10,12 +10,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pyarrow import parquet
 
-from actors import archive_files
-from actors.archive import Archive, RollSettings
+from actors.archive import Archive, Erased, RollSettings
 from actors.archive_files import ArchiveFiles
+from actors.archive_parquet import SCHEMA
 from actors.clock import ManualClock
 from actors.codec import Decoder
-from actors.errors import ArchiveError, BrokerUnavailable
+from actors.errors import ArchiveError, BrokerUnavailable, OtherLog
 from actors.event_format import EventFormat
 from actors.lane import Backoff
 from monitoring.metrics import Metrics
@@ -25,30 +25,36 @@ from tests.actors.ingest_fakes import NOW_MS, FakeLog, FakeRecord, bad, good
 QUICK = Backoff(min_s=0.001, max_s=0.002)
 
 
+def paths(root: Path, partition: int = 0) -> list[Path]:
+    """A partition's files, by their offsets."""
+    return sorted(root.glob(f"partition={partition}/date=*/*.parquet"), key=lambda path: path.name)
+
+
 def ranges(root: Path, partition: int = 0) -> list[tuple[int, int]]:
     """The offset ranges of a partition's files."""
-    names = sorted(path.stem for path in root.glob(f"partition={partition}/*.parquet"))
-    return [(int(name[:19]), int(name[20:])) for name in names]
+    return [(int(path.stem[:19]), int(path.stem[20:])) for path in paths(root, partition)]
 
 
 def offsets(root: Path, partition: int = 0) -> list[int]:
     """The offsets of a partition's clicks, in the order of files and rows."""
-    paths = sorted(root.glob(f"partition={partition}/*.parquet"))
-    return [offset for path in paths for offset in parquet.read_table(path, partitioning=None)["offset"].to_pylist()]
+    read = (parquet.read_table(path, partitioning=None)["offset"] for path in paths(root, partition))
+    return [offset for column in read for offset in column.to_pylist()]
 
 
 class Bench:
     """An archive over a fake log and a real directory; `again` is what a restart makes."""
 
-    def __init__(self, root: Path, log: FakeLog, **settings: Any) -> None:
-        self.root, self.log, self.settings = root, log, RollSettings(backoff=QUICK, **settings)
+    def __init__(self, root: Path, log: FakeLog, erased: Erased = lambda _: {}, **settings: Any) -> None:
+        self.root, self.log, self.settings, self.erased = root, log, RollSettings(backoff=QUICK, **settings), erased
         self.metrics, self.clock = Metrics(CollectorRegistry()), ManualClock(NOW_MS)
         self.archive = self.again()
 
     def again(self) -> Archive:
         decoder = Decoder(EventFormat(), self.clock)
         files = ArchiveFiles.from_uri(str(self.root))
-        self.archive = Archive(self.log, decoder, files, self.log.partitions, self.metrics, self.clock, self.settings)
+        self.archive = Archive(
+            self.log, decoder, files, self.log.partitions, self.metrics, self.clock, self.settings, self.erased
+        )
         return self.archive
 
     def rounds(self, count: int) -> None:
@@ -75,6 +81,31 @@ def test_a_file_is_complete_by_clicks_or_by_age(tmp_path: Path) -> None:
     assert bench.sample("archive_lag_records", partition="0") == 0
 
 
+def test_a_file_is_complete_by_bytes(tmp_path: Path) -> None:
+    """Long ids fill memory before there are many clicks."""
+    bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(30)]}, records_per_poll=3), roll_bytes=500)
+    bench.rounds(12)
+    assert ranges(tmp_path)[0][0] == 0
+    assert all(3 <= stop - start <= 12 for start, stop in ranges(tmp_path))
+    assert bench.sample("archive_records_total", partition="0") >= 18
+
+
+def test_a_file_has_the_date_of_its_first_record(tmp_path: Path) -> None:
+    """In UTC and by the record's time, also where only a later record can be used; without any record it is today."""
+    day_ms, value = 86_400_000, good(0).value
+    days = [FakeRecord(n, b"\xff" if n == 0 else value, timestamp=NOW_MS + n * day_ms) for n in range(3)]
+    log = FakeLog({0: [*days[:2], FakeRecord(2, value, timestamp=2**60), None]}, records_per_poll=2)
+    bench = Bench(tmp_path, log, roll_records=1)
+    bench.rounds(3)
+    bench.archive.flush()
+    assert [path.parent.name for path in paths(tmp_path)] == ["date=2023-11-14", "date=9999-12-31"]
+    assert ranges(tmp_path) == [(0, 2), (2, 4)]
+    log.partitions[0].append(None)
+    bench.rounds(1)
+    bench.archive.flush()
+    assert (tmp_path / "partition=0" / "date=2023-11-14" / f"{4:019d}-{5:019d}.parquet").exists()
+
+
 def test_rows_hold_the_click_as_it_was_sent(tmp_path: Path) -> None:
     """Ids are text, times milliseconds; a record without a timestamp gets the present."""
     dated, undated = good(0), FakeRecord(1, good(1).value, timestamp=-1)
@@ -82,9 +113,10 @@ def test_rows_hold_the_click_as_it_was_sent(tmp_path: Path) -> None:
     bench.rounds(1)
     bench.clock.advance(1)
     bench.archive.flush()
-    [path] = tmp_path.glob("partition=3/*")
+    [path] = tmp_path.glob("partition=3/*/*")
+    assert path.parent.name == "date=2023-11-14"
     table = parquet.read_table(path, partitioning=None)
-    assert table.schema.equals(archive_files.SCHEMA)
+    assert table.schema.equals(SCHEMA)
     row = {"user": "u", "action": "click", "record_ms": NOW_MS}
     assert table.to_pylist() == [
         row | {"item": f"item-{n}", "time_ms": NOW_MS - 1000 + n, "offset": n} for n in range(2)
@@ -102,7 +134,61 @@ def test_a_restart_goes_on_after_the_newest_file(tmp_path: Path) -> None:
     assert offsets(tmp_path) == list(range(30))
 
 
-@pytest.mark.parametrize("step", ["parquet.write_table", "publish"])
+def test_a_restart_goes_on_after_files_without_a_date(tmp_path: Path) -> None:
+    """Files as older versions laid them out count alike."""
+    bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(20)]}, records_per_poll=10), roll_records=10)
+    bench.rounds(2)
+    [path] = paths(tmp_path)
+    path.rename(tmp_path / "partition=0" / path.name)
+    bench.again()
+    bench.rounds(3)
+    bench.archive.flush()
+    assert ranges(tmp_path) == [(10, 20)]
+
+
+@pytest.mark.parametrize("wakes_at", [0, 1, 2])
+def test_a_writer_that_wakes_late_overlaps_nothing(tmp_path: Path, wakes_at: int) -> None:
+    """An archive that slept with clicks in memory, or had none yet, finds its successor's files and goes on there."""
+    log = FakeLog({0: [good(n) for n in range(40)]}, records_per_poll=5)
+    zombie = Bench(tmp_path, log, roll_records=10)
+    zombie.rounds(1 + wakes_at)  # none, some, all of the next file in memory
+    successor = Bench(tmp_path, FakeLog(log.partitions, records_per_poll=7), roll_records=10)
+    successor.rounds(5)
+    assert ranges(tmp_path)[-1][1] > 10
+    zombie.archive.flush()
+    zombie.rounds(3)
+    successor.rounds(5)
+    zombie.rounds(5)
+    successor.archive.flush()
+    zombie.archive.flush()
+    assert offsets(tmp_path) == list(range(40))
+    assert [start for start, _ in ranges(tmp_path)] == [0, *(stop for _, stop in ranges(tmp_path)[:-1])]
+    assert zombie.sample("archive_failures_total", reason="overtaken") >= 1
+
+
+def test_a_writer_alone_lists_its_files_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publishing costs no listing while the partition is signed, however many files there are."""
+    bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(40)]}, records_per_poll=5), roll_records=5)
+    bench.rounds(2)
+    monkeypatch.delattr(ArchiveFiles, "find")
+    bench.rounds(6)
+    assert ranges(tmp_path)[-1] == (30, 35)
+
+
+def test_files_removed_meanwhile_are_read_again(tmp_path: Path) -> None:
+    """A writer that is not alone looks where the archive ends, and goes back if that is before its own place."""
+    log = FakeLog({0: [good(n) for n in range(20)]}, records_per_poll=5)
+    bench = Bench(tmp_path, log, roll_records=5)
+    bench.rounds(3)
+    for path in paths(tmp_path):
+        path.unlink()
+    (tmp_path / "partition=0" / ".writer").unlink()
+    bench.rounds(6)
+    bench.archive.flush()
+    assert offsets(tmp_path) == list(range(20))
+
+
+@pytest.mark.parametrize("step", ["archive_parquet.write", "publish"])
 def test_a_crash_before_the_name_leaves_the_old_position(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -110,7 +196,7 @@ def test_a_crash_before_the_name_leaves_the_old_position(
 
     def fail(*args: Any, **_: Any) -> None:
         if step != "publish":
-            args[1].write(b"PAR1 and no more")
+            args[0].write(b"PAR1 and no more")
         raise OSError("no space left")
 
     bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(10)]}, records_per_poll=5), roll_records=5)
@@ -121,12 +207,12 @@ def test_a_crash_before_the_name_leaves_the_old_position(
             bench.archive.run_once()
     assert ranges(tmp_path) == [(0, 5)]
     assert parquet.read_table(tmp_path)["offset"].to_pylist() == list(range(5))
-    assert len(list(tmp_path.glob("partition=0/.*"))) == 1
+    assert len(list(tmp_path.glob("partition=0/.unfinished*"))) == 1
     bench.again()
     bench.rounds(1)
     bench.archive.flush()
     assert offsets(tmp_path) == list(range(10))
-    assert not list(tmp_path.glob("partition=0/.*"))
+    assert not list(tmp_path.glob("partition=0/.unfinished*"))
 
 
 def test_holes_and_bad_records_are_inside_the_ranges(tmp_path: Path) -> None:
@@ -184,6 +270,17 @@ def test_an_archive_of_another_log_is_left_alone(
     bench.archive.flush()
     assert (ranges(tmp_path, 0), ranges(tmp_path, 1)) == ([(0, 9)], [(0, 1)])
     assert caplog.text.count("point archive.directory to an empty directory") == 1
+    assert bench.sample("archive_failures_total", reason="other_log") == 1
+
+
+def test_what_was_read_of_a_log_before_it_became_another_is_kept(tmp_path: Path) -> None:
+    """A topic made anew while it is read: the old one's clicks are written at once, and nothing of the new one."""
+    bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(9)]}, faults=[None, OtherLog(0, 9, "made anew")]))
+    bench.rounds(2)
+    bench.log.partitions[0] += [good(n) for n in range(9, 15)]
+    bench.rounds(3)
+    bench.archive.flush()
+    assert ranges(tmp_path) == [(0, 9)]
     assert bench.sample("archive_failures_total", reason="other_log") == 1
 
 

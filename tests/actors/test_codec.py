@@ -184,6 +184,30 @@ def test_a_limit_of_nothing_is_refused() -> None:
         replace(PROTOBUF, record_bytes_max=0)
 
 
+@pytest.mark.parametrize("later_s", [-(10**7), 0, 3_600, 10**7])
+def test_a_click_too_far_ahead_is_so_whenever_it_is_read(later_s: int) -> None:
+    """The record's time decides, not the reader's: a replay days later drops the same clicks."""
+    tolerance_ms = int(PROTOBUF.future_tolerance_s * 1000)
+    reader = Decoder(PROTOBUF, ManualClock(NOW_MS + 1000 * later_s))
+    for ahead_ms, clicks_of_it in ((tolerance_ms, 1), (tolerance_ms + 1, 0)):
+        value = encode(Click("u", "i", "click", NOW_MS - 5 + ahead_ms), PROTOBUF)
+        batch, dead = reader.decode_batch(0, 0, 1, [Record(0, value)])
+        assert (len(batch), len(dead)) == (clicks_of_it, 1 - clicks_of_it)
+        if clicks_of_it:
+            reader.decode(value, record_ms=NOW_MS - 5)
+        else:
+            with pytest.raises(BadRecord, match="the record's time"):
+                reader.decode(value, record_ms=NOW_MS - 5)
+
+
+def test_another_unit_is_recognised_whatever_the_record_says() -> None:
+    """A producer that takes microseconds for milliseconds may set both times; no click is from after 2100."""
+    value = encode(Click("u", "i", "click", NOW_MS * 1000), PROTOBUF)
+    for record_ms in (NOW_MS * 1000, -1):
+        _, [letter] = decoder(PROTOBUF).decode_batch(0, 0, 1, [Record(0, value, timestamp=record_ms)])
+        assert letter.reason == "future_time"
+
+
 def test_a_poll_becomes_columns_and_dead_letters() -> None:
     """Good records keep order and offsets, bad ones keep key, value, place and reason; the range is the reader's."""
     good = encode(Click("u", "i", "buy", 7), PROTOBUF)

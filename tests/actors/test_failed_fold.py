@@ -9,6 +9,7 @@ import pytest
 
 from actors.errors import NotOwner
 from actors.owned import Owned
+from actors.roles import Grant
 from actors.shard import Shard
 from model.bundle import Bundle
 from tests.actors.click_log import ClickLog, bundle_of, shard
@@ -74,7 +75,7 @@ def test_a_release_or_renewal_that_waited_for_a_failed_fold(tmp_path: Path) -> N
 
     def renew(owner: Shard, held: Owned) -> None:
         with owner._owning, pytest.raises(NotOwner, match="given up"):
-            held.renew(2)
+            held.renew(Grant(2), 0.0)
         refused.append(True)
 
     for action in (lambda owner, _: owner.release(0), renew):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.progress import Progress
 
-from bench import echo, fold, recovery, report, snapshot, stored, untrained
+from bench import echo, fold, recovery, replay, report, snapshot, stored, untrained
 from bench.drive import Ghz, PythonClient, choose, parse_ghz
 from rpc.echorank_pb2 import ScoreRequest, ScoreResponse
 
@@ -33,6 +33,18 @@ def test_fold_report_has_its_figures() -> None:
     assert store.users == TINY.users
     assert found["bytes_per_user"] >= store.bundle.layout.row_bytes
     assert "2 repeats of 300 events" in fold.markdown(found)
+
+
+def test_replay_report_has_its_figures(tmp_path: Path) -> None:
+    """Archive and log give the same states; the report holds rates above zero for every way."""
+    sizes = replay.Sizes(clicks=300, users=20, items=50, repeats=2)
+    rates, digests = replay.measure(sizes, tmp_path, Progress(disable=True))
+    found = replay.figures(rates, digests, sizes, quick=True)
+    assert len(digests) == 1
+    for name in ("archive_events_per_s", "archive_events_per_cpu_s", "log_events_per_s", "log_events_per_cpu_s"):
+        assert isinstance(found[name], int)
+        assert found[name] > 0, name
+    assert "2 repeats of 300 clicks of 20 users" in replay.markdown(found)
 
 
 def test_spread_is_the_median_and_the_ends() -> None:

@@ -21,7 +21,8 @@ from actors.clock import SystemClock
 from actors.codec import Decoder
 from actors.event_format import EventFormat
 from actors.store import PartitionStore
-from cluster.kafka_clients import KafkaAccess, KafkaLog
+from cluster.kafka_clients import KafkaAccess
+from cluster.kafka_log import KafkaLog
 from model.bundle import Bundle
 from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc
@@ -89,9 +90,7 @@ class Log:
         behind = {partition for partition, end in ends.items() if self._stores[partition].position < end}
         if not behind:
             return
-        reader = KafkaLog(
-            self._access, topic=self._topic, group_id="chaos-audit", poll_timeout_ms=100, records_per_poll_max=5000
-        )
+        reader = KafkaLog(self._access, topic=self._topic, poll_timeout_ms=100, records_per_poll_max=5000)
         with closing(reader):
             reader.assign(behind)
             for partition in behind:

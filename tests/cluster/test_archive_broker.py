@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from kafka import KafkaAdminClient
@@ -19,9 +23,11 @@ from actors.archive_files import ArchiveFiles
 from actors.click import Click
 from actors.clock import SystemClock
 from actors.codec import Decoder
+from actors.errors import ArchiveError
 from actors.event_format import EventFormat, encode
 from cluster.broker import Broker
-from cluster.kafka_clients import KafkaAccess, KafkaAdmin, KafkaLog, producer
+from cluster.kafka_clients import KafkaAccess, KafkaAdmin, producer
+from cluster.kafka_log import KafkaLog
 from cluster.topics import Topic, ensure_topics
 from monitoring.metrics import Metrics
 from tests.actors.test_archive import offsets, ranges
@@ -51,31 +57,51 @@ def open_archive(log: KafkaLog, root: str) -> Archive:
 
 
 def work(servers: str, topic: str, root: str) -> None:
-    """Archive until killed."""
+    """Archive until killed; what fails is tried again."""
     archive = open_archive(open_log(servers, topic), root)
     while True:
-        archive.run_once()
+        with suppress(ArchiveError):  # its successor tidied away what it was about to publish
+            archive.run_once()
 
 
-@contextmanager
-def child(*args: str) -> Iterator[Callable[[Callable[[], bool]], None]]:
-    """An archive in a process of its own, killed with SIGKILL at the end; gives a way to wait for it."""
-    process = multiprocessing.get_context("spawn").Process(target=work, args=args)
-    process.start()
+class Child(NamedTuple):
+    """An archive in a process of its own."""
 
-    def until(done: Callable[[], bool]) -> None:
+    process: BaseProcess
+
+    def until(self, done: Callable[[], bool]) -> None:
+        """Wait for something that it does."""
         for _ in range(int(WITHIN_S / 0.02)):
             if done():
                 return
-            assert not wait([process.sentinel], 0.02), "the archive ended by itself"
+            assert not wait([self.process.sentinel], 0.02), "the archive ended by itself"
         raise AssertionError(f"not done within {WITHIN_S} s")
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self.process.pid
+        os.kill(self.process.pid, number)
+
+
+@contextmanager
+def child(*args: str) -> Iterator[Child]:
+    """A child that is killed with SIGKILL at the end."""
+    process = multiprocessing.get_context("spawn").Process(target=work, args=args)
+    process.start()
     try:
-        yield until
+        yield Child(process)
     finally:
         process.kill()
         process.join(30)
         assert process.exitcode == -9
+
+
+def more(broker: Broker, topic: str, first: int) -> None:
+    """Ten more clicks in each partition."""
+    with producer(KafkaAccess(bootstrap_servers=broker.bootstrap_servers)) as writer:
+        for n in range(first, first + 10 * PARTITIONS):
+            writer.send(topic, encode(click(n), EventFormat()), key=click(n).user.encode(), partition=n % PARTITIONS)
+        writer.flush(20)
 
 
 @pytest.fixture
@@ -103,19 +129,50 @@ def test_every_offset_is_archived_once_whatever_is_killed(broker: Broker, topic:
     args = (broker.bootstrap_servers, topic, str(tmp_path))
     for kill in range(1, KILLS + 1):
         enough = kill * CLICKS // PARTITIONS // (KILLS + 1)
-        with child(*args) as until:
-            until(lambda enough=enough: any(ranges(tmp_path, p)[-1:] >= [(enough, 0)] for p in range(PARTITIONS)))
+        with child(*args) as archive:
+            archive.until(
+                lambda enough=enough: any(ranges(tmp_path, p)[-1:] >= [(enough, 0)] for p in range(PARTITIONS))
+            )
     end = CLICKS // PARTITIONS
-    with child(*args) as until:
-        until(lambda: all(ranges(tmp_path, p)[-1:] and ranges(tmp_path, p)[-1][1] == end for p in range(PARTITIONS)))
+    with child(*args) as archive:
+        archive.until(lambda: complete(tmp_path, end))
+    assert_archived_once(tmp_path)
+
+
+def complete(root: Path, end: int) -> bool:
+    """Whether every partition is archived up to `end`."""
+    return all(ranges(root, p)[-1:] and ranges(root, p)[-1][1] == end for p in range(PARTITIONS))
+
+
+def assert_archived_once(root: Path) -> None:
+    """Ranges follow each other without gap or overlap, and hold what was produced."""
     for partition in range(PARTITIONS):
-        found = ranges(tmp_path, partition)
+        found = ranges(root, partition)
         assert [start for start, _ in found] == [0, *(stop for _, stop in found[:-1])]
-    produced = [n for p in range(PARTITIONS) for n in range(p, CLICKS, PARTITIONS) if n % 10 != 9]
-    log = archived.read(str(tmp_path))
+    ends = [ranges(root, partition)[-1][1] * PARTITIONS for partition in range(PARTITIONS)]
+    produced = [n for p in range(PARTITIONS) for n in range(p, ends[p], PARTITIONS) if n % 10 != 9 or n >= CLICKS]
+    log = archived.read(str(root))
     found_clicks = list(zip(log.users, log.items, log.actions, log.times_ms.tolist(), strict=True))
     assert found_clicks == [tuple(click(n)) for n in produced]
-    assert offsets(tmp_path, 0) == [n // PARTITIONS for n in produced if n % PARTITIONS == 0]
+    assert offsets(root, 0) == [n // PARTITIONS for n in produced if n % PARTITIONS == 0]
+
+
+def test_a_zombie_that_wakes_overlaps_nothing(broker: Broker, topic: str, tmp_path: Path) -> None:
+    """An archive is stopped in the middle (SIGSTOP), its successor archives on; awake again, it goes on behind that."""
+    args, end = (broker.bootstrap_servers, topic, str(tmp_path)), CLICKS // PARTITIONS
+    with child(*args) as zombie:
+        zombie.until(lambda: all(ranges(tmp_path, p) for p in range(PARTITIONS)))
+        zombie.signal(signal.SIGSTOP)
+        asleep_at = [ranges(tmp_path, p)[-1][1] for p in range(PARTITIONS)]
+        with child(*args) as successor:
+            successor.until(lambda: complete(tmp_path, end))
+        assert min(asleep_at) < end
+        more(broker, topic, CLICKS)
+        zombie.signal(signal.SIGCONT)
+        zombie.until(lambda: complete(tmp_path, end + 10))
+    more_clicks = {end + n for n in range(10)}
+    assert set(offsets(tmp_path, 1)) >= more_clicks
+    assert_archived_once(tmp_path)
 
 
 def test_offsets_deleted_by_retention_leave_a_gap(

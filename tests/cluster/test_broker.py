@@ -20,7 +20,7 @@ from cluster.broker import Broker, resolve
 from cluster.broker_process import BrokerProcess, choose_port
 from cluster.kafka_clients import KafkaAccess, KafkaAdmin, producer
 from cluster.topics import Topic, ensure_topics
-from tests.conftest import kafka_home
+from tests.conftest import SMALL_JAVA, kafka_home
 
 WITHOUT_KAFKA = {name: value for name, value in os.environ.items() if name != "KAFKA_HOME"}
 
@@ -182,7 +182,7 @@ def test_a_broker_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: py
 @pytest.mark.skipif(kafka_home() is None, reason="needs an Apache Kafka: set KAFKA_HOME")
 def test_apache_kafka_keeps_its_data_across_a_restart(tmp_path: Path) -> None:
     """With a directory of its own the data is there again, on another port too."""
-    environ = {**os.environ, "KAFKA_HOME": str(kafka_home())}
+    environ = {**SMALL_JAVA, **os.environ, "KAFKA_HOME": str(kafka_home())}
     with resolve(environ=environ, directory=tmp_path / "data") as broker:
         assert broker.kind == "apache"
         access = KafkaAccess(bootstrap_servers=broker.bootstrap_servers)

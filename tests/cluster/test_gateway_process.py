@@ -15,18 +15,20 @@ from actors.limits import RequestLimits
 from actors.server import RpcServer
 from actors.traffic import Arm
 from cluster.gateway_process import GatewayProcess
-from cluster.routing import Route, RoutingTable
+from cluster.routing import Replica, Route, RoutingTable
 from monitoring.discovery import Target
 from monitoring.metrics import Metrics
 
 TARGET = Target(kind="gateway", name="gateway", address="127.0.0.1:9")
 READY = RoutingTable(
     version=1,
-    routes=(Route(shard="shard-0", epoch=1, address="127.0.0.1:1", ready=True),),
+    routes=(Route(owner=Replica(shard="shard-0", epoch=1, address="127.0.0.1:1", ready=True)),),
     arms=(Arm(name="main", model_version="v", role="live", weight=10_000),),
     targets=(TARGET,),
 )
-WAITING = replace(READY, routes=(replace(READY.routes[0], ready=False),))
+LAGGING = replace(READY.routes[0].owner, ready=False)
+WAITING = replace(READY, routes=(Route(owner=LAGGING),))
+STANDING_BY = Replica(shard="shard-1", epoch=2, address="127.0.0.1:2", ready=True)
 
 
 @dataclass
@@ -71,7 +73,7 @@ class Started:
 async def started() -> AsyncIterator[Started]:
     """A gateway that listens and follows."""
     metrics, publisher = Metrics(CollectorRegistry()), FakePublisher()
-    gateway = Gateway(limits=RequestLimits(), salt="s", message_bytes_max=65_536)
+    gateway = Gateway(limits=RequestLimits(), salt="s", message_bytes_max=65_536, metrics=metrics)
     server = RpcServer(gateway.add_to, RequestInterceptor(metrics, 8), 65_536)
     process = GatewayProcess(
         gateway=gateway, server=server, host="127.0.0.1", port=0, publisher=publisher, metrics=metrics
@@ -88,7 +90,9 @@ async def test_health_follows_the_table(started: Started) -> None:
     assert started.process.trouble() == "the gateway has no routing table yet"
     assert not await started.serving()
     await started.publish(WAITING)
-    assert started.process.trouble() == "partitions [0] have no owner yet, or one that is still catching up"
+    assert started.process.trouble() == (
+        "partitions [0] have no live owner, or one that is still catching up, and no standby"
+    )
     assert not await started.serving()
     await started.publish(READY)
     assert started.process.trouble() is None
@@ -99,6 +103,14 @@ async def test_a_partition_that_falls_behind_turns_health(started: Started) -> N
     """After a restart of its shard, until that has caught up."""
     await started.publish(READY)
     await started.publish(WAITING)
+    assert not await started.serving()
+
+
+async def test_a_ready_standby_keeps_health(started: Started) -> None:
+    """While it takes over from a dead owner, partitions are answered; a standby that lags is no help."""
+    await started.publish(replace(READY, routes=(Route(owner=LAGGING, standby=STANDING_BY),)))
+    assert await started.serving()
+    await started.publish(replace(READY, routes=(Route(owner=LAGGING, standby=replace(STANDING_BY, ready=False)),)))
     assert not await started.serving()
 
 

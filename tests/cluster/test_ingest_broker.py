@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
+import pathlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +16,9 @@ from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.structs import TopicPartition
 from prometheus_client import CollectorRegistry
 
+from actors.archive import Archive, RollSettings
+from actors.archive_files import ArchiveFiles
+from actors.archive_reader import ArchiveReader
 from actors.click import Click
 from actors.clock import SystemClock
 from actors.codec import Decoder
@@ -21,10 +26,12 @@ from actors.dead_letter import DeadLetters
 from actors.errors import BrokerUnavailable, ShardUnavailable
 from actors.event_format import EventFormat, encode
 from actors.ingest import Ingest, IngestSettings
+from actors.ingest_ports import ClickHistory
 from actors.lane import Backoff
 from cluster.broker import Broker, resolve
 from cluster.broker_process import choose_port
-from cluster.kafka_clients import KafkaAccess, KafkaAdmin, KafkaLog, KafkaSink, producer
+from cluster.kafka_clients import KafkaAccess, KafkaAdmin, KafkaSink, producer
+from cluster.kafka_log import KafkaLog
 from cluster.topics import Topic, ensure_topics
 from monitoring.metrics import Metrics
 from tests.actors.ingest_fakes import FakeShards
@@ -48,13 +55,15 @@ class Path:
     log: KafkaLog
     sink: KafkaSink
     shards: FakeShards = field(default_factory=FakeShards)
+    history: ClickHistory | None = None
 
     def __post_init__(self) -> None:
         metrics = Metrics(CollectorRegistry())
         dead = DeadLetters(self.sink, topic=self.letters, source_topic=self.clicks, metrics=metrics)
         patience = IngestSettings(commit_interval_s=0.05, backoff=Backoff(min_s=0.01, max_s=0.1))
         clock = SystemClock()
-        self.ingest = Ingest(self.log, dead, Decoder(EventFormat(), clock), self.shards, metrics, clock, patience)
+        decoder = Decoder(EventFormat(), clock)
+        self.ingest = Ingest(self.log, dead, decoder, self.shards, metrics, clock, patience, history=self.history)
         self.ingest.assign({0: 1, 1: 1})
 
     def send(self, *values: bytes | None, partition: int = 0, **options: Any) -> None:
@@ -175,7 +184,7 @@ async def test_a_state_ahead_of_the_log_stands_still(path: Path, caplog: pytest.
     """On every broker, also on one that does not refuse to read beyond its end."""
     path.shards.at[0] = 100
     path.send(*[click()] * 3)
-    await path.until(lambda: "belongs to the old log" in caplog.text)
+    await path.until(lambda: "bring the old log back" in caplog.text)
     assert path.shards.at[0] == 100
     assert path.shards.applied == {}
 
@@ -216,6 +225,29 @@ async def test_offsets_deleted_by_retention_are_skipped(path: Path, broker: Brok
     await path.until(lambda: path.shards.at == {0: 20, 1: 1})
     assert path.shards.skipped == [(0, 5, 12)]
     assert path.shards.applied == {0: list(range(12, 20)), 1: [0]}
+
+
+async def test_offsets_deleted_by_retention_come_from_the_archive(
+    path: Path, broker: Broker, tmp_path: pathlib.Path
+) -> None:
+    """The archive has read them before Kafka deleted them: a state that needs them misses nothing."""
+    if broker.kind != "apache":
+        pytest.skip("the embedded broker deletes nothing; set KAFKA_HOME")
+    path.send(*[click()] * 20)
+    clock, files = SystemClock(), ArchiveFiles.from_uri(str(tmp_path))
+    log = KafkaLog(path.access, topic=path.clicks, group_id="a", poll_timeout_ms=20, records_per_poll_max=100)
+    decoder = Decoder(EventFormat(), clock)
+    archive = Archive(log, decoder, files, [0], Metrics(CollectorRegistry()), clock, RollSettings())
+    await path.until(lambda: archive.run_once() > 0)
+    archive.flush()
+    log.close()
+    admin = KafkaAdminClient(**path.access.options())
+    admin.delete_records({TopicPartition(path.clicks, 0): 12})
+    admin.close()
+    filled = dataclasses.replace(path, shards=FakeShards(starts={0: 5}), history=ArchiveReader(files, batch_clicks=3))
+    await filled.until(lambda: filled.shards.at[0] == 20)
+    assert filled.shards.applied[0] == list(range(5, 20))
+    assert filled.shards.skipped == []
 
 
 def test_an_unreachable_broker_is_an_error_in_time() -> None:

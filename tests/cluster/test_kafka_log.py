@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cluster.broker import Broker
-from cluster.kafka_clients import KafkaAccess, KafkaAdmin, KafkaLog, producer
+from cluster.kafka_clients import KafkaAccess, KafkaAdmin, producer
+from cluster.kafka_log import KafkaLog
 from cluster.topics import Topic, ensure_topics
 
 pytestmark = pytest.mark.broker

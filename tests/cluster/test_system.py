@@ -43,7 +43,8 @@ from cluster.config import (
     StateSettings,
     TopicSettings,
 )
-from cluster.kafka_clients import KafkaAccess, KafkaLog, producer
+from cluster.kafka_clients import KafkaAccess, producer
+from cluster.kafka_log import KafkaLog
 from cluster.system import System
 from model.bundle import load_bundle, write_bundle
 from model.config import ModelConfig

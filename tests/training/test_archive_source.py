@@ -12,9 +12,9 @@ from training import datasets
 from training.errors import DatasetError
 
 
-def write(root: Path, partition: int, offsets: range) -> None:
-    """One file of an archive; ids and times say where a click lay."""
-    directory = root / f"partition={partition}"
+def write(root: Path, partition: int, offsets: range, date: str | None = "2026-11-22") -> None:
+    """One file of an archive; ids and times say where a click lay. Without a date as older versions laid files out."""
+    directory = root / f"partition={partition}" / (f"date={date}" if date else ".")
     directory.mkdir(parents=True, exist_ok=True)
     columns = {
         "user": [f"user-{partition}"] * len(offsets),
@@ -25,6 +25,16 @@ def write(root: Path, partition: int, offsets: range) -> None:
         "record_ms": pa.array([9] * len(offsets), pa.int64()),
     }
     pq.write_table(pa.table(columns), directory / f"{offsets.start:019d}-{offsets.stop:019d}.parquet")
+
+
+def test_dated_and_undated_files_are_read_together_and_each_offset_once(tmp_path: Path) -> None:
+    """Files of an older version lie beside newer ones; where two files overlap, a click counts once."""
+    write(tmp_path, 0, range(10), date=None)
+    write(tmp_path, 0, range(10, 20), date="2026-11-22")
+    write(tmp_path, 0, range(15, 30), date="2026-11-23")
+    write(tmp_path, 1, range(3), date=None)
+    log = datasets.load("archive", path=tmp_path)
+    assert log.items.tolist() == [f"item-{offset}" for offset in [*range(30), *range(3)]]
 
 
 @pytest.mark.parametrize("as_uri", [False, True])

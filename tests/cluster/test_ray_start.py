@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cluster import wiring
-from cluster.config import Settings
+from cluster import ray_start
+from cluster.config import RaySettings
 
 
 def fail_first(monkeypatch: pytest.MonkeyPatch, message: str) -> list[str]:
@@ -17,15 +17,15 @@ def fail_first(monkeypatch: pytest.MonkeyPatch, message: str) -> list[str]:
         if len(starts) == 1:
             raise Exception(message)
 
-    monkeypatch.setattr(wiring.ray, "init", init)
-    monkeypatch.setattr(wiring.ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray_start.ray, "init", init)
+    monkeypatch.setattr(ray_start.ray, "shutdown", lambda: None)
     return starts
 
 
 def test_a_slow_start_of_ray_is_tried_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray gives its own processes 30 s, which a busy machine may exceed."""
     starts = fail_first(monkeypatch, "The current node timed out during startup. This could happen because ...")
-    wiring._start_ray(Settings())
+    ray_start.start_ray(RaySettings(), show_logs=False)
     assert starts == ["echorank", "echorank"]
 
 
@@ -33,5 +33,5 @@ def test_other_errors_of_ray_are_raised_at_once(monkeypatch: pytest.MonkeyPatch)
     """A wrong address is not tried again."""
     starts = fail_first(monkeypatch, "no cluster at that address")
     with pytest.raises(Exception, match="no cluster"):
-        wiring._start_ray(Settings())
+        ray_start.start_ray(RaySettings(), show_logs=False)
     assert len(starts) == 1

@@ -1,0 +1,242 @@
+"""What `echorank replay` does: find the clicks and the states to begin with, fold, report, compare, save."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from actors import rebuild
+from actors.errors import ConfigError, EchoRankError, SnapshotError
+from actors.ingest_ports import ClickHistory, Gap
+from actors.replay import fold
+from actors.restore import NewStore, Restored, restore
+from actors.snapshot import SnapshotStore
+from actors.state_difference import Difference, compare
+from actors.store import PartitionStore
+from cluster.config import Settings
+from cluster.histories import history
+from cluster.options import Source
+from cluster.runs import runs_below
+from model.bundle import Bundle, load_bundle
+
+log = logging.getLogger(__name__)
+
+Stores = Mapping[str, PartitionStore]
+REFRESH_HZ = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What the user wants."""
+
+    partition: int
+    start: int = 0
+    stop: int | None = None
+    arm: str | None = None
+    verify: bool = False
+    save: bool = False
+    allow_gaps: bool = False
+    source: Source = Source.BOTH
+
+
+@dataclass(slots=True, kw_only=True)
+class Replayed:
+    """What came out."""
+
+    stores: Stores
+    clicks: int = 0
+    seconds: float = 0.0
+    gaps: list[Gap] = field(default_factory=list)
+
+
+def run(settings: Settings, order: Order) -> bool:
+    """Do what the order says, and print it; whether nothing is missing that was asked for.
+
+    Raises:
+        ConfigError: the order or the settings cannot be used.
+        EchoRankError: clicks, snapshots or bundles cannot be read.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    arms = _bundles(settings, order)
+    snapshots = SnapshotStore.from_uri(settings.state.directory, settings.state.snapshots_kept)
+    new_store = functools.partial(
+        PartitionStore,
+        users_initial=settings.state.users_initial,
+        bytes_per_user_max=settings.state.bytes_per_user_max,
+    )
+    saved = _saved(settings, order, arms, snapshots, new_store, order.stop) if order.verify else {}
+    with history(settings, order.source) as clicks:
+        stops = {arm: store.position for arm, store in saved.items()} or _stops(clicks, order, arms)
+        stores = _begin(settings, order, arms, snapshots, new_store, console)
+        if order.verify:
+            _something_to_verify(stores, stops)
+        replayed = _fold(clicks, order.partition, stores, stops)
+    _report(replayed, console)
+    reached = _reached(stores, stops, console) or not (order.verify or order.stop)
+    equal = [_equal(arm, store, stores[arm], console) for arm, store in saved.items()]
+    if order.save and reached:
+        _save(order, replayed, snapshots, console)
+    return reached and all(equal)
+
+
+def _bundles(settings: Settings, order: Order) -> dict[str, Bundle]:
+    if order.save and order.verify:
+        raise ConfigError("--save and --verify exclude each other: verify first, then save")
+    if order.partition >= settings.topics.partitions:
+        raise ConfigError(
+            f"there is no partition {order.partition}: topics.partitions is {settings.topics.partitions}, so the last "
+            f"one is {settings.topics.partitions - 1}"
+        )
+    paths = {arm.name: arm.bundle for arm in settings.arms if order.arm in {None, arm.name}}
+    if not paths:
+        raise ConfigError(f"there is no arm {order.arm!r}; the arms are {', '.join(a.name for a in settings.arms)}")
+    return {arm: load_bundle(path) for arm, path in paths.items()}
+
+
+def _saved(
+    settings: Settings,
+    order: Order,
+    arms: Mapping[str, Bundle],
+    snapshots: SnapshotStore,
+    new_store: NewStore,
+    at_most: int | None,
+) -> Stores:
+    """Each arm's newest snapshot, at or below an offset; SnapshotError if there is none."""
+    restored: dict[str, Restored] = restore(
+        order.partition, arms, snapshots, new_store, lambda damage: log.error("%s", damage), at_most
+    )
+    for arm, found in restored.items():
+        if found.chain is None:
+            below = "" if at_most is None else f" at or below offset {at_most}"
+            version, where = arms[arm].version, settings.state.directory
+            raise SnapshotError(
+                f"partition {order.partition}, arm {arm}: there is no snapshot of model {version}{below} in {where}; "
+                f"{runs_below(where, 'state.directory')}"
+            )
+    return {arm: found.store for arm, found in restored.items()}
+
+
+def _begin(
+    settings: Settings,
+    order: Order,
+    arms: Mapping[str, Bundle],
+    snapshots: SnapshotStore,
+    new_store: NewStore,
+    console: Console,
+) -> Stores:
+    if order.start == 0:
+        return rebuild.empty(order.partition, arms, snapshots, new_store)
+    stores = _saved(settings, order, arms, snapshots, new_store, order.start)
+    for arm, store in stores.items():
+        console.print(f"arm {arm} starts from the snapshot at offset {store.position:,} with {store.users:,} users")
+    return stores
+
+
+def _stops(clicks: ClickHistory, order: Order, arms: Mapping[str, Bundle]) -> dict[str, int]:
+    stop = order.stop if order.stop is not None else clicks.end(order.partition)
+    if stop is None:
+        raise EchoRankError(
+            f"there are no clicks of partition {order.partition} in {order.source.value}; check archive.directory, "
+            f"kafka.bootstrap_servers and topics.clicks"
+        )
+    return dict.fromkeys(arms, stop)
+
+
+def _something_to_verify(stores: Stores, stops: Mapping[str, int]) -> None:
+    for arm, store in stores.items():
+        if store.position >= stops[arm]:
+            raise ConfigError(
+                f"arm {arm}: the replay would start at offset {store.position}, from the very snapshot that it is to "
+                f"verify; give a smaller --from"
+            )
+
+
+def _fold(clicks: ClickHistory, partition: int, stores: Stores, stops: Mapping[str, int]) -> Replayed:
+    replayed = Replayed(stores=stores)
+    start, stop = min(store.position for store in stores.values()), max(stops.values())
+    pieces = clicks.read(partition, start, stop)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=REFRESH_HZ) as progress:
+        task = progress.add_task(f"partition {partition}", total=max(0, stop - start))
+        began = time.perf_counter()
+        for piece in fold(pieces, stores, stops):
+            if isinstance(piece, Gap):
+                replayed.gaps.append(piece)
+            else:
+                replayed.clicks += len(piece)
+            replayed.seconds = time.perf_counter() - began
+            rate = replayed.clicks / max(replayed.seconds, 1e-9)
+            described = f"partition {partition}, {rate:,.0f} clicks/s"
+            progress.update(task, completed=piece.stop - start, description=described)
+    return replayed
+
+
+def _report(replayed: Replayed, console: Console) -> None:
+    table = Table("arm", "model", "position", "users", "digest")
+    for arm, store in replayed.stores.items():
+        table.add_row(arm, store.bundle.version, f"{store.position:,}", f"{store.users:,}", store.digest())
+    console.print(table)
+    rate = replayed.clicks / max(replayed.seconds, 1e-9)
+    arms = len(replayed.stores)
+    each = f", each folded into {arms} arms" if arms > 1 else ""
+    text = f"{replayed.clicks:,} clicks in {replayed.seconds:,.1f} s: {rate:,.0f} clicks/s{each}"
+    console.print(text, highlight=False)
+    for gap in replayed.gaps:
+        text = f"missing: offsets {gap.start} to {gap.stop - 1} ({gap.reason})"
+        console.print(text, style="yellow", highlight=False, soft_wrap=True)
+
+
+def _reached(stores: Stores, stops: Mapping[str, int], console: Console) -> bool:
+    """Whether every arm came to its stop; a log may end before, and holds back what an open transaction covers."""
+    short = {arm: store.position for arm, store in stores.items() if store.position < stops[arm]}
+    for arm, position in short.items():
+        text = f"arm {arm}: the clicks end at offset {position}, before {stops[arm]}"
+        console.print(text, style="yellow", highlight=False, soft_wrap=True)
+    return not short
+
+
+def _equal(arm: str, expected: PartitionStore, found: PartitionStore, console: Console) -> bool:
+    """Whether the states are the snapshot's; if not, how they differ is printed."""
+    digests = expected.digest(), found.digest()
+    if digests[0] == digests[1]:
+        console.print(f"arm {arm}: equal to the snapshot at offset {expected.position}, digest {digests[0]}")
+        return True
+    console.print(f"arm {arm}: differs from the snapshot, digest {digests[0]}, replayed {digests[1]}", style="red")
+    if expected.position != found.position:
+        console.print(f"positions differ: snapshot {expected.position}, replayed {found.position}")
+        return False
+    _print_difference(compare(expected, found), console)
+    return False
+
+
+def _print_difference(difference: Difference, console: Console) -> None:
+    console.print(
+        f"{difference.users} users differ, of {difference.users_expected} in the snapshot and "
+        f"{difference.users_found} in the replay; the first by key:"
+    )
+    table = Table("user key", "snapshot", "replayed", "what differs")
+    for one in difference.shown:
+        parts = ", ".join(one.parts) or ("only in the replay" if one.expected is None else "only in the snapshot")
+        table.add_row(f"{one.user:016x}", one.expected or "-", one.found or "-", parts)
+    console.print(table)
+
+
+def _save(order: Order, replayed: Replayed, snapshots: SnapshotStore, console: Console) -> None:
+    if replayed.gaps and not order.allow_gaps:
+        raise EchoRankError(
+            f"nothing was saved: {len(replayed.gaps)} ranges of offsets are in neither archive nor log, so the states "
+            f"miss their clicks; bring the archive's files back, or save all the same with --allow-gaps"
+        )
+    manifest = rebuild.save(order.partition, replayed.stores, snapshots)
+    console.print(
+        f"saved as the newest snapshot of partition {order.partition}: epoch {manifest.epoch}, offset "
+        f"{manifest.position}, arms {', '.join(manifest.arms)}"
+    )
