@@ -5,15 +5,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+SEEDS ?= 1000
+KILLS ?= 50
 # Held: the figures and golden scores in this repository were made with it. Raise it on purpose, then `make lock`.
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check stubs test bench bench-fold bench-score demo up clean
+.PHONY: help setup lock check stubs test sim chaos bench bench-fold bench-score bench-recovery bench-replay bench-snapshot
+.PHONY: demo up clean
 
 help: ## Show what there is to run
 	@echo "EchoRank: make <target> [ARGS='--flags of the command']"
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Create .venv and install the pinned dependencies (about 75 s, once)
 
@@ -54,13 +57,28 @@ test: $(READY) ## Run every test (brokers and clusters are started and stopped b
 stubs: $(READY) ## Regenerate rpc/ from proto/
 	$(BIN)/python -m grpc_tools.protoc -Irpc=proto --python_out=. --pyi_out=. --grpc_python_out=. proto/*.proto
 
-bench: bench-fold bench-score ## Run every benchmark and write bench/results/
+sim: $(READY) ## Simulate SEEDS (1000) runs of the whole system with faults, under virtual time
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
+
+chaos: $(READY) ## Strike a real deployment KILLS (50) times under load and count every click (needs Apache Kafka: KAFKA_HOME)
+	$(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
+
+bench: bench-fold bench-score bench-snapshot bench-recovery bench-replay ## Run every benchmark and write bench/results/
 
 bench-fold: $(READY) ## Events a second on one core, bytes a user, against batched PyTorch
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m bench.fold $(ARGS)
 
 bench-score: $(READY) ## Latency and rate of scoring, with and without ingest, against a bare gRPC echo
 	$(BIN)/python -m bench.score $(ARGS)
+
+bench-snapshot: $(READY) ## What snapshots cost folding, and how long anybody waits for one
+	NUMBA_NUM_THREADS=1 $(BIN)/python -m bench.snapshot $(ARGS)
+
+bench-recovery: $(READY) ## Seconds and bytes to restore 100,000 and 1,000,000 users, beside what was predicted
+	NUMBA_NUM_THREADS=1 $(BIN)/python -m bench.recovery $(ARGS)
+
+bench-replay: $(READY) ## Events a second of a rebuild on one core, from the archive and from Kafka
+	NUMBA_NUM_THREADS=1 $(BIN)/python -m bench.replay $(ARGS)
 
 demo: $(READY) ## Train, stream, kill, recover and report on real clicks, then stop
 	$(BIN)/echorank demo $(ARGS)

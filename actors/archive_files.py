@@ -11,8 +11,9 @@ Every file is written under a hidden name, synced (local file systems) and renam
 
 Two writers of one partition (one that was stopped and wakes after its successor has written on) must not overlap. So
 whoever publishes first signs `ROOT/partition=3/.writer`; as long as the signature is its own, nobody else has published
-since, and otherwise it lists the files anew. Between that look and the rename, microseconds later, two writers could
-still meet; readers therefore take each offset from one file only (`actors/archive_reader.py`).
+since, and otherwise it lists the files anew. A successor also deletes what its predecessor has not published yet.
+Two writers that both live could still meet between that look and the rename, microseconds later; readers therefore
+take each offset from one file only (`actors/archive_reader.py`).
 """
 
 from __future__ import annotations

@@ -39,8 +39,27 @@ class OffsetGap(EchoRankError):
         )
         self.partition, self.expected, self.start = partition, expected, start
 
-    def __reduce__(self) -> tuple[type[OffsetGap], tuple[int, int, int]]:
-        return type(self), (self.partition, self.expected, self.start)
+
+class TombstoneTooLow(EchoRankError):
+    """A replica is at `position`, beyond the offset below which a user was to be erased: try a higher offset."""
+
+    retriable = True
+
+    def __init__(self, partition: int, until: int, position: int) -> None:
+        super().__init__(
+            f"partition {partition}: a user cannot be erased below offset {until} at a replica that is at {position} "
+            f"already; erase again, until there at least"
+        )
+        self.partition, self.until, self.position = partition, until, position
+
+    def __reduce__(self) -> tuple[type[TombstoneTooLow], tuple[int, int, int]]:
+        return type(self), (self.partition, self.until, self.position)
+
+
+class ErasureIncomplete(EchoRankError):
+    """A user is not gone from every place yet; the same call goes on where this one ended."""
+
+    retriable = True
 
 
 class NotOwner(EchoRankError):
@@ -77,6 +96,10 @@ class Draining(EchoRankError):
     """This server takes no new requests because it is about to stop."""
 
     retriable = True
+
+
+class Unauthenticated(EchoRankError):
+    """The caller does not show the token that the call needs."""
 
 
 class NotServedHere(EchoRankError):

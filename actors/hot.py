@@ -63,15 +63,15 @@ class HotRows:
     def add(self, users: Keys) -> RowNumbers:
         """The row of each user, zeroed ones for new users; there must be room. Shapes: (n,) -> (n,)."""
         rows = self._index.add(users)
-        self._memory.reserve(len(self))
-        self._rows_touched = max(self._rows_touched, len(self))
-        if len(self) > len(self.changed):
-            more = len(self.matrix) - len(self.changed)
+        if len(self._index) > len(self.changed):
+            self._memory.reserve(len(self._index))
+            more = len(self._memory.matrix) - len(self.changed)
             self.changed = np.concatenate([self.changed, np.zeros(more, dtype=np.bool_)])
         return rows
 
     def drop(self, rows: RowNumbers) -> None:
         """Forget the users of these rows (n,); the last rows take their places."""
+        self._rows_touched = max(self._rows_touched, len(self))
         source, target = self._index.remove(rows)
         end = slice(len(self), len(self) + len(rows))
         for column in (self.matrix, self.changed, self.used):

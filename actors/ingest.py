@@ -63,8 +63,8 @@ class Ingest:
     ) -> None:
         self._log, self._dead_letters, self._decoder, self._shards = click_log, dead_letters, decoder, shards
         self._metrics, self._clock, self._settings, self._wait = metrics, clock, settings, wait
-        self._lettering = asyncio.Lock()
         self._lost = LostOffsets(shards, history, clock, settings.history_patience_s)
+        self._lettering = asyncio.Lock()
         self._lanes: dict[int, Lane] = {}
         self._epochs: dict[int, int] = {}
         self._durable: asyncio.Future[Mapping[int, int]] | None = None
@@ -128,6 +128,8 @@ class Ingest:
         for partition, epoch in current.items():
             if self._epochs.get(partition) != epoch:
                 await self._lanes.pop(partition).abandon()
+            if partition not in self._epochs:
+                self._metrics.ingest_lag_records.remove(partition)
         for partition in sorted(self._epochs.keys() - self._lanes.keys()):
             self._lanes[partition] = Lane(
                 partition,

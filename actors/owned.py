@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from actors.errors import NotOwner, OffsetGap, ShardUnavailable, StaleEpoch
 from actors.manifest import Chain
@@ -11,6 +12,13 @@ from actors.roles import Grant, Held, Role
 from actors.store import PartitionStore
 
 Stores = dict[str, PartitionStore]  # by arm
+
+
+class Fingerprint(NamedTuple):
+    """An arm's states in short: equal for equal positions, whichever replica says it."""
+
+    position: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +120,12 @@ class Owned:
         if start > self.position:
             raise OffsetGap(self.partition, self.position, start)
         return stores
+
+    def evict_idle(self, idle_s: float) -> int:
+        """Move some users who were idle for `idle_s` seconds to the cold tier; how many, 0 when all are there."""
+        with self.writer:
+            stores = {} if self.closed else self.stores or {}
+            return sum(store.evict_idle(idle_s) for store in stores.values())
 
     def observe_end(self, end: int, lag_max: int) -> None:
         """Learn the high watermark."""

@@ -17,12 +17,14 @@ import numpy as np
 
 from actors.click import ClickBatch
 from actors.clock import Clock
-from actors.errors import ConfigError, InvalidRequest, NotOwner, SnapshotError
-from actors.owned import Owned, PartitionStats, Stores
+from actors.erasure import ErasedStates, Eraser
+from actors.errors import ColdTierError, ConfigError, InvalidRequest, NotOwner, SnapshotError
+from actors.owned import Fingerprint, Owned, PartitionStats, Stores
 from actors.roles import Grant, Held, Role
 from actors.snapshot import Deleted, SnapshotStore
 from actors.snapshotter import Snapshotter
 from actors.store import PartitionStore
+from actors.store_maker import StoreMaker, TierSettings
 from model.bundle import Bundle
 from model.state import Rows
 from monitoring.metrics import Metrics
@@ -40,6 +42,7 @@ class ShardSettings:
     bytes_per_user_max: int = 4096
     users_initial: int = 1024
     ready_lag_records_max: int = 1000
+    tiers: TierSettings | None = None  # None: everybody stays in memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +78,19 @@ class Shard:
         self.shard_id, self._arms = shard_id, dict(arms)
         self._metrics, self._clock, self._settings = metrics, clock, settings
         self._snapshotter = Snapshotter(snapshots, metrics, clock, settings.snapshot_interval_s)
+        self._eraser = Eraser(snapshots.tombstones, self._give_up)
         self._owned: dict[int, Owned] = {}
         self._owning = threading.Lock()
         self._lease_ends_s = math.inf  # without a coordinator nobody else can own anything
         self._on_applied: list[OnApplied] = []
+        self._new_store = StoreMaker(
+            shard_id,
+            users_initial=settings.users_initial,
+            bytes_per_user_max=settings.bytes_per_user_max,
+            tiers=settings.tiers,
+            metrics=metrics,
+            clock=clock,
+        )
         for arm, bundle in self._arms.items():
             self._export(arm, self._new_store(bundle).bytes_per_user)
 
@@ -90,8 +102,11 @@ class Shard:
         Raises:
             StaleEpoch: it is held under this epoch or a newer one.
             NotOwner: it was released while it restored.
+            ShardUnavailable: it was held, but has to be restored, because a user was erased behind its back.
             SnapshotError: the snapshot directory cannot be read.
         """
+        if held := self._owned.get(partition):
+            self._eraser.learn(held)
         with self._owning:
             if held := self._owned.get(partition):
                 return held.renew(Grant(epoch, role), self._clock.monotonic())
@@ -243,6 +258,20 @@ class Shard:
         """
         return self._snapshotter.forget_older(self._get_owner(partition))
 
+    def erase(self, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
+        """Forget the user in every arm, and for ever every click of theirs below `until` or, at an owner, a higher offset.
+
+        Snapshots keep the user until `forget_older`. Doing it again removes what came since.
+
+        Raises:
+            NotOwner, ShardUnavailable, StaleEpoch: not held, still restoring, or held under another epoch.
+            TombstoneTooLow: this is a standby beyond `until`; nothing was done.
+            SnapshotError, ColdTierError: the disk fails; the user may be gone or not, so do it again.
+        """
+        owned = self._get(partition)
+        with owned.writer:
+            return self._eraser.erase(owned, owned.writable(epoch, 0), user_key, until)
+
     def snapshot_all_due(self) -> list[SnapshotError]:
         """Save what is due; failures are logged, counted, returned, and tried again after the interval."""
         failures = []
@@ -256,11 +285,31 @@ class Shard:
                 failures.append(error)
         return failures
 
+    def evict_idle(self) -> None:
+        """Move users who were idle for long to the cold tier; folding waits for one transaction at a time.
+
+        Where the disk is full they stay, and it is tried again with the next call.
+        """
+        if (tiers := self._settings.tiers) is None or tiers.idle_s is None:
+            return
+        for owned in self._all():
+            try:
+                while owned.evict_idle(tiers.idle_s):
+                    pass
+            except ColdTierError as error:
+                log.error("partition %d: idle users stay in memory for now: %s", owned.partition, error)
+
     def digest(self, partition: int, arm: str) -> str:
         """The digest of an arm's states and position; pauses the partition's writer, not its readers."""
         owned = self._get(partition)
         with owned.writer:
             return owned.restored()[arm].digest()
+
+    def fingerprints(self, partition: int) -> dict[str, Fingerprint]:
+        """Position and digest of each arm, all as of one moment; pauses the partition's writer, not its readers."""
+        owned = self._get(partition)
+        with owned.writer:
+            return {arm: Fingerprint(store.position, store.digest()) for arm, store in owned.restored().items()}
 
     def stats(self) -> list[PartitionStats]:
         """Every held partition."""
@@ -298,6 +347,8 @@ class Shard:
                 folded = max(folded, applied.events)
                 self._metrics.fold_seconds.observe(arm_s)
                 self._metrics.unknown_items_total.labels(arm, "event").inc(applied.unknown_items)
+        except ColdTierError:
+            raise  # between two slices: the states are whole, and the batch can be sent again
         except Exception:
             # Rows may stand between two events now, which no retry can mend; a restored snapshot can.
             log.error("partition %d: folding failed at offset %d; it is given up", owned.partition, owned.position)
@@ -333,13 +384,6 @@ class Shard:
         for callback in self._on_applied:
             callback(partition, position)
 
-    def _new_store(self, bundle: Bundle) -> PartitionStore:
-        return PartitionStore(
-            bundle,
-            users_initial=self._settings.users_initial,
-            bytes_per_user_max=self._settings.bytes_per_user_max,
-        )
-
     def _export(self, arm: str, bytes_per_user: int) -> None:
         """Gauges that are computed when they are read, not at each batch."""
 
@@ -349,3 +393,5 @@ class Shard:
         self._metrics.state_bytes_per_user.labels(arm).set(bytes_per_user)
         self._metrics.state_users.labels(arm, "hot").set_function(lambda: sum(s.users_hot for s in stores()))
         self._metrics.state_bytes.labels(arm, "hot").set_function(lambda: sum(s.bytes_hot for s in stores()))
+        self._metrics.state_users.labels(arm, "cold").set_function(lambda: sum(s.users_cold for s in stores()))
+        self._metrics.state_bytes.labels(arm, "cold").set_function(lambda: sum(s.bytes_cold for s in stores()))

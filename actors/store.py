@@ -22,6 +22,7 @@ from model.bundle import Bundle
 from model.state import Rows
 
 SLICE_EVENTS = 256  # events folded under the lock at a time: readers wait for one slice at most
+ADMITTED_EVENTS = 8 * SLICE_EVENTS  # events whose users are brought into memory together
 LOADED_AT_ONCE = 256  # rows entered under the lock at a time
 SYSTEM_CLOCK = SystemClock()
 
@@ -47,8 +48,9 @@ class PartitionStore:
     `read` meanwhile, and one more may take an `image`. `digest` and `states` look at all rows and need the writer to
     pause, but no reader.
 
-    With a cold tier, memory holds the users who were used last: at most `hot_bytes_max` bytes of them, and those of a
-    slice of events. Others wait on disk, and come back before their next event is folded, or some time after a read.
+    With a cold tier, memory holds the users who were used last, at most `hot_bytes_max` bytes of them, but always those
+    of the next ADMITTED_EVENTS events. Others wait on disk; an event brings them back before it is folded, a read soon
+    after it.
 
     Raises:
         ConfigError: a user would take more than `bytes_per_user_max` bytes, or memory is limited without a cold tier.
@@ -131,9 +133,10 @@ class PartitionStore:
         items = self.bundle.item_rows(fresh.items)
         actions = self.bundle.action_ids(fresh.actions)
         for first in range(0, len(fresh), SLICE_EVENTS):
+            if first % ADMITTED_EVENTS == 0:
+                self._tiers.admit(fresh.users[first : first + ADMITTED_EVENTS])
             part = slice(first, first + SLICE_EVENTS)
             users, offsets = fresh.users[part], fresh.offsets[part]
-            self._tiers.admit(users)
             with self._tiers.lock:
                 rows = self._tiers.rows_to_change(users)
                 self.bundle.fold(

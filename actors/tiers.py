@@ -47,6 +47,7 @@ class Tiers:
         self._cold_changed: set[int] = set()  # users of the cold tier who changed since the last image
         self._asked: set[int] = set()
         self._image: OpenImage | None = None
+        self._now = 0  # the tick of the last `admit` or `enter`
 
     def __len__(self) -> int:
         return len(self.hot) + self.users_cold
@@ -62,7 +63,8 @@ class Tiers:
         if self._image is not None:
             self._image.save(rows)
         self.hot.changed[rows] = True
-        self.hot.used[rows] = self._tick()
+        if self.cold is not None:
+            self.hot.used[rows] = self._now
         return rows
 
     def find(self, user: int) -> Rows | None:
@@ -83,12 +85,15 @@ class Tiers:
             ColdTierError: the disk is full; everything is where it was.
         """
         if self.cold is not None:
-            absent = np.unique(users[self.hot.rows_of(users) < 0])
-            returning = self._returning(absent, self._capacity - len(users))
-            new = len(absent) - int(np.isin(absent, returning[0]).sum())
-            leaving = self._leaving(len(returning[0]) + new, users)
-            if len(returning[0]) or len(leaving):
-                self._exchange(leaving, returning, "memory")
+            self._now = self._tick()
+            rows = self.hot.rows_of(users)
+            if self._asked or len(self.hot) > self._capacity or rows.min(initial=0) < 0:
+                absent = np.unique(users[rows < 0])
+                returning = self._returning(absent, self._capacity - len(users))
+                new = len(absent) - int(np.isin(absent, returning[0]).sum())
+                leaving = self._leaving(len(returning[0]) + new, users)
+                if len(returning[0]) or len(leaving):
+                    self._exchange(leaving, returning, "memory")
         self.hot.reserve(len(users))
 
     def enter(self, users: Keys, rows: Rows) -> None:
@@ -96,7 +101,7 @@ class Tiers:
 
         New users go to the disk when the memory is full, others stay where they are.
         """
-        here = np.ones(len(users), dtype=np.bool_)
+        here, self._now = np.ones(len(users), dtype=np.bool_), self._tick()
         if self.cold is not None:
             here = self.hot.rows_of(users) >= 0
             new = np.flatnonzero(~here & ~np.isin(users, self.cold.get(users[~here])[0]))

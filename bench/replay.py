@@ -183,8 +183,8 @@ def markdown(found: dict[str, object]) -> str:
         "# Replaying a partition on one core\n\n"
         f"{report.table(heads, rows)}\n\n"
         f"{found['repeats']} repeats of {found['clicks']:,} clicks of {found['users']:,} users into a fresh store, the "
-        "ways in turn in one process pinned to one core; see `bench/replay.py`.\nReading Kafka itself comes on top for "
-        "the log: kafka-python polls about 125,000 records/s on a core of its own.\n"
+        "ways in turn in one process pinned to one core; see `bench/replay.py`.\nWhere the two rates differ, others "
+        "used the machine as well. For the log, reading Kafka itself comes on top.\n"
         f"Every way gave the same states: digest {', '.join(map(str, found['digests']))}.\n\n"  # type: ignore[call-overload]
         f"{report.footer(origin)}\n"
     )

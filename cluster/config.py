@@ -164,6 +164,20 @@ class StateSettings(Section):
     users_initial: Count = Field(
         default=1024, description="Rows reserved per partition and arm at start; grows by doubling."
     )
+    memory_bytes_max: Annotated[int, Field(ge=1 << 20)] | None = Field(
+        default=None,
+        description="Bytes of states in a shard's memory, shared equally by the arms of the partitions it should hold, "
+        "standbys included; users beyond wait on disk, least recently used first. null: no limit.",
+    )
+    idle_s: Seconds | None = Field(
+        default=None, description="Seconds without event or request until a user is moved to disk; null: never."
+    )
+    cold_directory: Text = Field(
+        default="out/cold", description="Local directory of users who wait on disk; scratch, emptied at start."
+    )
+    cold_bytes_max: Annotated[int, Field(ge=1 << 20)] = Field(
+        default=64 << 30, description="Most bytes on disk for the users of one partition and arm."
+    )
 
 
 class ArchiveSettings(Section):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from actors.archive import RollSettings
 from actors.event_format import EventFormat, FieldPaths
 from actors.ingest import IngestSettings
 from actors.limits import RequestLimits
 from actors.shard import ShardSettings
+from actors.store_maker import TierSettings
 from cluster.config import Settings
 from cluster.coordinator import CoordinatorSettings
 from cluster.kafka_clients import KafkaAccess
@@ -29,6 +32,22 @@ def shard_settings(settings: Settings) -> ShardSettings:
         bytes_per_user_max=settings.state.bytes_per_user_max,
         users_initial=settings.state.users_initial,
         ready_lag_records_max=settings.serving.ready_lag_records_max,
+        tiers=_tier_settings(settings),
+    )
+
+
+def _tier_settings(settings: Settings) -> TierSettings | None:
+    """A store's part of the memory does not depend on how many the shard happens to have, so it never has to shrink."""
+    state = settings.state
+    if state.memory_bytes_max is None and state.idle_s is None:
+        return None
+    held = settings.topics.partitions * (1 + settings.serving.standbys)
+    stores = math.ceil(held / settings.serving.shards) * len(settings.arms)
+    return TierSettings(
+        cold_directory=state.cold_directory,
+        cold_bytes_max=state.cold_bytes_max,
+        hot_bytes_max=None if state.memory_bytes_max is None else state.memory_bytes_max // stores,
+        idle_s=state.idle_s,
     )
 
 

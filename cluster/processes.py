@@ -20,8 +20,11 @@ import ray
 
 from actors.archive_erasure import ErasedRows
 from actors.click import ClickBatch
+from actors.erasure import ErasedStates
 from actors.errors import EchoRankError, Superseded
+from actors.owned import Fingerprint
 from actors.roles import Assignment, Report
+from actors.snapshot import Deleted
 from cluster.archive_process import ArchiveProcess
 from cluster.coordinator import Coordinator, Progress
 from cluster.coordinator_process import CoordinatorProcess
@@ -126,9 +129,25 @@ class ShardActor(_Process):
         """Learn high watermarks."""
         await self._process.observe_ends(ends)
 
+    async def erase(self, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
+        """Forget a user."""
+        return await self._process.erase(partition, user_key, until, epoch)
+
+    async def forget_older(self, partition: int) -> list[Deleted]:
+        """Delete old snapshots."""
+        return await self._process.forget_older(partition)
+
     async def digests(self) -> dict[tuple[int, str], str]:
         """The digest of each partition and arm."""
         return await self._process.digests()
+
+    async def snapshot(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Save partitions now."""
+        return await self._process.snapshot(partitions)
+
+    async def fingerprints(self, partition: int) -> dict[str, Fingerprint]:
+        """Position and digest of each arm of a partition."""
+        return await self._process.fingerprints(partition)
 
     async def stop(self, grace_s: float) -> None:
         """Drain and save."""

@@ -9,16 +9,20 @@ from typing import Protocol
 
 from actors.click import ClickBatch
 from actors.clock import Clock
+from actors.erasure import ErasedStates
 from actors.errors import EchoRankError, ShardUnavailable
 from actors.exposure import ExposureLog
+from actors.owned import Fingerprint
 from actors.roles import Assignment, Grant, Report
 from actors.server import RpcServer
 from actors.shard import Shard
+from actors.snapshot import Deleted
 from cluster.reconciler import Reconciler
 from monitoring.discovery import Target
 
 log = logging.getLogger(__name__)
 
+EVICTION_TICK_S = 1.0  # how often idle users are looked for
 TICK_S = 0.1  # how often it is looked whether a snapshot is due
 HEARTBEAT_S = 0.2
 
@@ -69,7 +73,7 @@ class ShardProcess:
         self._incarnation = await self._registry.register(self._shard.shard_id, address, self._target)
 
     async def run(self) -> None:
-        """Send heartbeats and take snapshots, for ever.
+        """Send heartbeats, take snapshots and evict idle users, for ever.
 
         Raises:
             ExceptionGroup: with NotOwner, if another process of this shard has registered: this one has to end.
@@ -77,6 +81,7 @@ class ShardProcess:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send_heartbeats())
             tasks.create_task(self._take_snapshots())
+            tasks.create_task(self._evict_idle())
 
     async def stop(self, grace_s: float) -> None:
         """Refuse new calls, finish those in flight, save everything, then write the exposures that wait."""
@@ -116,6 +121,14 @@ class ShardProcess:
             if partition in held:
                 self._shard.observe_end(partition, end)
 
+    async def erase(self, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
+        """Forget a user in every arm, in whichever role the partition is held; what was removed."""
+        return await asyncio.to_thread(self._shard.erase, partition, user_key, until, epoch)
+
+    async def forget_older(self, partition: int) -> list[Deleted]:
+        """Save all rows of a partition and delete its older snapshots; which files."""
+        return await asyncio.to_thread(self._shard.forget_older, partition)
+
     async def digests(self) -> dict[tuple[int, str], str]:
         """The digest of each partition and arm that is owned."""
         found = {}
@@ -125,10 +138,23 @@ class ShardProcess:
                     found[stats.partition, arm] = await asyncio.to_thread(self._shard.digest, stats.partition, arm)
         return found
 
+    async def snapshot(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Save these partitions now; the offsets that snapshots cover."""
+        return {partition: await asyncio.to_thread(self._shard.snapshot, partition) for partition in partitions}
+
+    async def fingerprints(self, partition: int) -> dict[str, Fingerprint]:
+        """Position and digest of each arm of a partition, in whichever role it is held."""
+        return await asyncio.to_thread(self._shard.fingerprints, partition)
+
     async def _take_snapshots(self) -> None:
         while True:
             await asyncio.to_thread(self._shard.snapshot_all_due)
             await asyncio.sleep(TICK_S)
+
+    async def _evict_idle(self) -> None:
+        while True:
+            await asyncio.to_thread(self._shard.evict_idle)
+            await asyncio.sleep(EVICTION_TICK_S)
 
     async def _send_heartbeats(self) -> None:
         while True:

@@ -7,7 +7,7 @@ import os
 import signal
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,6 +23,7 @@ from actors.archive_files import ArchiveFiles
 from actors.click import Click
 from actors.clock import SystemClock
 from actors.codec import Decoder
+from actors.errors import ArchiveError
 from actors.event_format import EventFormat, encode
 from cluster.broker import Broker
 from cluster.kafka_clients import KafkaAccess, KafkaAdmin, producer
@@ -56,10 +57,11 @@ def open_archive(log: KafkaLog, root: str) -> Archive:
 
 
 def work(servers: str, topic: str, root: str) -> None:
-    """Archive until killed."""
+    """Archive until killed; what fails is tried again."""
     archive = open_archive(open_log(servers, topic), root)
     while True:
-        archive.run_once()
+        with suppress(ArchiveError):  # its successor tidied away what it was about to publish
+            archive.run_once()
 
 
 class Child(NamedTuple):

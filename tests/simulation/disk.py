@@ -65,7 +65,10 @@ class Disk:
         self._operate("list", what.base_dir)
         if self.unreadable:
             raise OSError(errno.EIO, os.strerror(errno.EIO), what.base_dir)
-        inside = [path for path in self._files if _directory(path) == what.base_dir]
+        below = what.base_dir + "/"
+        inside = [path for path in self._files if path.startswith(below)]
+        if not what.recursive:
+            inside = [path for path in inside if "/" not in path[len(below) :]]
         return [fs.FileInfo(path, fs.FileType.File, size=len(self._files[path])) for path in sorted(inside)]
 
     def move(self, source: str, target: str) -> None:
