@@ -59,7 +59,6 @@ class Scenario:
             faults=_faults(random, partitions, _names(shards, ingests)),
         )
 
-
     def names(self) -> list[str]:
         """The actors, in the order of starting."""
         return _names(self.shards, self.ingests)
