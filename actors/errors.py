@@ -73,7 +73,11 @@ class StaleEpoch(EchoRankError):
 
 
 class Superseded(EchoRankError):
-    """Another coordinator has taken over the state directory: this one must end, and must not come back."""
+    """Another coordinator has begun a newer generation on the state directory: this process must end."""
+
+
+class OtherRun(Superseded):
+    """A restarted coordinator finds that another run has taken over the state directory: it must not come back."""
 
 
 class ShardUnavailable(EchoRankError):

@@ -113,7 +113,7 @@ class Admin(pb_grpc.AdminServicer):
             ]
         )
 
-    async def Erase(self, request: pb.EraseRequest, context: Context) -> NoReturn:  # noqa: N802
+    async def Erase(self, request: pb.EraseRequest, context: Context) -> NoReturn:  # noqa: ARG002, N802
         """Not served yet."""
         self._check(context)
         raise NotServedHere("this version of EchoRank cannot erase a user; update it, and ask again")

@@ -257,7 +257,7 @@ async def build_gateway(settings: Settings) -> GatewayProcess:
     admin = Admin(
         overseer=coordinator,
         replicas=RemoteReplicas(settings.ray.namespace),
-        table=lambda: process.table(),
+        table=lambda: process.table(),  # noqa: PLW0108 (made below)
         token=settings.serving.admin_token,
     )
     process = GatewayProcess(

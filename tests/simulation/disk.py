@@ -105,6 +105,10 @@ class Disk:
         """A file's bytes."""
         return self._files[path]
 
+    def is_safe(self, path: str) -> bool:
+        """Whether a loss of power leaves the file as it is."""
+        return path not in self._torn and all(path != target for _, target, _ in self._moves.get(_directory(path), []))
+
     def damage(self, path: str, tear: bool) -> None:
         """Flip a bit of the file, or cut it off."""
         content = bytearray(self._files[path])

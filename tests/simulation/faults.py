@@ -38,6 +38,7 @@ class Scenario:
     ingests: int
     arms: int
     standbys: int
+    users_hot: int  # of each partition and arm, in memory; the others are in the cold tier. 0: all
     users: int
     events: int
     faults: tuple[Fault, ...]
@@ -54,6 +55,7 @@ class Scenario:
             ingests=ingests,
             arms=random.choice([1, 1, 2]),
             standbys=random.randint(0, 1),
+            users_hot=random.choice([0, 0, 2]),
             users=random.randint(8, 24),
             events=random.randint(100, 250),
             faults=_faults(random, partitions, _names(shards, ingests)),
@@ -97,6 +99,7 @@ def _faults(random: Random, partitions: int, names: list[str]) -> tuple[Fault, .
                     Fault(at_s, "tear", partition, random.randrange(3)),
                     Fault(at_s, "power", "all", 0),
                     Fault(at_s, "away", "kafka", 1, lasts_s),
+                    Fault(at_s, "retention", partition, random.random()),
                     Fault(at_s, "scale", "shards", random.randint(1, partitions)),
                     Fault(at_s, "scale", "shards", random.randint(1, partitions)),
                     Fault(at_s, "drain", random.choice(shards)),
@@ -133,7 +136,8 @@ def strike(world: World, fault: Fault) -> None:
             for process in list(world.processes):
                 world.crash(process)
             world.disk.lose_power()
-            world.invariants.power_lost(world.disk)
+        case "retention":
+            _cut_log(world, int(fault.target), fault.amount)
         case "scale":
             world.ask_coordinator("scale", int(fault.amount))
         case "drain":
@@ -153,6 +157,13 @@ def _raise(world: World, what: Any, fault: Fault) -> None:
 
     add(fault.amount)
     world.later(fault.lasts_s, lambda: add(-fault.amount))
+
+
+def _cut_log(world: World, partition: int, share: float) -> None:
+    """Kafka forgets a share of what the archive holds for good; without the archive's copy, no state could be right."""
+    log = world.topic.partitions[partition]
+    log.start = max(log.start, int(share * world.invariants.archived_to(partition, world.disk)))
+    world.trace.say("fault", f"partition {partition} begins at {log.start}")
 
 
 def _damage(world: World, fault: Fault) -> None:

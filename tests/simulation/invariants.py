@@ -30,7 +30,6 @@ class Invariants:
         self._moved: dict[tuple[Process, int, int], tuple[int, int]] = {}  # position, durable
         self._writers: dict[tuple[int, int], Process] = {}  # by partition and epoch
         self._covered: dict[int, int] = {}
-        self._archived: dict[int, list[tuple[int, int]]] = {}
         self.reads = 0
 
     def after_step(self, process: Process) -> None:
@@ -59,22 +58,13 @@ class Invariants:
                 raise Violation(f"{what}: {self._writers[partition, owned.epoch]} applies under the same epoch")
 
     def named(self, path: str) -> None:
-        """A file got its final name: manifests cover offsets, archive files offsets."""
+        """A file got its final name: manifests cover offsets."""
         name, found = path.rsplit("/", 1)[1], PARTITION.search(path)
         if found is None:
             return
         partition = int(found[1])
         if name.endswith(snapshot_names.MANIFEST_END) and (order := snapshot_names.order(name)):
             self._covered[partition] = max(self._covered.get(partition, 0), order.position)
-        elif parts := ARCHIVE_NAME.fullmatch(name):
-            start, stop = int(parts["start"]), int(parts["stop"])
-            self._archived.setdefault(partition, []).append((start, stop))
-
-    def power_lost(self, disk: Disk) -> None:
-        """Names that were not synced may be gone; what is archived is what is left."""
-        self._archived.clear()
-        for path in disk.paths("archive/"):
-            self.named(path)
 
     def committed(self, partition: int, offset: int) -> None:
         """Only what a complete snapshot covers may be committed."""
@@ -103,14 +93,16 @@ class Invariants:
         if gaps := [piece for piece in pieces if isinstance(piece, Gap)]:
             raise Violation(f"the archive has {gaps}")
         for name in ("offsets", "users", "items", "actions", "times_ms"):
-            found = np.concatenate([getattr(piece, name) for piece in pieces])
+            found = np.concatenate([np.empty(0, getattr(wanted, name).dtype), *(getattr(each, name) for each in pieces)])
             if not np.array_equal(found, getattr(wanted, name)):
                 raise Violation(f"partition {partition}: {name} in the archive are {found.tolist()}")
 
-    def archived_to(self, partition: int) -> int:
-        """The end of the archive, which has no gaps up to there."""
+    def archived_to(self, partition: int, disk: Disk) -> int:
+        """The end of the archive, which has no gaps up to there, as far as no loss of power can take it away."""
         reached = 0
-        for start, stop in sorted(self._archived.get(partition, [])):
+        paths = [path for path in disk.paths(f"archive/partition={partition}/") if disk.is_safe(path)]
+        named = [parts for path in paths if (parts := ARCHIVE_NAME.fullmatch(path.rsplit("/", 1)[1]))]
+        for start, stop in sorted((int(parts["start"]), int(parts["stop"])) for parts in named):
             if start > reached:
                 break
             reached = stop

@@ -35,6 +35,7 @@ from actors.dead_letter import DeadLetters, NoSink, RecordSink
 from actors.errors import ConfigError
 from actors.fair_lock import FairLock
 from actors.gateway import Gateway
+from actors.hot import BYTES_BESIDE_ROW_MAX
 from actors.ingest import Ingest, IngestSettings
 from actors.limits import RequestLimits
 from actors.owned import Owned
@@ -42,6 +43,7 @@ from actors.roles import Role
 from actors.scoring import ScoringService
 from actors.shard import Shard, ShardSettings
 from actors.snapshot import SnapshotStore
+from actors.store import PartitionStore
 from actors.traffic import Arm
 from cluster.archive_process import ArchiveProcess
 from cluster.assignment_files import AssignmentFiles
@@ -58,11 +60,14 @@ from monitoring.discovery import ActorKind, Target
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2_grpc as pb_grpc
 from tests.simulation import blocking
+from tests.simulation.cold import SimCold
 from tests.simulation.kafka_log import FORMAT, SimLog, SimSink
 from tests.simulation.loop import PROCESS
 from tests.simulation.network import SimChannel, SimRay, SimServer
 
 if TYPE_CHECKING:
+    from actors.cold import ColdTier
+    from model.bundle import Bundle
     from tests.simulation.world import World
 
 NAMESPACE = "simulation"
@@ -148,11 +153,27 @@ async def _shard(world: World, number: int) -> Any:
             target=_target("shard", name),
             clock=clock,
         )
+        shard._new_store = functools.partial(_store, world)  # type: ignore[method-assign]
         world.invariants.shards[PROCESS.get()] = shard
         await process.start()
         return process
 
     return await _actor(ShardActor, build)
+
+
+def _store(world: World, bundle: Bundle) -> PartitionStore:
+    """A store, in some scenarios with hardly any memory."""
+    limits = {"users_initial": 16, "bytes_per_user_max": 4096}
+    if not world.scenario.users_hot:
+        return PartitionStore(bundle, **limits, clock=world.clock())
+    row_bytes = bundle.layout.row_bytes
+    return PartitionStore(
+        bundle,
+        **limits,
+        clock=world.clock(),
+        hot_bytes_max=world.scenario.users_hot * (row_bytes + BYTES_BESIDE_ROW_MAX),
+        cold=cast("ColdTier", SimCold(world.disk, row_bytes)),
+    )
 
 
 async def _ingest(world: World, number: int) -> Any:

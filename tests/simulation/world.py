@@ -213,7 +213,7 @@ class World:
                     open_ends.append(f"partition {partition}: {replica.shard} is not yet its {role}")
                 elif (at := shard.positions().get(partition)) != log.length:
                     open_ends.append(f"partition {partition}: its {role} {replica.shard} is at {at} of {log.length}")
-            if (archived := self.invariants.archived_to(partition)) < log.length:
+            if (archived := self.invariants.archived_to(partition, self.disk)) < log.length:
                 open_ends.append(f"partition {partition} is archived to {archived} of {log.length}")
         return open_ends
 
