@@ -39,8 +39,27 @@ class OffsetGap(EchoRankError):
         )
         self.partition, self.expected, self.start = partition, expected, start
 
-    def __reduce__(self) -> tuple[type[OffsetGap], tuple[int, int, int]]:
-        return type(self), (self.partition, self.expected, self.start)
+
+class TombstoneTooLow(EchoRankError):
+    """A replica is at `position`, beyond the offset below which a user was to be erased: try a higher offset."""
+
+    retriable = True
+
+    def __init__(self, partition: int, until: int, position: int) -> None:
+        super().__init__(
+            f"partition {partition}: a user cannot be erased below offset {until} at a replica that is at {position} "
+            f"already; erase again, until there at least"
+        )
+        self.partition, self.until, self.position = partition, until, position
+
+    def __reduce__(self) -> tuple[type[TombstoneTooLow], tuple[int, int, int]]:
+        return type(self), (self.partition, self.until, self.position)
+
+
+class ErasureIncomplete(EchoRankError):
+    """A user is not gone from every place yet; the same call goes on where this one ended."""
+
+    retriable = True
 
 
 class NotOwner(EchoRankError):
@@ -54,7 +73,11 @@ class StaleEpoch(EchoRankError):
 
 
 class Superseded(EchoRankError):
-    """Another coordinator has taken over the state directory: this one must end, and must not come back."""
+    """Another coordinator has begun a newer generation on the state directory: this process must end."""
+
+
+class OtherRun(Superseded):
+    """A restarted coordinator finds that another run has taken over the state directory: it must not come back."""
 
 
 class ShardUnavailable(EchoRankError):

@@ -17,6 +17,7 @@ import numpy as np
 
 from actors.click import ClickBatch
 from actors.clock import Clock
+from actors.erasure import ErasedStates, Eraser
 from actors.errors import ColdTierError, ConfigError, InvalidRequest, NotOwner, SnapshotError
 from actors.owned import Fingerprint, Owned, PartitionStats, Stores
 from actors.roles import Grant, Held, Role
@@ -77,6 +78,7 @@ class Shard:
         self.shard_id, self._arms = shard_id, dict(arms)
         self._metrics, self._clock, self._settings = metrics, clock, settings
         self._snapshotter = Snapshotter(snapshots, metrics, clock, settings.snapshot_interval_s)
+        self._eraser = Eraser(snapshots.tombstones, self._give_up)
         self._owned: dict[int, Owned] = {}
         self._owning = threading.Lock()
         self._lease_ends_s = math.inf  # without a coordinator nobody else can own anything
@@ -100,8 +102,11 @@ class Shard:
         Raises:
             StaleEpoch: it is held under this epoch or a newer one.
             NotOwner: it was released while it restored.
+            ShardUnavailable: it was held, but has to be restored, because a user was erased behind its back.
             SnapshotError: the snapshot directory cannot be read.
         """
+        if held := self._owned.get(partition):
+            self._eraser.learn(held)
         with self._owning:
             if held := self._owned.get(partition):
                 return held.renew(Grant(epoch, role), self._clock.monotonic())
@@ -252,6 +257,20 @@ class Shard:
             SnapshotError: something failed; the newest snapshot is complete, and doing it again goes on from there.
         """
         return self._snapshotter.forget_older(self._get_owner(partition))
+
+    def erase(self, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
+        """Forget the user in every arm, and for ever every click of theirs below `until` or, at an owner, a higher offset.
+
+        Snapshots keep the user until `forget_older`. Doing it again removes what came since.
+
+        Raises:
+            NotOwner, ShardUnavailable, StaleEpoch: not held, still restoring, or held under another epoch.
+            TombstoneTooLow: this is a standby beyond `until`; nothing was done.
+            SnapshotError, ColdTierError: the disk fails; the user may be gone or not, so do it again.
+        """
+        owned = self._get(partition)
+        with owned.writer:
+            return self._eraser.erase(owned, owned.writable(epoch, 0), user_key, until)
 
     def snapshot_all_due(self) -> list[SnapshotError]:
         """Save what is due; failures are logged, counted, returned, and tried again after the interval."""

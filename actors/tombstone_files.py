@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import pyarrow as pa
 from pyarrow import fs
@@ -18,6 +20,7 @@ from actors import snapshot_names as names
 from actors.atomic_files import publish, sync
 from actors.errors import SnapshotError
 
+NOTHING: Mapping[int, int] = MappingProxyType({})
 START = "tombstone-"
 NAME = re.compile(r"tombstone-(?P<user>[0-9a-f]{16})-(?P<until>\d{1,19})\.json")
 
@@ -51,8 +54,8 @@ class TombstoneFiles:
             ) from error
         return path
 
-    def read(self, partition: int) -> dict[int, int]:
-        """By user key the offset below which that user's clicks do not exist.
+    def read(self, partition: int, known: Mapping[int, int] = NOTHING) -> dict[int, int]:
+        """By user key the offset below which that user's clicks do not exist; only what goes beyond `known`.
 
         Raises:
             SnapshotError: also for a damaged tombstone, because without it an erased user might come back.
@@ -66,15 +69,17 @@ class TombstoneFiles:
             ) from error
         for info in found:
             if info.base_name.startswith(START) and not info.base_name.endswith(names.TEMPORARY_END):
+                if (said := _said(info.base_name)) and said[1] <= known.get(said[0], -1):
+                    continue
                 user_key, until = self._read(info.path, info.base_name)
                 erased[user_key] = max(until, erased.get(user_key, 0))
         return erased
 
     def _read(self, path: str, name: str) -> tuple[int, int]:
         try:
-            if not (parts := NAME.fullmatch(name)):
+            if (said := _said(name)) is None:
                 raise ValueError("its name is none of ours")
-            user_key, until = int(parts["user"], 16), int(parts["until"])
+            user_key, until = said
             with self._filesystem.open_input_stream(path) as stream:
                 content = stream.read()
             if content != (wanted := _content(user_key, until)):
@@ -85,6 +90,12 @@ class TombstoneFiles:
                 f"write into the file what the error says, or remove it and erase that user again"
             ) from error
         return user_key, until
+
+
+def _said(name: str) -> tuple[int, int] | None:
+    """User key and offset of a tombstone's name."""
+    parts = NAME.fullmatch(name)
+    return (int(parts["user"], 16), int(parts["until"])) if parts else None
 
 
 def _content(user_key: int, until: int) -> bytes:

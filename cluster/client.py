@@ -16,6 +16,8 @@ from rpc import echorank_pb2_grpc as pb_grpc
 
 SERVICE_CONFIG = Path(__file__).parents[1] / "rpc" / "service_config.json"
 
+ERASE_S = 600.0  # a partition's states are saved anew, and archived files rewritten
+
 
 class Client:
     """Asks one gateway; use it as `async with Client(address) as client`.
@@ -29,6 +31,7 @@ class Client:
         self._channel = grpc.aio.insecure_channel(
             address, options=[("grpc.service_config", SERVICE_CONFIG.read_text()), ("grpc.enable_retries", 1)]
         )
+        self._admin = pb_grpc.AdminStub(self._channel)  # type: ignore[no-untyped-call]  # generated
         self._stub = pb_grpc.ScoringStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 
     async def connect(self, within_s: float = 5.0) -> None:
@@ -85,6 +88,13 @@ class Client:
         """Partitions, shards and arms."""
         response: pb.RoutingResponse = await self._stub.Routing(pb.RoutingRequest(), timeout=self._timeout_s)
         return response
+
+    async def erase(self, user: str, *, token: str | None = None, timeout_s: float = ERASE_S) -> pb.EraseReceipt:
+        """Remove the user everywhere; what was removed where. `token` is the deployment's serving.admin_token."""
+        metadata = (("authorization", f"Bearer {token}"),) if token else ()
+        request = pb.EraseRequest(user=user)
+        receipt: pb.EraseReceipt = await self._admin.Erase(request, timeout=timeout_s, metadata=metadata)
+        return receipt
 
     async def close(self) -> None:
         """Close the channel."""

@@ -9,6 +9,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from kafka import KafkaAdminClient, KafkaProducer
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import TopicPartition
@@ -175,6 +176,14 @@ class KafkaAdmin:
         with reported(self._access, "asking for the cluster's id"):
             found: str | None = self._client.describe_cluster().get("cluster_id")
         return found
+
+    def settings(self, topic: str, names: Sequence[str]) -> dict[str, str]:
+        """These settings of a topic, set or by default; without those that the broker does not tell."""
+        wanted = ConfigResource(ConfigResourceType.TOPIC, topic, list(names))
+        with reported(self._access, f"asking for the settings of topic {topic}"):
+            found = self._client.describe_configs([wanted], config_filter="all")
+        told = found.get("topic", {}).get(topic, {})
+        return {name: said["value"] for name, said in told.items() if said.get("value") is not None}
 
     def create(self, topic: str, partitions: int, replication_factor: int) -> bool:
         """Make `topic` and wait for its leaders; False if somebody else made it first."""

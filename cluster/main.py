@@ -13,7 +13,15 @@ import typer
 from typer.core import TyperGroup
 
 from actors.errors import ConfigError, EchoRankError
-from cluster import commands_admin, commands_archive, commands_model, commands_query, commands_replay, commands_system
+from cluster import (
+    commands_admin,
+    commands_archive,
+    commands_erase,
+    commands_model,
+    commands_query,
+    commands_replay,
+    commands_system,
+)
 from cluster.options import ConfigOption, settings_from
 
 EXIT_FAILED, EXIT_CONFIG = 1, 2
@@ -104,6 +112,7 @@ def config_docs(
 app.add_typer(config_app, name="config")
 app.add_typer(commands_archive.archive_app, name="archive")
 app.command("replay")(commands_replay.replay)
+app.command("erase")(commands_erase.erase)
 app.command("up")(commands_system.up)
 app.command("demo")(commands_system.demo)
 app.command("train")(commands_model.train)

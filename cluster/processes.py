@@ -5,7 +5,8 @@ builds and starts everything, and an actor that has been constructed works. When
 should run for ever, the process ends at once and Ray starts another: a half-dead process helps nobody. So it does when
 a restarted actor cannot be constructed (a port still taken, a file system that does not answer): Ray gives an actor up
 whose constructor raises, but starts one again whose process ends. At the first start the error goes to the starter.
-A coordinator that another one has superseded ends for good.
+A coordinator that another one has superseded ends like that, too: if its successor is of the same actor, Ray starts none
+for it, and to kill the actor would end the successor. If it is of another run, the next start finds that out and fails.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ import ray
 
 from actors.archive_erasure import ErasedRows
 from actors.click import ClickBatch
-from actors.errors import EchoRankError, Superseded
+from actors.erasure import ErasedStates
+from actors.errors import EchoRankError, OtherRun
 from actors.owned import Fingerprint
 from actors.roles import Assignment, Report
+from actors.snapshot import Deleted
 from cluster.archive_process import ArchiveProcess
 from cluster.coordinator import Coordinator, Progress
 from cluster.coordinator_process import CoordinatorProcess
@@ -49,7 +52,7 @@ class _Process:
     async def _built(self, build: Callable[[], Awaitable[T]]) -> T:
         try:
             return await build()
-        except Superseded:
+        except OtherRun:
             raise
         except Exception as error:
             if ray.get_runtime_context().was_current_actor_reconstructed:
@@ -127,6 +130,14 @@ class ShardActor(_Process):
         """Learn high watermarks."""
         await self._process.observe_ends(ends)
 
+    async def erase(self, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
+        """Forget a user."""
+        return await self._process.erase(partition, user_key, until, epoch)
+
+    async def forget_older(self, partition: int) -> list[Deleted]:
+        """Delete old snapshots."""
+        return await self._process.forget_older(partition)
+
     async def digests(self) -> dict[tuple[int, str], str]:
         """The digest of each partition and arm."""
         return await self._process.digests()
@@ -185,12 +196,7 @@ class GatewayActor(_Process):
 
 
 def _end_with(task: asyncio.Task[None]) -> None:
-    if task.cancelled() or not (error := task.exception()):
-        return
-    if isinstance(error, Superseded):
-        log.critical("this process ends for good: %s", error)
-        ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
-    else:
+    if not task.cancelled() and (error := task.exception()):
         _end(error)
 
 

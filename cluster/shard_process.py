@@ -9,12 +9,14 @@ from typing import Protocol
 
 from actors.click import ClickBatch
 from actors.clock import Clock
+from actors.erasure import ErasedStates
 from actors.errors import EchoRankError, ShardUnavailable
 from actors.exposure import ExposureLog
 from actors.owned import Fingerprint
 from actors.roles import Assignment, Grant, Report
 from actors.server import RpcServer
 from actors.shard import Shard
+from actors.snapshot import Deleted
 from cluster.reconciler import Reconciler
 from monitoring.discovery import Target
 
@@ -118,6 +120,14 @@ class ShardProcess:
         for partition, end in ends.items():
             if partition in held:
                 self._shard.observe_end(partition, end)
+
+    async def erase(self, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
+        """Forget a user in every arm, in whichever role the partition is held; what was removed."""
+        return await asyncio.to_thread(self._shard.erase, partition, user_key, until, epoch)
+
+    async def forget_older(self, partition: int) -> list[Deleted]:
+        """Save all rows of a partition and delete its older snapshots; which files."""
+        return await asyncio.to_thread(self._shard.forget_older, partition)
 
     async def digests(self) -> dict[tuple[int, str], str]:
         """The digest of each partition and arm that is owned."""

@@ -1,0 +1,148 @@
+"""A user removed from every place that EchoRank keeps, in an order that survives a death between any two steps.
+
+1. The log's end: whatever was sent before the call lies below it.
+2. At the owner: a durable tombstone, then the states of all arms.
+3. At the standby: the states, by the same tombstone; before the snapshots, because a standby moves on meanwhile.
+4. Snapshots: all rows saved anew, every older file deleted.
+5. The routing table once more: a replica that was granted the partition before the tombstone was durable may have
+   missed it. If the replicas are others by now, from 2 on again.
+6. The archive's files.
+
+Each step may be repeated. What fails leaves the earlier steps done, and says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from actors.archive_erasure import ErasedRows
+from actors.click import key
+from actors.clock import Clock
+from actors.erasure import ErasedStates
+from actors.errors import EchoRankError, ErasureIncomplete, ShardUnavailable, StaleEpoch, TombstoneTooLow
+from actors.limits import RequestLimits
+from actors.partitioner import partition_of
+from actors.roles import Role
+from actors.snapshot import Deleted
+from cluster.receipt import Receipt
+from cluster.routing import Replica, Route
+from rpc import echorank_pb2 as pb
+
+PATIENCE_S = 30.0  # for replicas that restore, move or run ahead
+RETRY_S = 0.2
+
+
+class Replicas(Protocol):
+    """The shards that hold a partition. Every method raises EchoRankError."""
+
+    async def route(self, partition: int) -> Route:
+        """Who holds the partition, as the coordinator has it now."""
+        ...
+
+    async def erase(self, shard: str, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
+        """`Shard.erase` of one replica."""
+        ...
+
+    async def forget_older(self, shard: str, partition: int) -> list[Deleted]:
+        """`Shard.forget_older` of the owner."""
+        ...
+
+
+class ArchivedClicks(Protocol):
+    """The archive, whether its process runs or not."""
+
+    async def erase(self, partition: int, user_key: int, until: int) -> list[ErasedRows]:
+        """Take the user's clicks below `until` out of it; raises EchoRankError."""
+        ...
+
+
+class Erasure:
+    """Erases one user at a time: each one costs a full snapshot of a partition.
+
+    `log_end` gives the offset after the newest record of a partition, open transactions included; `remains` names the
+    places that EchoRank cannot change. Both raise EchoRankError.
+    """
+
+    def __init__(
+        self,
+        *,
+        partitions: int,
+        limits: RequestLimits,
+        replicas: Replicas,
+        archive: ArchivedClicks,
+        log_end: Callable[[int], Awaitable[int]],
+        remains: Callable[[], Awaitable[Sequence[pb.ErasedPlace]]],
+        clock: Clock,
+    ) -> None:
+        self._partitions, self._limits, self._replicas, self._archive = partitions, limits, replicas, archive
+        self._log_end, self._remains, self._clock = log_end, remains, clock
+        self._one_at_a_time = asyncio.Lock()
+
+    async def erase(self, user: str) -> pb.EraseReceipt:
+        """Remove the user; what was removed where, also of what earlier calls left over.
+
+        Raises:
+            InvalidRequest: the id is empty or too long.
+            ErasureIncomplete: a step failed; the message names it and what is done, and the same call goes on.
+        """
+        self._limits.check_user(user)
+        receipt = Receipt(key(user), partition_of(user, self._partitions), self._clock.now_ms())
+        async with self._one_at_a_time:
+            try:
+                receipt.until = await self._log_end(receipt.partition)
+                await self._erase_states(receipt)
+                for erased in await self._archive.erase(receipt.partition, receipt.user_key, receipt.until):
+                    receipt.archived(erased)
+                remains = await self._remains()
+            except EchoRankError as error:
+                raise ErasureIncomplete(
+                    f"the user is not erased everywhere: {error}. Done so far in partition {receipt.partition}: "
+                    f"{receipt.summary()}. Erase the user again: it goes on from here"
+                ) from error
+        return receipt.to_proto(remains)
+
+    async def _erase_states(self, receipt: Receipt) -> None:
+        """Steps 2 to 5, until the replicas that were told are those that there are."""
+        ends_s, ahead = self._clock.monotonic() + PATIENCE_S, 1
+        while True:
+            try:
+                if await self._told_all(receipt):
+                    return
+                failure: EchoRankError = ShardUnavailable(f"partition {receipt.partition} changed hands meanwhile")
+            except TombstoneTooLow as error:
+                ahead *= 2  # the standby of a busy partition runs on while it is told
+                receipt.until = error.position + ahead * (error.position - error.until)
+                failure = error
+            except EchoRankError as error:
+                if not (error.retriable or isinstance(error, StaleEpoch)):
+                    raise
+                failure = error
+            if self._clock.monotonic() >= ends_s:
+                raise failure
+            if not isinstance(failure, TombstoneTooLow):
+                await asyncio.sleep(RETRY_S)
+
+    async def _told_all(self, receipt: Receipt) -> bool:
+        """Whether the replicas are still the same after all of them have erased the user."""
+        route = await self._replicas.route(receipt.partition)
+        if not route.owner.address:
+            raise ShardUnavailable(f"partition {receipt.partition} has no owner just now")
+        states = await self._erase_at(route.owner, receipt)
+        receipt.until = states.until
+        receipt.states(Role.OWNER, route.owner.shard, states)
+        if route.standby is not None and route.standby.address:  # without one, a process that starts reads tombstones
+            states = await self._erase_at(route.standby, receipt)
+            receipt.states(Role.STANDBY, route.standby.shard, states)
+        receipt.snapshots(await self._replicas.forget_older(route.owner.shard, receipt.partition))
+        return _grants(route) == _grants(await self._replicas.route(receipt.partition))
+
+    async def _erase_at(self, replica: Replica, receipt: Receipt) -> ErasedStates:
+        return await self._replicas.erase(
+            replica.shard, receipt.partition, receipt.user_key, receipt.until, replica.epoch
+        )
+
+
+def _grants(route: Route) -> list[tuple[Role, str, int]]:
+    return [(role, each.shard, each.epoch) for role, each in route.replicas()]
