@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from actors.archive_parquet import ArchiveDamaged
-from actors.errors import BadRecord, EchoRankError, InvalidRequest, OffsetGap, OffsetOutOfRange, Overloaded
+from actors.errors import BadRecord, EchoRankError, InvalidRequest, OffsetGap, OffsetOutOfRange, OtherLog, Overloaded
 
 ERRORS = [
     InvalidRequest("shards", "9 shards for 4 partitions"),
@@ -15,6 +15,7 @@ ERRORS = [
     OffsetGap(3, 10, 12),
     Overloaded("the queue is full", 0.5),
     OffsetOutOfRange(3, 10),
+    OtherLog(3, 10, "topic clicks was made anew"),
     ArchiveDamaged("a.parquet", "torn"),
 ]
 

@@ -61,7 +61,6 @@ class Scenario:
             faults=_faults(random, partitions, _names(shards, ingests)),
         )
 
-
     def names(self) -> list[str]:
         """The actors, in the order of starting."""
         return _names(self.shards, self.ingests)
@@ -103,6 +102,7 @@ def _faults(random: Random, partitions: int, names: list[str]) -> tuple[Fault, .
                     Fault(at_s, "retention", partition, random.random()),
                     Fault(at_s, "scale", "shards", random.randint(1, partitions)),
                     Fault(at_s, "scale", "shards", random.randint(1, partitions)),
+                    Fault(at_s, "erase", f"user-{random.randrange(8)}"),
                     Fault(at_s, "drain", random.choice(shards)),
                     Fault(at_s, "clock", victim, random.choice([-30, -0.1, 0.1, 30]) * 86_400_000),
                 ]
@@ -140,9 +140,11 @@ def strike(world: World, fault: Fault) -> None:
         case "retention":
             _cut_log(world, int(fault.target), fault.amount)
         case "scale":
-            world.ask_coordinator("scale", int(fault.amount))
+            world.operator.ask("scale", int(fault.amount))
         case "drain":
-            world.ask_coordinator("drain", fault.target)
+            world.operator.ask("drain", fault.target)
+        case "erase":
+            world.operator.erase(fault.target)
         case "clock":
             if process := world.network.names.get(fault.target):
                 process.clock_offset_ms += fault.amount
