@@ -95,7 +95,9 @@ class Invariants:
         if gaps := [piece for piece in pieces if isinstance(piece, Gap)]:
             raise Violation(f"the archive has {gaps}")
         for name in ("offsets", "users", "items", "actions", "times_ms"):
-            found = np.concatenate([np.empty(0, getattr(wanted, name).dtype), *(getattr(each, name) for each in pieces)])
+            found = np.concatenate(
+                [np.empty(0, getattr(wanted, name).dtype), *(getattr(each, name) for each in pieces)]
+            )
             if not np.array_equal(found, getattr(wanted, name)):
                 raise Violation(f"partition {partition}: {name} in the archive are {found.tolist()}")
 
