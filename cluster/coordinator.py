@@ -160,7 +160,7 @@ class Coordinator:
         """Ask for so many shards: new ones are to be spawned, those numbered beyond to be emptied and stopped.
 
         Raises:
-            InvalidRequest: none, or more than there are partitions.
+            InvalidRequest: none, more than there are partitions, or only such as are being drained.
         """
         if not 1 <= shards <= self.table.partitions:
             text = f"{shards} shards for {self.table.partitions} partitions; ask for 1 to {self.table.partitions}"
@@ -168,6 +168,9 @@ class Coordinator:
         ledger, known = replace(self._ledger, shards_wanted=shards), {m.number for m in self._ledger.members}
         for number in set(range(shards)) - known:
             ledger = ledger.with_member(Member(number=number, spawned=False))
+        if all(member.draining for member in ledger.members if member.number < shards):
+            text = f"all of the {shards} shards that would stay are being drained; ask for more, or restart one of them"
+            raise InvalidRequest("shards", text)
         self._publish(ledger)
         return self.progress()
 

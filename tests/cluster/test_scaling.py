@@ -121,6 +121,15 @@ def test_the_only_shard_cannot_be_drained() -> None:
         started.coordinator.drain(A)
 
 
+def test_shards_that_are_drained_cannot_be_the_only_ones() -> None:
+    """The others would wait for ever for somebody to take what they hold."""
+    started = Deployment().start_all()
+    started.coordinator.drain(A)
+    with pytest.raises(InvalidRequest, match=r"all of the 1 shards that would stay are being drained; ask for more"):
+        started.coordinator.scale(1)
+    assert started.settle().owners() == [B] * 4
+
+
 def test_a_dead_target_does_not_hold_up_its_moves() -> None:
     """What was on its way to a shard that dies stays, or goes elsewhere."""
     started = Deployment(partitions=6).start_all()

@@ -95,9 +95,10 @@ class Invariants:
         if gaps := [piece for piece in pieces if isinstance(piece, Gap)]:
             raise Violation(f"the archive has {gaps}")
         for name in ("offsets", "users", "items", "actions", "times_ms"):
-            expected = getattr(wanted, name)
-            found = np.concatenate([expected[:0], *(getattr(piece, name) for piece in pieces)])
-            if not np.array_equal(found, expected):
+            found = np.concatenate(
+                [np.empty(0, getattr(wanted, name).dtype), *(getattr(each, name) for each in pieces)]
+            )
+            if not np.array_equal(found, getattr(wanted, name)):
                 raise Violation(f"partition {partition}: {name} in the archive are {found.tolist()}")
 
     def archived_to(self, partition: int, disk: Disk) -> int:

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from actors.manifest import Chain, StateFile
+from actors.restore import _Restoring
 from actors.shard import Shard
 from actors.snapshot import SnapshotStore
 from actors.store import PartitionStore
-from cluster.coordinator import Coordinator
+from cluster.handover import Hosts
 
 SKIPPED = 3  # offsets
 
@@ -69,21 +70,25 @@ def skip_a_range() -> Any:
 
 
 def drop_an_epoch_check() -> Any:
-    """A shard that registers gets its partitions under the old epochs.
+    """A process that takes another's place goes on under its epochs.
 
     Planted at the coordinator: a shard that did not compare epochs would apply what its successor applies, too, which
     are the same clicks at the same offsets.
     """
+    return _instead(Hosts, "lost", lambda _: lambda _hosts, _replica: False)
 
-    def make(register: Any) -> Any:
-        def registered(self: Coordinator, shard: str, *rest: Any) -> dict[int, int]:
-            before = self.table.epochs(shard)
-            register(self, shard, *rest)
-            return before
 
-        return registered
+def forget_a_tombstone() -> Any:
+    """A restored partition knows of no erasure."""
 
-    return _instead(Coordinator, "register", make)
+    def make(init: Any) -> Any:
+        def made(self: _Restoring, *values: Any) -> None:
+            init(self, *values)
+            self._erased = {}
+
+        return made
+
+    return _instead(_Restoring, "__init__", make)
 
 
 def reuse_an_old_manifest() -> Any:
@@ -107,5 +112,12 @@ def reuse_an_old_manifest() -> Any:
 
 PLANTED: Mapping[str, Callable[[], Any]] = {
     each.__name__: each
-    for each in (commit_before_snapshot, apply_twice, skip_a_range, drop_an_epoch_check, reuse_an_old_manifest)
+    for each in (
+        commit_before_snapshot,
+        apply_twice,
+        skip_a_range,
+        drop_an_epoch_check,
+        forget_a_tombstone,
+        reuse_an_old_manifest,
+    )
 }
