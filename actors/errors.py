@@ -101,6 +101,10 @@ class Draining(EchoRankError):
     retriable = True
 
 
+class Unauthenticated(EchoRankError):
+    """The caller does not show the token that the call needs."""
+
+
 class NotServedHere(EchoRankError):
     """Another server answers this method; the message says which."""
 

@@ -16,11 +16,13 @@ from actors.interceptor import SERVICE, Context
 from actors.limits import RequestLimits
 from actors.partitioner import partition_of
 from actors.traffic import Arm, TrafficSplit
+from monitoring.metrics import Metrics
 from rpc import echorank_pb2 as pb
 
 ARM_METADATA = "x-echorank-arm"
 Metadata = tuple[tuple[str, str], ...]
-REROUTE_WAIT_S = 0.5  # a hand-over publishes its table sooner; a crash takes longer, then the client's retry is better
+REROUTE_WAIT_S = 0.1  # a hand-over publishes its table sooner; a crash takes longer, then the client's retry is better
+HEDGE_S = 0.15  # ten times what a score may take: a shard that is silent so long hangs, or has no use for more work
 CLOSE_GRACE_S = 30.0  # calls to a shard that has moved on may still be answered
 
 
@@ -35,8 +37,8 @@ class Routes(Protocol):
     def arms(self) -> Sequence[Arm]:
         """The deployed arms."""
 
-    def address_of(self, partition: int) -> str:
-        """host:port of the owner's gRPC server; empty without an owner."""
+    def ways(self, partition: int) -> list[str]:
+        """host:port of the gRPC servers that may answer, best first."""
 
     def addresses(self) -> set[str]:
         """host:port of every shard."""
@@ -55,15 +57,26 @@ RECOMMEND = _Method("Recommend", pb.RecommendRequest)
 INSPECT = _Method("Inspect", pb.InspectRequest)
 
 
+class _Question(NamedTuple):
+    partition: int
+    path: str  # of the method
+    raw: bytes
+    metadata: Metadata
+    deadline: Deadline
+
+
 class Gateway:
     """Forwards scoring calls to the shard that owns the user's partition.
 
-    Responses pass through unread. The caller's deadline goes along; where a shard answers UNAVAILABLE, its
-    successor is asked once, if a newer routing table names one in time.
+    Responses pass through unread, and the caller's deadline goes along. Where the owner answers UNAVAILABLE, or nothing
+    for `HEDGE_S`, the standby is asked, too, and the first good answer counts; a standby marks its answers stale.
+    Where nobody is left, a newer routing table may name somebody within `REROUTE_WAIT_S`; else the call fails as
+    UNAVAILABLE with a delay, so that the caller can still retry within its deadline.
     """
 
-    def __init__(self, *, limits: RequestLimits, salt: str, message_bytes_max: int) -> None:
+    def __init__(self, *, limits: RequestLimits, salt: str, message_bytes_max: int, metrics: Metrics) -> None:
         self._limits, self._salt, self._message_bytes_max = limits, salt, message_bytes_max
+        self._metrics = metrics
         self._routes: Routes | None = None
         self._split = TrafficSplit((), salt)
         self._newer = asyncio.Event()
@@ -115,15 +128,19 @@ class Gateway:
         routes = self._known_routes()
         raw, metadata = self._with_arm(request, raw, context)
         partition = partition_of(request.user, routes.partitions)
+        question = _Question(partition, f"/{SERVICE}/{method.name}", raw, metadata, deadline)
+        ways = routes.ways(partition)
+        if not ways:
+            raise ShardUnavailable(f"partition {partition} has no owner yet; retry when the health check says SERVING")
         try:
-            return await self._ask(routes.address_of(partition), partition, method, raw, metadata, deadline)
+            return await self._answer(ways, question)
         except (ShardUnavailable, grpc.aio.AioRpcError) as error:
-            if isinstance(error, grpc.aio.AioRpcError) and error.code() is not grpc.StatusCode.UNAVAILABLE:
+            if not _is_unavailable(error):
                 raise
-            address = await self._newer_address(partition, routes, deadline)
-            if not address:
+            ways = await self._newer_ways(partition, ways, deadline)
+            if not ways:
                 raise _unavailable(partition, error) from error
-            return await self._ask(address, partition, method, raw, metadata, deadline)
+            return await self._answer(ways, question)
 
     def _with_arm(self, request: Any, raw: bytes, context: Context) -> tuple[bytes, Metadata]:
         """The request with its arm, and the metadata that say by which chance the split chose it."""
@@ -135,26 +152,57 @@ class Gateway:
         raw += override.SerializeToString()  # of a scalar field given twice, the last counts
         return raw, () if named else ((PROPENSITY_METADATA, repr(self._split.propensity(chosen))),)
 
-    async def _ask(
-        self, address: str, partition: int, method: _Method, raw: bytes, metadata: Metadata, deadline: Deadline
-    ) -> bytes:
-        if not address:
-            raise ShardUnavailable(f"partition {partition} has no owner yet; retry when the health check says SERVING")
-        deadline.check("before a shard was asked")
-        call = self._channel(address).unary_unary(f"/{SERVICE}/{method.name}", None, None)
-        answer: bytes = await call(raw, timeout=deadline.left_s(), metadata=metadata)
+    async def _answer(self, ways: Sequence[str], question: _Question) -> bytes:
+        """The first good answer. The next one is asked when all before are unavailable, or silent for `HEDGE_S`."""
+        if len(ways) == 1:
+            return await self._ask(ways[0], question)
+        waiting: set[asyncio.Task[bytes]] = set()
+        try:
+            for number, address in enumerate(ways, start=1):
+                waiting.add(asyncio.create_task(self._ask(address, question)))
+                answer = await self._first(waiting, None if number == len(ways) else HEDGE_S)
+                if isinstance(answer, bytes):
+                    return answer
+                if answer is not None and not _is_unavailable(answer):
+                    raise answer
+                if number < len(ways):
+                    self._metrics.second_asked_total.labels("unavailable" if answer else "silent").inc()
+            assert isinstance(answer, Exception)
+            raise answer
+        finally:
+            for task in waiting:
+                task.cancel()
+
+    async def _first(self, waiting: set[asyncio.Task[bytes]], patience_s: float | None) -> bytes | Exception | None:
+        """The first good answer of those that `waiting` loses as they end, else the last failure; None if one hangs."""
+        failure: Exception | None = None
+        while waiting:
+            done, _ = await asyncio.wait(waiting, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                return None
+            waiting -= done
+            for task in done:
+                try:
+                    return task.result()
+                except (ShardUnavailable, grpc.aio.AioRpcError) as error:
+                    failure = error
+        return failure
+
+    async def _ask(self, address: str, question: _Question) -> bytes:
+        question.deadline.check("before a shard was asked")
+        call = self._channel(address).unary_unary(question.path, None, None)
+        answer: bytes = await call(question.raw, timeout=question.deadline.left_s(), metadata=question.metadata)
         return answer
 
-    async def _newer_address(self, partition: int, used: Routes, deadline: Deadline) -> str:
-        """The owner's address by a newer table than `used`; "" if no other one arrives in time."""
-        stale = used.address_of(partition)
+    async def _newer_ways(self, partition: int, tried: Sequence[str], deadline: Deadline) -> list[str]:
+        """Who else may answer by a newer table; empty if that names nobody in time."""
         try:
             async with asyncio.timeout(min(REROUTE_WAIT_S, deadline.wait_s())):
-                while (address := self._known_routes().address_of(partition)) in (stale, ""):
+                while not (ways := [way for way in self._known_routes().ways(partition) if way not in tried]):
                     await self._newer.wait()
         except TimeoutError:
-            return ""
-        return address
+            return []
+        return ways
 
     def _known_routes(self) -> Routes:
         if self._routes is None:
@@ -174,6 +222,10 @@ class Gateway:
                 ],
             )
         return self._channels[address]
+
+
+def _is_unavailable(error: Exception) -> bool:
+    return not isinstance(error, grpc.aio.AioRpcError) or error.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def _unavailable(partition: int, error: Exception) -> Exception:

@@ -128,6 +128,8 @@ class Ingest:
         for partition, epoch in current.items():
             if self._epochs.get(partition) != epoch:
                 await self._lanes.pop(partition).abandon()
+            if partition not in self._epochs:
+                self._metrics.ingest_lag_records.remove(partition)
         for partition in sorted(self._epochs.keys() - self._lanes.keys()):
             self._lanes[partition] = Lane(
                 partition,

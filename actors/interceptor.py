@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
 import grpc
@@ -14,12 +15,13 @@ from actors.errors import Draining, Overloaded
 from actors.status import status_of
 from monitoring.metrics import Metrics
 
-SERVICE = "echorank.v1.Scoring"
+SERVICE, ADMIN = "echorank.v1.Scoring", "echorank.v1.Admin"
 RETRY_AFTER_S = 0.1  # a full queue empties in less
 
 log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Guard = Callable[[Context], AbstractAsyncContextManager[None]]
 
 
 class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
@@ -39,35 +41,25 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] 
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """The handler, guarded if it is one of `echorank.v1.Scoring`."""
+        """The handler, guarded if it is one of ours. Operators find room in a full queue."""
         handler = await continuation(handler_call_details)
         _, service, method = handler_call_details.method.split("/")
-        if handler is None or service != SERVICE:
+        if handler is None or service not in {SERVICE, ADMIN}:
             return handler
         codec = handler.request_deserializer, handler.response_serializer
+        guard = functools.partial(self._guard, method, self._admitted if service == SERVICE else self._let_in)
         if handler.request_streaming:
-            return grpc.stream_stream_rpc_method_handler(self._stream(method, handler.stream_stream), *codec)
-        return grpc.unary_unary_rpc_method_handler(self._unary(method, handler.unary_unary), *codec)
-
-    def _unary(self, method: str, call: Callable[[Any, Context], Awaitable[Any]]) -> Any:
-        async def guarded(request: Any, context: Context) -> Any:
-            async with self._guard(method, context):
-                return await call(request, context)
-
-        return guarded
-
-    def _stream(self, method: str, call: Callable[[AsyncIterable[Any], Context], AsyncIterator[Any]]) -> Any:
-        async def guarded(requests: AsyncIterable[Any], context: Context) -> AsyncIterator[Any]:
-            async with self._guard(method, context):
-                async for response in call(requests, context):
-                    yield response
-
-        return guarded
+            return grpc.stream_stream_rpc_method_handler(_stream(guard, handler.stream_stream), *codec)
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(_stream(guard, handler.unary_stream), *codec)
+        return grpc.unary_unary_rpc_method_handler(_unary(guard, handler.unary_unary), *codec)
 
     @asynccontextmanager
-    async def _guard(self, method: str, context: Context) -> AsyncIterator[None]:
+    async def _guard(
+        self, method: str, admitted: Callable[[], AbstractContextManager[None]], context: Context
+    ) -> AsyncIterator[None]:
         try:
-            with self._admitted():
+            with admitted():
                 yield
         except asyncio.CancelledError:
             self._finished(method, _why_cancelled(context))
@@ -86,9 +78,13 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] 
         self._metrics.requests_total.labels(method, code.name).inc()
 
     @contextmanager
+    def _let_in(self) -> Iterator[None]:
+        self._check_not_draining()
+        yield
+
+    @contextmanager
     def _admitted(self) -> Iterator[None]:
-        if self._draining:
-            raise Draining("this server is about to stop and takes no new requests; retry, another one will answer")
+        self._check_not_draining()
         if self._in_flight >= self._queue_max:
             raise Overloaded(
                 f"{self._in_flight} requests are in flight and serving.queue_max is {self._queue_max}; send "
@@ -101,9 +97,32 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] 
         finally:
             self._count(-1)
 
+    def _check_not_draining(self) -> None:
+        if self._draining:
+            raise Draining("this server is about to stop and takes no new requests; retry, another one will answer")
+
     def _count(self, change: int) -> None:
         self._in_flight += change
         self._metrics.requests_in_flight.set(self._in_flight)
+
+
+def _unary(guard: Guard, call: Callable[[Any, Context], Awaitable[Any]]) -> Any:
+    async def guarded(request: Any, context: Context) -> Any:
+        async with guard(context):
+            return await call(request, context)
+
+    return guarded
+
+
+def _stream(guard: Guard, call: Callable[[Any, Context], AsyncIterator[Any]]) -> Any:
+    """For a stream of answers, to one request or to a stream of them."""
+
+    async def guarded(asked: Any, context: Context) -> AsyncIterator[Any]:
+        async with guard(context):
+            async for response in call(asked, context):
+                yield response
+
+    return guarded
 
 
 def _why_cancelled(context: Context) -> grpc.StatusCode:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from actors.errors import NotOwner, OffsetGap, ShardUnavailable, StaleEpoch
 from actors.manifest import Chain
@@ -11,6 +12,13 @@ from actors.roles import Grant, Held, Role
 from actors.store import PartitionStore
 
 Stores = dict[str, PartitionStore]  # by arm
+
+
+class Fingerprint(NamedTuple):
+    """An arm's states in short: equal for equal positions, whichever replica says it."""
+
+    position: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
-"""One gRPC server: the scoring service, health and reflection on one port."""
+"""One gRPC server: the services of its process, health and reflection on one port."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -17,15 +17,16 @@ ServingStatus = health_pb2.HealthCheckResponse
 
 
 class RpcServer:
-    """A `grpc.aio` server that is NOT_SERVING until told otherwise, overall and for `echorank.v1.Scoring`."""
+    """A `grpc.aio` server that is NOT_SERVING until told otherwise, overall and for each service."""
 
     def __init__(
         self,
         add_service: Callable[[grpc.aio.Server], None],
         requests: RequestInterceptor,
         message_bytes_max: int,
+        services: Sequence[str] = (SERVICE,),
     ) -> None:
-        self._requests = requests
+        self._requests, self._services = requests, tuple(services)
         self._health = HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[requests],
@@ -37,7 +38,7 @@ class RpcServer:
         )
         add_service(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     async def start(self, host: str, port: int) -> str:
         """Listen on `host`:`port` (0: any free one) and return the address as host:port.
@@ -60,7 +61,7 @@ class RpcServer:
     async def set_serving(self, serving: bool) -> None:
         """Answer health checks with SERVING or NOT_SERVING."""
         status = ServingStatus.SERVING if serving else ServingStatus.NOT_SERVING
-        for service in ("", SERVICE):
+        for service in ("", *self._services):
             await self._health.set(service, status)
 
     async def stop(self, grace_s: float) -> None:

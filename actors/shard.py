@@ -19,7 +19,7 @@ from actors.click import ClickBatch
 from actors.clock import Clock
 from actors.erasure import ErasedStates, Eraser
 from actors.errors import ColdTierError, ConfigError, InvalidRequest, NotOwner, SnapshotError
-from actors.owned import Owned, PartitionStats, Stores
+from actors.owned import Fingerprint, Owned, PartitionStats, Stores
 from actors.roles import Grant, Held, Role
 from actors.snapshot import Deleted, SnapshotStore
 from actors.snapshotter import Snapshotter
@@ -304,6 +304,12 @@ class Shard:
         owned = self._get(partition)
         with owned.writer:
             return owned.restored()[arm].digest()
+
+    def fingerprints(self, partition: int) -> dict[str, Fingerprint]:
+        """Position and digest of each arm, all as of one moment; pauses the partition's writer, not its readers."""
+        owned = self._get(partition)
+        with owned.writer:
+            return {arm: Fingerprint(store.position, store.digest()) for arm, store in owned.restored().items()}
 
     def stats(self) -> list[PartitionStats]:
         """Every held partition."""

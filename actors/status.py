@@ -39,6 +39,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     errors.ConfigError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.SnapshotError: grpc.StatusCode.DATA_LOSS,
     errors.OtherLog: grpc.StatusCode.DATA_LOSS,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.NotServedHere: grpc.StatusCode.UNIMPLEMENTED,
     errors.EchoRankError: grpc.StatusCode.UNKNOWN,
 }

@@ -49,6 +49,10 @@ class GatewayProcess:
         await self._server.stop(grace_s)
         await self._gateway.close()
 
+    def table(self) -> RoutingTable | None:
+        """The newest routing table; None before the first."""
+        return self._table
+
     def targets(self) -> Sequence[Target]:
         """Every process with metrics."""
         return self._table.targets if self._table else ()

@@ -179,6 +179,12 @@ class KafkaAdmin:
         told = found.get("topic", {}).get(topic, {})
         return {name: said["value"] for name, said in told.items() if said.get("value") is not None}
 
+    def cluster_id(self) -> str | None:
+        """The id that this Kafka gave itself when it was set up; None from brokers without one."""
+        with reported(self._access, "asking for the cluster's id"):
+            found: str | None = self._client.describe_cluster().get("cluster_id")
+        return found
+
     def create(self, topic: str, partitions: int, replication_factor: int) -> bool:
         """Make `topic` and wait for its leaders; False if somebody else made it first."""
         wanted = {topic: {"num_partitions": partitions, "replication_factor": replication_factor}}

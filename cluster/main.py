@@ -13,7 +13,15 @@ import typer
 from typer.core import TyperGroup
 
 from actors.errors import ConfigError, EchoRankError
-from cluster import commands_archive, commands_erase, commands_model, commands_query, commands_replay, commands_system
+from cluster import (
+    commands_admin,
+    commands_archive,
+    commands_erase,
+    commands_model,
+    commands_query,
+    commands_replay,
+    commands_system,
+)
 from cluster.options import ConfigOption, settings_from
 
 EXIT_FAILED, EXIT_CONFIG = 1, 2
@@ -112,6 +120,9 @@ app.command("publish")(commands_model.publish)
 app.command("score")(commands_query.score)
 app.command("recommend")(commands_query.recommend)
 app.command("status")(commands_query.status)
+app.command("scale")(commands_admin.scale)
+app.command("drain")(commands_admin.drain)
+app.command("snapshot")(commands_admin.snapshot)
 
 if __name__ == "__main__":
     app()

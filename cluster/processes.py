@@ -22,6 +22,7 @@ from actors.archive_erasure import ErasedRows
 from actors.click import ClickBatch
 from actors.erasure import ErasedStates
 from actors.errors import EchoRankError, Superseded
+from actors.owned import Fingerprint
 from actors.roles import Assignment, Report
 from actors.snapshot import Deleted
 from cluster.archive_process import ArchiveProcess
@@ -139,6 +140,14 @@ class ShardActor(_Process):
     async def digests(self) -> dict[tuple[int, str], str]:
         """The digest of each partition and arm."""
         return await self._process.digests()
+
+    async def snapshot(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Save partitions now."""
+        return await self._process.snapshot(partitions)
+
+    async def fingerprints(self, partition: int) -> dict[str, Fingerprint]:
+        """Position and digest of each arm of a partition."""
+        return await self._process.fingerprints(partition)
 
     async def stop(self, grace_s: float) -> None:
         """Drain and save."""

@@ -11,8 +11,10 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from actors.click import ClickBatch
-from actors.errors import EchoRankError, NotOwner, ShardUnavailable
+from actors.errors import EchoRankError, NotOwner, ShardUnavailable, SnapshotError
+from actors.owned import Fingerprint
 from actors.roles import Assignment, Report, Role
+from cluster.coordinator import Progress
 from cluster.routing import RoutingTable
 from monitoring.discovery import Target
 
@@ -22,7 +24,10 @@ COORDINATOR = "coordinator"
 LONG_POLL_S = 20.0
 CALL_S = 30.0  # a call that takes longer counts as failed; restoring a large partition may
 HEARTBEAT_CALL_S = 1.0
-RETRY_S = 0.1
+BATCH_CALL_S = 5.0  # folding takes milliseconds, and what restores says so at once; ingest asks where to go on
+END_CALL_S = 1.0
+SNAPSHOT_CALL_S = 600.0
+RETRY_S, RETRY_MAX_S = 0.1, 2.0
 TELL_S = 0.1  # between messages about high watermarks, which decide only how stale answers are called
 
 
@@ -75,6 +80,21 @@ class RemoteCoordinator:
         """Show where this process has its metrics."""
         await self._call("join", target)
 
+    async def scale(self, shards: int) -> Progress:
+        """Ask for so many shards, once: who asked is there to ask again."""
+        progress: Progress = await call(COORDINATOR, self._namespace, "scale", shards)
+        return progress
+
+    async def drain(self, shard: str) -> Progress:
+        """Ask for an empty shard, once."""
+        progress: Progress = await call(COORDINATOR, self._namespace, "drain", shard)
+        return progress
+
+    async def progress(self) -> Progress:
+        """How far the shards are from what was asked for."""
+        progress: Progress = await self._call("progress")
+        return progress
+
     async def follow(self, take: Callable[[RoutingTable], Awaitable[None]]) -> None:
         """Hand every new routing table to `take`, for ever."""
         version = 0
@@ -85,12 +105,32 @@ class RemoteCoordinator:
                 await take(table)
 
     async def _call(self, method: str, *args: Any) -> Any:
+        delay_s = RETRY_S
         while True:
             try:
                 return await call(COORDINATOR, self._namespace, method, *args)
-            except ShardUnavailable as error:
-                log.warning("%s", error)
-                await asyncio.sleep(RETRY_S)
+            except (ShardUnavailable, SnapshotError) as error:  # a full disk is no reason to end: it may be mended
+                log.warning("%s; asked again in %.1f s", error, delay_s)
+                await asyncio.sleep(delay_s)
+                delay_s = min(2 * delay_s, RETRY_MAX_S)
+
+
+class RemoteReplicas:
+    """Shards by name, for operators."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+
+    async def snapshot(self, shard: str, partitions: Sequence[int]) -> dict[int, int]:
+        """Save partitions that the shard owns."""
+        arguments = shard, self._namespace, "snapshot", partitions
+        durable: dict[int, int] = await call(*arguments, timeout_s=SNAPSHOT_CALL_S)
+        return durable
+
+    async def fingerprints(self, shard: str, partition: int) -> dict[str, Fingerprint]:
+        """Position and digest of each arm."""
+        found: dict[str, Fingerprint] = await call(shard, self._namespace, "fingerprints", partition)
+        return found
 
 
 class RemoteShards:
@@ -133,7 +173,8 @@ class RemoteShards:
         handed = self._batches.pop(owner)
         outcomes: Sequence[int | EchoRankError]
         try:
-            outcomes = await call(owner, self._namespace, "apply", [(one.batch, one.epoch) for one in handed])
+            batches = [(one.batch, one.epoch) for one in handed]
+            outcomes = await call(owner, self._namespace, "apply", batches, timeout_s=BATCH_CALL_S)
         except EchoRankError as error:
             outcomes = [error] * len(handed)
         for one, outcome in zip(handed, outcomes, strict=True):
@@ -166,18 +207,20 @@ class RemoteShards:
             for partition, end in told.items():
                 if owner := self._owners.get(partition):
                     by_owner.setdefault(owner, {})[partition] = end
-            for owner, ends in by_owner.items():
-                try:
-                    await call(owner, self._namespace, "observe_ends", ends)
-                except EchoRankError as error:  # its successor is told again, by the lane of the new epoch
-                    log.warning("%s", error)
+            await asyncio.gather(*(self._tell(*each) for each in by_owner.items()))
             await asyncio.sleep(TELL_S)
+
+    async def _tell(self, owner: str, ends: Mapping[int, int]) -> None:
+        try:
+            await call(owner, self._namespace, "observe_ends", ends, timeout_s=END_CALL_S)
+        except EchoRankError as error:  # its successor is told again, by the lane of the new epoch
+            log.warning("%s", error)
 
     async def _ask_owners(self, partitions: Sequence[int] | Mapping[int, Any], method: str) -> dict[int, int]:
         """What each partition's own shard says of it; another may hold it in another role."""
         owners = {partition: self._owners[partition] for partition in partitions if partition in self._owners}
         asked = sorted(set(owners.values()))
-        calls = (call(owner, self._namespace, method) for owner in asked)
+        calls = (call(owner, self._namespace, method, timeout_s=BATCH_CALL_S) for owner in asked)
         answers: dict[int, int] = {}
         for owner, answer in zip(asked, await asyncio.gather(*calls, return_exceptions=True), strict=True):
             if isinstance(answer, ShardUnavailable):

@@ -54,14 +54,10 @@ class RoutingTable:
         """How many partitions there are."""
         return len(self.routes)
 
-    def address_of(self, partition: int) -> str:
-        """host:port of the owner's gRPC server; empty without a registered owner."""
-        return self.routes[partition].owner.address
-
-    def standby_address_of(self, partition: int) -> str:
-        """host:port of the standby's gRPC server; empty without a registered standby."""
-        standby = self.routes[partition].standby
-        return standby.address if standby else ""
+    def ways(self, partition: int) -> list[str]:
+        """host:port of the gRPC servers that may answer, best first: of those that are ready, else of all there are."""
+        replicas = [replica for _, replica in self.routes[partition].replicas() if replica.address]
+        return [replica.address for replica in filter(_serves, replicas)] or [replica.address for replica in replicas]
 
     def addresses(self) -> set[str]:
         """host:port of every shard that holds something."""

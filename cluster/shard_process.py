@@ -12,6 +12,7 @@ from actors.clock import Clock
 from actors.erasure import ErasedStates
 from actors.errors import EchoRankError, ShardUnavailable
 from actors.exposure import ExposureLog
+from actors.owned import Fingerprint
 from actors.roles import Assignment, Grant, Report
 from actors.server import RpcServer
 from actors.shard import Shard
@@ -136,6 +137,14 @@ class ShardProcess:
                 for arm in stats.arms:
                     found[stats.partition, arm] = await asyncio.to_thread(self._shard.digest, stats.partition, arm)
         return found
+
+    async def snapshot(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Save these partitions now; the offsets that snapshots cover."""
+        return {partition: await asyncio.to_thread(self._shard.snapshot, partition) for partition in partitions}
+
+    async def fingerprints(self, partition: int) -> dict[str, Fingerprint]:
+        """Position and digest of each arm of a partition, in whichever role it is held."""
+        return await asyncio.to_thread(self._shard.fingerprints, partition)
 
     async def _take_snapshots(self) -> None:
         while True:

@@ -26,13 +26,26 @@ HEALTH_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
+class StandbyStatus:
+    """The replica that takes over when the owner dies."""
+
+    shard: str
+    address: str
+    epoch: int
+    ready: bool
+    lag_records: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class PartitionStatus:
-    """One partition: its owner, and how far behind and how safe its states are. None: not measured."""
+    """One partition: its owner and standby, and how far behind and how safe its states are. None: not measured."""
 
     partition: int
     shard: str
     address: str
     epoch: int
+    ready: bool
+    standby: StandbyStatus | None
     lag_records: int | None
     snapshot_age_s: float | None
 
@@ -107,6 +120,7 @@ async def _health(address: str) -> str:
 
 def _partitions(routing: pb.RoutingResponse, scraped: list[Scraped]) -> Iterator[PartitionStatus]:
     lag = {labels["partition"]: value for labels, value in values(scraped, "echorank_ingest_lag_records")}
+    standby_lag = {labels["partition"]: at for labels, at in values(scraped, "echorank_standby_lag_records")}
     age = {labels["partition"]: value for labels, value in values(scraped, "echorank_snapshot_age_seconds")}
     for route in sorted(routing.routes, key=lambda route: route.partition):
         name = str(route.partition)
@@ -115,9 +129,21 @@ def _partitions(routing: pb.RoutingResponse, scraped: list[Scraped]) -> Iterator
             shard=route.shard,
             address=route.address,
             epoch=route.epoch,
+            ready=route.ready,
+            standby=_standby(route.standby, standby_lag.get(name)) if route.HasField("standby") else None,
             lag_records=int(lag[name]) if name in lag else None,
             snapshot_age_s=age.get(name),
         )
+
+
+def _standby(route: pb.StandbyRoute, lag: float | None) -> StandbyStatus:
+    return StandbyStatus(
+        shard=route.shard,
+        address=route.address,
+        epoch=route.epoch,
+        ready=route.ready,
+        lag_records=None if lag is None else int(lag),
+    )
 
 
 def _arms(routing: pb.RoutingResponse, scraped: list[Scraped]) -> Iterator[ArmStatus]:
@@ -156,12 +182,7 @@ def render(report: Report) -> Iterator[RenderableType]:
     color = "green" if report.health == "SERVING" else "red"
     health = f"[{color}]{report.health}[/{color}]"
     yield f"[bold]{report.address}[/bold] is {health} (routing table {report.routing_version})"
-    partitions = Table("partition", "shard", "address", "epoch", "lag", "snapshot age", title="Partitions")
-    for row in report.partitions:
-        age = None if row.snapshot_age_s is None else f"{row.snapshot_age_s:.1f} s"
-        cells = (row.partition, row.shard or "nobody", row.address, row.epoch, row.lag_records, age)
-        partitions.add_row(*map(_cell, cells))
-    yield partitions
+    yield _partition_table(report)
     arms = Table("arm", "role", "traffic", "model", "users", "bytes a user", title="Arms")
     for arm in report.arms:
         traffic = f"{arm.weight / 100:g} %"
@@ -174,6 +195,24 @@ def render(report: Report) -> Iterator[RenderableType]:
     yield processes
     for problem in report.problems:
         yield f"[yellow]{problem}[/yellow]"
+
+
+def _partition_table(report: Report) -> Table:
+    """Replicas that are not ready are marked, as in `shard-1 (epoch 7, not ready)`."""
+    table = Table("partition", "owner", "address", "standby", "lag", "snapshot age", title="Partitions")
+    for row in report.partitions:
+        age = None if row.snapshot_age_s is None else f"{row.snapshot_age_s:.1f} s"
+        owner = _replica(row.shard, row.epoch, row.address, row.ready)
+        standby = row.standby and _replica(row.standby.shard, row.standby.epoch, row.standby.address, row.standby.ready)
+        table.add_row(*map(_cell, (row.partition, owner, row.address, standby, row.lag_records, age)))
+    return table
+
+
+def _replica(shard: str, epoch: int, address: str, ready: bool) -> str:
+    if not shard:
+        return "nobody"
+    state = "ready" if ready else "[yellow]not ready[/yellow]" if address else "[red]dead[/red]"
+    return f"{shard} (epoch {epoch}, {state})"
 
 
 def _cell(value: object) -> str:

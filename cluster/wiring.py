@@ -18,7 +18,6 @@ from typing import Any
 
 import ray
 from prometheus_client import CollectorRegistry
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.applied import AppliedOffsets
 from actors.archive import Archive
@@ -27,11 +26,12 @@ from actors.archive_reader import ArchiveReader
 from actors.clock import SystemClock
 from actors.codec import Decoder
 from actors.dead_letter import DeadLetters, NoSink, RecordSink
+from actors.deployment import Identity, claim
 from actors.errors import ConfigError
 from actors.exposure import ExposureLog
 from actors.gateway import Gateway
 from actors.ingest import Ingest
-from actors.interceptor import RequestInterceptor
+from actors.interceptor import ADMIN, SERVICE, RequestInterceptor
 from actors.roles import Role
 from actors.scoring import ScoringService
 from actors.server import RpcServer
@@ -39,19 +39,22 @@ from actors.shard import Shard
 from actors.snapshot import SnapshotStore
 from actors.traffic import Arm
 from cluster import derived, processes
+from cluster.admin import Admin
 from cluster.archive_process import ArchiveProcess
 from cluster.assignment_files import AssignmentFiles
 from cluster.broker import Broker, resolve
 from cluster.config import ArchiveSettings, Settings, StateSettings
 from cluster.coordinator import Coordinator
 from cluster.coordinator_process import CoordinatorProcess
+from cluster.detached import start_actor
 from cluster.gateway_process import GatewayProcess
 from cluster.ingest_process import IngestProcess, Reader
 from cluster.kafka_clients import KafkaAdmin, KafkaSink
 from cluster.kafka_log import KafkaLog
 from cluster.log_watch import watch_kafka
 from cluster.ray_start import start_ray
-from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteShards
+from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteReplicas, RemoteShards
+from cluster.remote_erasure import erasure
 from cluster.routing import shard_name
 from cluster.shard_actors import ShardActors
 from cluster.shard_process import ShardProcess
@@ -65,7 +68,6 @@ from monitoring.exporter import WILDCARDS, Exporter
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2_grpc as pb_grpc
 
-CPUS_PER_ACTOR = 0.1  # actors share the cores: the operating system schedules them better than a reservation would
 # Off the event loop: with folding beside it and 4 clients, p99 was 26 to 32 ms on two threads, 28 to 51 ms on one and
 # 30 to 71 ms inline (a stand-in kernel, 2 busy cores); the hop costs 0.3 ms of the median.
 SCORING_THREADS = 2
@@ -99,8 +101,12 @@ def start(settings: Settings, *, load: Load = load_bundle, environ: Mapping[str,
         settings = _at(settings, broker, run)
         with KafkaAdmin(derived.access(settings)) as admin:
             ensure_topics(admin, derived.topics(settings), create=settings.topics.create)
+            identity = Identity(
+                namespace=settings.ray.namespace, topic=settings.topics.clicks, log=admin.cluster_id() or ""
+            )
             topic_id = admin.topic_id(settings.topics.clicks)
         TopicIdentity(settings.state.directory).confirm(settings.topics.clicks, topic_id)
+        claim(settings.state.directory, identity)
         undo.callback(ray.shutdown)
         start_ray(settings.ray, show_logs=settings.monitoring.log_level == "DEBUG")
         actors: dict[str, Any] = {}
@@ -174,8 +180,7 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
     coordinator = RemoteCoordinator(settings.ray.namespace)
     process = IngestProcess(
         owners=_reader(settings, Role.OWNER, KafkaSink(derived.access(settings)), metrics),
-        # what it counts would be counted twice, so nobody is shown it
-        open_standbys=lambda: _reader(settings, Role.STANDBY, NoSink(), Metrics(CollectorRegistry())),
+        open_standbys=lambda: _reader(settings, Role.STANDBY, NoSink(), metrics.of_standbys()),
         followed=coordinator,
         number=number,
         count=settings.serving.ingests,
@@ -243,13 +248,26 @@ async def build_gateway(settings: Settings) -> GatewayProcess:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     metrics = _metrics(settings, GATEWAY)
     message_bytes_max = settings.serving.message_bytes_max
-    gateway = Gateway(limits=derived.limits(settings), salt=settings.ray.namespace, message_bytes_max=message_bytes_max)
+    gateway = Gateway(
+        limits=derived.limits(settings),
+        salt=settings.ray.namespace,
+        message_bytes_max=message_bytes_max,
+        metrics=metrics,
+    )
+    coordinator = RemoteCoordinator(settings.ray.namespace)
+    admin = Admin(
+        overseer=coordinator,
+        replicas=RemoteReplicas(settings.ray.namespace),
+        table=lambda: process.table(),  # noqa: PLW0108 (made below)
+        erase=erasure(settings).erase,
+        token=settings.serving.admin_token,
+    )
     process = GatewayProcess(
         gateway=gateway,
-        server=_server(settings, metrics, gateway.add_to),
+        server=_server(settings, metrics, gateway.add_to, admin.add_to),
         host=settings.serving.host,
         port=settings.serving.port,
-        publisher=RemoteCoordinator(settings.ray.namespace),
+        publisher=coordinator,
         metrics=metrics,
     )
     sites = {"port": settings.monitoring.port, "targets": process.targets, "health": process.trouble}
@@ -262,7 +280,8 @@ def _actors(settings: Settings, run: str, arms: list[Arm], load: Load) -> Iterat
     """Start one actor after the other."""
 
     def actor(kind: type[Any], name: str, build: Callable[..., Any], *args: Any) -> tuple[str, Any]:
-        return name, _actor(settings, kind, name, functools.partial(build, settings, *args))
+        build = functools.partial(build, settings, *args)
+        return name, start_actor(settings.ray.namespace, kind, name, build)
 
     yield actor(processes.CoordinatorActor, COORDINATOR, build_coordinator, run, arms, load)
     for number in range(settings.serving.shards):
@@ -276,36 +295,7 @@ def _actors(settings: Settings, run: str, arms: list[Arm], load: Load) -> Iterat
 
 def _shard_actor(settings: Settings, load: Load, number: int) -> Any:
     build = functools.partial(build_shard, settings, number, load)
-    return _actor(settings, processes.ShardActor, shard_name(number), build)
-
-
-def _actor(settings: Settings, kind: type[Any], name: str, build: Callable[[], Any]) -> Any:
-    try:
-        return (
-            ray.remote(kind)
-            .options(
-                name=name,
-                namespace=settings.ray.namespace,
-                lifetime="detached",
-                max_restarts=-1,
-                max_task_retries=0,
-                **_place(name),
-            )
-            .remote(build)
-        )
-    except ValueError as error:
-        raise ConfigError(
-            f"namespace {settings.ray.namespace!r} of this Ray cluster has an actor {name!r} already, so another "
-            "EchoRank runs there: stop it, or set ray.namespace"
-        ) from error
-
-
-def _place(name: str) -> dict[str, Any]:
-    """The gateway beside the process that starts the system, where its port was found free; the others spread out."""
-    if name == GATEWAY:
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        return {"num_cpus": 0, "scheduling_strategy": here}
-    return {"num_cpus": CPUS_PER_ACTOR, "scheduling_strategy": "SPREAD"}
+    return start_actor(settings.ray.namespace, processes.ShardActor, shard_name(number), build)
 
 
 def _reachable(host: str) -> str:
@@ -327,9 +317,15 @@ def _metrics(settings: Settings, actor: str) -> Metrics:
     return Metrics(CollectorRegistry())
 
 
-def _server(settings: Settings, metrics: Metrics, add_service: Callable[[Any], None]) -> RpcServer:
-    requests = RequestInterceptor(metrics, settings.serving.queue_max)
-    return RpcServer(add_service, requests, settings.serving.message_bytes_max)
+def _server(settings: Settings, metrics: Metrics, *add_services: Callable[[Any], None]) -> RpcServer:
+    """A server of the scoring service and, if its way to be added is given, of the admin service."""
+
+    def add(server: Any) -> None:
+        for add_service in add_services:
+            add_service(server)
+
+    requests, names = RequestInterceptor(metrics, settings.serving.queue_max), (SERVICE, ADMIN)[: len(add_services)]
+    return RpcServer(add, requests, settings.serving.message_bytes_max, names)
 
 
 def _arm(settings: Settings, name: str, version: str) -> Arm:

@@ -35,6 +35,9 @@ class Metrics:
         # ingest
         self.events_total = counter("events", "Events by what became of them.", "partition", "outcome")
         self.ingest_lag_records = gauge("ingest_lag_records", "High watermark less position.", "partition")
+        self.standby_lag_records = gauge(
+            "standby_lag_records", "High watermark less the standby's position.", "partition"
+        )
         self.dlq_total = counter("dlq", "Records sent to the dead-letter topic.", "reason")
         self.ingest_retries_total = counter("ingest_retries", "Batches to be sent again, by error.", "error")
         self.log_silence_seconds = gauge(
@@ -74,8 +77,17 @@ class Metrics:
         self.score_candidates = histogram("score_candidates", "Candidates a request.", CANDIDATE_EDGES)
         self.requests_total = counter("requests", "Requests by method and status code.", "method", "code")
         self.degraded_total = counter("degraded", "Answers below FULL, by reason.", "reason")
+        self.second_asked_total = counter(
+            "second_asked", "Questions put to a second shard as well, by what the first did.", "reason"
+        )
         self.requests_in_flight = gauge("requests_in_flight", "Requests being served.")
         # arms
         self.exposures_total = counter("exposures", "Answers in the exposure log: written, dropped.", "arm", "outcome")
         self.arm_weight = gauge("arm_weight", "Share of the traffic, 0 to 1.", "arm")
         self.model_info = gauge("model_info", "1 for the model version an arm runs.", "arm", "version")
+
+    def of_standbys(self) -> Metrics:
+        """Metrics for who feeds standbys: what it counts would be counted twice, so only its lag is shown."""
+        hidden = Metrics(CollectorRegistry())
+        hidden.ingest_lag_records = self.standby_lag_records
+        return hidden

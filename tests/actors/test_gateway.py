@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from actors.errors import ConfigError
 from actors.gateway import ARM_METADATA, Gateway
 from actors.interceptor import RequestInterceptor
 from actors.limits import RequestLimits
+from actors.roles import Role
 from actors.server import RpcServer
 from actors.status import details_of
 from actors.traffic import Arm
@@ -70,7 +72,8 @@ async def opened(directory: Path, queue_max: int = 8) -> AsyncIterator[Door]:
             for n in (0, 1)
         ]
         metrics = Metrics(CollectorRegistry())
-        gateway = Gateway(limits=RequestLimits(id_bytes_max=16), salt="s", message_bytes_max=MESSAGE_BYTES_MAX)
+        limits = RequestLimits(id_bytes_max=16)
+        gateway = Gateway(limits=limits, salt="s", message_bytes_max=MESSAGE_BYTES_MAX, metrics=metrics)
         server = RpcServer(gateway.add_to, RequestInterceptor(metrics, queue_max), MESSAGE_BYTES_MAX)
         address = await server.start("127.0.0.1", 0)
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
@@ -220,10 +223,13 @@ async def test_a_partition_without_an_owner_is_unavailable(door: Door) -> None:
 
 
 async def test_a_dead_shard_is_unavailable(door: Door) -> None:
-    """Without a newer table, the message names the partition and says to retry."""
+    """Without a newer table, the message names the partition and says when to retry, while there is time for it."""
     door.gateway.follow(door.table(2, (f"127.0.0.1:{free_port()}", door.shards[1].address)))
+    began = time.monotonic()
     error = await refused(door.stub.Inspect(pb.InspectRequest(user=LOW), timeout=3))
+    assert time.monotonic() - began < 1
     assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert any(isinstance(each, RetryInfo) for each in details_of(error))
     assert "the shard of partition 0 does not answer" in (error.details() or "")
 
 
@@ -235,6 +241,67 @@ async def test_a_call_follows_its_partition_to_the_new_owner(door: Door) -> None
         await asyncio.sleep(0)
     door.gateway.follow(door.table(3))
     assert (await call).origin.partition == 0
+
+
+def with_standby(door: Door, owner: str, *, owner_ready: bool = True) -> RoutingTable:
+    """The table in which partition 0 has its owner at `owner` and its standby on the second shard."""
+    if 0 not in door.shards[1].shard.grants():
+        door.shards[1].shard.own(0, epoch=2, role=Role.STANDBY)
+    standby = Replica(shard="shard-1", epoch=2, address=door.shards[1].address, ready=True)
+    route = Route(owner=Replica(shard="shard-0", epoch=1, address=owner, ready=owner_ready), standby=standby)
+    return replace(door.table(2), routes=(route, *door.table(2).routes[1:]))
+
+
+def second_asked(door: Door, reason: str) -> float:
+    """How many questions were put to a second shard."""
+    return door.metrics.registry.get_sample_value("echorank_second_asked_total", {"reason": reason}) or 0.0
+
+
+async def test_the_standby_answers_for_a_dead_owner(door: Door) -> None:
+    """At once, and marked stale, since clicks may be missing."""
+    door.gateway.follow(with_standby(door, f"127.0.0.1:{free_port()}"))
+    answer = await door.stub.Score(pb.ScoreRequest(user=LOW, items=ITEMS[:2]), timeout=3)
+    assert (answer.origin.partition, answer.origin.stale) == (0, True)
+    assert second_asked(door, "unavailable") == 1
+
+
+async def test_the_standby_answers_for_an_owner_that_hangs(door: Door) -> None:
+    """A stopped process keeps its connections and answers nothing; the call ends long before its deadline."""
+    with socket.socket() as hung:
+        hung.bind(("127.0.0.1", 0))
+        hung.listen()
+        door.gateway.follow(with_standby(door, f"127.0.0.1:{hung.getsockname()[1]}"))
+        answer = await door.stub.Score(pb.ScoreRequest(user=LOW, items=ITEMS[:2]), timeout=10)
+    assert (answer.origin.partition, answer.origin.stale) == (0, True)
+    assert second_asked(door, "silent") == 1
+
+
+async def test_the_owner_may_still_answer_when_the_standby_fails(door: Door) -> None:
+    """What counts is the first good answer, of whomever: here the owner, which waits for a click."""
+    door.gateway.follow(with_standby(door, door.shards[0].address))
+    door.shards[1].shard.release(0)
+    request = pb.ScoreRequest(user=LOW, items=ITEMS[:2], min_offset=1)
+    waiting = asyncio.ensure_future(door.stub.Score(request, timeout=10))
+    while not second_asked(door, "silent"):
+        await asyncio.sleep(0)
+    await asyncio.to_thread(door.shards[0].click, LOW, ITEMS[0])
+    assert (await waiting).origin.offset == 1
+
+
+async def test_a_refusal_is_final(door: Door) -> None:
+    """The standby would refuse the same."""
+    door.gateway.follow(with_standby(door, door.shards[0].address))
+    error = await refused(door.stub.Score(pb.ScoreRequest(user=LOW, items=["a"] * 21), timeout=3))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert second_asked(door, "unavailable") + second_asked(door, "silent") == 0
+
+
+async def test_an_owner_that_is_not_ready_is_passed_over(door: Door) -> None:
+    """Where the table says that the owner restores, or is dead, its ready standby is asked first."""
+    door.gateway.follow(with_standby(door, door.shards[0].address, owner_ready=False))
+    answer = await door.stub.Score(pb.ScoreRequest(user=LOW, items=ITEMS[:2]), timeout=3)
+    assert answer.origin.stale
+    assert second_asked(door, "unavailable") + second_asked(door, "silent") == 0
 
 
 async def test_routing_answers_the_table(door: Door) -> None:

@@ -371,3 +371,14 @@ async def test_any_faults_and_any_cuts_give_each_click_once(
     assert r.shards.applied.get(0, []) == [at for at, item in enumerate(items) if item == "good"]
     letters = [int(offset) for offset in r.sink.header("__streams.errors.offset")]
     assert letters == [at for at, item in enumerate(items) if item == "bad"]
+
+
+async def test_the_lag_of_a_partition_that_is_read_no_more_is_not_shown() -> None:
+    """A standby that was promoted has none; its last lag would alarm somebody for ever."""
+    r = rig(FakeLog({0: clicks(10)}, records_per_poll=4), FakeShards())
+    await r.until(lambda: r.shards.at.get(0) == 4)
+    labels = {"partition": "0"}
+    assert r.registry.get_sample_value("echorank_ingest_lag_records", labels) is not None
+    r.ingest.assign({})
+    await r.ingest.run_once()
+    assert r.registry.get_sample_value("echorank_ingest_lag_records", labels) is None

@@ -32,10 +32,11 @@ class FakeScoring(pb_grpc.ScoringServicer):
         return pb.RecommendResponse(origin=ORIGIN, items=items)
 
     def Routing(self, request: pb.RoutingRequest, context: Any) -> pb.RoutingResponse:  # noqa: N802
-        routes = [
-            pb.PartitionRoute(partition=1),
-            pb.PartitionRoute(partition=0, shard="shard-0", address="127.0.0.1:7001", epoch=2),
-        ]
+        standby = pb.StandbyRoute(shard="shard-1", address="127.0.0.1:7002", epoch=3)
+        owned = pb.PartitionRoute(
+            partition=0, shard="shard-0", address="127.0.0.1:7001", epoch=2, ready=True, standby=standby
+        )
+        routes = [pb.PartitionRoute(partition=1), owned]
         arms = [pb.ArmInfo(name="main", model_version="00c0ffee", role="live", weight=10_000)]
         return pb.RoutingResponse(version=7, partitions=2, routes=routes, arms=arms)
 

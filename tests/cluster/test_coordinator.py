@@ -89,7 +89,7 @@ def test_a_missed_lease_without_standby_waits_for_the_shard() -> None:
     started.processes[0].quiet = True
     started.step(10)
     assert started.coordinator.table.uncovered() == [0, 2]
-    assert started.coordinator.table.address_of(0) == "10.0.0.0:0"
+    assert started.coordinator.table.routes[0].owner.address == "10.0.0.0:0"
     started.processes[0].quiet = False
     started.step(2)
     assert started.coordinator.table.uncovered() == []
@@ -276,7 +276,7 @@ async def test_a_long_poll_ends_with_the_next_table() -> None:
     await asyncio.sleep(0)
     assert not polling.done()
     started.start(0)
-    assert (await polling).address_of(0) == "10.0.0.0:0"
+    assert (await polling).routes[0].owner.address == "10.0.0.0:0"
 
 
 async def test_a_long_poll_ends_in_time() -> None:

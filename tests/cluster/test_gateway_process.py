@@ -73,7 +73,7 @@ class Started:
 async def started() -> AsyncIterator[Started]:
     """A gateway that listens and follows."""
     metrics, publisher = Metrics(CollectorRegistry()), FakePublisher()
-    gateway = Gateway(limits=RequestLimits(), salt="s", message_bytes_max=65_536)
+    gateway = Gateway(limits=RequestLimits(), salt="s", message_bytes_max=65_536, metrics=metrics)
     server = RpcServer(gateway.add_to, RequestInterceptor(metrics, 8), 65_536)
     process = GatewayProcess(
         gateway=gateway, server=server, host="127.0.0.1", port=0, publisher=publisher, metrics=metrics

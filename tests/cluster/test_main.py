@@ -157,6 +157,7 @@ def monitored(tmp_path: Path) -> Iterator[None]:
     """Metrics of a gateway and a shard, and of one actor that is gone; ./ray_config.yaml names the gateway's."""
     metrics = Metrics(CollectorRegistry())
     metrics.ingest_lag_records.labels("0").set(12)
+    metrics.standby_lag_records.labels("0").set(7)
     metrics.snapshot_age_seconds.labels("0").set(4)
     metrics.state_users.labels("main", "hot").set(900)
     metrics.state_users.labels("main", "cold").set(43)
@@ -183,7 +184,9 @@ def test_status_joins_routing_health_and_metrics() -> None:
     owned, orphan = data["partitions"]
     assert (owned["partition"], owned["shard"], owned["epoch"]) == (0, "shard-0", 2)
     assert (owned["lag_records"], owned["snapshot_age_s"]) == (12, 4.0)
-    assert (orphan["shard"], orphan["lag_records"]) == ("", None)
+    assert (owned["ready"], owned["standby"]["shard"], owned["standby"]["epoch"]) == (True, "shard-1", 3)
+    assert (owned["standby"]["ready"], owned["standby"]["lag_records"]) == (False, 7)
+    assert (orphan["shard"], orphan["lag_records"], orphan["standby"]) == ("", None, None)
     assert [(arm["name"], arm["users"], arm["bytes_per_user"]) for arm in data["arms"]] == [("main", 943, 3210.0)]
     assert data["problems"] == ["ingest-0 at 127.0.0.1:9: [Errno 111] Connection refused"]
     assert text.exit_code == 0

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from actors.roles import Grant, Role
 from actors.traffic import Arm
 from cluster.routing import Replica, Route, RoutingTable
@@ -36,8 +38,15 @@ def test_a_shard_finds_its_partitions() -> None:
     assert table().grants("shard-0") == {0: Grant(3), 2: Grant(4), 3: Grant(4)}
     assert table().grants("shard-1") == {0: Grant(4, Role.STANDBY), 1: Grant(5), 3: Grant(6, Role.STANDBY)}
     assert table().addresses() == {"h:1", "h:2"}
-    assert [table().address_of(p) for p in range(4)] == ["h:1", "", "h:1", ""]
-    assert [table().standby_address_of(p) for p in range(4)] == ["h:2", "", "", "h:2"]
+
+
+def test_who_is_ready_is_asked_first() -> None:
+    """A standby that lags is asked only where nobody is ready; nobody is asked without an address."""
+    assert [table().ways(p) for p in range(4)] == [["h:1"], [], ["h:1"], ["h:2"]]
+    both_ready = replace(table().routes[0], standby=replace(table().routes[3].owner, address="h:2", ready=True))
+    none_ready = replace(table().routes[0], owner=replace(table().routes[0].owner, ready=False))
+    routes = replace(table(), routes=(both_ready, none_ready))
+    assert [routes.ways(p) for p in range(2)] == [["h:1", "h:2"], ["h:1", "h:2"]]
 
 
 def test_replicas_are_the_registered_ones_of_a_role() -> None:

@@ -230,6 +230,21 @@ def test_a_second_system_in_the_namespace_is_refused(settings: Settings, system:
         dict(wiring._actors(settings, "run", [], load_bundle))
 
 
+@pytest.mark.parametrize("section", ["ray", "topics"])
+def test_the_states_of_another_deployment_are_refused(settings: Settings, system: System, section: str) -> None:
+    """Another namespace or another topic means other offsets: nothing is started, and the message names both."""
+    del system  # it has claimed the directory
+    other = {"ray": {"namespace": "other"}, "topics": {"clicks": f"{settings.topics.clicks}-2"}}[section]
+    update = {
+        "serving": settings.serving.model_copy(update={"port": free_port()}),
+        "monitoring": settings.monitoring.model_copy(update={"port": free_port()}),
+        section: getattr(settings, section).model_copy(update=other),
+    }
+    [value] = other.values()
+    with pytest.raises(ConfigError, match=f"another deployment.*{settings.topics.clicks}.*{value}"):
+        wiring.start(settings.model_copy(update=update))
+
+
 def test_the_next_run_goes_on_where_this_one_stopped(
     system: System, settings: Settings, clicks: Clicks, tmp_path: Path
 ) -> None:

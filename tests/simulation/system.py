@@ -151,7 +151,8 @@ async def _archive(world: World) -> Any:
 
 async def _gateway(world: World) -> Any:
     async def build() -> GatewayProcess:
-        gateway = Gateway(limits=LIMITS, salt=NAMESPACE, message_bytes_max=1 << 20)
+        metrics = Metrics(CollectorRegistry())
+        gateway = Gateway(limits=LIMITS, salt=NAMESPACE, message_bytes_max=1 << 20, metrics=metrics)
         server = SimServer(world.network, gateway.add_to)
         process = GatewayProcess(
             gateway=gateway,
@@ -159,7 +160,7 @@ async def _gateway(world: World) -> Any:
             host="sim",
             port=50051,
             publisher=RemoteCoordinator(NAMESPACE),
-            metrics=Metrics(CollectorRegistry()),
+            metrics=metrics,
         )
         await process.start(_target("gateway", "gateway"))
         return process
