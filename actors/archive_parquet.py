@@ -44,9 +44,6 @@ class ArchiveDamaged(ArchiveError):
         )
         self.path, self.cause = path, str(cause)
 
-    def __reduce__(self) -> tuple[type[ArchiveDamaged], tuple[str, str]]:
-        return type(self), (self.path, self.cause)
-
 
 class Place(NamedTuple):
     """What a file's name says: the offsets [start, stop) of a partition."""

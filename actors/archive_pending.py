@@ -41,22 +41,24 @@ class Pending:
         columns = zip(*rows, strict=True) if rows else [[]] * len(SCHEMA)
         arrays = [pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)]
         self.stop = stop
-        self._keep([*self.clicks, pa.record_batch(arrays, schema=SCHEMA)])
+        if rows:
+            self._keep(pa.record_batch(arrays, schema=SCHEMA))
 
     def forget(self, user_key: int, until: int) -> int:
         """Drop a user's clicks below offset `until`; how many there were."""
-        before, kept = self.records, []
-        for clicks in self.clicks:
+        before, held = self.records, self.clicks
+        self.clicks, self.records, self.nbytes = [], 0, 0
+        for clicks in held:
             rows = zip(clicks["user"].to_pylist(), clicks["offset"].to_pylist(), strict=True)
-            kept.append(clicks.filter(pa.array([key(user) != user_key or offset >= until for user, offset in rows])))
-        self._keep(kept)
+            self._keep(clicks.filter(pa.array([key(user) != user_key or offset >= until for user, offset in rows])))
         return before - self.records
 
     def table(self) -> pa.Table:
         """All of it."""
         return pa.Table.from_batches(self.clicks, SCHEMA)
 
-    def _keep(self, clicks: list[pa.RecordBatch]) -> None:
-        self.clicks = [batch for batch in clicks if len(batch)]
-        self.records = sum(len(batch) for batch in self.clicks)
-        self.nbytes = sum(batch.nbytes for batch in self.clicks)
+    def _keep(self, clicks: pa.RecordBatch) -> None:
+        if len(clicks):
+            self.clicks.append(clicks)
+            self.records += len(clicks)
+            self.nbytes += clicks.nbytes

@@ -39,9 +39,6 @@ class OffsetGap(EchoRankError):
         )
         self.partition, self.expected, self.start = partition, expected, start
 
-    def __reduce__(self) -> tuple[type[OffsetGap], tuple[int, int, int]]:
-        return type(self), (self.partition, self.expected, self.start)
-
 
 class TombstoneTooLow(EchoRankError):
     """A replica is at `position`, beyond the offset below which a user was to be erased: try a higher offset."""
@@ -76,7 +73,11 @@ class StaleEpoch(EchoRankError):
 
 
 class Superseded(EchoRankError):
-    """Another coordinator has taken over the state directory: this one must end, and must not come back."""
+    """Another coordinator has begun a newer generation on the state directory: this process must end."""
+
+
+class OtherRun(Superseded):
+    """A restarted coordinator finds that another run has taken over the state directory: it must not come back."""
 
 
 class ShardUnavailable(EchoRankError):

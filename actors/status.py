@@ -32,6 +32,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.StaleEpoch: grpc.StatusCode.ABORTED,
     errors.Superseded: grpc.StatusCode.ABORTED,
+    errors.OtherRun: grpc.StatusCode.ABORTED,
     errors.TombstoneTooLow: grpc.StatusCode.ABORTED,
     errors.OffsetGap: grpc.StatusCode.ABORTED,
     errors.OffsetOutOfRange: grpc.StatusCode.OUT_OF_RANGE,

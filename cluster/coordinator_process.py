@@ -31,7 +31,7 @@ class CoordinatorProcess:
         """Tick and scale, for ever.
 
         Raises:
-            Superseded: another coordinator has taken over; this one has to end for good.
+            Superseded: another coordinator has taken over; this process has to end.
         """
         ticking, scaling = asyncio.create_task(self._tick()), asyncio.create_task(self._scale())
         done, pending = await asyncio.wait((ticking, scaling), return_when=asyncio.FIRST_COMPLETED)

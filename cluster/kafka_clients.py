@@ -171,6 +171,12 @@ class KafkaAdmin:
             found = self._client.list_partition_offsets(wanted, isolation, timeout_ms)
         return {at.partition: end.offset for at, end in found.items()}
 
+    def cluster_id(self) -> str | None:
+        """The id that this Kafka gave itself when it was set up; None from brokers without one."""
+        with reported(self._access, "asking for the cluster's id"):
+            found: str | None = self._client.describe_cluster().get("cluster_id")
+        return found
+
     def settings(self, topic: str, names: Sequence[str]) -> dict[str, str]:
         """These settings of a topic, set or by default; without those that the broker does not tell."""
         wanted = ConfigResource(ConfigResourceType.TOPIC, topic, list(names))
@@ -178,12 +184,6 @@ class KafkaAdmin:
             found = self._client.describe_configs([wanted], config_filter="all")
         told = found.get("topic", {}).get(topic, {})
         return {name: said["value"] for name, said in told.items() if said.get("value") is not None}
-
-    def cluster_id(self) -> str | None:
-        """The id that this Kafka gave itself when it was set up; None from brokers without one."""
-        with reported(self._access, "asking for the cluster's id"):
-            found: str | None = self._client.describe_cluster().get("cluster_id")
-        return found
 
     def create(self, topic: str, partitions: int, replication_factor: int) -> bool:
         """Make `topic` and wait for its leaders; False if somebody else made it first."""

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actors.errors import ConfigError, NotOwner, Superseded
+from actors.errors import ConfigError, NotOwner, OtherRun
 from actors.traffic import Arm
 from cluster.routing import Replica, Route, RoutingTable, shard_name
 from monitoring.discovery import Target
@@ -105,10 +105,10 @@ def first_ledger(
 
     Raises:
         ConfigError: what was saved is for another number of partitions.
-        Superseded: a coordinator that was `restarted` finds what another run saved.
+        OtherRun: a coordinator that was `restarted` finds what another run saved.
     """
     if saved and restarted and saved.run != run:
-        raise Superseded(
+        raise OtherRun(
             f"another coordinator took over state.directory: it is of run {saved.run}, this one was restarted in run "
             f"{run} and ends. Two systems must not share a state.directory: stop one of them, or give it a directory "
             "of its own"

@@ -5,7 +5,8 @@ builds and starts everything, and an actor that has been constructed works. When
 should run for ever, the process ends at once and Ray starts another: a half-dead process helps nobody. So it does when
 a restarted actor cannot be constructed (a port still taken, a file system that does not answer): Ray gives an actor up
 whose constructor raises, but starts one again whose process ends. At the first start the error goes to the starter.
-A coordinator that another one has superseded ends for good.
+A coordinator that another one has superseded ends like that, too: if its successor is of the same actor, Ray starts
+none for it, and to kill the actor would end the successor. If it is of another run, the next start finds out and fails.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import ray
 from actors.archive_erasure import ErasedRows
 from actors.click import ClickBatch
 from actors.erasure import ErasedStates
-from actors.errors import EchoRankError, Superseded
+from actors.errors import EchoRankError, OtherRun
 from actors.owned import Fingerprint
 from actors.roles import Assignment, Report
 from actors.snapshot import Deleted
@@ -51,7 +52,7 @@ class _Process:
     async def _built(self, build: Callable[[], Awaitable[T]]) -> T:
         try:
             return await build()
-        except Superseded:
+        except OtherRun:
             raise
         except Exception as error:
             if ray.get_runtime_context().was_current_actor_reconstructed:
@@ -195,12 +196,7 @@ class GatewayActor(_Process):
 
 
 def _end_with(task: asyncio.Task[None]) -> None:
-    if task.cancelled() or not (error := task.exception()):
-        return
-    if isinstance(error, Superseded):
-        log.critical("this process ends for good: %s", error)
-        ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
-    else:
+    if not task.cancelled() and (error := task.exception()):
         _end(error)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -18,6 +20,7 @@ def set_up(*, level: str, as_json: bool, actor: str, stream: TextIO | None = Non
     Replaces the handlers that are there, so that a second call changes the format and doubles no line.
     """
     handler = logging.StreamHandler(stream or sys.stdout)
+    handler.addFilter(FewOfKafka())
     handler.setFormatter(JsonFormatter(actor) if as_json else text_formatter(actor))
     logging.basicConfig(level=level, handlers=[handler], force=True)
     logging.getLogger("kafka").setLevel(max(logging.WARNING, logging.getLevelName(level)))  # a line a connection
@@ -30,6 +33,29 @@ def text_formatter(actor: str) -> logging.Formatter:
         f"%(asctime)s.%(msecs)03d %(levelname)-7s {actor.replace('%', '%%')} %(name)s: %(message)s",
         datefmt="%H:%M:%S",
     )
+
+
+class FewOfKafka(logging.Filter):
+    """Lets each line of kafka-python's code speak once in `every_s` seconds.
+
+    It writes several lines for each attempt to connect, so a broker that is away for an hour would give a process
+    tens of thousands. EchoRank's own lines and metrics say the same, once.
+    """
+
+    def __init__(self, every_s: float = 30.0, now_s: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._every_s, self._now_s = every_s, now_s
+        self._spoke_s: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is shown."""
+        if not record.name.startswith("kafka."):
+            return True
+        line, now_s = (record.pathname, record.lineno), self._now_s()
+        if now_s - self._spoke_s.get(line, -self._every_s) < self._every_s:
+            return False
+        self._spoke_s[line] = now_s
+        return True
 
 
 class JsonFormatter(logging.Formatter):

@@ -35,14 +35,10 @@ class Metrics:
         # ingest
         self.events_total = counter("events", "Events by what became of them.", "partition", "outcome")
         self.ingest_lag_records = gauge("ingest_lag_records", "High watermark less position.", "partition")
-        self.standby_lag_records = gauge(
-            "standby_lag_records", "High watermark less the standby's position.", "partition"
-        )
+        self.standby_lag_records = gauge("standby_lag_records", "High watermark less standby's position.", "partition")
         self.dlq_total = counter("dlq", "Records sent to the dead-letter topic.", "reason")
         self.ingest_retries_total = counter("ingest_retries", "Batches to be sent again, by error.", "error")
-        self.log_silence_seconds = gauge(
-            "log_silence_seconds", "Since Kafka last told the end of the log.", "partition"
-        )
+        self.log_silence_seconds = gauge("log_silence_seconds", "Since the log's end was last heard.", "partition")
         self.log_held_back_records = gauge("log_held_back_records", "Records behind open transactions.", "partition")
         self.unread_partitions = gauge("unread_partitions", "Partitions that the topic has beyond topics.partitions.")
         self.commit_failures_total = counter("commit_failures", "Offset commits that failed; tried again.")
@@ -64,9 +60,7 @@ class Metrics:
         self.snapshot_age_seconds = gauge("snapshot_age_seconds", "Time since the last snapshot.", "partition")
         self.snapshot_failures_total = counter("snapshot_failures", "Damaged or unwritable snapshots.", "reason")
         self.snapshot_bytes = gauge("snapshot_bytes", "Bytes of the newest complete snapshot.", "partition")
-        self.recovery_predicted_seconds = gauge(
-            "recovery_predicted_seconds", "Restore and replay, at the rates measured so far.", "partition"
-        )
+        self.recovery_predicted_seconds = gauge("recovery_predicted_seconds", "Restore and replay.", "partition")
         self.restore_seconds = histogram("restore_seconds", "Time to restore one partition.", SNAPSHOT_EDGES)
         # archive
         self.archive_records_total = counter("archive_records", "Clicks written to the archive.", "partition")

@@ -25,9 +25,9 @@ from tests.conftest import SMALL_JAVA, kafka_home
 WITHOUT_KAFKA = {name: value for name, value in os.environ.items() if name != "KAFKA_HOME"}
 
 START_AND_WAIT = """
-import os, sys
+import sys
 from cluster.broker import resolve
-broker = resolve(environ={name: value for name, value in os.environ.items() if name != "KAFKA_HOME"})
+broker = resolve()
 print(broker.process.pid, flush=True)
 sys.stdin.read()
 """
@@ -96,10 +96,19 @@ def test_an_unreachable_broker_is_named_within_a_bounded_time() -> None:
 
 
 @pytest.mark.broker
-def test_the_broker_dies_with_its_parent() -> None:
+@pytest.mark.parametrize("kind", ["embedded", "apache"])
+def test_the_broker_dies_with_its_parent(kind: str) -> None:
     """Even SIGKILL of the process that started it leaves no broker behind."""
+    home = kafka_home()
+    if kind == "apache" and home is None:
+        pytest.skip("needs an Apache Kafka: set KAFKA_HOME")
+    environ = WITHOUT_KAFKA if kind == "embedded" else {**SMALL_JAVA, **os.environ, "KAFKA_HOME": str(home)}
     with subprocess.Popen(
-        [sys.executable, "-c", START_AND_WAIT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", START_AND_WAIT],
+        env=environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())

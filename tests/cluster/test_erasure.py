@@ -13,6 +13,7 @@ from actors.click import ClickBatch
 from actors.errors import ErasureIncomplete, InvalidRequest, ShardUnavailable, SnapshotError
 from actors.store_maker import TierSettings
 from cluster import erasure
+from cluster.remote_erasure import retention
 from rpc import echorank_pb2 as pb
 from tests.actors.archived_clicks import user
 from tests.actors.faulty_fs import Crashed, Disk
@@ -311,3 +312,11 @@ def test_without_a_standby() -> None:
     receipt = erase(deployment)
     assert removed(receipt, "standby/") == []
     assert traces(disk, rows) == []
+
+
+def test_retention_is_told_in_words() -> None:
+    """As the topic is set; what the broker does not say is not made up."""
+    assert retention({"retention.ms": "604800000", "cleanup.policy": "delete"}) == "7 days"
+    assert retention({"retention.ms": "-1"}) == "retention.ms -1: for ever"
+    assert retention({"cleanup.policy": "compact", "retention.ms": "1"}).startswith("cleanup.policy compact: for ever")
+    assert retention({}) == "retention.ms unknown: ask the broker"

@@ -30,6 +30,7 @@ from actors.partitioner import partition_of
 from actors.shard import Shard, ShardSettings
 from actors.snapshot import SnapshotStore
 from cluster import wiring
+from cluster.admin_client import AdminClient
 from cluster.broker import Broker
 from cluster.client import Client
 from cluster.config import (
@@ -135,6 +136,20 @@ async def client(system: System) -> AsyncIterator[Client]:
         yield connected
 
 
+async def test_a_user_is_erased_everywhere(client: Client, clicks: Clicks, system: System) -> None:
+    """Through the gateway, on real processes; the user is a new one afterwards, and what Kafka keeps is named."""
+    clicks.send(100)
+    user, end = USERS[5], clicks.end(USERS[5])
+    assert not (await client.score(user, ITEMS[:2], min_offset=end)).origin.cold_user
+    async with AdminClient(system.gateway_address) as admin:
+        receipt = await admin.erase(user)
+    assert receipt.until >= end
+    places = {place.place: place for place in receipt.places}
+    assert places["state/main"].removed == 1
+    assert [place for name, place in places.items() if name.startswith("kafka/clicks") and "retention" in place.note]
+    assert (await client.score(user, ITEMS[:2], min_offset=end)).origin.cold_user
+
+
 async def test_a_click_changes_the_next_score(client: Client, clicks: Clicks) -> None:
     """A produced click is in the state that the next answer is made of."""
     clicks.send(200)
@@ -230,19 +245,18 @@ def test_a_second_system_in_the_namespace_is_refused(settings: Settings, system:
         dict(wiring._actors(settings, "run", [], load_bundle))
 
 
-@pytest.mark.parametrize("section", ["ray", "topics"])
-def test_the_states_of_another_deployment_are_refused(settings: Settings, system: System, section: str) -> None:
-    """Another namespace or another topic means other offsets: nothing is started, and the message names both."""
+def test_the_states_of_another_deployment_are_refused(settings: Settings, system: System) -> None:
+    """Nothing is started, and the message names both deployments."""
     del system  # it has claimed the directory
-    other = {"ray": {"namespace": "other"}, "topics": {"clicks": f"{settings.topics.clicks}-2"}}[section]
-    update = {
-        "serving": settings.serving.model_copy(update={"port": free_port()}),
-        "monitoring": settings.monitoring.model_copy(update={"port": free_port()}),
-        section: getattr(settings, section).model_copy(update=other),
-    }
-    [value] = other.values()
-    with pytest.raises(ConfigError, match=f"another deployment.*{settings.topics.clicks}.*{value}"):
-        wiring.start(settings.model_copy(update=update))
+    other = settings.model_copy(
+        update={
+            "ray": settings.ray.model_copy(update={"namespace": "other"}),
+            "serving": settings.serving.model_copy(update={"port": free_port()}),
+            "monitoring": settings.monitoring.model_copy(update={"port": free_port()}),
+        }
+    )
+    with pytest.raises(ConfigError, match=r"another deployment \(namespace 'echorank'.*this one \(namespace 'other'"):
+        wiring.start(other)
 
 
 def test_the_next_run_goes_on_where_this_one_stopped(

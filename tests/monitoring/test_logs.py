@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from monitoring.logs import set_up
+from monitoring.logs import FewOfKafka, set_up
 
 
 @pytest.fixture(autouse=True)
@@ -68,3 +68,18 @@ def test_warnings_become_log_lines() -> None:
         warnings.simplefilter("always")
         warnings.warn("old option", UserWarning, stacklevel=1)
     assert "old option" in json.loads(stream.getvalue())["message"]
+
+
+def test_kafkas_clients_repeat_themselves_rarely() -> None:
+    """The same line of their code speaks once in 30 s; other lines and other loggers are not held back."""
+    now_s = 0.0
+    few = FewOfKafka(every_s=30.0, now_s=lambda: now_s)
+
+    def shown(name: str, line: int) -> bool:
+        return few.filter(logging.LogRecord(name, logging.ERROR, "manager.py", line, "no node %d", (line,), None))
+
+    assert [shown("kafka.net.manager", 1) for _ in range(3)] == [True, False, False]
+    assert shown("kafka.net.manager", 2)
+    assert [shown("actors.ingest", 1) for _ in range(3)] == [True] * 3
+    now_s = 30.0
+    assert shown("kafka.net.manager", 1)

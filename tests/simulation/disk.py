@@ -65,8 +65,10 @@ class Disk:
         self._operate("list", what.base_dir)
         if self.unreadable:
             raise OSError(errno.EIO, os.strerror(errno.EIO), what.base_dir)
-        below = [path for path in self._files if path.startswith(what.base_dir + "/")]
-        inside = [path for path in below if what.recursive or _directory(path) == what.base_dir]
+        below = what.base_dir + "/"
+        inside = [path for path in self._files if path.startswith(below)]
+        if not what.recursive:
+            inside = [path for path in inside if "/" not in path[len(below) :]]
         return [fs.FileInfo(path, fs.FileType.File, size=len(self._files[path])) for path in sorted(inside)]
 
     def move(self, source: str, target: str) -> None:
@@ -102,6 +104,10 @@ class Disk:
     def peek(self, path: str) -> bytes:
         """A file's bytes."""
         return self._files[path]
+
+    def is_safe(self, path: str) -> bool:
+        """Whether a loss of power leaves the file as it is."""
+        return path not in self._torn and all(path != target for _, target, _ in self._moves.get(_directory(path), []))
 
     def damage(self, path: str, tear: bool) -> None:
         """Flip a bit of the file, or cut it off."""

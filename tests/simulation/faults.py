@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-FAULTS_BEGIN_S, FAULTS_END_S = 0.5, 6.0  # what begins then may last for
-LASTS_MAX_S = 2.5
+FAULTS_BEGIN_S, FAULTS_END_S = 0.4, 4.0  # what begins then may last for
+LASTS_MAX_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ class Scenario:
     shards: int
     ingests: int
     arms: int
+    standbys: int
+    users_hot: int  # of each partition and arm, in memory; the others are in the cold tier. 0: all
     users: int
     events: int
     faults: tuple[Fault, ...]
@@ -46,17 +48,27 @@ class Scenario:
         """The scenario of a seed."""
         random = Random(f"scenario {seed}")
         partitions, shards, ingests = random.randint(2, 4), random.randint(2, 3), random.randint(1, 2)
-        names = [f"shard-{n}" for n in range(shards)] + [f"ingest-{n}" for n in range(ingests)]
         return cls(
             seed=seed,
             partitions=partitions,
             shards=shards,
             ingests=ingests,
             arms=random.choice([1, 1, 2]),
+            standbys=random.randint(0, 1),
+            users_hot=random.choice([0, 0, 2]),
             users=random.randint(8, 24),
-            events=random.randint(150, 350),
-            faults=_faults(random, partitions, [*names, "coordinator", "archive", "gateway"]),
+            events=random.randint(100, 250),
+            faults=_faults(random, partitions, _names(shards, ingests)),
         )
+
+    def names(self) -> list[str]:
+        """The actors, in the order of starting."""
+        return _names(self.shards, self.ingests)
+
+
+def _names(shards: int, ingests: int) -> list[str]:
+    numbered = [f"shard-{n}" for n in range(shards)] + [f"ingest-{n}" for n in range(ingests)]
+    return ["coordinator", *numbered, "archive", "gateway"]
 
 
 def _faults(random: Random, partitions: int, names: list[str]) -> tuple[Fault, ...]:
@@ -74,7 +86,7 @@ def _faults(random: Random, partitions: int, names: list[str]) -> tuple[Fault, .
                     Fault(at_s, "crash", victim, steps),
                     Fault(at_s, "crash", victim, steps),
                     Fault(at_s, "pause", victim, steps, lasts_s),
-                    Fault(at_s, "zombie" if victim != "archive" else "pause", victim, steps, lasts_s),
+                    Fault(at_s, "zombie", victim, steps, lasts_s),
                     Fault(at_s, "cut", random.choice(names), 0, lasts_s),
                     Fault(at_s, "cut", f"{victim} {random.choice(names)}", 0, lasts_s),
                     Fault(at_s, "loss", "network", random.choice([0.02, 0.2]), lasts_s),
@@ -87,7 +99,12 @@ def _faults(random: Random, partitions: int, names: list[str]) -> tuple[Fault, .
                     Fault(at_s, "tear", partition, random.randrange(3)),
                     Fault(at_s, "power", "all", 0),
                     Fault(at_s, "away", "kafka", 1, lasts_s),
-                    Fault(at_s, "clock", victim, random.choice([-0.1, 0.1, 30]) * 86_400_000),
+                    Fault(at_s, "retention", partition, random.random()),
+                    Fault(at_s, "scale", "shards", random.randint(1, partitions)),
+                    Fault(at_s, "scale", "shards", random.randint(1, partitions)),
+                    Fault(at_s, "erase", f"user-{random.randrange(8)}"),
+                    Fault(at_s, "drain", random.choice(shards)),
+                    Fault(at_s, "clock", victim, random.choice([-30, -0.1, 0.1, 30]) * 86_400_000),
                 ]
             )
         )
@@ -120,9 +137,17 @@ def strike(world: World, fault: Fault) -> None:
             for process in list(world.processes):
                 world.crash(process)
             world.disk.lose_power()
-            world.invariants.power_lost(world.disk)
+        case "retention":
+            _cut_log(world, int(fault.target), fault.amount)
+        case "scale":
+            world.operator.ask("scale", int(fault.amount))
+        case "drain":
+            world.operator.ask("drain", fault.target)
+        case "erase":
+            world.operator.erase(fault.target)
         case "clock":
-            world.network.names[fault.target].clock_offset_ms += fault.amount
+            if process := world.network.names.get(fault.target):
+                process.clock_offset_ms += fault.amount
         case _:
             raise AssertionError(f"no fault of kind {fault.kind}")
 
@@ -135,6 +160,13 @@ def _raise(world: World, what: Any, fault: Fault) -> None:
 
     add(fault.amount)
     world.later(fault.lasts_s, lambda: add(-fault.amount))
+
+
+def _cut_log(world: World, partition: int, share: float) -> None:
+    """Kafka forgets a share of what the archive holds for good; without the archive's copy, no state could be right."""
+    log = world.topic.partitions[partition]
+    log.start = max(log.start, int(share * world.invariants.archived_to(partition, world.disk)))
+    world.trace.say("fault", f"partition {partition} begins at {log.start}")
 
 
 def _damage(world: World, fault: Fault) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
-import pyarrow as pa
-from pyarrow import parquet
+import numpy as np
 
 from actors import snapshot_names
 from actors.archive_files import NAME as ARCHIVE_NAME
-from actors.click import key
+from actors.archive_files import ArchiveFiles
+from actors.archive_reader import ArchiveReader
+from actors.ingest_ports import Gap
 from actors.shard import Shard
 from tests.simulation.clean import Clean
 from tests.simulation.disk import Disk
@@ -29,7 +30,6 @@ class Invariants:
         self._moved: dict[tuple[Process, int, int], tuple[int, int]] = {}  # position, durable
         self._writers: dict[tuple[int, int], Process] = {}  # by partition and epoch
         self._covered: dict[int, int] = {}
-        self._archived: dict[int, list[tuple[int, int]]] = {}
         self.reads = 0
 
     def after_step(self, process: Process) -> None:
@@ -58,26 +58,14 @@ class Invariants:
                 raise Violation(f"{what}: {self._writers[partition, owned.epoch]} applies under the same epoch")
 
     def named(self, path: str) -> None:
-        """A file got its final name: manifests cover offsets, archive files hold each offset once."""
+        """A file got its final name: manifests cover offsets."""
         name, found = path.rsplit("/", 1)[1], PARTITION.search(path)
         if found is None:
             return
         partition = int(found[1])
+        self._clean.tombstones.named(partition, name)
         if name.endswith(snapshot_names.MANIFEST_END) and (order := snapshot_names.order(name)):
             self._covered[partition] = max(self._covered.get(partition, 0), order.position)
-        elif parts := ARCHIVE_NAME.fullmatch(name):
-            start, stop = int(parts["start"]), int(parts["stop"])
-            ranges = self._archived.setdefault(partition, [])
-            for other in ranges:
-                if start < other[1] and other[0] < stop:
-                    raise Violation(f"archive: partition {partition}: {start}-{stop} overlaps {other[0]}-{other[1]}")
-            ranges.append((start, stop))
-
-    def power_lost(self, disk: Disk) -> None:
-        """Names that were not synced may be gone; what is archived is what is left."""
-        self._archived.clear()
-        for path in disk.paths("archive/"):
-            self.named(path)
 
     def committed(self, partition: int, offset: int) -> None:
         """Only what a complete snapshot covers may be committed."""
@@ -87,7 +75,8 @@ class Invariants:
     def read(self, partition: int, arm: str, user_key: int, offset: int, digest: str) -> None:
         """An answer is of the state that the clean run has at the same offset."""
         self.reads += 1
-        if (expected := self._clean.state(partition, arm, user_key, offset)) != digest:
+        expected = self._clean.state(partition, arm, user_key, offset)
+        if digest not in (expected, *self._clean.erased(partition, arm, user_key, offset)):
             raise Violation(
                 f"partition {partition}, arm {arm}, user {user_key:x}: read {digest or 'nothing'} at offset {offset}, "
                 f"a clean run has {expected or 'nothing'}"
@@ -100,20 +89,23 @@ class Invariants:
                 raise Violation(f"{shard.shard_id}, partition {partition}, arm {arm}: {digest}, clean is {expected}")
 
     def archive(self, partition: int, disk: Disk) -> None:
-        """The archive holds the log's clicks, all of them, in its files' order of offsets."""
-        wanted, found = self._clean.batches[partition], []
-        for path in sorted(disk.paths(f"archive/partition={partition}/"), key=lambda path: path.rsplit("/", 1)[1]):
-            if path.endswith(".parquet"):
-                rows = parquet.read_table(pa.BufferReader(disk.peek(path))).to_pylist()
-                found += [(row["offset"], key(row["user"]), key(row["item"]), row["time_ms"]) for row in rows]
-        columns = (wanted.offsets, wanted.users, wanted.items, wanted.times_ms)
-        if found != list(zip(*(column.tolist() for column in columns), strict=True)):
-            raise Violation(f"the archive of partition {partition} holds {len(found)} clicks, the log {len(wanted)}")
+        """The archive gives the log's clicks, each of them once."""
+        wanted, reader = self._clean.kept(partition), ArchiveReader(ArchiveFiles(disk, "archive", "judge"))
+        pieces = list(reader.read(partition, 0, self._topic.partitions[partition].length))
+        if gaps := [piece for piece in pieces if isinstance(piece, Gap)]:
+            raise Violation(f"the archive has {gaps}")
+        for name in ("offsets", "users", "items", "actions", "times_ms"):
+            expected = getattr(wanted, name)
+            found = np.concatenate([expected[:0], *(getattr(piece, name) for piece in pieces)])
+            if not np.array_equal(found, expected):
+                raise Violation(f"partition {partition}: {name} in the archive are {found.tolist()}")
 
-    def archived_to(self, partition: int) -> int:
-        """The end of the archive, which has no gaps up to there."""
-        reached = self._topic.partitions[partition].start
-        for start, stop in sorted(self._archived.get(partition, [])):
+    def archived_to(self, partition: int, disk: Disk) -> int:
+        """The end of the archive, which has no gaps up to there, as far as no loss of power can take it away."""
+        reached = 0
+        paths = [path for path in disk.paths(f"archive/partition={partition}/") if disk.is_safe(path)]
+        named = [parts for path in paths if (parts := ARCHIVE_NAME.fullmatch(path.rsplit("/", 1)[1]))]
+        for start, stop in sorted((int(parts["start"]), int(parts["stop"])) for parts in named):
             if start > reached:
                 break
             reached = stop

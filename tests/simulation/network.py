@@ -24,7 +24,6 @@ LATE_S = 0.3  # while the network is bad, at most
 NOTICE_S = 0.2  # until a broken connection is noticed, at most
 
 NOTICED = 0.7  # of what is lost; for the rest the caller waits until its patience ends
-NEVER_TWICE = {"register"}  # each registration fences the one before, so that the first answer would be of no use
 
 EXPECTED = (EchoRankError, RayTaskError, grpc.aio.AioRpcError)
 Work = Callable[[], Awaitable[Any]]
@@ -78,8 +77,7 @@ class Network:
         waiting = self._waiting.setdefault(callee, {})
         waiting[answer] = lost
         try:
-            twice = what not in NEVER_TWICE and caller.random.random() < self.doubling
-            for _ in range(1 + twice):
+            for _ in range(1 + (caller.random.random() < self.doubling)):
                 self._send(caller, callee, deliver, lost)
             return await answer
         finally:
@@ -120,10 +118,10 @@ class Network:
 
 
 class SimRay:
-    """As much of Ray as `cluster.remote` and `cluster.processes` use."""
+    """As much of Ray as the product uses. `end` takes an actor away for good."""
 
-    def __init__(self, network: Network) -> None:
-        self._network = network
+    def __init__(self, network: Network, end: Callable[[str], None]) -> None:
+        self._network, self._end = network, end
 
     def get_actor(self, name: str, _namespace: str) -> Any:
         """A handle: `handle.method.remote(*args)` can be awaited."""
@@ -133,7 +131,14 @@ class SimRay:
 
     def get_runtime_context(self) -> Any:
         """An actor that cannot be constructed is tried again, as from the second time on."""
-        return SimpleNamespace(was_current_actor_reconstructed=True)
+        process = PROCESS.get()
+        myself = _Handle(self._network, process.name)
+        return SimpleNamespace(was_current_actor_reconstructed=process.number > 1, current_actor=myself)
+
+    def kill(self, handle: _Handle, *, no_restart: bool) -> None:
+        """End the newest process of the actor, whoever asks."""
+        assert no_restart
+        self._end(handle._name)
 
 
 class _Handle:
@@ -144,7 +149,8 @@ class _Handle:
         return SimpleNamespace(remote=functools.partial(self._call, method))
 
     async def _call(self, method: str, *args: Any) -> Any:
-        callee = self._network.names[self._name]
+        if (callee := self._network.names.get(self._name)) is None:
+            raise RayActorError
         sent = pickle.dumps(args)
 
         async def work() -> bytes:
@@ -152,7 +158,7 @@ class _Handle:
             try:
                 return pickle.dumps(await getattr(actor, method)(*pickle.loads(sent)))
             except EchoRankError as error:
-                raise RayTaskError(method, "", pickle.loads(pickle.dumps(error))) from error
+                raise RayTaskError(method, "", pickle.loads(pickle.dumps(error)), ip="sim") from error
 
         try:
             return pickle.loads(await self._network.ask(callee, method, work))

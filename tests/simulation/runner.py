@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
@@ -48,7 +49,15 @@ def sweep(seeds: Sequence[int], workers: int = WORKERS) -> Iterator[Outcome]:
 
 
 def _run_seeds(seeds: Sequence[int]) -> list[Outcome]:
-    return [run_seed(seed) for seed in seeds]
+    """Rubbish is collected in the end: the collector would look at all of the product's modules again and again."""
+    arms()
+    gc.freeze()
+    gc.disable()
+    try:
+        return [run_seed(seed) for seed in seeds]
+    finally:
+        gc.enable()
+        gc.collect()
 
 
 def only(scenario: Scenario, numbers: Sequence[int]) -> Scenario:

@@ -7,58 +7,77 @@ import functools
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+import actors.archive
 import actors.deadline
+import actors.fair_lock
 import actors.image
 import actors.shard
 import actors.snapshotter
 import actors.store
-import cluster.assignment_file
+import cluster.assignment_files
 import cluster.processes
 import cluster.remote
+import cluster.remote_erasure
+import cluster.shard_actors
 from actors.applied import AppliedOffsets
 from actors.archive import Archive, RollSettings
 from actors.archive_files import ArchiveFiles
+from actors.archive_reader import ArchiveReader
 from actors.atomic_files import sync
 from actors.codec import Decoder
-from actors.dead_letter import DeadLetters
+from actors.dead_letter import DeadLetters, NoSink, RecordSink
+from actors.errors import ConfigError
 from actors.fair_lock import FairLock
 from actors.gateway import Gateway
+from actors.hot import BYTES_BESIDE_ROW_MAX
 from actors.ingest import Ingest, IngestSettings
 from actors.limits import RequestLimits
 from actors.owned import Owned
+from actors.roles import Role
 from actors.scoring import ScoringService
 from actors.shard import Shard, ShardSettings
 from actors.snapshot import SnapshotStore
+from actors.store import PartitionStore
 from actors.traffic import Arm
 from cluster.archive_process import ArchiveProcess
-from cluster.assignment_file import AssignmentFile
-from cluster.coordinator import Coordinator
+from cluster.assignment_files import AssignmentFiles
+from cluster.coordinator import Coordinator, CoordinatorSettings
+from cluster.coordinator_process import CoordinatorProcess
 from cluster.gateway_process import GatewayProcess
-from cluster.ingest_process import IngestProcess
+from cluster.ingest_process import IngestProcess, Reader
 from cluster.processes import ArchiveActor, CoordinatorActor, GatewayActor, IngestActor, ShardActor
 from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteShards
+from cluster.routing import shard_name
+from cluster.shard_actors import ShardActors
 from cluster.shard_process import ShardProcess
 from monitoring.discovery import ActorKind, Target
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2_grpc as pb_grpc
 from tests.simulation import blocking
+from tests.simulation.cold import SimCold
 from tests.simulation.kafka_log import FORMAT, SimLog, SimSink
 from tests.simulation.loop import PROCESS
 from tests.simulation.network import SimChannel, SimRay, SimServer
 
 if TYPE_CHECKING:
+    from actors.cold import ColdTier
+    from model.bundle import Bundle
     from tests.simulation.world import World
 
 NAMESPACE = "simulation"
 LIMITS = RequestLimits()
 SNAPSHOT_INTERVAL_S = 1.0
 KEPT = 3
+CALL_S = 4.0  # instead of 30 s: who waits in vain for an answer waits long enough
+PATIENCE = CoordinatorSettings(lease_s=0.7, grace_s=1.0, start_s=3.0)
+HISTORY_PATIENCE_S = 4.0
 ROLL = RollSettings(roll_s=1.5, roll_records=60)
 SLICE = 4  # rows or events that the store handles at a time, so that there is something in between
 PREEMPTED, PREEMPTED_S = 0.05, 0.005  # how often somebody else runs before a store's lock is taken, and for how long
@@ -66,40 +85,54 @@ PREEMPTED, PREEMPTED_S = 0.05, 0.005  # how often somebody else runs before a st
 Build = Callable[[], Awaitable[Any]]
 
 
-def builders(world: World) -> dict[str, Build]:
-    """How to construct each actor, by name, in the order of starting."""
-    scenario = world.scenario
-    made: dict[str, Build] = {COORDINATOR: functools.partial(_coordinator, world)}
-    made |= {f"shard-{n}": functools.partial(_shard, world, f"shard-{n}", n) for n in range(scenario.shards)}
-    made |= {f"ingest-{n}": functools.partial(_ingest, world, n) for n in range(scenario.ingests)}
-    return made | {
-        "archive": functools.partial(_archive, world),
-        "gateway": functools.partial(_gateway, world),
-    }
+def builder(world: World, name: str) -> Build:
+    """How to construct the actor of that name."""
+    kind, _, number = name.partition("-")
+    match kind:
+        case "coordinator":
+            return functools.partial(_coordinator, world)
+        case "shard":
+            return functools.partial(_shard, world, int(number))
+        case "ingest":
+            return functools.partial(_ingest, world, int(number))
+        case "archive":
+            return functools.partial(_archive, world)
+        case _:
+            return functools.partial(_gateway, world)
 
 
 async def _coordinator(world: World) -> Any:
-    async def build() -> Coordinator:
-        arms = [
-            Arm(name=name, model_version=bundle.version, role="live", weight=5000)
-            for name, bundle in world.arms.items()
-        ]
-        return Coordinator(
+    def create(number: int) -> None:
+        if shard_name(number) in world.network.names:
+            raise ConfigError(f"there is an actor {shard_name(number)} already")
+        world.start(shard_name(number))
+
+    async def build() -> CoordinatorProcess:
+        coordinator = Coordinator(
             run="run",
             partitions=world.scenario.partitions,
-            shards=[f"shard-{number}" for number in range(world.scenario.shards)],
-            arms=arms,
-            memory=AssignmentFile("state"),
+            shards=world.scenario.shards,
+            arms=[
+                Arm(name=name, model_version=bundle.version, role="live", weight=5000)
+                for name, bundle in world.arms.items()
+            ],
+            memory=AssignmentFiles("state"),
+            clock=world.clock(),
+            settings=replace(PATIENCE, standbys=world.scenario.standbys),
+            restarted=cluster.processes.ray.get_runtime_context().was_current_actor_reconstructed,
         )
+        coordinator.join(_target("coordinator", COORDINATOR))
+        shards = ShardActors(NAMESPACE, create)
+        return CoordinatorProcess(coordinator, spawn=shards.spawn, stop=shards.stop)
 
     return await _actor(CoordinatorActor, build)
 
 
-async def _shard(world: World, name: str, number: int) -> Any:
+async def _shard(world: World, number: int) -> Any:
     async def build() -> ShardProcess:
-        metrics, clock = Metrics(CollectorRegistry()), world.clock()
+        name, metrics, clock = shard_name(number), Metrics(CollectorRegistry()), world.clock()
         settings = ShardSettings(snapshot_interval_s=SNAPSHOT_INTERVAL_S, users_initial=16, ready_lag_records_max=10)
-        shard = Shard(name, world.arms, SnapshotStore(world.disk, "state", KEPT), metrics, clock, settings)
+        shard = Shard(name, world.arms, _snapshots(world), metrics, clock, settings)
         applied = AppliedOffsets(world.loop)
         shard.on_applied(applied.notify)
         service = ScoringService(
@@ -113,9 +146,15 @@ async def _shard(world: World, name: str, number: int) -> Any:
             applied=applied,
             node=number,
         )
-        server = SimServer(world.network, functools.partial(pb_grpc.add_ScoringServicer_to_server, service))
-        registry, target = RemoteCoordinator(NAMESPACE), _target("shard", name)
-        process = ShardProcess(shard=shard, server=server, host="sim", registry=registry, target=target)
+        process = ShardProcess(
+            shard=shard,
+            server=SimServer(world.network, functools.partial(pb_grpc.add_ScoringServicer_to_server, service)),
+            host="sim",
+            registry=RemoteCoordinator(NAMESPACE),
+            target=_target("shard", name),
+            clock=clock,
+        )
+        shard._new_store = functools.partial(_store, world)  # type: ignore[method-assign]
         world.invariants.shards[PROCESS.get()] = shard
         await process.start()
         return process
@@ -123,28 +162,61 @@ async def _shard(world: World, name: str, number: int) -> Any:
     return await _actor(ShardActor, build)
 
 
+def _store(world: World, bundle: Bundle) -> PartitionStore:
+    """A store, in some scenarios with hardly any memory."""
+    limits = {"users_initial": 16, "bytes_per_user_max": 4096}
+    if not world.scenario.users_hot:
+        return PartitionStore(bundle, **limits, clock=world.clock())
+    row_bytes = bundle.layout.row_bytes
+    return PartitionStore(
+        bundle,
+        **limits,
+        clock=world.clock(),
+        hot_bytes_max=world.scenario.users_hot * (row_bytes + BYTES_BESIDE_ROW_MAX),
+        cold=cast("ColdTier", SimCold(world.disk, row_bytes)),
+    )
+
+
 async def _ingest(world: World, number: int) -> Any:
     async def build() -> IngestProcess:
-        metrics, clock = Metrics(CollectorRegistry()), world.clock()
-        shards, coordinator = RemoteShards(NAMESPACE), RemoteCoordinator(NAMESPACE)
-        letters = DeadLetters(SimSink(world.topic), topic="clicks.dlq", source_topic="clicks", metrics=metrics)
-        log = SimLog(world.topic, world.committed)
-        settings = IngestSettings(commit_interval_s=0.5)
-        ingest = Ingest(log, letters, Decoder(FORMAT, clock), shards, metrics, clock, settings)
+        coordinator = RemoteCoordinator(NAMESPACE)
+        owners = _reader(world, Role.OWNER, SimSink(world.topic))
         await coordinator.join(_target("ingest", f"ingest-{number}"))
-        count = world.scenario.ingests
-        return IngestProcess(ingest=ingest, shards=shards, followed=coordinator, number=number, count=count)
+        return IngestProcess(
+            owners=owners,
+            open_standbys=lambda: _reader(world, Role.STANDBY, NoSink()),
+            followed=coordinator,
+            number=number,
+            count=world.scenario.ingests,
+        )
 
     return await _actor(IngestActor, build)
+
+
+def _reader(world: World, role: Role, sink: RecordSink) -> Reader:
+    metrics, clock, shards = Metrics(CollectorRegistry()), world.clock(), RemoteShards(NAMESPACE, role)
+    ingest = Ingest(
+        SimLog(world.topic, world.committed),
+        DeadLetters(sink, topic="clicks.dlq", source_topic="clicks", metrics=metrics),
+        Decoder(FORMAT, clock),
+        shards,
+        metrics,
+        clock,
+        IngestSettings(commits=role is Role.OWNER, commit_interval_s=0.5, history_patience_s=HISTORY_PATIENCE_S),
+        history=ArchiveReader(_archive_files(world)),
+    )
+    return Reader(ingest, shards, lambda: None)
 
 
 async def _archive(world: World) -> Any:
     async def build() -> ArchiveProcess:
         metrics, clock = Metrics(CollectorRegistry()), world.clock()
         log, partitions = SimLog(world.topic, world.committed), range(world.scenario.partitions)
-        files = ArchiveFiles(world.disk, "archive")
+        files, erased = _archive_files(world), _snapshots(world).tombstones.read
         await RemoteCoordinator(NAMESPACE).join(_target("archive", "archive"))
-        return ArchiveProcess(Archive(log, Decoder(FORMAT, clock), files, partitions, metrics, clock, ROLL))
+        return ArchiveProcess(
+            Archive(log, Decoder(FORMAT, clock), files, partitions, metrics, clock, ROLL, erased=erased)
+        )
 
     return await _actor(ArchiveActor, build)
 
@@ -179,10 +251,19 @@ def _target(kind: ActorKind, name: str) -> Target:
     return Target(kind=kind, name=name, address=f"{PROCESS.get()}:metrics")
 
 
+def _snapshots(world: World) -> SnapshotStore:
+    return SnapshotStore(world.disk, "state", KEPT)
+
+
+def _archive_files(world: World) -> ArchiveFiles:
+    return ArchiveFiles(world.disk, "archive", writer=str(PROCESS.get()))
+
+
 @contextlib.contextmanager
 def installed(world: World) -> Iterator[None]:
     """Put the simulation where the product's modules name Ray, threads, clocks and local files themselves."""
-    ray, threading = SimRay(world.network), SimpleNamespace(Lock=blocking.Lock)
+    ray, threading = SimRay(world.network, world.end), SimpleNamespace(Lock=blocking.Lock)
+    secrets = SimpleNamespace(token_hex=lambda count: PROCESS.get().random.randbytes(count).hex())
 
     def deadline(call: Any, default_s: float) -> actors.deadline.Deadline:
         left = call.time_remaining()
@@ -208,7 +289,14 @@ def installed(world: World) -> Iterator[None]:
         (cluster.remote, "ray", ray),
         (cluster.processes, "ray", ray),
         (cluster.processes, "_end", end),
-        (cluster.assignment_file, "open_root", lambda root: (world.disk, root)),
+        (cluster.shard_actors, "ray", ray),
+        (cluster.remote, "LONG_POLL_S", CALL_S / 2),
+        (cluster.remote.call, "__kwdefaults__", {"timeout_s": CALL_S}),
+        (cluster.assignment_files, "open_root", lambda root: (world.disk, root)),
+        (cluster.assignment_files, "secrets", secrets),
+        (cluster.remote_erasure, "SNAPSHOT_S", CALL_S),
+        (actors.archive, "threading", threading),
+        (actors.fair_lock, "threading", threading),
         (actors.shard, "threading", threading),
         (actors.snapshotter, "threading", threading),
         (actors.shard, "Owned", lambda *values, **named: Owned(*values, **named, writer=blocking.Lock())),

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from actors.roles import Grant
 from actors.shard import Shard
+from cluster.coordinator import Coordinator
 from model.bundle import Bundle
 from tests.simulation import system
 from tests.simulation.clean import Clean
@@ -17,12 +19,13 @@ from tests.simulation.invariants import Invariants
 from tests.simulation.kafka_log import START_MS, SimTopic, produce
 from tests.simulation.loop import PROCESS, Process, VirtualLoop, start_soon
 from tests.simulation.network import Network
+from tests.simulation.operator import Operator
 from tests.simulation.reader import Reader
 from tests.simulation.trace import Echo, Trace, Violation
 
 RESTART_S = (0.05, 0.5)  # Ray starts an actor again
 HEALED_WITHIN_S = 60.0  # after the last fault everything is read, saved and archived
-CLICKS_END_S = 7.0
+CLICKS_END_S = 5.0
 STEPS_MAX = 500_000
 
 
@@ -63,12 +66,12 @@ class World:
         self.disk = Disk(self.random("disk"), self.trace.say, self._named)
         self.network = Network(self.loop, self.world, self.trace.say, self._defect)
         self._incarnations: dict[str, int] = {}
-        self.builders = system.builders(self)
+        self.operator = Operator(self)
 
     def run(self) -> Outcome:
         """Start everything, let the faults strike, wait until all is well, compare."""
         with system.installed(self), self.trace.logged():
-            for name in self.builders:
+            for name in self.scenario.names():
                 self.start(name)
             reader = Process("reader", 0, self.random("reader"))
             start_soon(self.loop, reader, Reader(self).run())
@@ -80,7 +83,7 @@ class World:
                 self.trace.fail(f"not settled {HEALED_WITHIN_S:g} s after the last fault: {self.unsettled()}")
             if not self.trace.violation:
                 self._compare()
-            for process in (*self.processes, reader, self.world):
+            for process in (*self.processes, reader, self.operator.process, self.world):
                 process.alive = False
             self.loop.dispose()
         return Outcome(
@@ -104,7 +107,7 @@ class World:
         self.trace.say(process, "starts")
 
         async def main() -> None:
-            actor = await self.builders[name]()
+            actor = await system.builder(self, name)()
             constructed.set_result(actor)
 
         start_soon(self.loop, process, main())
@@ -118,11 +121,16 @@ class World:
         self.processes.remove(process)
         self.invariants.shards.pop(process, None)
         self.network.died(process)
-        if self.network.names[process.name] is process:
+        if self.network.names.get(process.name) is process:
             self.later(self.world.random.uniform(*RESTART_S), lambda: self._start_again(process))
 
+    def end(self, name: str) -> None:
+        """Nothing of the actor's newest process remains, and Ray starts none again."""
+        if process := self.network.names.pop(name, None):
+            self.crash(process)
+
     def _start_again(self, process: Process) -> None:
-        if self.network.names[process.name] is process:
+        if self.network.names.get(process.name) is process:
             self.start(process.name)
 
     def pause(self, process: Process, seconds: float) -> None:
@@ -134,7 +142,7 @@ class World:
 
     def replace(self, process: Process, seconds: float) -> None:
         """Let the process stand still while another takes its place; when it wakes, there are two for a while."""
-        if self.network.names[process.name] is process:
+        if self.network.names.get(process.name) is process:
             self.pause(process, seconds)
             self.start(process.name)
             self.later(seconds + self.world.random.uniform(0.5, 2.0), lambda: self.crash(process))
@@ -146,7 +154,8 @@ class World:
 
     def after_steps(self, name: str, steps: int, effect: Callable[[Process], None]) -> None:
         """Do it to the newest incarnation: now, or at its `steps`-th operation on disk or network from now on."""
-        process = self.network.names[name]
+        if (process := self.network.names.get(name)) is None:
+            return
         if steps == 0 or not process.alive:
             effect(process)
         else:
@@ -181,37 +190,47 @@ class World:
 
     def unsettled(self) -> list[str]:
         """What is still to be done, in words."""
-        open_ends = []
+        if (coordinator := self.coordinator()) is None:
+            return ["there is no coordinator"]
+        open_ends = [coordinator.progress().waiting_for] if coordinator.progress().waiting_for else []
+        if self.operator.erasing:
+            open_ends.append(f"{self.operator.erasing} users are not erased yet")
         for partition, log in enumerate(self.topic.partitions):
-            owners = [shard for shard in self.owners(partition) if shard.positions().get(partition) == log.length]
-            if not owners:
-                at = {shard.shard_id: shard.positions().get(partition) for shard in self.owners(partition)}
-                open_ends.append(f"partition {partition} is at {at} of {log.length}")
-            if (archived := self.invariants.archived_to(partition)) < log.length:
+            for role, replica in coordinator.table.routes[partition].replicas():
+                shard = self.holder(replica.shard)
+                if shard is None or shard.grants().get(partition) != Grant(replica.epoch, role):
+                    open_ends.append(f"partition {partition}: {replica.shard} is not yet its {role}")
+                elif (at := shard.positions().get(partition)) != log.length:
+                    open_ends.append(f"partition {partition}: its {role} {replica.shard} is at {at} of {log.length}")
+            if (archived := self.invariants.archived_to(partition, self.disk)) < log.length:
                 open_ends.append(f"partition {partition} is archived to {archived} of {log.length}")
         return open_ends
 
-    def owners(self, partition: int) -> list[Shard]:
-        """The living shards that own the partition under the epoch of the routing table."""
-        table = self.routes()
-        route = table.routes[partition] if table else None
-        return [
-            shard
-            for process, shard in self.invariants.shards.items()
-            if route and process is self.network.names.get(route.shard) and shard.owned().get(partition) == route.epoch
-        ]
+    def coordinator(self) -> Coordinator | None:
+        """The newest coordinator, once it is constructed."""
+        constructed = self._constructed("coordinator")
+        return constructed._coordinator if constructed else None
 
-    def routes(self) -> Any:
-        """The coordinator's table, while there is a coordinator."""
-        constructed = self.network.actors[self.network.names["coordinator"]]
-        return constructed.result()._coordinator.table if constructed.done() else None
+    def holder(self, name: str) -> Shard | None:
+        """The shard of the newest process of that name."""
+        process = self.network.names.get(name)
+        return self.invariants.shards.get(process) if process else None
+
+    def _constructed(self, name: str) -> Any:
+        process = self.network.names.get(name)
+        made = self.network.actors[process] if process else None
+        return made.result() if made is not None and made.done() else None
 
     def _compare(self) -> None:
+        coordinator = self.coordinator()
+        assert coordinator is not None, "all is settled"
         with self.trace.judged():
-            for partition in range(len(self.topic.partitions)):
-                self.invariants.archive(partition, self.disk)
-                for shard in self.owners(partition):
-                    self.invariants.final_states(partition, shard)
+            for partition, route in enumerate(coordinator.table.routes):
+                self.world.context.run(self.clean.tombstones.settle, partition, self.disk)
+                self.world.context.run(self.invariants.archive, partition, self.disk)
+                for _, replica in route.replicas():
+                    if shard := self.holder(replica.shard):
+                        self.invariants.final_states(partition, shard)
 
     # what happened
 
