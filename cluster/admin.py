@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import grpc
 
-from actors.errors import InvalidRequest, NotOwner, NotServedHere, ShardUnavailable, Unauthenticated
+from actors.errors import InvalidRequest, NotOwner, ShardUnavailable, Unauthenticated
 from actors.interceptor import Context
 from actors.owned import Fingerprint
 from cluster.coordinator import Progress
@@ -57,11 +57,12 @@ class Admin(pb_grpc.AdminServicer):
         overseer: Overseer,
         replicas: Replicas,
         table: Callable[[], RoutingTable | None],
+        erase: Callable[[str], Awaitable[pb.EraseReceipt]],
         token: str | None,
         wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._overseer, self._replicas, self._table = overseer, replicas, table
-        self._token, self._wait = token, wait
+        self._erase, self._token, self._wait = erase, token, wait
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Register the service."""
@@ -113,10 +114,10 @@ class Admin(pb_grpc.AdminServicer):
             ]
         )
 
-    async def Erase(self, request: pb.EraseRequest, context: Context) -> NoReturn:  # noqa: ARG002, N802
-        """Not served yet."""
+    async def Erase(self, request: pb.EraseRequest, context: Context) -> pb.EraseReceipt:  # noqa: N802
+        """Remove a user from every place."""
         self._check(context)
-        raise NotServedHere("this version of EchoRank cannot erase a user; update it, and ask again")
+        return await self._erase(request.user)
 
     async def _until_done(self, progress: Progress) -> AsyncIterator[pb.ScaleProgress]:
         """A message for each change, the last one `done`."""

@@ -8,17 +8,21 @@ from typing import Self
 
 import grpc
 
+from cluster.client import reach
 from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc
 
 SNAPSHOT_S = 600.0  # writing every state takes as long as the disk takes
 DIGEST_S = 60.0
+REACH_S = 5.0
+ERASE_S = 1800.0  # a partition's states are saved anew, and archived files rewritten
 
 
 class AdminClient:
     """Asks one gateway; use it as `async with AdminClient(address) as admin`.
 
-    What fails raises grpc.aio.AioRpcError. Nothing is retried, for every call may be asked again by hand.
+    Where nothing listens, that raises ShardUnavailable. What fails later raises grpc.aio.AioRpcError. Nothing is
+    retried, for every call may be asked again by hand.
     """
 
     def __init__(self, address: str, *, token: str | None = None) -> None:
@@ -51,11 +55,18 @@ class AdminClient:
         response = await self._stub.Digest(request, metadata=self._metadata, timeout=DIGEST_S)
         return list(response.replicas)
 
+    async def erase(self, user: str) -> pb.EraseReceipt:
+        """Remove the user everywhere; what was removed where."""
+        request = pb.EraseRequest(user=user)
+        receipt: pb.EraseReceipt = await self._stub.Erase(request, metadata=self._metadata, timeout=ERASE_S)
+        return receipt
+
     async def close(self) -> None:
         """Close the channel."""
         await self._channel.close(grace=None)
 
     async def __aenter__(self) -> Self:
+        await reach(self._channel, self.address, REACH_S)
         return self
 
     async def __aexit__(

@@ -16,8 +16,6 @@ from rpc import echorank_pb2_grpc as pb_grpc
 
 SERVICE_CONFIG = Path(__file__).parents[1] / "rpc" / "service_config.json"
 
-ERASE_S = 600.0  # a partition's states are saved anew, and archived files rewritten
-
 
 class Client:
     """Asks one gateway; use it as `async with Client(address) as client`.
@@ -31,19 +29,11 @@ class Client:
         self._channel = grpc.aio.insecure_channel(
             address, options=[("grpc.service_config", SERVICE_CONFIG.read_text()), ("grpc.enable_retries", 1)]
         )
-        self._admin = pb_grpc.AdminStub(self._channel)  # type: ignore[no-untyped-call]  # generated
         self._stub = pb_grpc.ScoringStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 
     async def connect(self, within_s: float = 5.0) -> None:
         """Return once the gateway can be reached; ShardUnavailable if nothing listens `within_s` seconds long."""
-        try:
-            async with asyncio.timeout(within_s):
-                await self._channel.channel_ready()
-        except TimeoutError:
-            raise ShardUnavailable(
-                f"nothing answers gRPC at {self.address} within {within_s:g} s; start the system with `echorank up`, "
-                "or give the address of a gateway that runs"
-            ) from None
+        await reach(self._channel, self.address, within_s)
 
     async def score(
         self,
@@ -89,13 +79,6 @@ class Client:
         response: pb.RoutingResponse = await self._stub.Routing(pb.RoutingRequest(), timeout=self._timeout_s)
         return response
 
-    async def erase(self, user: str, *, token: str | None = None, timeout_s: float = ERASE_S) -> pb.EraseReceipt:
-        """Remove the user everywhere; what was removed where. `token` is the deployment's serving.admin_token."""
-        metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        request = pb.EraseRequest(user=user)
-        receipt: pb.EraseReceipt = await self._admin.Erase(request, timeout=timeout_s, metadata=metadata)
-        return receipt
-
     async def close(self) -> None:
         """Close the channel."""
         await self._channel.close(grace=None)
@@ -108,3 +91,15 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+async def reach(channel: grpc.aio.Channel, address: str, within_s: float = 5.0) -> None:
+    """Return once a server answers on the channel; ShardUnavailable if nothing listens `within_s` seconds long."""
+    try:
+        async with asyncio.timeout(within_s):
+            await channel.channel_ready()
+    except TimeoutError:
+        raise ShardUnavailable(
+            f"nothing answers gRPC at {address} within {within_s:g} s; start the system with `echorank up`, "
+            "or give the address of a gateway that runs"
+        ) from None

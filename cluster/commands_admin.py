@@ -37,7 +37,7 @@ def scale(
       [cyan]echorank scale --shards 3[/cyan]
       [cyan]ECHORANK__SERVING__ADMIN_TOKEN=... echorank scale -n 1 --address gateway:50051[/cyan]
     """
-    last = _ask(address, token, config, lambda admin: _follow(admin.scale(shards)))
+    last = ask(address, token, config, lambda admin: _follow(admin.scale(shards)))
     typer.echo(f"{last.shards_now} shards hold all partitions.")
 
 
@@ -53,7 +53,7 @@ def drain(
 
     Example: [cyan]echorank drain shard-1[/cyan]
     """
-    _ask(address, token, config, lambda admin: _follow(admin.drain(shard)))
+    ask(address, token, config, lambda admin: _follow(admin.drain(shard)))
     typer.echo(f"{shard} is empty.")
 
 
@@ -72,7 +72,7 @@ def snapshot(
       [cyan]echorank snapshot[/cyan]
       [cyan]echorank snapshot -p 0 && echorank replay -p 0 --verify[/cyan]
     """
-    durable = _ask(address, token, config, lambda admin: admin.snapshot(partition or ()))
+    durable = ask(address, token, config, lambda admin: admin.snapshot(partition or ()))
     if as_json:
         import json  # noqa: PLC0415
 
@@ -98,7 +98,7 @@ async def _follow(steps: AsyncIterator[pb.ScaleProgress]) -> pb.ScaleProgress:
     raise EchoRankError("the gateway ended the progress before all was done; the work goes on: ask again")
 
 
-def _ask(
+def ask(
     address: str | None, token: str | None, config: ConfigOption, question: Callable[[AdminClient], Awaitable[Answer]]
 ) -> Answer:
     """The gateway's answer; a failed call is an error that names its code."""
@@ -109,11 +109,11 @@ def _ask(
     serving = settings_from(config).serving
     place = address or reachable(serving.host, serving.port)
 
-    async def ask() -> Answer:
+    async def answer() -> Answer:
         async with AdminClient(place, token=token or serving.admin_token) as admin:
             return await question(admin)
 
     try:
-        return asyncio.run(ask())
+        return asyncio.run(answer())
     except grpc.aio.AioRpcError as error:
         raise EchoRankError(f"{place} answered {error.code().name}: {error.details()}") from error

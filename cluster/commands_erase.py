@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actors.errors import ConfigError, EchoRankError
-from cluster.options import AddressOption, ConfigOption, JsonOption, reachable, settings_from
+from actors.errors import ConfigError
+from cluster.commands_admin import TokenOption, ask
+from cluster.options import AddressOption, ConfigOption, JsonOption
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,6 +24,7 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the receipt there as JSON.")] = None,
     address: AddressOption = None,
+    token: TokenOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -43,12 +45,13 @@ def erase(
     from rich.console import Console  # noqa: PLC0415
 
     _confirm(user, yes=yes)
-    receipt = _erased(user, address, config)
+    receipt = ask(address, token, config, lambda admin: admin.erase(user))
     if out is not None:
         out.write_text(_as_json(receipt) + "\n")
     if as_json:
         typer.echo(_as_json(receipt))
     else:
+        typer.echo(f"User {receipt.user_key:016x} of partition {receipt.partition}, clicks below {receipt.until}:")
         Console(width=None if sys.stdout.isatty() else 200).print(_table(receipt))
 
 
@@ -61,26 +64,6 @@ def _confirm(user: str, *, yes: bool) -> None:
     typer.confirm(f"Erase user {user} for good?", abort=True)
 
 
-def _erased(user: str, address: str | None, config: ConfigOption) -> pb.EraseReceipt:
-    import asyncio  # noqa: PLC0415
-
-    import grpc  # noqa: PLC0415
-
-    from cluster.client import Client  # noqa: PLC0415
-
-    serving = settings_from(config).serving
-    gateway = address or reachable(serving.host, serving.port)
-
-    async def ask() -> pb.EraseReceipt:
-        async with Client(gateway) as client:
-            return await client.erase(user, token=serving.admin_token)
-
-    try:
-        return asyncio.run(ask())
-    except grpc.aio.AioRpcError as error:
-        raise EchoRankError(f"{gateway} answered {error.code().name}: {error.details()}") from error
-
-
 def _as_json(receipt: pb.EraseReceipt) -> str:
     from google.protobuf.json_format import MessageToDict  # noqa: PLC0415
 
@@ -91,8 +74,7 @@ def _as_json(receipt: pb.EraseReceipt) -> str:
 def _table(receipt: pb.EraseReceipt) -> Table:
     from rich.table import Table  # noqa: PLC0415
 
-    title = f"User {receipt.user_key:016x} of partition {receipt.partition}, clicks below offset {receipt.until}"
-    table = Table("place", "removed", "before", "after", "note", title=title, title_justify="left")
+    table = Table("place", "removed", "before", "after", "note")
     table.columns[1].justify = "right"
     for place in receipt.places:
         table.add_row(place.place, str(place.removed), place.digest_before, place.digest_after, place.note)

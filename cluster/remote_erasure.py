@@ -11,13 +11,17 @@ import ray
 from actors import archive_erasure
 from actors.archive_erasure import ErasedRows
 from actors.archive_files import ArchiveFiles
+from actors.clock import SystemClock
 from actors.erasure import ErasedStates
 from actors.errors import BrokerUnavailable
 from actors.snapshot import Deleted
-from cluster.config import TopicSettings
+from cluster import derived
+from cluster.config import Settings, TopicSettings
+from cluster.erasure import Erasure
 from cluster.kafka_clients import KafkaAccess, KafkaAdmin
 from cluster.remote import COORDINATOR, call
 from cluster.routing import Route, RoutingTable
+from cluster.system import ARCHIVE
 from rpc import echorank_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -26,7 +30,22 @@ SNAPSHOT_S = ARCHIVE_S = 600.0  # a large partition is written, a long archive r
 DAY_MS = 86_400_000
 
 
-class RemoteReplicas:
+def erasure(settings: Settings) -> Erasure:
+    """What erases users in the running system of these settings."""
+    namespace = settings.ray.namespace
+    kafka = KafkaRemains(derived.access(settings), settings.topics)
+    return Erasure(
+        partitions=settings.topics.partitions,
+        limits=derived.limits(settings),
+        replicas=RemoteHolders(namespace),
+        archive=RemoteArchive(ARCHIVE, namespace, ArchiveFiles.from_uri(settings.archive.directory)),
+        log_end=kafka.log_end,
+        remains=kafka.places,
+        clock=SystemClock(),
+    )
+
+
+class RemoteHolders:
     """The shards of a running system."""
 
     def __init__(self, namespace: str) -> None:

@@ -54,6 +54,7 @@ from cluster.kafka_log import KafkaLog
 from cluster.log_watch import watch_kafka
 from cluster.ray_start import start_ray
 from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteReplicas, RemoteShards
+from cluster.remote_erasure import erasure
 from cluster.routing import shard_name
 from cluster.shard_actors import ShardActors
 from cluster.shard_process import ShardProcess
@@ -258,6 +259,7 @@ async def build_gateway(settings: Settings) -> GatewayProcess:
         overseer=coordinator,
         replicas=RemoteReplicas(settings.ray.namespace),
         table=lambda: process.table(),  # noqa: PLW0108 (made below)
+        erase=erasure(settings).erase,
         token=settings.serving.admin_token,
     )
     process = GatewayProcess(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import grpc
 import pytest
@@ -14,17 +16,21 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner, Result
 
-from actors.errors import InvalidRequest, NotOwner, ShardUnavailable
+from actors.errors import ErasureIncomplete, InvalidRequest, NotOwner, ShardUnavailable
 from actors.interceptor import ADMIN, SERVICE, RequestInterceptor
 from actors.owned import Fingerprint
 from actors.server import RpcServer
 from actors.status import details_of
+from cluster import admin_client
 from cluster.admin import Admin
 from cluster.admin_client import AdminClient
 from cluster.coordinator import Progress
 from cluster.main import app
 from cluster.routing import Replica, Route, RoutingTable
 from monitoring.metrics import Metrics
+from rpc import echorank_pb2 as pb
+from tests.actors.faulty_fs import Disk
+from tests.cluster.erasable import USER, Deployment
 
 TOKEN = "open-sesame"
 TABLE = RoutingTable(
@@ -97,13 +103,23 @@ class Desk:
         return self.metrics.registry.get_sample_value("echorank_requests_total", labels) or 0.0
 
 
+async def erased(user: str) -> pb.EraseReceipt:
+    """A receipt for anybody but one."""
+    if user == "stuck":
+        raise ErasureIncomplete("the user is not erased everywhere: shard-1 sleeps")
+    places = [pb.ErasedPlace(place="state/main", removed=1, digest_before="c0ffee", note="shard-0")]
+    return pb.EraseReceipt(user_key=255, partition=1, until=70, places=places)
+
+
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
     """A service that wants the token; its queue is full for everybody but operators."""
     overseer, replicas, metrics = FakeOverseer(), FakeReplicas(), Metrics(CollectorRegistry())
     made: list[Desk] = []
     wait = lambda _: asyncio.sleep(0)  # noqa: E731
-    admin = Admin(overseer=overseer, replicas=replicas, table=lambda: made[0].table, token=TOKEN, wait=wait)
+    admin = Admin(
+        overseer=overseer, replicas=replicas, table=lambda: made[0].table, erase=erased, token=TOKEN, wait=wait
+    )
     server = RpcServer(admin.add_to, RequestInterceptor(metrics, queue_max=0), 65_536, (SERVICE, ADMIN))
     made.append(Desk(await server.start("127.0.0.1", 0), overseer, replicas, metrics))
     await server.set_serving(True)
@@ -228,3 +244,48 @@ async def test_the_command_line_drains_and_saves(desk: Desk, monkeypatch: pytest
     saved = await run("snapshot", "-p", "1", "-a", desk.address)
     assert saved.stdout == "partition 1: every click below offset 101 is in a snapshot\n"
     assert '"1": 101' in (await run("snapshot", "--json", "-a", desk.address)).stdout
+
+
+async def test_the_command_line_erases(desk: Desk, tmp_path: Path) -> None:
+    """A table, or JSON; the receipt in a file; nothing without a yes; exit code 1 until everything is done."""
+    there = "--address", desk.address, "--token", TOKEN
+    shown = await run("erase", "anna", "--yes", "--out", str(tmp_path / "receipt.json"), *there)
+    assert shown.exit_code == 0
+    assert "User 00000000000000ff of partition 1, clicks below 70:" in shown.stdout
+    assert all(text in shown.stdout for text in ("state/main", "c0ffee", "shard-0"))
+    printed = await run("erase", "anna", "--yes", "--json", *there)
+    assert json.loads(printed.stdout) == json.loads((tmp_path / "receipt.json").read_text())
+    unasked = await run("erase", "anna", *there)
+    assert (unasked.exit_code, "nobody is here to ask whether to erase user anna" in unasked.stderr) == (2, True)
+    stuck = await run("erase", "stuck", "--yes", *there)
+    assert (stuck.exit_code, "UNAVAILABLE: the user is not erased everywhere" in stuck.stderr) == (1, True)
+
+
+async def test_erasing_needs_the_token_and_a_system(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the one it is refused, without the other the message says what to start."""
+    refused = await run("erase", "anna", "--yes", "--address", desk.address)
+    assert (refused.exit_code, "UNAUTHENTICATED" in refused.stderr) == (1, True)
+    monkeypatch.setattr(admin_client, "REACH_S", 0.2)
+    down = await run("erase", "anna", "--yes", "--address", "127.0.0.1:1")
+    assert (down.exit_code, "start the system with `echorank up`" in down.stderr) == (1, True)
+
+
+async def test_a_user_is_erased_over_grpc() -> None:
+    """Service, orchestration and shards together: the receipt arrives as it was made, and the user is gone."""
+    deployment = Deployment(Disk()).own().fold(60).archived(60)
+    admin = Admin(
+        overseer=FakeOverseer(),
+        replicas=FakeReplicas(),
+        table=lambda: TABLE,
+        erase=deployment.erasure.erase,
+        token=None,
+    )
+    metrics = Metrics(CollectorRegistry())
+    server = RpcServer(admin.add_to, RequestInterceptor(metrics, queue_max=0), 65_536, (SERVICE, ADMIN))
+    async with AdminClient(await server.start("127.0.0.1", 0)) as client:
+        receipt = await client.erase(USER)
+        with pytest.raises(grpc.aio.AioRpcError, match="user is empty"):
+            await client.erase("")
+    await server.stop(grace_s=0)
+    assert {place.place: place.removed for place in receipt.places}["standby/other"] == 1
+    assert deployment.rows(USER) == [None] * 4

@@ -30,6 +30,7 @@ from actors.partitioner import partition_of
 from actors.shard import Shard, ShardSettings
 from actors.snapshot import SnapshotStore
 from cluster import wiring
+from cluster.admin_client import AdminClient
 from cluster.broker import Broker
 from cluster.client import Client
 from cluster.config import (
@@ -133,6 +134,20 @@ async def client(system: System) -> AsyncIterator[Client]:
     """A client of the gateway."""
     async with Client(system.gateway_address, timeout_s=RECOVERY_S) as connected:
         yield connected
+
+
+async def test_a_user_is_erased_everywhere(client: Client, clicks: Clicks, system: System) -> None:
+    """Through the gateway, on real processes; the user is a new one afterwards, and what Kafka keeps is named."""
+    clicks.send(100)
+    user, end = USERS[5], clicks.end(USERS[5])
+    assert not (await client.score(user, ITEMS[:2], min_offset=end)).origin.cold_user
+    async with AdminClient(system.gateway_address) as admin:
+        receipt = await admin.erase(user)
+    assert receipt.until >= end
+    places = {place.place: place for place in receipt.places}
+    assert places["state/main"].removed == 1
+    assert [place for name, place in places.items() if name.startswith("kafka/clicks") and "retention" in place.note]
+    assert (await client.score(user, ITEMS[:2], min_offset=end)).origin.cold_user
 
 
 async def test_a_click_changes_the_next_score(client: Client, clicks: Clicks) -> None:

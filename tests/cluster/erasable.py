@@ -1,0 +1,169 @@
+"""A deployment in one process for erasures to go through: two shards, snapshots and an archive on one disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from prometheus_client import CollectorRegistry
+
+from actors import archive_erasure
+from actors.archive_erasure import ErasedRows
+from actors.archive_files import ArchiveFiles
+from actors.archive_parquet import Place
+from actors.click import ClickBatch, key
+from actors.clock import ManualClock
+from actors.erasure import ErasedStates
+from actors.limits import RequestLimits
+from actors.shard import Shard, ShardSettings
+from actors.snapshot import Deleted, SnapshotStore
+from actors.store_maker import TierSettings
+from cluster.erasure import Erasure
+from cluster.routing import Replica, Route
+from monitoring.metrics import Metrics
+from rpc import echorank_pb2 as pb
+from tests.actors.archived_clicks import START_MS, table, user
+from tests.actors.click_log import bundle
+from tests.actors.faulty_fs import Disk, FaultyFiles
+
+USER = user(3)  # clicks at every seventh offset
+KEY = key(USER)
+ARMS = {"main": bundle(), "other": bundle(1)}
+STOP = 60  # the first clicks; later ones come after an erasure
+REMAINS = [pb.ErasedPlace(place="kafka/clicks", note="7 days")]
+
+Step = Callable[[str, str], None]
+
+
+def clicks(start: int, stop: int) -> ClickBatch:
+    """The log's clicks: those of seven users in turn."""
+    columns = table(range(start, stop)).to_pydict()
+    return ClickBatch(
+        partition=0,
+        start=start,
+        stop=stop,
+        offsets=np.array(columns["offset"], dtype=np.int64),
+        users=np.array([key(name) for name in columns["user"]], dtype=np.uint64),
+        items=np.array([key(name) for name in columns["item"]], dtype=np.uint64),
+        actions=np.array([key(name) for name in columns["action"]], dtype=np.uint64),
+        times_ms=np.array(columns["time_ms"], dtype=np.int64),
+        record_ms=np.array(columns["record_ms"], dtype=np.int64),
+    )
+
+
+class Deployment:
+    """Partition 0 at two shards. `on_step(step, shard)` hears of each call of the erasure before it is made."""
+
+    def __init__(self, disk: Disk, *, crash_at: int | None = None, epoch: int = 1, tiers: TierSettings | None = None):
+        self.files, self.clock = FaultyFiles(disk, crash_at=crash_at), ManualClock()
+        self.snapshots = SnapshotStore(self.files.filesystem(), "state", kept=3)
+        self.archive = ArchiveFiles(self.files.filesystem(), "archive", f"writer-{epoch}")
+        self.shards = {name: self._shard(name, tiers) for name in ("shard-0", "shard-1")}
+        self.epoch = epoch - 1
+        self.route = Route(owner=self._replica("shard-0"), standby=self._replica("shard-1"))
+        self.end = STOP
+        self.on_step: Step = lambda step, shard: None
+        self.erasure = Erasure(
+            partitions=1,
+            limits=RequestLimits(),
+            replicas=_Ports(self),
+            archive=_Archive(self),
+            log_end=self._log_end,
+            remains=self._remains,
+            clock=self.clock,
+        )
+
+    def own(self) -> Deployment:
+        """Let the shards take what the route says."""
+        for role, replica in self.route.replicas():
+            if self.shards[replica.shard].grants().get(0) != (replica.epoch, role):
+                self.shards[replica.shard].own(0, replica.epoch, role)
+        return self
+
+    def fold(self, stop: int) -> Deployment:
+        """Fold everything below `stop` at both shards."""
+        for _, replica in self.route.replicas():
+            self.fold_at(replica.shard, stop)
+        self.end = max(self.end, stop)
+        return self
+
+    def fold_at(self, shard: str, stop: int) -> None:
+        """Fold everything below `stop` at one shard."""
+        held = self.shards[shard]
+        held.apply(clicks(held.position(0), stop), held.grants()[0].epoch)
+
+    def snapshot(self) -> Deployment:
+        """Let the owner save what is new."""
+        self.shards[self.route.owner.shard].snapshot(0)
+        return self
+
+    def archived(self, stop: int) -> Deployment:
+        """Archive everything below `stop`, in files of twenty clicks."""
+        for start in range(self.archive.end(0) or 0, stop, 20):
+            place = Place(0, start, min(start + 20, stop))
+            self.archive.write(place, table(range(start, place.stop)), date_ms=START_MS, after=self.archive.end(0))
+        return self
+
+    def hand_over(self) -> None:
+        """The standby becomes owner, the owner standby, both under newer epochs; nobody has told them."""
+        assert self.route.standby is not None
+        owner, standby = self.route.standby.shard, self.route.owner.shard
+        self.route = Route(owner=self._replica(owner), standby=self._replica(standby))
+
+    def grant_anew(self) -> None:
+        """Both keep their roles under newer epochs; nobody has told them."""
+        assert self.route.standby is not None
+        self.route = Route(owner=self._replica(self.route.owner.shard), standby=self._replica(self.route.standby.shard))
+
+    def digests(self) -> list[tuple[str, str]]:
+        """Of both arms, at the owner and at the standby."""
+        return [tuple(self.shards[each.shard].digest(0, arm) for arm in ARMS) for _, each in self.route.replicas()]  # type: ignore[misc]
+
+    def rows(self, name: str) -> list[bytes | None]:
+        """The states of a user: both arms at the owner, then at the standby."""
+        found = (
+            self.shards[each.shard].read(0, arm, key(name)).row for _, each in self.route.replicas() for arm in ARMS
+        )
+        return [None if row is None else row.tobytes() for row in found]
+
+    async def _log_end(self, partition: int) -> int:
+        return self.end
+
+    async def _remains(self) -> Sequence[pb.ErasedPlace]:
+        return REMAINS
+
+    def _replica(self, shard: str) -> Replica:
+        self.epoch += 1
+        return Replica(shard=shard, epoch=self.epoch, incarnation=1, address="127.0.0.1:1", ready=True)
+
+    def _shard(self, name: str, tiers: TierSettings | None) -> Shard:
+        settings = ShardSettings(users_initial=4, tiers=tiers)
+        return Shard(name, ARMS, self.snapshots, Metrics(CollectorRegistry()), self.clock, settings)
+
+
+class _Ports:
+    """What the erasure is given."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+
+    async def route(self, partition: int) -> Route:
+        self._deployment.on_step("route", "")
+        return self._deployment.route
+
+    async def erase(self, shard: str, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
+        self._deployment.on_step("erase", shard)
+        return self._deployment.shards[shard].erase(partition, user_key, until, epoch)
+
+    async def forget_older(self, shard: str, partition: int) -> list[Deleted]:
+        self._deployment.on_step("forget_older", shard)
+        return self._deployment.shards[shard].forget_older(partition)
+
+
+class _Archive:
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+
+    async def erase(self, partition: int, user_key: int, until: int) -> list[ErasedRows]:
+        self._deployment.on_step("archive", "")
+        return archive_erasure.erase(self._deployment.archive, partition, user_key, until)
