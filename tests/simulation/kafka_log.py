@@ -96,13 +96,14 @@ class SimLog:
         return found
 
     def _read(self) -> list[Slice]:
+        for partition in sorted(self._open):  # before any position moves: what is read is handed over
+            if not self._topic.partitions[partition].start <= self._positions[partition] <= self._topic.end(partition):
+                raise OffsetOutOfRange(partition, self._positions[partition])
         parts = (self._slice(partition) for partition in sorted(self._open))
         return [part for part in parts if part is not None]
 
     def _slice(self, partition: int) -> Slice | None:
         log, start, end = self._topic.partitions[partition], self._positions[partition], self._topic.end(partition)
-        if not log.start <= start <= end:
-            raise OffsetOutOfRange(partition, start)
         self._ends[partition] = end
         if start == end:
             return None
