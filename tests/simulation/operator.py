@@ -12,7 +12,7 @@ from actors.limits import RequestLimits
 from actors.partitioner import partition_of
 from cluster.erasure import Erasure
 from cluster.remote import COORDINATOR, call
-from cluster.remote_erasure import RemoteReplicas
+from cluster.remote_erasure import RemoteHolders
 from rpc import echorank_pb2 as pb
 from tests.simulation.loop import Process, start_soon
 
@@ -60,7 +60,7 @@ class Operator:
         erasure = Erasure(
             partitions=world.scenario.partitions,
             limits=RequestLimits(),
-            replicas=RemoteReplicas(NAMESPACE),
+            replicas=RemoteHolders(NAMESPACE),
             archive=_Archive(),
             log_end=log_end,
             remains=remains,
