@@ -56,7 +56,7 @@ class Eraser:
     def erase(self, owned: Owned, stores: Stores, user_key: int, until: int) -> ErasedStates:
         """Forget the user and every click of theirs below `until`; for who holds the partition's writer.
 
-        An owner raises `until` to its own position, to the log's end as it knows it, and to what earlier tombstones say.
+        An owner raises `until` to its position, to the log's end as it knows it, and to what earlier tombstones say.
 
         Raises:
             TombstoneTooLow: a standby has gone beyond `until`: nothing was done; ask its owner for a higher one.

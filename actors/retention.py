@@ -29,12 +29,12 @@ def kept(manifests: Sequence[Manifest], count: int) -> list[Manifest]:
     return chosen
 
 
-def retired(listed: Iterable[str], manifests: Sequence[Manifest], count: int) -> list[str]:
+def retired(listed: Iterable[str], manifests: Sequence[Manifest], count: int, epoch: int) -> list[str]:
     """The files, of those listed, that may go, in the order in which they must go; `manifests` are the readable ones.
 
-    Manifests go first: one that exists names files that exist. What is newer than the newest manifest stays, so a shard
+    Manifests go first: one that exists names files that exist. Files of an epoch newer than `epoch` stay, so a shard
     that lost the partition cannot harm its new owner. So does what no manifest names but is newer than the oldest one
-    kept: it may belong to a manifest that could not be read just now.
+    kept: it may belong to a manifest that could not be read just now, or to the next one.
     """
     if not (needed := kept(manifests, count)):
         return []
@@ -43,7 +43,7 @@ def retired(listed: Iterable[str], manifests: Sequence[Manifest], count: int) ->
 
     def is_retired(name: str) -> bool:
         at = names.order(name)
-        if at is None or name in named:
+        if at is None or at.epoch > epoch or name in named:
             return False
         return at < oldest or name in superseded or (name.endswith(names.TEMPORARY_END) and at <= newest)
 

@@ -259,7 +259,7 @@ class Shard:
         return self._snapshotter.forget_older(self._get_owner(partition))
 
     def erase(self, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
-        """Forget the user in every arm, and for ever every click of theirs below `until` or, at an owner, a higher offset.
+        """Forget the user in every arm, and every click of theirs below `until`, for ever; an owner may go higher.
 
         Snapshots keep the user until `forget_older`. Doing it again removes what came since.
 

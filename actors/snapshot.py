@@ -123,23 +123,30 @@ class SnapshotStore:
         except OSError as error:
             raise SnapshotDamaged("unreadable", path, error) from error
 
-    def retire(self, partition: int) -> int:
-        """Delete what `actors.retention` does not need; the number of files deleted."""
+    def has(self, partition: int, chain: Chain) -> bool:
+        """Whether all files of the chain are there, in their sizes; `read` tells whether they are sound."""
+        sizes = {info.base_name: info.size for info in self._listed(partition)}
+        return all(sizes.get(file.name) == file.size_bytes for file in chain.files)
+
+    def retire(self, partition: int, epoch: int) -> int:
+        """Delete what `actors.retention` says an owner under `epoch` may; the number of files deleted."""
         manifests = self.find(partition).manifests
-        files = retention.retired(self._names(partition), manifests, self._kept)
+        files = retention.retired(self._names(partition), manifests, self._kept, epoch)
         self._delete(partition, files)
         return len(files)
 
-    def forget_older(self, partition: int) -> list[Deleted]:
+    def forget_older(self, partition: int, epoch: int) -> list[Deleted]:
         """Delete every file of a snapshot but the newest one's, so that rows erased before it are nowhere; which ones.
 
         Raises:
-            SnapshotError: there is no snapshot, or a file of the newest one is damaged: then nothing is deleted.
+            SnapshotError: the newest snapshot is not of `epoch`, or one of its files is damaged: nothing is deleted.
         """
-        if not (manifests := self.find(partition).manifests):
+        manifests = self.find(partition).manifests
+        if not manifests or manifests[0].epoch != epoch:
+            newest = f"of epoch {manifests[0].epoch}" if manifests else "not there"
             raise SnapshotError(
-                f"no readable snapshot in {names.directory(self._root, partition)}, so the others stay: save the "
-                f"partition first"
+                f"the newest snapshot in {names.directory(self._root, partition)} is {newest}, not of epoch {epoch}; "
+                f"nothing is deleted: only who owns the partition and has just saved it may"
             )
         for chain in manifests[0].arms.values():
             for file in chain.files:
@@ -177,10 +184,13 @@ class SnapshotStore:
         return digest.hexdigest()
 
     def _names(self, partition: int) -> list[str]:
+        return [info.base_name for info in self._listed(partition)]
+
+    def _listed(self, partition: int) -> list[fs.FileInfo]:
         directory = names.directory(self._root, partition)
         with _explained("list", directory):
-            selector = fs.FileSelector(directory, allow_not_found=True)
-            return [info.base_name for info in self._filesystem.get_file_info(selector)]
+            found: list[fs.FileInfo] = self._filesystem.get_file_info(fs.FileSelector(directory, allow_not_found=True))
+            return found
 
     def _path(self, partition: int, name: str) -> str:
         return f"{names.directory(self._root, partition)}/{name}"

@@ -85,7 +85,7 @@ class Snapshotter:
         with self._one_at_a_time:
             owned.attempted_s = self._clock.monotonic()
             self._save(owned, full=True)
-            return self._snapshots.forget_older(owned.partition)
+            return self._snapshots.forget_older(owned.partition, owned.chains_epoch)
 
     def forget(self, partition: int) -> None:
         """Export nothing of the partition any more."""
@@ -110,6 +110,11 @@ class Snapshotter:
     def _extend(self, owned: Owned, epoch: int, arm: str, store: PartitionStore, full: bool) -> Chain:
         """Write what is new of one arm. Its file is good from then on, also if another arm's or the manifest fails."""
         before = owned.chains.get(arm)
+        if before and not self._snapshots.has(owned.partition, before):
+            text = "partition %d, arm %s: files of the last snapshot are gone or cut off, so all rows are saved anew"
+            log.error(text, owned.partition, arm)
+            self._metrics.snapshot_failures_total.labels("missing").inc()
+            before = None
         with owned.writer:
             owned.restored()  # nobody gave the partition up meanwhile, which may leave rows between two clicks
             image = store.image(arm, full or before is None or _outgrown(before))
@@ -125,7 +130,7 @@ class Snapshotter:
     def _retire(self, owned: Owned) -> None:
         """Old files that stay cost space only, and the next snapshot tries again: no reason to fail this one."""
         try:
-            self._snapshots.retire(owned.partition)
+            self._snapshots.retire(owned.partition, owned.chains_epoch)
         except SnapshotError as error:
             log.warning("partition %d: old snapshots stay for now: %s", owned.partition, error)
             self._metrics.snapshot_failures_total.labels("retire").inc()

@@ -42,6 +42,7 @@ def provenance(quick: bool) -> dict[str, str]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "command": shlex.join(["python", "-m", _module(), *sys.argv[1:]]),
+        "load": " ".join(f"{load:.1f}" for load in os.getloadavg()),
         "hardware": f"{_cpu_model()}, {os.cpu_count()} cores, {_memory_gib():.0f} GiB",
         "software": f"Python {platform.python_version()}, {platform.system()} {platform.release()}",
         "size": "quick" if quick else "full",

@@ -1,13 +1,15 @@
 """What snapshots cost while clicks are folded: how long they stop the fold, and how much slower it is.
 
 One partition is folded as fast as it goes, each user equally likely to click, so nearly all rows of a small partition
-and as many rows as there are clicks of a large one change between two snapshots: the worst case. Stretches with and
-without snapshots take turns, several pairs of them; a ratio is of neighbours, so that what else runs on the machine
-hits both. The store's lock is watched: whoever takes pieces of an image holds up the fold and every read meanwhile.
+and as many rows as there are clicks of a large one change between two snapshots: the worst case. Another thread saves
+after each interval, as a shard's process does. What one snapshot costs is the rate of folding while it is taken,
+against the rate just before and just after it, so that whatever else runs on the machine is in both.
 
-The overhead is told twice. By the clock it has everything in it, also what else the machine does. By processor time it
-has what the folding thread spends on a click, which saving rows beforehand and colder caches add to, and the time for
-which the lock is held against it; that is steadier on a machine that is shared.
+The same is told in processor time, which is steadier on a machine that others use: what the folding thread spends more
+on a click while a snapshot is taken, and besides the time for which the lock is held against it, or, where no processor
+is free for the thread that saves, all of that thread's.
+
+The store's lock is watched: whoever takes pieces of an image holds up the fold, and every read, meanwhile.
 """
 
 from __future__ import annotations
@@ -28,7 +30,6 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import Progress
 
-from actors.errors import SnapshotError
 from actors.fair_lock import FairLock
 from bench import report, stored, untrained
 from cluster.wiring import SWITCH_INTERVAL_S
@@ -36,8 +37,7 @@ from model.bundle import Bundle
 from monitoring.metrics import Metrics
 
 INTERVAL_S = stored.SETTINGS.snapshot_interval_s
-INTERVALS_A_STRETCH = 3
-TICK_S = 0.1  # as a shard's process looks whether a snapshot is due
+AROUND_S = 2.0  # before and after a snapshot
 
 
 class WatchedLock(FairLock):
@@ -48,151 +48,158 @@ class WatchedLock(FairLock):
         self.watched: int | None = None  # a thread's ident
         self.held_s: list[float] = []
         self.held_cpu_s = 0.0
-        self._since = self._since_cpu = 0.0
+        self._since_s = self._since_cpu_s = 0.0
 
     def __enter__(self) -> None:
         super().__enter__()
-        if threading.get_ident() == self.watched:
-            self._since, self._since_cpu = time.perf_counter(), time.thread_time()
+        self._since_s, self._since_cpu_s = time.perf_counter(), time.thread_time()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if threading.get_ident() == self.watched:
-            self.held_s.append(time.perf_counter() - self._since)
-            self.held_cpu_s += time.thread_time() - self._since_cpu
+            self.held_s.append(time.perf_counter() - self._since_s)
+            self.held_cpu_s += time.thread_time() - self._since_cpu_s
         super().__exit__(kind, error, trace)
 
 
 class Stretch(NamedTuple):
-    """A time of folding."""
+    """Some time, by the clock."""
 
-    events: int
-    seconds: float
-    cpu_s: float  # of the folding thread, and of the other one while it held the lock
-
-    @property
-    def rate(self) -> float:
-        """Events a second."""
-        return self.events / self.seconds
-
-
-class Pair(NamedTuple):
-    """Two stretches, one after the other."""
-
-    alone: Stretch
-    beside: Stretch
+    start_s: float
+    stop_s: float
 
     @property
-    def overhead(self) -> float:
-        """The share of the throughput that snapshots take, by the clock."""
-        return 1 - self.beside.rate / self.alone.rate
+    def seconds(self) -> float:
+        """How long it is."""
+        return self.stop_s - self.start_s
 
-    @property
-    def cpu_overhead(self) -> float:
-        """The same in processor time."""
-        return 1 - (self.alone.cpu_s / self.alone.events) / (self.beside.cpu_s / self.beside.events)
+
+class Taken(NamedTuple):
+    """A snapshot: when, and the processor time of the thread that took it, all in all and under the lock."""
+
+    when: Stretch
+    cpu_s: float
+    held_cpu_s: float
 
 
 class Filled:
-    """A partition in which everybody has clicked once."""
+    """A partition in which everybody has clicked once, and a record of what is done with it."""
 
     def __init__(self, users: int, bundle: Bundle, folder: Path) -> None:
-        self.clicks, self.metrics = stored.Clicks(users, 1), Metrics(CollectorRegistry())
-        self.shard = stored.shard(folder, bundle, self.metrics)
+        self.clicks, self.lock = stored.Clicks(users, 1), WatchedLock()
+        self.shard = stored.shard(folder, bundle, Metrics(CollectorRegistry()))
         self.shard.own(0, 1)
         for batch in self.clicks.of_everybody(0):
             self.shard.apply(batch, 1)
-        self.lock = WatchedLock()
         self.shard._owned[0].restored()[stored.ARM]._tiers.lock = self.lock
+        self.folded_at_s: list[float] = []  # when each batch of BATCH_EVENTS was through,
+        self.folded_cpu_s: list[float] = []  # and what it took of the folding thread's processor time
+        self.taken: list[Taken] = []
+        self.resident_bytes = [_resident_bytes()]
 
-    def fold(self, seconds: float) -> Stretch:
-        """Fold for so long."""
-        events, started_s, started_cpu_s, held_cpu_s = 0, time.perf_counter(), time.thread_time(), self.lock.held_cpu_s
-        while (took_s := time.perf_counter() - started_s) < seconds:
-            for batch in self.clicks.of_anybody(0, stored.BATCH_EVENTS):
-                self.shard.apply(batch, 1)
-                events += len(batch)
-        return Stretch(events, took_s, time.thread_time() - started_cpu_s + self.lock.held_cpu_s - held_cpu_s)
-
-    def fold_beside_snapshots(self, seconds: float) -> Stretch:
-        """The same while another thread takes the snapshots that are due, as in a shard's process."""
-        done, failures = threading.Event(), list[SnapshotError]()
-
-        def save() -> None:
-            self.lock.watched = threading.get_ident()
-            while not done.wait(TICK_S):
-                failures.extend(self.shard.snapshot_all_due())
-
-        saving = threading.Thread(target=save)
-        saving.start()
-        stretch = self.fold(seconds)
+    def save(self, snapshots: int, interval_s: float, done: threading.Event) -> None:
+        """Take so many, one each interval, or as soon as the one before is done and some folding was seen alone."""
+        self.lock.watched, alone_s = threading.get_ident(), min(2 * AROUND_S, interval_s)
+        done.wait(interval_s)
+        for _ in range(snapshots):
+            start_s, start_cpu_s, held_cpu_s = time.perf_counter(), time.thread_time(), self.lock.held_cpu_s
+            self.shard.snapshot(0)
+            when, cpu_s = Stretch(start_s, time.perf_counter()), time.thread_time() - start_cpu_s
+            self.taken.append(Taken(when, cpu_s, self.lock.held_cpu_s - held_cpu_s))
+            done.wait(max(interval_s - when.seconds, alone_s))
         done.set()
+
+    def fold_and_save(self, snapshots: int, interval_s: float) -> None:
+        """Fold as fast as it goes until another thread has saved so often."""
+        done = threading.Event()
+        saving = threading.Thread(target=self.save, args=(snapshots, interval_s, done))
+        saving.start()
+        while not done.is_set() and saving.is_alive():
+            [batch] = self.clicks.of_anybody(0, stored.BATCH_EVENTS)
+            start_cpu_s = time.thread_time()
+            self.shard.apply(batch, 1)
+            self.folded_cpu_s.append(time.thread_time() - start_cpu_s)
+            self.folded_at_s.append(time.perf_counter())
+            self.resident_bytes.append(_resident_bytes())
         saving.join()
-        if failures:
-            raise failures[0]
-        return stretch
+
+    def around(self, taken: Taken) -> list[Stretch]:
+        """Just before and just after a snapshot."""
+        first, last = self.folded_at_s[0], self.folded_at_s[-1]
+        before = Stretch(max(first, taken.when.start_s - AROUND_S), taken.when.start_s)
+        return [before, Stretch(taken.when.stop_s, min(last, taken.when.stop_s + AROUND_S))]
+
+    def rate(self, stretches: list[Stretch]) -> float:
+        """Events a second."""
+        return len(self._batches(stretches)) * stored.BATCH_EVENTS / sum(stretch.seconds for stretch in stretches)
+
+    def cpu_s(self, stretches: list[Stretch]) -> float:
+        """The median processor time of a batch."""
+        return median(self.folded_cpu_s[number] for number in self._batches(stretches))
+
+    def _batches(self, stretches: list[Stretch]) -> list[int]:
+        at = np.array(self.folded_at_s)
+        found = [np.flatnonzero((at > stretch.start_s) & (at <= stretch.stop_s)).tolist() for stretch in stretches]
+        return [number for numbers in found for number in numbers]
 
 
-def measure(users: int, bundle: Bundle, folder: Path, pairs: int, seconds: float) -> dict[str, object]:
+class Cost(NamedTuple):
+    """Of one snapshot: the share of folding that it costs, from when it is due until the next one is."""
+
+    by_the_clock: float
+    processor_free: float
+    no_processor_free: float
+
+
+def cost(filled: Filled, taken: Taken, interval_s: float) -> Cost:
+    """What a snapshot cost."""
+    during, around = [taken.when], filled.around(taken)
+    slower = 1 - filled.rate(during) / filled.rate(around)
+    batches = filled.rate(during) * taken.when.seconds / stored.BATCH_EVENTS
+    dearer_s = (filled.cpu_s(during) - filled.cpu_s(around)) * batches
+    period_s = max(interval_s, taken.when.seconds)
+    seconds = taken.when.seconds * slower, dearer_s + taken.held_cpu_s, dearer_s + taken.cpu_s
+    return Cost(*(lost_s / period_s for lost_s in seconds))
+
+
+def measure(users: int, bundle: Bundle, folder: Path, snapshots: int, interval_s: float) -> dict[str, object]:
     """One row of snapshot.json."""
     filled = Filled(users, bundle, folder)
-    filled.fold(seconds / 10)  # warm
-    resident, taken = _resident_bytes(), list[Pair]()
-    watching = Watching()
-    with watching:
-        for _ in range(pairs):
-            taken.append(Pair(filled.fold(seconds), filled.fold_beside_snapshots(seconds)))
+    filled.fold_and_save(snapshots, interval_s)
     held_ms = np.array(filled.lock.held_s) * 1000
-    snapshots, took_s = (stored.sample(filled.metrics, f"snapshot_seconds_{name}") for name in ("count", "sum"))
+    costs = np.array([cost(filled, taken, interval_s) for taken in filled.taken])
+    overheads = dict(zip(Cost._fields, costs.mean(axis=0).round(4).tolist(), strict=True))
     return {
         "users": users,
-        "events_per_s": round(median(pair.alone.rate for pair in taken)),
-        "events_per_s_beside": round(median(pair.beside.rate for pair in taken)),
-        "overhead": round(median(pair.overhead for pair in taken), 4),
-        "overheads": [round(pair.overhead, 4) for pair in taken],
-        "cpu_overhead": round(median(pair.cpu_overhead for pair in taken), 4),
-        "cpu_overheads": [round(pair.cpu_overhead, 4) for pair in taken],
-        "snapshots": round(snapshots),
-        "snapshot_s": round(took_s / snapshots, 2),
+        "events_per_s": round(median(filled.rate(filled.around(taken)) for taken in filled.taken)),
+        "events_per_s_beside": round(median(filled.rate([taken.when]) for taken in filled.taken)),
+        "overhead": overheads["by_the_clock"],
+        "overhead_cpu": overheads["processor_free"],
+        "overhead_cpu_no_processor_free": overheads["no_processor_free"],
+        "overheads": costs[:, 0].round(4).tolist(),
+        "overheads_cpu": costs[:, 1].round(4).tolist(),
+        "snapshot_s": round(median(taken.when.seconds for taken in filled.taken), 2),
+        "snapshot_cpu_s": round(median(taken.cpu_s for taken in filled.taken), 2),
+        "snapshots": snapshots,
         "pieces": len(held_ms),
         "pause_ms_max": round(float(held_ms.max()), 2),
         "pause_ms_p999": round(float(np.quantile(held_ms, 0.999)), 2),
         "pause_ms_median": round(float(np.median(held_ms)), 2),
-        "extra_memory_mb": round((watching.peak_bytes - resident) / 1e6),
+        "extra_memory_mb": round((max(filled.resident_bytes) - filled.resident_bytes[0]) / 1e6),
     }
 
 
-class Watching(threading.Thread):
-    """Looks how much memory the process has, while the block runs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.peak_bytes, self._done = 0, threading.Event()
-
-    def run(self) -> None:
-        """Look until the block ends."""
-        while not self._done.wait(0.02):
-            self.peak_bytes = max(self.peak_bytes, _resident_bytes())
-
-    def __enter__(self) -> None:
-        self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self.join()
-
-
-def markdown(rows: list[dict[str, object]], pairs: int, seconds: float, origin: dict[str, str]) -> str:
+def markdown(rows: list[dict[str, object]], origin: dict[str, str]) -> str:
     """snapshot.md from the content of snapshot.json."""
     heads = (
-        "users", "events/s", "with snapshots", "overhead, by the clock", "by processor time", "snapshot, s",
+        "users", "events/s", "during a snapshot", "overhead", "in processor time", "no processor free", "a snapshot, s",
         "longest pause, ms", "99.9 %, ms", "median, ms", "memory, MB",
     )  # fmt: skip
     cells = [
         (
             *(f"{row[name]:,}" for name in ("users", "events_per_s", "events_per_s_beside")),
-            *(f"{row[name]:.1%}" for name in ("overhead", "cpu_overhead")),
+            *(f"{row[name]:.1%}" for name in ("overhead", "overhead_cpu", "overhead_cpu_no_processor_free")),
             *(row[name] for name in ("snapshot_s", "pause_ms_max", "pause_ms_p999", "pause_ms_median")),
             f"{row['extra_memory_mb']:,}",
         )
@@ -201,11 +208,11 @@ def markdown(rows: list[dict[str, object]], pairs: int, seconds: float, origin: 
     return (
         "# Snapshots while clicks are folded\n\n"
         f"{report.table(heads, cells)}\n\n"
-        "One partition, folded as fast as one core does, every user equally likely; a snapshot each "
-        f"{INTERVAL_S:.0f} s. {pairs} pairs of\nstretches of {seconds:.0f} s without and with snapshots; the overheads "
-        "are medians of the pairs', `bench/snapshot.py` says of what. A\npause is how long the thread that saves holds "
-        "the store's lock, all that folding and reading ever wait for; `memory` is\nwhat the process took more "
-        "at most.\n\n"
+        "One partition, folded as fast as one core does, every user equally likely to click; a snapshot each "
+        f"{INTERVAL_S:.0f} s,\n{rows[0]['snapshots']} of them. The overhead is the mean share of the "
+        "throughput that a snapshot costs: the rate while it is taken\nagainst the rate just before and after; and the "
+        "same in processor time, as `bench/snapshot.py` says. A pause is\nhow long the thread that saves holds the "
+        "store's lock, all that folding and reading ever wait for; `memory` is what\nthe process took more at most.\n\n"
         f"{report.footer(origin)}\n"
     )
 
@@ -213,7 +220,7 @@ def markdown(rows: list[dict[str, object]], pairs: int, seconds: float, origin: 
 def main(
     quick: Annotated[bool, typer.Option(help="A few seconds, to see that it works; writes below out/bench/.")] = False,
     users: Annotated[str, typer.Option(help="Numbers of users, with commas between.")] = "100000,1000000",
-    pairs: Annotated[int, typer.Option(help="Pairs of stretches.")] = 5,
+    snapshots: Annotated[int, typer.Option(help="Snapshots of each.")] = 12,
     folder: Annotated[Path | None, typer.Option(help="Where the snapshots go meanwhile.")] = None,
 ) -> None:
     """Measure how long snapshots stop folding and reading, and how much slower folding is beside them.
@@ -221,21 +228,21 @@ def main(
     Needs about 8 KB of memory and 12 KB of disk a user. Writes bench/results/snapshot.json and snapshot.md (with
     --quick: out/bench/), and prints the table.
     """
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)  # as in a shard's process
     console, bundle = Console(), untrained.bundle(stored.ITEMS)
     sizes = [2000] if quick else [int(size) for size in users.split(",")]
-    pairs, seconds = (1, 1.2 * INTERVAL_S) if quick else (pairs, INTERVALS_A_STRETCH * INTERVAL_S)
+    snapshots, interval_s = (2, 1.0) if quick else (snapshots, INTERVAL_S)
     rows = []
     with Progress(console=console) as progress:
         task = progress.add_task("snapshots", total=len(sizes))
         for size in sizes:
             progress.update(task, description=f"{size:,} users")
             with tempfile.TemporaryDirectory(dir=folder, prefix="echorank-snapshot-") as below:
-                rows.append(measure(size, bundle, Path(below), pairs, seconds))
+                rows.append(measure(size, bundle, Path(below), snapshots, interval_s))
             progress.advance(task)
     origin = report.provenance(quick)
-    text = markdown(rows, pairs, seconds, origin)
-    written = report.write("snapshot", {"rows": rows, "interval_s": INTERVAL_S, "pairs": pairs, **origin}, text, quick)
+    text = markdown(rows, origin)
+    written = report.write("snapshot", {"rows": rows, "interval_s": interval_s, **origin}, text, quick)
     console.print(text, markup=False, soft_wrap=True)
     console.print(f"written: {written}/snapshot.json and snapshot.md", markup=False, soft_wrap=True)
 

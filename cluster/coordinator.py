@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 from actors.clock import Clock
 from actors.errors import InvalidRequest, NotOwner
-from actors.roles import Assignment, Report
+from actors.roles import Assignment, Held, Report
 from actors.traffic import Arm
 from cluster.handover import Handover, Host, Hosts
 from cluster.leases import Leases
@@ -49,6 +49,7 @@ class CoordinatorSettings:
     lease_s: float = 1.0  # without a heartbeat for so long, a shard's standbys take over
     grace_s: float = 5.0  # and so much later its partitions go to others
     start_s: float = 120.0  # a shard that has not registered yet gets so long: the first start compiles
+    handover_lag_max: int = 1000  # records by which a new owner may be behind the old one
     moves_max: int = 4  # partitions that move at a time: each is in memory twice, and without its standby
 
 
@@ -231,7 +232,8 @@ class Coordinator:
         """All that a step depends on, as something to compare: most ticks find nothing new."""
         self._leases.forgive_own_sleep()
         names = [member.name for member in self._ledger.members]
-        return self.table.version, self._said, [(self._leases.runs(n), self._leases.given_up(n)) for n in names]
+        near = [self._near(partition, route) for partition, route in enumerate(self.table.routes)]
+        return self.table.version, self._said, near, [(self._leases.runs(n), self._leases.given_up(n)) for n in names]
 
     def _stepped(self, ledger: Ledger) -> Ledger:
         """The ledger after one step of each partition."""
@@ -247,7 +249,8 @@ class Coordinator:
         for partition, want in enumerate(wants):
             before = routes[partition]
             begins = moving < self._settings.moves_max
-            handover = Handover(hosts, partial(issue, partition), self._failed(partition, before))
+            failed, near = self._failed(partition, before), self._near(partition, before)
+            handover = Handover(hosts, partial(issue, partition), failed, near)
             routes[partition] = handover.next(before, want, may_begin=begins)
             moving += _moves(routes[partition], want) and not _moves(before, want)
         ledger = replace(ledger.with_routes(routes), issued=tuple(issued))
@@ -269,13 +272,24 @@ class Coordinator:
             host = hosts.registered.get(replica.shard)
             if host is None or host.incarnation != replica.incarnation:
                 return replace(replica, address="", ready=False)
-            report = self._reports.get(replica.shard)
-            held = report.held.get(partition) if report else None
+            held = self._held(partition, replica)
             # between a newer epoch and the shard's word under it, the states go on as they were
             caught_up = held.caught_up if held and held.epoch == replica.epoch else replica.ready
             return replace(replica, address=host.address, ready=caught_up and host.live)
 
         return Route(owner=refreshed(route.owner), standby=refreshed(route.standby) if route.standby else None)
+
+    def _near(self, partition: int, route: Route) -> bool:
+        """Whether the standby is about as far as the owner, by their last words; an owner that restores is nowhere."""
+        if route.standby is None or (owner := self._held(partition, route.owner)) is None:
+            return True
+        standby = self._held(partition, route.standby)
+        return standby is not None and owner.position - standby.position <= self._settings.handover_lag_max
+
+    def _held(self, partition: int, replica: Replica) -> Held | None:
+        """What the replica's shard said of the partition last, under any epoch."""
+        report = self._reports.get(replica.shard)
+        return report.held.get(partition) if report else None
 
     def _failed(self, partition: int, route: Route) -> frozenset[str]:
         """The shards that gave the partition up under the epoch that they have now."""

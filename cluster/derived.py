@@ -54,7 +54,12 @@ def _tier_settings(settings: Settings) -> TierSettings | None:
 def coordinator_settings(settings: Settings) -> CoordinatorSettings:
     """How patient the coordinator is."""
     serving = settings.serving
-    return CoordinatorSettings(standbys=serving.standbys, lease_s=serving.lease_s, grace_s=serving.grace_s)
+    return CoordinatorSettings(
+        standbys=serving.standbys,
+        lease_s=serving.lease_s,
+        grace_s=serving.grace_s,
+        handover_lag_max=serving.ready_lag_records_max,
+    )
 
 
 def event_format(settings: Settings) -> EventFormat:

@@ -46,6 +46,7 @@ class Handover:
     hosts: Hosts
     issue: Callable[[], int]  # gives the partition's next epoch
     failed: frozenset[str] = frozenset()  # shards that gave the partition up by themselves
+    near: bool = True  # the standby is close to the owner, which it may have lost sight of since it was ready
 
     def next(self, route: Route, want: Placed, *, may_begin: bool) -> Route:
         """The route one step nearer to `want`. A move begins only if `may_begin`; one that has begun goes on."""
@@ -88,7 +89,7 @@ class Handover:
         if standby is None or standby.shard != want.owner:
             begins = may_begin and self.hosts.live(want.owner)
             return replace(route, standby=self._granted(want.owner)) if begins else route
-        if not standby.ready:
+        if not (standby.ready and self.near):
             return route
         stays = want.standby == owner.shard and self.hosts.live(owner.shard)
         return Route(

@@ -5,8 +5,8 @@ builds and starts everything, and an actor that has been constructed works. When
 should run for ever, the process ends at once and Ray starts another: a half-dead process helps nobody. So it does when
 a restarted actor cannot be constructed (a port still taken, a file system that does not answer): Ray gives an actor up
 whose constructor raises, but starts one again whose process ends. At the first start the error goes to the starter.
-A coordinator that another one has superseded ends like that, too: if its successor is of the same actor, Ray starts none
-for it, and to kill the actor would end the successor. If it is of another run, the next start finds that out and fails.
+A coordinator that another one has superseded ends like that, too: if its successor is of the same actor, Ray starts
+none for it, and to kill the actor would end the successor. If it is of another run, the next start finds out and fails.
 """
 
 from __future__ import annotations

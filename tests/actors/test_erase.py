@@ -19,7 +19,11 @@ from tests.actors.test_tiers import limited
 
 LOG = ClickLog()
 USERS = [int(user) for user in np.unique(LOG.users)]
-TOMBSTONES = st.dictionaries(st.sampled_from(USERS), st.integers(0, LOG.length + 10), max_size=5)
+EVENTS = st.integers(0, len(LOG.offsets) - 1)
+# About one of the user's own events, so that the event at the very offset is tried as often as the one below.
+TOMBSTONES = st.lists(st.tuples(EVENTS, st.booleans()), max_size=5).map(
+    lambda drawn: {int(LOG.users[event]): int(LOG.offsets[event]) + below for event, below in drawn}
+)
 
 
 def store() -> PartitionStore:

@@ -25,7 +25,7 @@ def live(store: SnapshotStore, acknowledged: list[int]) -> None:
         images = (image(position, users=600 if full else 5, arm=arm, full=full) for arm in ("a", "b"))
         last = save(store, epoch, *images, after=last)
         acknowledged.append(last.position)
-        store.retire(3)
+        store.retire(3, epoch)
 
 
 def states_of(store: SnapshotStore, manifest: Manifest, arm: str) -> dict[int, bytes]:
@@ -68,7 +68,7 @@ def test_a_death_at_any_operation_leaves_the_newest_acknowledged_set() -> None:
             assert states_of(store, newest, "b") == expected(newest.position)
         for position in (100, 110):
             save(store, 3, image(position, users=4, arm="a"), image(position, users=4, arm="b"))
-        store.retire(3)
+        store.retire(3, 3)
         assert len(disk.files) == 2 * 3, crash_at
 
 
@@ -84,7 +84,7 @@ def test_a_full_disk_costs_nothing_that_was_saved(room: int) -> None:
     assert [manifest.position for manifest in found.manifests[:1]] == acknowledged[-1:]
     disk.room = None
     save(store, 3, image(100))
-    store.retire(3)
+    store.retire(3, 3)
     assert store.find(3).manifests[0].position == 100
 
 
@@ -98,7 +98,7 @@ def test_a_read_only_directory_is_explained() -> None:
     with pytest.raises(SnapshotError, match=r"state/partition-00003.*Read-only file system.*permissions"):
         save(store, 3, image(100))
     with pytest.raises(SnapshotError, match=r"cannot delete state/partition-00003.*Read-only file system"):
-        SnapshotStore(FaultyFiles(disk, read_only=True).filesystem(), "state", kept=1).retire(3)
+        SnapshotStore(FaultyFiles(disk, read_only=True).filesystem(), "state", kept=1).retire(3, 2)
     assert disk.files == before
 
 
@@ -113,6 +113,6 @@ def test_files_that_another_owner_deleted_meanwhile_are_no_error() -> None:
         if name == "delete":
             disk.files.pop(path, None)
 
-    snapshots(FaultyFiles(disk, on_operation=other)).retire(3)
+    snapshots(FaultyFiles(disk, on_operation=other)).retire(3, 2)
     assert [manifest.position for manifest in store.find(3).manifests] == [40, 30]
     assert len(disk.files) == 4

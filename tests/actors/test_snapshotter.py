@@ -234,3 +234,27 @@ def test_the_wall_clock_decides_nothing(tmp_path: Path) -> None:
             os.utime(path, (10**9 - age * 10**6,) * 2)
     assert [manifest.position for manifest in store.find(0).manifests] == [610, 605]
     assert shard(tmp_path).own(0, 2) == 610
+
+
+@pytest.mark.parametrize("loss", ["directory", "base", "cut off"])
+def test_files_that_vanish_are_saved_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture, loss: str) -> None:
+    """A chain whose files somebody removed or cut is not added to: the next snapshot has all rows, and says why."""
+    disk = Disk()
+    store = snapshots(FaultyFiles(disk))
+    owner = shard(tmp_path, snapshots=store)
+    owner.own(0, 1)
+    save_at(owner, 1, 600, 605)
+    if loss == "directory":
+        disk.files.clear()
+        disk.directories.clear()
+    elif loss == "base":
+        del disk.files[f"state/partition-00000/{chain(store).files[0].name}"]
+    else:
+        disk.files[f"state/partition-00000/{chain(store).files[1].name}"] = b""
+    save_at(owner, 1, 610)
+    assert len(chain(store).files) == 1
+    assert "so all rows are saved anew" in caplog.text
+    assert sample(owner._metrics, "snapshot_failures_total", reason="missing") == 1
+    successor = shard(tmp_path, snapshots=store)
+    assert successor.own(0, 2) == 610
+    assert successor.digest(0, "main") == owner.digest(0, "main")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from actors.clock import ManualClock
 from actors.cold import ColdTier
 from actors.errors import ColdTierError, ConfigError
-from actors.hot import BYTES_BESIDE_ROW_MAX
+from actors.eviction import LeastRecentlyUsed
+from actors.hot import BYTES_BESIDE_ROW_MAX, HotRows
 from actors.store import PartitionStore
 from tests.actors.click_log import ClickLog, bundle
 from tests.actors.state_copier import Copier, rows_by_user, states_of
@@ -265,3 +266,42 @@ def test_readers_and_images_beside_a_writer_that_evicts(root: Path) -> None:
         saved = rows if image.full else saved | rows
         clean.apply(LOG.batch(clean.position, image.position))
         assert saved == states_of(clean)
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_change_is_not_forgotten_on_the_way_to_disk_and_back(root: Path, failed: bool) -> None:
+    """A user who changed, went to disk and came back by a read alone is in the next delta, after a failed one too."""
+    clock = ManualClock()
+    store = limited(root, None, clock=clock)
+    store.apply(LOG.batch(0, 500))
+    store.image("main", full=True).close(True)
+    store.apply(LOG.batch(500, 520))
+    changed, before = set(LOG.batch(500, 520).users.tolist()), states_of(store)
+    clock.advance(10)
+    store.evict_idle(idle_s=5)
+    image = store.image("main", full=False) if failed else None
+    for user in changed:
+        store.read(user)
+    store.apply(LOG.batch(520, 521))
+    assert store.users_hot >= len(changed)
+    if image is not None:
+        image.close(False)
+    delta = store.image("main", full=False)
+    found = rows_by_user(list(delta.pieces()))
+    assert changed <= found.keys() <= changed | set(LOG.batch(520, 521).users.tolist())
+    assert delta.users == len(found)
+    assert all(found[user] == before[user] for user in changed - set(LOG.batch(520, 521).users.tolist()))
+
+
+def test_whoever_was_used_since_the_ranking_is_passed_over() -> None:
+    """A user in the queue who is used before the turn comes stays, and the next ones go."""
+    hot = HotRows(8, 16)
+    hot.reserve(100)
+    hot.used[hot.add(np.arange(100, dtype=np.uint64))] = np.arange(100)
+    least_recent = LeastRecentlyUsed(hot)
+    nobody = np.empty(0, dtype=np.uint64)
+    assert least_recent.choose(5, nobody).tolist() == [0, 1, 2, 3, 4]
+    hot.drop(hot.rows_of(np.arange(5, dtype=np.uint64)))
+    hot.used[hot.rows_of(np.array([6, 7], dtype=np.uint64))] = 200
+    assert least_recent.choose(3, np.array([8], dtype=np.uint64)).tolist() == [5, 9, 10]
+    assert set(least_recent.choose(1000, nobody).tolist()) == set(range(5, 100))

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from rich.progress import Progress
 
-from actors.shard import ShardSettings
 from bench import echo, fold, recovery, replay, report, snapshot, stored, untrained
 from bench.drive import Ghz, PythonClient, choose, parse_ghz
 from rpc.echorank_pb2 import ScoreRequest, ScoreResponse
@@ -99,10 +98,10 @@ def test_recovery_is_measured_on_equal_states(tmp_path: Path) -> None:
     assert "| 400 |" in recovery.markdown([row], 2, {})
 
 
-def test_snapshots_are_measured_beside_folding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_snapshots_are_measured_beside_folding(tmp_path: Path) -> None:
     """A row has snapshots, their pauses and both rates."""
-    monkeypatch.setattr(stored, "SETTINGS", ShardSettings(snapshot_interval_s=0.1))
-    row = snapshot.measure(400, untrained.bundle(stored.ITEMS), tmp_path, 1, 0.5)
-    for name in ("events_per_s", "events_per_s_beside", "snapshots", "pieces", "pause_ms_max"):
+    row = snapshot.measure(400, untrained.bundle(stored.ITEMS), tmp_path, 2, 0.5)
+    for name in ("events_per_s", "events_per_s_beside", "pieces", "pause_ms_max"):
         assert float(str(row[name])) > 0, name
-    assert "| 400 |" in snapshot.markdown([row], 1, 0.5, {})
+    assert len(list(tmp_path.rglob("*.manifest.json"))) == 2
+    assert "| 400 |" in snapshot.markdown([row], {})

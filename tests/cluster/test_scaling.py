@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from actors.errors import InvalidRequest
@@ -37,6 +39,21 @@ def test_few_partitions_move_at_a_time() -> None:
     started.processes[1].held.clear()  # reported anew, as caught up
     started.settle()
     assert started.owners().count(B) == 8
+
+
+def test_a_new_owner_is_not_far_behind_the_old_one() -> None:
+    """It caught up once and fell behind since: the old one goes on until the new one is close again."""
+    started = Deployment(shards=1, partitions=2).start_all()
+    started.coordinator.scale(2)
+    started.step(2)
+    old, new = started.processes[0], started.processes[1]
+    new.held = {p: replace(held, caught_up=True, position=10) for p, held in new.held.items()}
+    old.held = {p: replace(held, position=1011) for p, held in old.held.items()}
+    started.step(20)
+    assert started.owners() == [A, A]
+    new.held = {p: replace(held, position=11) for p, held in new.held.items()}
+    started.settle()
+    assert sorted(started.owners()) == [A, B]
 
 
 def test_scaling_in_empties_a_shard_before_it_stops() -> None:

@@ -230,6 +230,20 @@ def test_a_second_system_in_the_namespace_is_refused(settings: Settings, system:
         dict(wiring._actors(settings, "run", [], load_bundle))
 
 
+def test_the_states_of_another_deployment_are_refused(settings: Settings, system: System) -> None:
+    """Nothing is started, and the message names both deployments."""
+    del system  # it has claimed the directory
+    other = settings.model_copy(
+        update={
+            "ray": settings.ray.model_copy(update={"namespace": "other"}),
+            "serving": settings.serving.model_copy(update={"port": free_port()}),
+            "monitoring": settings.monitoring.model_copy(update={"port": free_port()}),
+        }
+    )
+    with pytest.raises(ConfigError, match=r"another deployment \(namespace 'echorank'.*this one \(namespace 'other'"):
+        wiring.start(other)
+
+
 def test_the_next_run_goes_on_where_this_one_stopped(
     system: System, settings: Settings, clicks: Clicks, tmp_path: Path
 ) -> None:

@@ -15,7 +15,7 @@ from cluster.broker import Broker
 from cluster.client import Client
 from cluster.remote import COORDINATOR
 from tests.cluster.test_system import ITEMS, PARTITIONS, USERS
-from tests.cluster.under_load import Running, under_load
+from tests.cluster.under_load import PATIENCE_S, Running, under_load
 
 pytestmark = [pytest.mark.ray, pytest.mark.broker]
 
@@ -61,12 +61,14 @@ async def test_an_owner_that_sleeps_is_fenced_when_it_wakes(paired: Running) -> 
         paired.until(lambda: not paired.owned_by("shard-1"), "the standby to own what the sleeper owned")
     finally:
         os.kill(pid, signal.SIGCONT)
-    async with Client(old.address) as sleeper:
+    woken = time.monotonic()
+    async with Client(old.address, timeout_s=PATIENCE_S) as sleeper:
         try:
             assert (await sleeper.score(user, ITEMS[:2], arm="main")).origin.stale
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNAVAILABLE:  # it has let go of the partition already
                 raise
+    print(f"the sleeper answered {time.monotonic() - woken:.2f} s after it woke")  # noqa: T201
     paired.until(paired.settled, "everything in its place again")
     assert paired.system.shard_pids()["shard-1"] == pid
     assert paired.table().routes[partition].owner.epoch > old.epoch
@@ -76,6 +78,7 @@ async def test_an_owner_that_sleeps_is_fenced_when_it_wakes(paired: Running) -> 
 
 async def test_the_death_of_the_coordinator_changes_nothing(paired: Running) -> None:
     """Its successor finds the same owners and standbys under the same epochs, and no question notices."""
+    paired.until(paired.settled, "everything in its place before")
     before = paired.table()
     pid = paired.system.pids()[COORDINATOR]
     paired.questions.asked.clear()

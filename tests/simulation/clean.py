@@ -5,16 +5,22 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import xxhash
+from pyarrow import fs
 
 from actors.click import ClickBatch
 from actors.clock import Clock
 from actors.codec import Decoder
 from actors.store import PartitionStore
+from actors.tombstone_files import NAME, TombstoneFiles
+from actors.tombstones import Tombstones
 from model.bundle import Bundle
+from tests.simulation.disk import Disk
 from tests.simulation.kafka_log import FORMAT, SimPartition
+from tests.simulation.trace import Violation
 
 Archived = tuple[int, str, str, str, int]  # offset, user, item, action, event time
 
@@ -27,6 +33,31 @@ class History:
     digests: list[str]
 
 
+class Erased:
+    """The tombstones there are, and those that the operator has a receipt for."""
+
+    def __init__(self) -> None:
+        self.seen: dict[tuple[int, int], list[int]] = {}  # partition and user -> offsets
+        self.settled: dict[int, dict[int, int]] = {}  # at the end, by partition: user -> offset
+        self._promised: dict[tuple[int, int], int] = {}
+
+    def named(self, partition: int, name: str) -> None:
+        """A file got its name."""
+        if found := NAME.fullmatch(name):
+            self.seen.setdefault((partition, int(found["user"], 16)), []).append(int(found["until"]))
+
+    def promised(self, partition: int, user_key: int, until: int) -> None:
+        """There is a receipt."""
+        self._promised[partition, user_key] = max(until, self._promised.get((partition, user_key), 0))
+
+    def settle(self, partition: int, disk: Disk) -> None:
+        """Take up the tombstones that are there at the end; none that a receipt names may be missing."""
+        self.settled[partition] = TombstoneFiles(cast("fs.FileSystem", disk), "state").read(partition)
+        for (at, user_key), until in self._promised.items():
+            if at == partition and self.settled[partition].get(user_key, 0) < until:
+                raise Violation(f"partition {partition}: the tombstone of {user_key:x} until {until} is gone")
+
+
 class Clean:
     """States as they must be, at every offset."""
 
@@ -34,20 +65,35 @@ class Clean:
         decoder = Decoder(FORMAT, clock)
         self.batches = [decoder.decode_batch(number, 0, log.length, log.records)[0] for number, log in enumerate(logs)]
         self._arms = arms
-        self._histories: dict[tuple[int, str, int], History] = {}
+        self.tombstones = Erased()
+        self._histories: dict[tuple[int, str, int, int], History] = {}
 
     def digest(self, partition: int, arm: str) -> str:
         """The digest of a partition's states at the log's end."""
         batch = self.batches[partition]
         store = PartitionStore(self._arms[arm], users_initial=len(batch) + 1, bytes_per_user_max=1 << 20)
+        for user_key, until in self.tombstones.settled[partition].items():
+            store.set_tombstone(user_key, until)
         store.apply(batch)
         return store.digest()
 
-    def state(self, partition: int, arm: str, user_key: int, offset: int) -> str:
-        """The digest of a user's state that holds every click below `offset`; "" before the first."""
-        at = (partition, arm, user_key)
+    def kept(self, partition: int) -> ClickBatch:
+        """The log's clicks but those of erased users; at the end."""
+        tombstones = Tombstones()
+        for user_key, until in self.tombstones.settled[partition].items():
+            tombstones.set(user_key, until)
+        return tombstones.without_erased(self.batches[partition])
+
+    def erased(self, partition: int, arm: str, user_key: int, offset: int) -> list[str]:
+        """As `state`, after each of the user's erasures so far."""
+        untils = self.tombstones.seen.get((partition, user_key), ())
+        return [self.state(partition, arm, user_key, offset, until) for until in untils]
+
+    def state(self, partition: int, arm: str, user_key: int, offset: int, since: int = 0) -> str:
+        """The digest of a user's state that holds every click from `since` on below `offset`; "" before the first."""
+        at = (partition, arm, user_key, since)
         if at not in self._histories:
-            self._histories[at] = _history(self._arms[arm], self.batches[partition], user_key)
+            self._histories[at] = _history(self._arms[arm], self.batches[partition].after(since), user_key)
         history = self._histories[at]
         count = bisect_left(history.offsets, offset)
         return history.digests[count - 1] if count else ""

@@ -102,6 +102,7 @@ def _faults(random: Random, partitions: int, names: list[str]) -> tuple[Fault, .
                     Fault(at_s, "retention", partition, random.random()),
                     Fault(at_s, "scale", "shards", random.randint(1, partitions)),
                     Fault(at_s, "scale", "shards", random.randint(1, partitions)),
+                    Fault(at_s, "erase", f"user-{random.randrange(8)}"),
                     Fault(at_s, "drain", random.choice(shards)),
                     Fault(at_s, "clock", victim, random.choice([-30, -0.1, 0.1, 30]) * 86_400_000),
                 ]
@@ -139,9 +140,11 @@ def strike(world: World, fault: Fault) -> None:
         case "retention":
             _cut_log(world, int(fault.target), fault.amount)
         case "scale":
-            world.ask_coordinator("scale", int(fault.amount))
+            world.operator.ask("scale", int(fault.amount))
         case "drain":
-            world.ask_coordinator("drain", fault.target)
+            world.operator.ask("drain", fault.target)
+        case "erase":
+            world.operator.erase(fault.target)
         case "clock":
             if process := world.network.names.get(fault.target):
                 process.clock_offset_ms += fault.amount

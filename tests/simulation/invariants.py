@@ -63,6 +63,7 @@ class Invariants:
         if found is None:
             return
         partition = int(found[1])
+        self._clean.tombstones.named(partition, name)
         if name.endswith(snapshot_names.MANIFEST_END) and (order := snapshot_names.order(name)):
             self._covered[partition] = max(self._covered.get(partition, 0), order.position)
 
@@ -74,7 +75,8 @@ class Invariants:
     def read(self, partition: int, arm: str, user_key: int, offset: int, digest: str) -> None:
         """An answer is of the state that the clean run has at the same offset."""
         self.reads += 1
-        if (expected := self._clean.state(partition, arm, user_key, offset)) != digest:
+        expected = self._clean.state(partition, arm, user_key, offset)
+        if digest not in (expected, *self._clean.erased(partition, arm, user_key, offset)):
             raise Violation(
                 f"partition {partition}, arm {arm}, user {user_key:x}: read {digest or 'nothing'} at offset {offset}, "
                 f"a clean run has {expected or 'nothing'}"
@@ -88,13 +90,14 @@ class Invariants:
 
     def archive(self, partition: int, disk: Disk) -> None:
         """The archive gives the log's clicks, each of them once."""
-        wanted, reader = self._clean.batches[partition], ArchiveReader(ArchiveFiles(disk, "archive", "judge"))
+        wanted, reader = self._clean.kept(partition), ArchiveReader(ArchiveFiles(disk, "archive", "judge"))
         pieces = list(reader.read(partition, 0, self._topic.partitions[partition].length))
         if gaps := [piece for piece in pieces if isinstance(piece, Gap)]:
             raise Violation(f"the archive has {gaps}")
         for name in ("offsets", "users", "items", "actions", "times_ms"):
-            found = np.concatenate([np.empty(0, getattr(wanted, name).dtype), *(getattr(each, name) for each in pieces)])
-            if not np.array_equal(found, getattr(wanted, name)):
+            expected = getattr(wanted, name)
+            found = np.concatenate([expected[:0], *(getattr(piece, name) for piece in pieces)])
+            if not np.array_equal(found, expected):
                 raise Violation(f"partition {partition}: {name} in the archive are {found.tolist()}")
 
     def archived_to(self, partition: int, disk: Disk) -> int:

@@ -49,7 +49,7 @@ def sweep(seeds: Sequence[int], workers: int = WORKERS) -> Iterator[Outcome]:
 
 
 def _run_seeds(seeds: Sequence[int]) -> list[Outcome]:
-    """Rubbish is collected once in the end: the collector would look at all of the product's modules again and again."""
+    """Rubbish is collected in the end: the collector would look at all of the product's modules again and again."""
     arms()
     gc.freeze()
     gc.disable()

@@ -24,6 +24,7 @@ import actors.store
 import cluster.assignment_files
 import cluster.processes
 import cluster.remote
+import cluster.remote_erasure
 import cluster.shard_actors
 from actors.applied import AppliedOffsets
 from actors.archive import Archive, RollSettings
@@ -293,6 +294,7 @@ def installed(world: World) -> Iterator[None]:
         (cluster.remote.call, "__kwdefaults__", {"timeout_s": CALL_S}),
         (cluster.assignment_files, "open_root", lambda root: (world.disk, root)),
         (cluster.assignment_files, "secrets", secrets),
+        (cluster.remote_erasure, "SNAPSHOT_S", CALL_S),
         (actors.archive, "threading", threading),
         (actors.fair_lock, "threading", threading),
         (actors.shard, "threading", threading),

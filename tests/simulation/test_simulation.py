@@ -59,7 +59,8 @@ def test_a_failing_seed_says_how_to_see_it_again() -> None:
 def test_shrinking_keeps_what_it_takes() -> None:
     """Of eight faults the two that fail together are left."""
     faults = tuple(Fault(at_s=number, kind="crash", target="archive") for number in range(8))
-    scenario = Scenario(seed=1, partitions=1, shards=1, ingests=1, arms=1, standbys=0, users_hot=0, users=1, events=1, faults=faults)
+    small = {"partitions": 1, "shards": 1, "ingests": 1, "arms": 1, "standbys": 0, "users_hot": 0, "users": 1}
+    scenario = Scenario(seed=1, **small, events=1, faults=faults)
     kept = shrink(scenario, lambda fewer: {1.0, 6.0} <= {fault.at_s for fault in fewer.faults})
     assert kept == [1, 6]
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from actors.errors import EchoRankError
 from actors.roles import Grant
 from actors.shard import Shard
 from cluster.coordinator import Coordinator
-from cluster.remote import COORDINATOR, call
 from model.bundle import Bundle
 from tests.simulation import system
 from tests.simulation.clean import Clean
@@ -21,6 +19,7 @@ from tests.simulation.invariants import Invariants
 from tests.simulation.kafka_log import START_MS, SimTopic, produce
 from tests.simulation.loop import PROCESS, Process, VirtualLoop, start_soon
 from tests.simulation.network import Network
+from tests.simulation.operator import Operator
 from tests.simulation.reader import Reader
 from tests.simulation.trace import Echo, Trace, Violation
 
@@ -51,7 +50,6 @@ class World:
         self.loop = VirtualLoop(self._stepped, self._defect)
         self.trace = Trace(self.loop.time, echo)
         self.world = Process("world", 0, self.random("world"))
-        self.operator = Process("operator", 0, self.random("operator"))
         self.processes: list[Process] = []  # alive
         items = next(iter(arms.values())).items
         logs = produce(
@@ -68,6 +66,7 @@ class World:
         self.disk = Disk(self.random("disk"), self.trace.say, self._named)
         self.network = Network(self.loop, self.world, self.trace.say, self._defect)
         self._incarnations: dict[str, int] = {}
+        self.operator = Operator(self)
 
     def run(self) -> Outcome:
         """Start everything, let the faults strike, wait until all is well, compare."""
@@ -84,7 +83,7 @@ class World:
                 self.trace.fail(f"not settled {HEALED_WITHIN_S:g} s after the last fault: {self.unsettled()}")
             if not self.trace.violation:
                 self._compare()
-            for process in (*self.processes, reader, self.operator, self.world):
+            for process in (*self.processes, reader, self.operator.process, self.world):
                 process.alive = False
             self.loop.dispose()
         return Outcome(
@@ -162,18 +161,6 @@ class World:
         else:
             process.fuse = (steps - 1, effect)
 
-    def ask_coordinator(self, method: str, *args: Any) -> None:
-        """Have the operator ask for something once; it may be refused, or never arrive."""
-
-        async def ask() -> None:
-            try:
-                answer = await call(COORDINATOR, system.NAMESPACE, method, *args)
-            except EchoRankError as error:
-                answer = error
-            self.trace.say(self.operator, f"hears {answer!r}")
-
-        start_soon(self.loop, self.operator, ask())
-
     def later(self, seconds: float, effect: Callable[[], object]) -> None:
         """Do it in so many seconds."""
         self.loop.call_later(seconds, effect, context=self.world.context)
@@ -206,6 +193,8 @@ class World:
         if (coordinator := self.coordinator()) is None:
             return ["there is no coordinator"]
         open_ends = [coordinator.progress().waiting_for] if coordinator.progress().waiting_for else []
+        if self.operator.erasing:
+            open_ends.append(f"{self.operator.erasing} users are not erased yet")
         for partition, log in enumerate(self.topic.partitions):
             for role, replica in coordinator.table.routes[partition].replicas():
                 shard = self.holder(replica.shard)
@@ -237,6 +226,7 @@ class World:
         assert coordinator is not None, "all is settled"
         with self.trace.judged():
             for partition, route in enumerate(coordinator.table.routes):
+                self.world.context.run(self.clean.tombstones.settle, partition, self.disk)
                 self.world.context.run(self.invariants.archive, partition, self.disk)
                 for _, replica in route.replicas():
                     if shard := self.holder(replica.shard):

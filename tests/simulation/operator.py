@@ -1,0 +1,87 @@
+"""The person who scales, drains and erases, and tries again as long as it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from actors.archive_erasure import ErasedRows
+from actors.click import key
+from actors.errors import EchoRankError, ErasureIncomplete
+from actors.limits import RequestLimits
+from actors.partitioner import partition_of
+from cluster.erasure import Erasure
+from cluster.remote import COORDINATOR, call
+from cluster.remote_erasure import RemoteReplicas
+from rpc import echorank_pb2 as pb
+from tests.simulation.loop import Process, start_soon
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+NAMESPACE = "simulation"
+RETRY_S = 0.3
+
+
+class Operator:
+    """Asks from a process of its own, which nothing happens to but a bad network."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.process = Process("operator", 0, world.random("operator"))
+        self.erasing = 0  # users who are not erased yet
+
+    def ask(self, method: str, *args: Any) -> None:
+        """Ask the coordinator once; it may refuse, and never hear of it."""
+
+        async def ask() -> None:
+            try:
+                answer = await call(COORDINATOR, NAMESPACE, method, *args)
+            except EchoRankError as error:
+                answer = error
+            self._world.trace.say(self.process, f"hears {answer!r}")
+
+        start_soon(self._world.loop, self.process, ask())
+
+    def erase(self, user: str) -> None:
+        """Erase a user, until there is a receipt."""
+        self.erasing += 1
+        start_soon(self._world.loop, self.process, self._erase(user))
+
+    async def _erase(self, user: str) -> None:
+        world = self._world
+
+        async def log_end(partition: int) -> int:
+            return world.topic.end(partition)
+
+        async def remains() -> Sequence[pb.ErasedPlace]:
+            return []
+
+        erasure = Erasure(
+            partitions=world.scenario.partitions,
+            limits=RequestLimits(),
+            replicas=RemoteReplicas(NAMESPACE),
+            archive=_Archive(),
+            log_end=log_end,
+            remains=remains,
+            clock=world.clock(),
+        )
+        while True:
+            try:
+                receipt = await erasure.erase(user)
+                break
+            except ErasureIncomplete as error:
+                world.trace.say(self.process, f"hears {error}")
+                pause = world.loop.create_future()
+                world.loop.call_later(RETRY_S, pause.set_result, None)
+                await pause
+        world.trace.say(self.process, f"has {user} erased below {receipt.until}")
+        world.clean.tombstones.promised(partition_of(user, world.scenario.partitions), key(user), receipt.until)
+        self.erasing -= 1
+
+
+class _Archive:
+    async def erase(self, partition: int, user_key: int, until: int) -> list[ErasedRows]:
+        """By the archive's process, which is there sooner or later."""
+        erased: list[ErasedRows] = await call("archive", NAMESPACE, "erase", partition, user_key, until)
+        return erased
