@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 INTERVAL_S = 1.0
 SILENT_S = 10.0  # an election takes less
-REQUEST_TIMEOUT_S = 3.0  # a broker that hangs delays the look at the others by so much
+TIMEOUT_S = 3.0  # a broker that hangs delays the look at the others by so much
 
 
 class LogAdmin(Protocol):
@@ -46,7 +46,11 @@ def watch_kafka(
     access: KafkaAccess, topic: str, expected: int, partitions: Iterable[int], metrics: Metrics, clock: Clock
 ) -> LogWatch:
     """A watch over a real topic; see `LogWatch`."""
-    quick = dataclasses.replace(access, request_timeout_s=min(REQUEST_TIMEOUT_S, access.request_timeout_s))
+    quick = dataclasses.replace(
+        access,
+        request_timeout_s=min(TIMEOUT_S, access.request_timeout_s),
+        connect_timeout_s=min(TIMEOUT_S, access.connect_timeout_s),
+    )
     return LogWatch(functools.partial(KafkaAdmin, quick), topic, expected, partitions, metrics, clock)
 
 
