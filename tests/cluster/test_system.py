@@ -136,20 +136,6 @@ async def client(system: System) -> AsyncIterator[Client]:
         yield connected
 
 
-async def test_a_user_is_erased_everywhere(client: Client, clicks: Clicks, system: System) -> None:
-    """Through the gateway, on real processes; the user is a new one afterwards, and what Kafka keeps is named."""
-    clicks.send(100)
-    user, end = USERS[5], clicks.end(USERS[5])
-    assert not (await client.score(user, ITEMS[:2], min_offset=end)).origin.cold_user
-    async with AdminClient(system.gateway_address) as admin:
-        receipt = await admin.erase(user)
-    assert receipt.until >= end
-    places = {place.place: place for place in receipt.places}
-    assert places["state/main"].removed == 1
-    assert [place for name, place in places.items() if name.startswith("kafka/clicks") and "retention" in place.note]
-    assert (await client.score(user, ITEMS[:2], min_offset=end)).origin.cold_user
-
-
 async def test_a_click_changes_the_next_score(client: Client, clicks: Clicks) -> None:
     """A produced click is in the state that the next answer is made of."""
     clicks.send(200)
@@ -276,6 +262,25 @@ def test_the_next_run_goes_on_where_this_one_stopped(
         until(lambda: {partition: files.end(partition) for partition in clicks.ends} == clicks.ends)
     log = archive.read(settings.archive.directory)
     assert sorted(log.times_ms - 1_700_000_000_000) == list(range(len(log))), "each click once, whatever was killed"
+
+
+async def test_a_user_is_erased_everywhere(system: System, settings: Settings, clicks: Clicks) -> None:
+    """Through the gateway of a third run; the user is a new one afterwards, and what Kafka keeps is named."""
+    system.stop()
+    with wiring.start(settings) as again:
+        clicks.send(100)
+        await asyncio.to_thread(again.wait_ready)
+        user, end = USERS[5], clicks.end(USERS[5])
+        async with Client(again.gateway_address, timeout_s=RECOVERY_S) as client:
+            assert not (await client.score(user, ITEMS[:2], min_offset=end)).origin.cold_user
+            async with AdminClient(again.gateway_address) as admin:
+                receipt = await admin.erase(user)
+            assert receipt.until >= end
+            places = {place.place: place for place in receipt.places}
+            assert places["state/main"].removed == 1
+            assert "retention" in places[f"kafka/{settings.topics.clicks}"].note
+            assert (await client.score(user, ITEMS[:2], min_offset=end)).origin.cold_user
+    assert user not in archive.read(settings.archive.directory).users
 
 
 def offline_digests(settings: Settings, ends: dict[int, int], directory: Path) -> dict[tuple[int, str], str]:
