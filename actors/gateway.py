@@ -159,7 +159,8 @@ class Gateway:
         waiting: set[asyncio.Task[bytes]] = set()
         try:
             for number, address in enumerate(ways, start=1):
-                waiting.add(asyncio.create_task(self._ask(address, question)))
+                waiting.add(task := asyncio.create_task(self._ask(address, question)))
+                task.add_done_callback(_hear)
                 answer = await self._first(waiting, None if number == len(ways) else HEDGE_S)
                 if isinstance(answer, bytes):
                     return answer
@@ -222,6 +223,12 @@ class Gateway:
                 ],
             )
         return self._channels[address]
+
+
+def _hear(task: asyncio.Task[bytes]) -> None:
+    """Take note of how a question ended, also of one that lost: asyncio complains of errors that nobody heard."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _is_unavailable(error: Exception) -> bool:

@@ -127,7 +127,8 @@ class OpenImage:
     def _scan(self) -> Iterator[RowNumbers]:
         """Rows that may be pending, PIECE_ROWS at a time; marks are only ever taken away, so no lock is needed."""
         for first in range(0, len(self._pending), SCAN_ROWS):
-            found = first + np.flatnonzero(self._pending[first : first + SCAN_ROWS])
+            # Of a copy: flatnonzero counts, then fills, and leaves rubbish where marks vanish between the two.
+            found = first + np.flatnonzero(self._pending[first : first + SCAN_ROWS].copy())
             for at in range(0, len(found), PIECE_ROWS):
                 yield found[at : at + PIECE_ROWS]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
 
-from actors.errors import ConfigError
+from actors.errors import ConfigError, ShardUnavailable
 from actors.gateway import ARM_METADATA, Gateway
 from actors.interceptor import RequestInterceptor
 from actors.limits import RequestLimits
@@ -286,6 +287,35 @@ async def test_the_owner_may_still_answer_when_the_standby_fails(door: Door) -> 
         await asyncio.sleep(0)
     await asyncio.to_thread(door.shards[0].click, LOW, ITEMS[0])
     assert (await waiting).origin.offset == 1
+
+
+class Gated(Gateway):
+    """Its shards answer all at once, when `gate` opens; those called bad by failing."""
+
+    gate = asyncio.Event()
+
+    async def _ask(self, address: str, question: Any) -> bytes:
+        await self.gate.wait()
+        if address == "bad":
+            raise ShardUnavailable("too late to matter")
+        return b"good"
+
+
+async def test_errors_that_lost_are_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several answers may come at one moment; asyncio complains of errors that nobody took up."""
+    monkeypatch.setattr("actors.gateway.HEDGE_S", 0.001)
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    metrics = Metrics(CollectorRegistry())
+    gateway = Gated(limits=RequestLimits(), salt="", message_bytes_max=MESSAGE_BYTES_MAX, metrics=metrics)
+    answer = asyncio.ensure_future(gateway._answer(["bad"] * 3 + ["good"] + ["bad"] * 3, None))
+    while (metrics.registry.get_sample_value("echorank_second_asked_total", {"reason": "silent"}) or 0) < 6:
+        await asyncio.sleep(0)
+    gateway.gate.set()
+    assert await answer == b"good"
+    await asyncio.sleep(0)
+    gc.collect()
+    assert not complaints
 
 
 async def test_a_refusal_is_final(door: Door) -> None:
