@@ -131,3 +131,25 @@ def test_an_image_taken_beside_a_writer_is_of_one_moment() -> None:
     clean.apply(log.batch(0, image.position))
     assert len(found) == clean.users == image.users
     assert found == states_of(clean)
+
+
+def test_marks_that_vanish_while_they_are_looked_for_do_no_harm() -> None:
+    """A scan for the rows that are left finds rows only, whatever is saved beside it."""
+    users, done = 60_000, threading.Event()
+    image = clicks_of(users)._tiers.open(True)
+
+    def save() -> None:
+        random = np.random.default_rng(2)
+        while not done.is_set():
+            image._pending[random.integers(0, users, 250)] = False  # what saving does
+            image._pending[random.integers(0, users, 250)] = True  # so that there is no end of it
+
+    saving = threading.Thread(target=save)
+    saving.start()
+    try:
+        for _ in range(1000):
+            found = np.concatenate(list(image._scan()))
+            assert 0 <= found.min() <= found.max() < users
+    finally:
+        done.set()
+        saving.join()
