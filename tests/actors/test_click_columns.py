@@ -91,6 +91,7 @@ ODD_JSON = [
     json_click(extra="x").replace(b'"x"', b'"\x01"'),
     json_click(extra="x").replace(b'"x"', b'"\\x"'),
     json_click(extra="x").replace(b'"x"', b"[" * 150 + b"]" * 150),
+    json_click(extra="x").replace(b'"x"', b"[" * 1_000 + b"]" * 1_000),  # too deep for Python, not for orjson
     json_click(extra="x").replace(b'"x"', b"[" * 2_400 + b"]" * 2_400),
     json_click(extra="x" * 5_000),
     json.dumps({"user": "u", "item": "i", "time": 1}).encode(),
