@@ -11,6 +11,7 @@ import numpy as np
 
 from cluster.routing import shard_name
 from tests.chaos.brokers import OneBroker, SeveralBrokers
+from tests.chaos.nodes import SILENT_S
 from tests.chaos.recovery import NotRecovered
 from tests.chaos.stage import Stage
 
@@ -24,6 +25,7 @@ class Wound:
 
     what: str  # was struck
     lasts: float = 1.0  # of the time that faults last in this session
+    lasts_min_s: float = 0.0
     killed: Mapping[str, int] = field(default_factory=dict)  # actors that die of it, with their process ids
     doubled: Mapping[str, int] = field(default_factory=dict)  # actors that live on while others take their names
     dismissed: frozenset[str] = frozenset()  # actors that end for good: nobody takes their names
@@ -74,6 +76,7 @@ def stop_node(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
     return Wound(
         what=f"node {number}",
         doubled=doubled,
+        lasts_min_s=SILENT_S,
         lift=lambda: stage.nodes.wake(number),
         rebuild=lambda: stage.nodes.replace(number),
     )
@@ -145,6 +148,7 @@ def both(first: Strike, second: Strike) -> Strike:
         wounds = [first(stage, pids, random), second(stage, pids, random)]
         return Wound(
             what=" and ".join(wound.what for wound in wounds),
+            lasts_min_s=max(wound.lasts_min_s for wound in wounds),
             killed={name: pid for wound in wounds for name, pid in wound.killed.items()},
             doubled={name: pid for wound in wounds for name, pid in wound.doubled.items()},
             dismissed=frozenset().union(*(wound.dismissed for wound in wounds)),

@@ -20,6 +20,7 @@ SYSTEM = {
     "health_check_failure_threshold": 3,
     "worker_niceness": 0,
 }
+SILENT_S = 25.0  # three times the period and the time-out, and some more: a silent node is dead by then
 
 
 class Nodes:

@@ -113,7 +113,8 @@ class Session:
         with closing(self._clicks), closing(self._ask()) as self._questions:
             for number, kind in enumerate(self._plan.faults, start=1):
                 struck.append(self._one(kind))
-                self._say(f"{number}/{len(self._plan.faults)} {_line(struck[-1])}")
+                passed = f"{number}/{len(self._plan.faults)}, {time.monotonic() - began:.0f} s"
+                self._say(f"{passed}: {_line(struck[-1])}")
                 if not struck[-1].sound:
                     break
         if struck[-1].sound:
@@ -167,7 +168,7 @@ class Session:
         )
 
     def _recover(self, wound: Wound, struck_at: float) -> _Moments:
-        lasts_s = self._plan.lasts_s * wound.lasts
+        lasts_s = max(self._plan.lasts_s * wound.lasts, wound.lasts_min_s)
         lifted = self._lift_later(wound, lasts_s)
         try:
             if wound.repair:
