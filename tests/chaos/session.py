@@ -72,6 +72,7 @@ class Outcome:
     asked: tuple[Asked, ...]
     acknowledged: int
     refused: int
+    users_cold: int  # at the end on disk, for want of memory
     nodes_given_up: int  # by Ray, though nothing had struck them
     archive: tuple[str, ...]  # in what the archive differs from the log
     seconds: float
@@ -125,6 +126,7 @@ class Session:
             asked=tuple(self._questions.asked),
             acknowledged=len(self._clicks.ledger.places()),
             refused=len(self._clicks.ledger.refused),
+            users_cold=self._stage.users_cold() if struck[-1].sound else 0,
             nodes_given_up=self._stage.nodes.given_up,
             archive=self._archive() if struck[-1].sound else (),
             seconds=time.monotonic() - began,

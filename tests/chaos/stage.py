@@ -117,9 +117,9 @@ class Stage:
         """The system as it looks from outside."""
         return Gateway(self.address, {partition_of(user, self.deployment.partitions): user for user in self.users})
 
-    def users_in(self, tier: str) -> int:
-        """How many users are in one tier, `hot` or `cold`, of all shards."""
-        return sum(self._counted("echorank_state_users", tier=tier).values())
+    def users_cold(self) -> int:
+        """How many users wait on disk, in all shards."""
+        return sum(self._counted("echorank_state_users", tier="cold").values())
 
     def failed_writes(self) -> dict[str, int]:
         """Snapshots that could not be written, by shard; one that starts anew counts from 0."""

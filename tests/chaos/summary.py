@@ -43,6 +43,7 @@ def summary(outcome: Outcome, plan: Plan, deployment: Deployment) -> dict[str, A
         "failures": [line for each in outcome.struck for line in _failures(each)] + list(outcome.archive[:5]),
         "seed": plan.seed,
         "deployment": asdict(deployment),
+        "users_cold": outcome.users_cold,
         "nodes_given_up": outcome.nodes_given_up,
         "clicks_per_s": plan.clicks_per_s,
         "fault_lasts_s": plan.lasts_s,
