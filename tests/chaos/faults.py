@@ -187,7 +187,7 @@ FAULTS: dict[str, Strike] = {
     "scale + kill shard": both(scale, kill("shard")),
     "scale + kill coordinator": both(scale, kill("coordinator")),
 }
-# What a short run does, in this order: every role, a node, the broker, a sleeper, a disk and a hand-over once.
+# What a short run does, in this order: every role that serves, the broker, a node, a sleeper and a disk once.
 SHORT = ("kill gateway + ingest", "kill coordinator + shard", "kill broker", "kill node", "stop shard", "disk full")
 
 

@@ -34,6 +34,7 @@ class Plan:
     lasts_s: float = 30.0  # how long a process is stopped, a disk full or slow
     calm_s: float = 2.0  # load without a fault before each
     recovered_within_s: float = 90.0
+    restart: bool = True  # stop and start everything at the end
 
     @classmethod
     def random(cls, kills: int, seed: int, names: Sequence[str], **options: float) -> Plan:
@@ -118,7 +119,7 @@ class Session:
                 self._say(f"{passed}: {_line(struck[-1])}")
                 if not struck[-1].sound:
                     break
-        if struck[-1].sound:
+        if self._plan.restart and struck[-1].sound:
             struck.append(self._restart())
             self._say(_line(struck[-1]))
         return Outcome(

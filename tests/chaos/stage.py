@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +88,8 @@ class Stage:
                 tempfile.mkdtemp(prefix="chaos-", dir="/tmp")
             )  # Ray's socket paths must be short
             undo.callback(shutil.rmtree, scratch, ignore_errors=True)
-            self.bundle = _untrained(scratch / "bundle", deployment.items)
+            aside = undo.enter_context(ThreadPoolExecutor(1))
+            bundle = aside.submit(_untrained, scratch / "bundle", deployment.items)  # while brokers and nodes start
             self.small_disk = SmallDisk(scratch / "disk", DISK_BYTES)
             undo.callback(self.small_disk.close)
             self.slow_disk = SlowDisk(scratch / "slow")
@@ -97,6 +99,7 @@ class Stage:
             undo.callback(self.kafka.stop)
             self.nodes = Nodes(scratch / "ray", NODES)
             undo.callback(self.nodes.close)
+            self.bundle = bundle.result()
             self.settings = self._settings(scratch)
             self.system = self._started()
             undo.callback(self._stop)
