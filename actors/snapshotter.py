@@ -35,9 +35,7 @@ class Snapshotter:
     taken one by one, each has its own position.
     """
 
-    def __init__(
-        self, snapshots: SnapshotStore, metrics: Metrics, clock: Clock, allowance: SnapshotAllowance
-    ) -> None:
+    def __init__(self, snapshots: SnapshotStore, metrics: Metrics, clock: Clock, allowance: SnapshotAllowance) -> None:
         self._snapshots, self._metrics, self._clock, self._allowance = snapshots, metrics, clock, allowance
         self.forecast = RecoveryForecast()
         self._one_at_a_time = threading.Lock()

@@ -65,10 +65,10 @@ class Clicks:
             )
 
 
-def shard(root: Path, bundle: Bundle, metrics: Metrics) -> Shard:
-    """A shard with the shipped settings, over a directory."""
+def shard(root: Path, bundle: Bundle, metrics: Metrics, settings: ShardSettings = SETTINGS) -> Shard:
+    """A shard over a directory, with the shipped settings unless others are given."""
     snapshots = SnapshotStore.from_uri(str(root), kept=2)
-    return Shard("shard-0", {ARM: bundle}, snapshots, metrics, SystemClock(), SETTINGS)
+    return Shard("shard-0", {ARM: bundle}, snapshots, metrics, SystemClock(), settings)
 
 
 def sample(metrics: Metrics, name: str, **labels: str) -> float:
