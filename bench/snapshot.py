@@ -116,7 +116,7 @@ class Filled:
                 self.taken.append(Taken(when, cpu_s, sum(self.lock.held_cpu_s[held:])))
 
     def fold_and_save(self, seconds: float) -> None:
-        """Fold as fast as it goes for so long at least, and until enough snapshots were taken and some time after."""
+        """Fold as fast as it goes for so long at least, and until enough snapshots were taken."""
         done, began_s = threading.Event(), time.perf_counter()
         saving = threading.Thread(target=self.save, args=(done,))
         saving.start()
@@ -133,8 +133,7 @@ class Filled:
             saving.join()
 
     def _is_enough(self, until_s: float) -> bool:
-        now_s, enough = time.perf_counter(), len(self.taken) >= SETTLING + 2
-        return now_s >= until_s and enough and now_s >= self.taken[-1].when.stop_s + AROUND_S
+        return time.perf_counter() >= until_s and len(self.taken) >= SETTLING + 2
 
     def around(self, taken: Taken) -> list[Stretch]:
         """Just before and just after a snapshot."""
