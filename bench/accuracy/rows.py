@@ -1,0 +1,93 @@
+"""The table of accuracy results: bench/results/accuracy.json, one row a run, replaced when the run is made again.
+
+Runs take hours and are made one by one, on several cores or machines, so each adds its own row to the file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from bench import report
+
+Task = Literal["next-item", "ctr"]
+Row = Mapping[str, Any]
+KEY = ("task", "dataset", "model", "seed")  # what makes two rows the same run
+FIGURES: Mapping[Task, tuple[str, ...]] = {
+    "next-item": ("hr10", "ndcg10", "mrr10", "hr10_excluded", "ndcg10_excluded", "mrr10_excluded"),
+    "ctr": ("auc", "gauc", "log_loss", "ece"),
+}
+PATH = report.COMMITTED / "accuracy.json"
+
+
+def row(
+    task: Task,
+    dataset: str,
+    model: str,
+    seed: int,
+    figures: Mapping[str, float],
+    *,
+    train_minutes: float,
+    state_bytes: int | None,
+    **more: object,
+) -> dict[str, Any]:
+    """One run, with the command that this process was started with and the commit it was made from.
+
+    `state_bytes` are what a user costs between two events, None where the whole history is read again each time.
+    `more` is kept beside the figures, such as intervals and multiply-adds.
+
+    Raises:
+        ValueError: a figure of the task is missing.
+
+    """
+    if missing := [name for name in FIGURES[task] if name not in figures]:
+        raise ValueError(f"{model} on {dataset}: a {task} row needs {missing} too, got {sorted(figures)}")
+    origin = report.provenance(quick=False)
+    return {
+        "task": task,
+        "dataset": dataset,
+        "model": model,
+        "seed": seed,
+        **{name: round(float(value), 5) for name, value in figures.items()},
+        "train_minutes": round(train_minutes, 1),
+        "state_bytes": state_bytes,
+        **more,
+        "command": origin["command"],
+        "commit": origin["commit"],
+        "date": origin["date"][:10],
+    }
+
+
+def add(new: Row, path: Path = PATH) -> None:
+    """Put a row into the file, in the place of an earlier one with the same key; safe beside other processes."""
+    with _only_one(path):
+        kept = [old for old in read(path) if _key(old) != _key(new)]
+        ordered = sorted([*kept, new], key=_key)
+        text = ",\n".join(json.dumps(each) for each in ordered)  # one line a row: a diff shows which runs are new
+        beside = path.with_suffix(".tmp")
+        beside.write_text(f"[\n{text}\n]\n")
+        beside.replace(path)
+
+
+def read(path: Path = PATH) -> list[dict[str, Any]]:
+    """All rows, ordered by their keys; none where there is no file yet."""
+    if not path.exists():
+        return []
+    found: list[dict[str, Any]] = json.loads(path.read_text())
+    return found
+
+
+def _key(one: Row) -> tuple[Any, ...]:
+    return tuple(one[name] for name in KEY)
+
+
+@contextmanager
+def _only_one(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
