@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -25,7 +27,7 @@ from training.sequences import Held, Histories, Vocabulary, Windows, pad
 WIDTH, LENGTH = 16, 8
 CAUSAL = ("sasrec", "gru4rec", "mamba4rec")
 ALL = (*CAUSAL, "echomamba4rec")
-QUICK = FitConfig(epochs=25, patience=25, length=LENGTH, tokens=128, learning_rate=1e-2, dropout=0.0, average_decay=0.9)
+QUICK = FitConfig(epochs=20, patience=20, length=LENGTH, tokens=128, learning_rate=1e-2, dropout=0.0, average_decay=0.9)
 
 
 def encoder_of(name: str) -> nn.Module:
@@ -119,8 +121,9 @@ def test_each_reference_learns_an_order_that_popularity_cannot_see(name: str) ->
     vocabulary, everything = circle()
     training, held = everything.without_last(2), Held.last(everything.without_last(1))
     model = Reference(encoder_of(name), vocabulary, WIDTH, membership=False)
-    task = ReferenceTask(model, QUICK, training, held, prefixes=400)
-    fitted = fit(model, task, QUICK, np.random.default_rng(0), show_progress=False)
+    settings = replace(QUICK, learning_rate=4e-2) if name == "gru4rec" else QUICK  # its small inputs start it slowly
+    task = ReferenceTask(model, settings, training, held, prefixes=400)
+    fitted = fit(model, task, settings, np.random.default_rng(0), show_progress=False)
     test = Held.last(everything)
     found = rank(ReferenceRanker(model), test, 12, context=LENGTH).summary(1)["hr1"]
     assert fitted.history[-1].losses[0] < fitted.history[0].losses[0]
