@@ -71,11 +71,9 @@ def test_every_recipe_is_made_of_known_settings() -> None:
 def test_the_page_has_means_and_spreads(tmp_path: Path) -> None:
     """Two seeds of one model make one line; the best model comes first; commands stand below, once each."""
     table = tmp_path / "accuracy.json"
-    figures = {name: 0.0 for name in rows.FIGURES["next-item"]}
+    figures = dict.fromkeys(rows.FIGURES["next-item"], 0.0)
     for model, seed, ndcg in (("b", 0, 0.2), ("b", 1, 0.3), ("a", 0, 0.1)):
-        row = rows.row(
-            "next-item", "d", model, seed, {**figures, "ndcg10": ndcg}, train_minutes=1.0, state_bytes=3648
-        )
+        row = rows.row("next-item", "d", model, seed, {**figures, "ndcg10": ndcg}, train_minutes=1.0, state_bytes=3648)
         rows.add({**row, "command": f"make {model}"}, table)
     text = page.write(table).read_text()
     lines = [line for line in text.splitlines() if line.startswith(("| a", "| b"))]

@@ -48,7 +48,9 @@ class EchoMamba4Rec(nn.Module):
         x = self.norm(self.dropout(vectors))
         for layer in self.layers[:-1]:
             x = layer(x, mask)
-        return self.layers[-1].at_last(x, mask)[:, None].expand_as(x)
+        last = self.layers[-1]
+        assert isinstance(last, Layer)
+        return last.at_last(x, mask)[:, None].expand_as(x)
 
 
 class Layer(nn.Module):
