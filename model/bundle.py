@@ -119,6 +119,13 @@ class Bundle:
         """Click probabilities of item rows (M,), at `level` or, for a cold user, at PRIOR."""
         return self._scorer.score(self.read(row), items, now_ms, Level(level))
 
+    def next_item(self, row: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Next-item logits (V,) of the whole catalogue, from the row of a user with events."""
+        reading = self.read(row)
+        if reading is None:
+            raise ValueError("a user without events has no next-item logits; ask for popularity (level PRIOR) instead")
+        return self._scorer.next_item(reading)[0]
+
     def recommend(
         self, row: npt.NDArray[np.uint8] | None, k: int, exclude_seen: bool, now_ms: int, level: int = Level.FULL
     ) -> tuple[Items, Scores]:
