@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple, get_args
 
 import torch
 import typer
@@ -26,6 +26,19 @@ from training.ctr_data import CtrProtocol, Impressions, impressions
 from training.ctr_methods import METHODS, NEEDS_CATEGORIES, SHAPE, method
 from training.ctr_train import CtrConfig, CtrEpoch, evaluate, train
 from training.genres import genres
+
+
+class Study(NamedTuple):
+    """What all models of one run share."""
+
+    dataset: str
+    data: Impressions
+    protocol: CtrProtocol
+    settings: CtrConfig
+
+    def recipe(self) -> dict[str, object]:
+        """All settings, as a row keeps them."""
+        return {**dataclasses.asdict(self.protocol), **dataclasses.asdict(self.settings)}
 
 
 def dataset_name(data: str, protocol: CtrProtocol) -> str:
@@ -62,11 +75,11 @@ def ctr(
         seed=seed,
     )
     settings = CtrConfig(epochs=epochs, minutes_max=minutes, seed=seed, length=length)
-    unit: TimeUnit = time_unit  # type: ignore[assignment] # a wrong one is refused by its reader
-    loaded = load(data, protocol, path=path, fields=column_mapping(column or []), time_unit=unit)
+    loaded = load(data, protocol, path=path, fields=column_mapping(column or []), time_unit=_unit(time_unit))
     print(f"{data}: " + ", ".join(f"{name} {count:,}" for name, count in loaded.counts().items()), flush=True)
-    for name in chosen(model, loaded, dataset_name(data, protocol), seed, settings, out):
-        rows.add(run(name, loaded, dataset_name(data, protocol), settings), out)
+    study = Study(dataset_name(data, protocol), loaded, protocol, settings)
+    for name in chosen(model, study, out):
+        rows.add(run(name, study), out)
 
 
 def load(
@@ -78,17 +91,19 @@ def load(
     return impressions(log, protocol, gap_buckets=SHAPE.gap_buckets, hashed=SHAPE.hashed_items, categories=known)
 
 
-def chosen(model: str, data: Impressions, dataset: str, seed: int, settings: CtrConfig, out: Path) -> Sequence[str]:
+def chosen(model: str, study: Study, out: Path) -> Sequence[str]:
     """The models to train: the one that is named, or all that can be and have no row yet."""
+    without = set() if study.data.categories.any() else NEEDS_CATEGORIES
+    if model in without:
+        raise typer.BadParameter(f"{model} searches by category, and {study.dataset} names none; take another model")
     if model != "all":
         return [model]
+    key = ("ctr", study.dataset, study.settings.seed)
     done = {
         row["model"]
         for row in rows.read(out)
-        if (row["task"], row["dataset"], row["seed"]) == ("ctr", dataset, seed)
-        and row.get("settings") == dataclasses.asdict(settings)
+        if (row["task"], row["dataset"], row["seed"]) == key and row["recipe"] == study.recipe()
     }
-    without = set() if data.categories.any() else NEEDS_CATEGORIES
     for name in METHODS:
         if name in done:
             print(f"{name}: there already")
@@ -97,8 +112,9 @@ def chosen(model: str, data: Impressions, dataset: str, seed: int, settings: Ctr
     return [name for name in METHODS if name not in done | without]
 
 
-def run(name: str, data: Impressions, dataset: str, settings: CtrConfig) -> Row:
+def run(name: str, study: Study) -> Row:
     """One model's row."""
+    dataset, data, _, settings = study
     fitted = train(lambda: method(name, settings.length), data, settings, lambda epoch: _say(name, epoch))
     figures, intervals = evaluate(fitted, data, settings)
     interest = fitted.model.interest
@@ -115,8 +131,16 @@ def run(name: str, data: Impressions, dataset: str, settings: CtrConfig) -> Row:
         intervals={key: [round(end, 5) for end in ends] for key, ends in intervals.items()},
         best_epoch=fitted.best.epoch + 1,
         counts=data.counts(),
-        settings=dataclasses.asdict(settings),
+        recipe=study.recipe(),
     )
+
+
+def _unit(name: str) -> TimeUnit:
+    for unit in get_args(TimeUnit):
+        if unit == name:
+            known: TimeUnit = unit
+            return known
+    raise typer.BadParameter(f"--time-unit {name}: it must be one of {', '.join(get_args(TimeUnit))}")
 
 
 def _say(name: str, epoch: CtrEpoch) -> None:

@@ -27,12 +27,12 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
-def _run(log: Path, out: Path, *more: str) -> str:
+def _run(log: Path, out: Path, *more: str, code: int = 0) -> str:
     columns = [f"--column={pair}" for pair in ("user=uid", "item=thing", "time=at", "rating=label")]
     command = ["ctr", "--data", "file", "--path", str(log), *columns, "--time-unit", "s", "--label-from", "1"]
-    sizes = ["--history-min", "10", "--length", "20", "--epochs", "1", "--out", str(out)]
-    done = CliRunner().invoke(app, [*command, *sizes, *more], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
+    sizes = "--history-min 10 --length 20 --epochs 1 --train 50 --test 30 --out".split()
+    done = CliRunner().invoke(app, [*command, *sizes, str(out), *more], catch_exceptions=False)
+    assert done.exit_code == code, done.output
     return done.output
 
 
@@ -45,7 +45,15 @@ def test_a_run_adds_its_row_and_all_models_go_on_from_there(log: Path, tmp_path:
     assert row["multiply_adds"] == 2 * (4 + 16) * 32
     assert row["state_bytes"] == 4 * 4 * 33 + 160
     assert row["intervals"]["auc"][0] <= row["auc"] <= row["intervals"]["auc"][1]
-    said = _run(log, out, "--model", "all", "--train", "50", "--test", "30")
+    said = _run(log, out, "--model", "all")
     assert "streaming-small: there already" in said
     assert "sim-hard: left out" in said
     assert {"din", "lrea", "streaming"} <= {row["model"] for row in rows.read(out)}
+
+
+def test_what_cannot_be_compared_is_refused(log: Path, tmp_path: Path) -> None:
+    """A search by category without categories, and a unit that does not exist, are errors and write nothing."""
+    out = tmp_path / "accuracy.json"
+    _run(log, out, "--model", "sim-hard", code=2)
+    _run(log, out, "--time-unit", "days", code=2)
+    assert rows.read(out) == []
