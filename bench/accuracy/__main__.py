@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.accuracy import next_item, page, rows
+from bench.accuracy.ctr import ctr
 from bench.accuracy.recipes import MODELS
 from training.errors import DatasetError, TrainingError
 
@@ -50,6 +51,8 @@ def write_page(table: Table = rows.PATH) -> None:
     """Write accuracy.md beside the file of rows."""
     typer.echo(page.write(table))
 
+
+app.command()(ctr)
 
 if __name__ == "__main__":
     app()
