@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import statistics
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class ShardSettings:
     users_initial: int = 1024
     ready_lag_records_max: int = 1000
     tiers: TierSettings | None = None  # None: everybody stays in memory
+    shadows_one_in: int = 0  # users, of whom one is also kept unrounded; 0: nobody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,7 @@ class Shard:
             users_initial=settings.users_initial,
             bytes_per_user_max=settings.bytes_per_user_max,
             tiers=settings.tiers,
+            shadows_one_in=settings.shadows_one_in,
             metrics=metrics,
             clock=clock,
         )
@@ -390,6 +393,11 @@ class Shard:
         def stores() -> list[PartitionStore]:
             return [owned.stores[arm] for owned in self._all() if owned.stores is not None]
 
+        def compression_error() -> float:
+            errors = [error for store in stores() for error in store.compression_errors()]
+            return statistics.fmean(errors) if errors else math.nan
+
+        self._metrics.compression_error.labels(arm).set_function(compression_error)
         self._metrics.state_bytes_per_user.labels(arm).set(bytes_per_user)
         self._metrics.state_users.labels(arm, "hot").set_function(lambda: sum(s.users_hot for s in stores()))
         self._metrics.state_bytes.labels(arm, "hot").set_function(lambda: sum(s.bytes_hot for s in stores()))
