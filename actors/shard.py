@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import math
-import statistics
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from actors import state_gauges
 from actors.click import ClickBatch
 from actors.clock import Clock
 from actors.erasure import ErasedStates, Eraser
@@ -388,18 +388,7 @@ class Shard:
             callback(partition, position)
 
     def _export(self, arm: str, bytes_per_user: int) -> None:
-        """Gauges that are computed when they are read, not at each batch."""
-
         def stores() -> list[PartitionStore]:
             return [owned.stores[arm] for owned in self._all() if owned.stores is not None]
 
-        def compression_error() -> float:
-            errors = [error for store in stores() for error in store.compression_errors()]
-            return statistics.fmean(errors) if errors else math.nan
-
-        self._metrics.compression_error.labels(arm).set_function(compression_error)
-        self._metrics.state_bytes_per_user.labels(arm).set(bytes_per_user)
-        self._metrics.state_users.labels(arm, "hot").set_function(lambda: sum(s.users_hot for s in stores()))
-        self._metrics.state_bytes.labels(arm, "hot").set_function(lambda: sum(s.bytes_hot for s in stores()))
-        self._metrics.state_users.labels(arm, "cold").set_function(lambda: sum(s.users_cold for s in stores()))
-        self._metrics.state_bytes.labels(arm, "cold").set_function(lambda: sum(s.bytes_cold for s in stores()))
+        state_gauges.export(self._metrics, arm, bytes_per_user, stores)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import typer
 
 from bench.accuracy.compression import compression
+from bench.accuracy.drift import drift
 from bench.accuracy.rare_signals import rare_signals
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command()(compression)
+app.command()(drift)
 app.command()(rare_signals)
 
 

@@ -16,7 +16,7 @@ import typer
 
 from bench import report
 from bench.accuracy import served_model
-from bench.accuracy.rounding import FLOAT16, FLOAT32, INT4, INT8, Formats, RoundedBundle, state_bytes
+from bench.accuracy.rounding import FLOAT16, INT4, INT8, Formats, RoundedBundle, state_bytes
 from bench.accuracy.served_model import ServedModel
 from model.bundle import Bundle
 from model.config import ModelConfig
@@ -154,9 +154,5 @@ def compression(
         lines.append(row(config, variant, found, exact))
         shown = ", ".join(f"{name} {lines[-1][name]:.4f} ({lines[-1][f'{name}_loss']:+.4f})" for name in FIGURES)
         print(f"{variant.name}: {lines[-1]['state_bytes']} B, {shown}, {time.monotonic() - started:.0f} s", flush=True)
-        figures = {
-            "rows": lines,
-            "formats": {"float32": FLOAT32, "float16": FLOAT16, "int8": INT8, "int4": INT4},
-            **about,
-        }
+        figures: dict[str, object] = {"rows": lines, **about}
         report.write("compression", figures, markdown(lines, about), quick)  # after each: a stopped run leaves its part

@@ -137,7 +137,7 @@ def protected(rare: Tensor, at: Tensor, width: int, places: int = PLACES) -> tup
 def _at(x: Tensor, place: Tensor) -> Tensor:
     """x (B, L, D) at positions (B, Q, K): (B, Q, K, D)."""
     index = place.flatten(1)[..., None].expand(-1, -1, x.shape[-1])
-    return x.gather(1, index).unflatten(1, place.shape[1:])
+    return x.gather(1, index).reshape(*place.shape, x.shape[-1])
 
 
 def train(
