@@ -6,11 +6,13 @@ import typer
 
 from bench.accuracy.compression import compression
 from bench.accuracy.drift import drift
+from bench.accuracy.noise import noise
 from bench.accuracy.rare_signals import rare_signals
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 app.command()(compression)
 app.command()(drift)
+app.command()(noise)
 app.command()(rare_signals)
 
 
