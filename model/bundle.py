@@ -12,6 +12,8 @@ the same scores on this machine is refused. Nothing here needs PyTorch.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +57,13 @@ class Bundle:
         self._order = np.argsort(keys, kind="stable")
         self._keys = keys[self._order]
         self._actions = [np.uint64(xxhash.xxh64_intdigest(name.encode())) for name in config.actions]
+
+    def unrounded(self) -> Bundle:
+        """The same model over float32 states, which no event rounds; `model.state.widen` turns a row into one."""
+        twin = copy.copy(self)
+        twin.config = dataclasses.replace(self.config, state_dtype="float32")
+        twin.layout, twin._sizes = layout(twin.config), sizes_of(twin.config)
+        return twin
 
     def item_rows(self, keys: npt.NDArray[np.uint64]) -> Items:
         """Row of each item key (n,); an unknown item gets one of the hashed rows, V + key mod U."""

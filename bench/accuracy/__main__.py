@@ -1,4 +1,4 @@
-"""Accuracy studies, run by hand: `python -m bench.accuracy COMMAND`; each adds rows to bench/results/accuracy.json."""
+"""Accuracy studies, run by hand: `python -m bench.accuracy COMMAND`; each writes what it finds to bench/results/."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Annotated
 import typer
 
 from bench.accuracy import next_item, page, rows
+from bench.accuracy.compression import compression
 from bench.accuracy.ctr import ctr
+from bench.accuracy.drift import drift
+from bench.accuracy.noise import noise
+from bench.accuracy.rare_signals import rare_signals
 from bench.accuracy.recipes import MODELS
 from training.errors import DatasetError, TrainingError
 
@@ -52,7 +56,7 @@ def write_page(table: Table = rows.PATH) -> None:
     typer.echo(page.write(table))
 
 
-app.command()(ctr)
-
+for study in (ctr, compression, drift, noise, rare_signals):
+    app.command()(study)
 if __name__ == "__main__":
     app()
