@@ -19,8 +19,8 @@ from training.clicklog import Longs
 from training.ctr_data import Bools, CtrBatch, Impressions, batches, rows
 from training.ctr_methods import ClickModel
 from training.errors import TrainingError
+from training.harness import FitConfig, Schedule
 from training.metrics import Doubles
-from training.train import Schedule, TrainConfig
 
 INTERVAL_SAMPLES = 200
 
@@ -95,7 +95,7 @@ def train(
     averaged = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=settings.weight_decay, fused=True)
     schedule = Schedule(
-        TrainConfig(
+        FitConfig(
             epochs=settings.epochs,
             minutes_max=settings.minutes_max,
             warmup=settings.warmup,
