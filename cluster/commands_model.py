@@ -34,15 +34,19 @@ PathOption = Annotated[
 ]
 
 
+FieldOption = Annotated[
+    list[str] | None,
+    typer.Option(help="For `file`: ROLE=COLUMN, roles user, item, time, action, rating; may be repeated."),
+]
+TimeUnitOption = Annotated[TimeUnit, typer.Option(help="For `file`: unit of numeric or text times.")]
+
+
 def train(
     dataset: DatasetArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the trained model.")] = Path("out/model"),
     path: PathOption = None,
-    field: Annotated[
-        list[str] | None,
-        typer.Option(help="For `file`: ROLE=COLUMN, roles user, item, time, action, rating; may be repeated."),
-    ] = None,
-    time_unit: Annotated[TimeUnit, typer.Option(help="For `file`: unit of numeric or text times.")] = TimeUnit.MS,
+    field: FieldOption = None,
+    time_unit: TimeUnitOption = TimeUnit.MS,
     minutes: Annotated[
         float | None,
         typer.Option(help="Time limit in minutes; none trains until validation stops improving.", min=0.05),
@@ -85,3 +89,55 @@ def publish(
     from training import commands  # noqa: PLC0415
 
     commands.publish_model(model, out=out)
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="Directory that `echorank publish` wrote.")] = Path("out/bundle"),
+    data: Annotated[
+        str, typer.Option("--data", help="Name of a data set, `file` or `archive`, as for `echorank train`.")
+    ] = "ml-100k",
+    path: PathOption = None,
+    field: FieldOption = None,
+    time_unit: TimeUnitOption = TimeUnit.MS,
+    report: Annotated[
+        Path | None, typer.Option(help="Write one self-contained HTML page instead of printing tables.")
+    ] = None,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write everything measured as JSON, too.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another bundle, asked the same questions; differences are paired.")
+    ] = None,
+    results: Annotated[
+        Path, typer.Option(help="Folder with accuracy.json and compression.json of studies, for the report.")
+    ] = Path("bench/results"),
+    samples: Annotated[int, typer.Option(help="At most so many held-out clicks are asked about.", min=1)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Draws questions, candidates and intervals.")] = 0,
+) -> None:
+    """Ask a bundle about clicks that it never learned from: the offline check before a pilot.
+
+    Ranking and click metrics with intervals, of the bundle as it serves, beside float32 states, popularity and the
+    user's own last items; calibration, bytes and time; and a verdict. Named sets hold out each user's last click, a log
+    of your own the newest tenth of its time line, and nothing that the bundle was trained on.
+
+    Examples:
+      [cyan]echorank evaluate out/bundle --data ml-100k --report out/report.html[/cyan]
+      [cyan]echorank evaluate out/bundle --data archive --path out/archive --json out/check.json[/cyan]
+      [cyan]echorank evaluate out/new --data file --path clicks.parquet --field user=uid --against out/bundle[/cyan]
+    """
+    from actors.hot import BYTES_BESIDE_ROW_MAX  # noqa: PLC0415
+    from training.commands import column_mapping  # noqa: PLC0415
+    from training.pilot import evaluate_bundle  # noqa: PLC0415
+
+    evaluate_bundle(
+        bundle,
+        data,
+        beside_bytes=BYTES_BESIDE_ROW_MAX,
+        path=path,
+        fields=column_mapping(field or []),
+        time_unit=time_unit.value,
+        report=report,
+        json_out=json_out,
+        against=against,
+        results=results,
+        count_max=samples,
+        seed=seed,
+    )

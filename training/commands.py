@@ -48,7 +48,7 @@ def train_model(
     log = datasets.load(data_set, path=path, cache=cache, fields=fields, time_unit=time_unit)
     users, items, events = log.counts()
     console.print(f"{data_set}: {users:,} users, {items:,} items, {events:,} events")
-    training = train_by_time if data_set in {"file", "archive"} else train_leave_one_out
+    training = train_by_time if data_set in datasets.OWN_LOGS else train_leave_one_out
     run = training(
         log,
         data_set=data_set,

@@ -142,7 +142,8 @@ def prepare_process() -> None:
 
 def _finish(model: TrainedModel, training: Histories, held: Held, test: Held, data_set: str, date: str) -> Run:
     items, ranker = len(model.vocabulary.items), NetworkRanker(model.network)
-    checkpoint = assess(model, training, held, data_set=data_set, date=date)
+    until_ms = int(training.times_ms.max()) if test is held else None
+    checkpoint = assess(model, training, held, data_set=data_set, date=date, trained_until_ms=until_ms)
     return Run(
         model=model,
         checkpoint=checkpoint,
