@@ -15,7 +15,8 @@ from tests.training.logs import cyclic_log
 from training.errors import TrainingError
 from training.evaluate import NetworkRanker, rank
 from training.sequences import Held, Histories, Vocabulary
-from training.train import Schedule, TrainConfig, TrainedModel, pick_device, train
+from training.harness import Schedule, pick_device
+from training.train import TrainConfig, TrainedModel, train
 
 SHAPE = ModelConfig(width=32, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4)
 GOLDEN = [(1.9593, 0.5046), (1.0876, 0.3261), (0.6764, 0.2472), (0.5501, 0.2218)]  # next item, click
