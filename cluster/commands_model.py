@@ -38,6 +38,7 @@ FieldOption = Annotated[
     list[str] | None,
     typer.Option(help="For `file`: ROLE=COLUMN, roles user, item, time, action, rating; may be repeated."),
 ]
+DeviceOption = Annotated[Device, typer.Option(help="auto takes CUDA where there is one.")]
 TimeUnitOption = Annotated[TimeUnit, typer.Option(help="For `file`: unit of numeric or text times.")]
 
 
@@ -52,13 +53,26 @@ def train(
         typer.Option(help="Time limit in minutes; none trains until validation stops improving.", min=0.05),
     ] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds on equal machines give equal weights.")] = 0,
-    device: Annotated[Device, typer.Option(help="auto takes CUDA where there is one.")] = Device.AUTO,
+    device: DeviceOption = Device.AUTO,
+    settings: Annotated[
+        Path | None, typer.Option(help="Settings as JSON, such as those that `echorank tune` wrote.")
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Processes that train together, by Ray Train; each step then averages so many batches.", min=1
+        ),
+    ] = 1,
 ) -> None:
     """Train a model on a log of clicks.
+
+    With several workers an epoch has as many fewer steps and the learning rate stays: divide `tokens` in the settings
+    by the number of workers for the steps of one worker. RAY_ADDRESS joins a cluster.
 
     Examples:
       [cyan]echorank train ml-100k --minutes 2[/cyan]
       [cyan]echorank train ml-1m --out out/ml-1m --device cuda --seed 1[/cyan]
+      [cyan]echorank train ml-1m --settings out/tune/settings.json --workers 2[/cyan]
       [cyan]echorank train archive --path out/archive[/cyan]
       [cyan]echorank train file --path clicks.parquet --field user=uid --field time=ts --time-unit s[/cyan]
     """
@@ -71,6 +85,48 @@ def train(
         minutes=minutes,
         seed=seed,
         device=device.value,
+        fields=commands.column_mapping(field or []),
+        time_unit=time_unit.value,
+        settings_file=settings,
+        workers=workers,
+    )
+
+
+def tune(
+    dataset: DatasetArgument,
+    minutes: Annotated[float, typer.Option(help="For the whole search, over all its starts.", min=0.1)] = 60.0,
+    samples: Annotated[int, typer.Option(help="Trials; each gets its share of the minutes.", min=1)] = 16,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the search.")] = Path("out/tune"),
+    path: PathOption = None,
+    field: FieldOption = None,
+    time_unit: TimeUnitOption = TimeUnit.MS,
+    shapes: Annotated[bool, typer.Option("--shapes", help="Search state size and slots, too.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --out after a stop.")] = False,
+    seed: Annotated[int, typer.Option(help="Draws the settings, and seeds every trial.")] = 0,
+    device: DeviceOption = Device.AUTO,
+) -> None:
+    """Search the settings of a training that suit a log: learning rate, dropout, batch size and a few more.
+
+    Trials run side by side, one a core; those behind the median of the others stop early. The best settings by
+    validation NDCG@10 go to OUT/settings.json. A killed search keeps what it finished; --resume goes on.
+
+    Examples:
+      [cyan]echorank tune ml-100k --minutes 20 --samples 12[/cyan]
+      [cyan]echorank tune archive --path out/archive --out out/tune --resume[/cyan]
+      [cyan]echorank train ml-100k --settings out/tune/settings.json[/cyan]
+    """
+    from training import commands  # noqa: PLC0415
+
+    commands.tune_model(
+        dataset,
+        out=out,
+        minutes=minutes,
+        samples=samples,
+        path=path,
+        seed=seed,
+        device=device.value,
+        shapes=shapes,
+        resume=resume,
         fields=commands.column_mapping(field or []),
         time_unit=time_unit.value,
     )

@@ -107,7 +107,8 @@ def _clicks(found: Assessment) -> str:
     return _section(
         "Click probabilities",
         f"<p>Each clicked item beside {NEGATIVES} that the user had not had, drawn uniformly, so "
-        f"{percent(clicks_base(found))} of the candidates were clicked. Other candidates, such as those of your own shelf, have another average: "
+        f"{percent(clicks_base(found))} of the candidates "
+        "were clicked. Other candidates, such as those of your own shelf, have another average: "
         "calibrate on them before you read probabilities as such.</p>",
         _table(["", *(TITLES[name] for name in names)], rows, own=0),
         _figure(

@@ -14,8 +14,8 @@ from model.config import ModelConfig
 from tests.training.logs import cyclic_log
 from training.errors import TrainingError
 from training.evaluate import NetworkRanker, rank
-from training.sequences import Held, Histories, Vocabulary
 from training.harness import Schedule, pick_device
+from training.sequences import Held, Histories, Vocabulary
 from training.train import TrainConfig, TrainedModel, train
 
 SHAPE = ModelConfig(width=32, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4)
