@@ -18,6 +18,7 @@ from rpc import events_pb2
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
+CEILING_MS = 4_102_444_800_000  # the year 2100: a time beyond is in another unit, whatever the record's own says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +64,7 @@ class EventFormat:
 
 def parser(event_format: EventFormat) -> Callable[[bytes], Click]:
     """The function that reads one value; it raises BadRecord for what cannot be read as a click."""
-    return _from_protobuf if event_format.format == "protobuf" else _JsonParser(event_format)
+    return _from_protobuf if event_format.format == "protobuf" else JsonParser(event_format)
 
 
 def encode(click: Click, event_format: EventFormat) -> bytes:
@@ -92,7 +93,7 @@ def _from_protobuf(value: bytes) -> Click:
     return Click(message.user, message.item, message.action or "click", message.time_ms)
 
 
-class _JsonParser:
+class JsonParser:
     """Reads one JSON object by the paths of an `EventFormat`.
 
     Integer ids are taken as their decimal text. A missing or null action means "click". Times without a
@@ -107,6 +108,7 @@ class _JsonParser:
         self._parse = json.JSONDecoder().decode
 
     def __call__(self, value: bytes) -> Click:
+        """The click in a record's value; BadRecord if there is none."""
         try:
             document = self._parse(value.decode())
         except (ValueError, RecursionError) as error:
@@ -118,6 +120,10 @@ class _JsonParser:
         if not isinstance(document, dict):
             shown = value[:24]
             raise BadRecord("wrong_type", f"the value is JSON but no object, it starts with {shown!r}; send one object")
+        return self.click(document)
+
+    def click(self, document: dict[str, Any]) -> Click:
+        """The click that a JSON object holds; BadRecord if a field is of another type."""
         return Click(
             _text(document, self._user),
             _text(document, self._item),

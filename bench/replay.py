@@ -3,7 +3,9 @@
 One process pinned to one core rebuilds a partition into a fresh store, in turn, several times over:
     archive          Parquet files of an archive on the local disk: read, checked, ids hashed, folded
     log              records as Kafka gives them, in memory: protobuf decoded, checked, ids hashed, folded
-    archive, no fold and log, no fold: the same without folding
+    JSON log         the same of JSON
+    ..., no fold     the same without folding
+    ..., one by one  every record decoded by itself, as odd ones are: what decoding together is worth
     store            `PartitionStore.apply` alone, on batches that are ready: what the fold leaves room for
 Each store starts empty, as a replay's does, so pages are faulted in and the index grows within the time. Rates are by
 the clock, and by the processor time of the process: on a machine that others use too, the second is what a core does.
@@ -12,6 +14,7 @@ the clock, and by the processor time of the process: on a machine that others us
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +33,7 @@ from actors.archive_parquet import ROWS_PER_GROUP, SCHEMA, Place
 from actors.archive_reader import ArchiveReader
 from actors.click import Click, ClickBatch
 from actors.clock import SystemClock
-from actors.codec import Decoder
+from actors.codec import TOGETHER_MIN, Decoder
 from actors.event_format import EventFormat, encode
 from actors.ingest_ports import Gap
 from actors.replay import fold
@@ -42,6 +45,7 @@ from model.bundle import Bundle
 
 CLICKS_PER_FILE = 100_000  # archive.roll_records
 RECORDS_PER_POLL = 50_000  # as `echorank replay` reads the log
+ONE_BY_ONE = sys.maxsize
 Piece = ClickBatch | Gap
 
 
@@ -101,22 +105,22 @@ def archived(root: Path, table: pa.Table) -> ArchiveReader:
     return ArchiveReader(files, batch_clicks=ROWS_PER_GROUP)
 
 
-def records(table: pa.Table) -> list[Record]:
+def records(table: pa.Table, event_format: EventFormat) -> list[Record]:
     """The clicks as the log's records."""
     return [
         Record(
             row["offset"],
             row["record_ms"],
             row["user"].encode(),
-            encode(Click(row["user"], row["item"], row["action"], row["time_ms"]), EventFormat()),
+            encode(Click(row["user"], row["item"], row["action"], row["time_ms"]), event_format),
         )
         for row in table.to_pylist()
     ]
 
 
-def decoded(log: list[Record]) -> Iterator[Piece]:
+def decoded(log: list[Record], event_format: EventFormat, together_min: int = TOGETHER_MIN) -> Iterator[Piece]:
     """The log's records as batches, a poll at a time."""
-    decoder = Decoder(EventFormat(), SystemClock())
+    decoder = Decoder(event_format, SystemClock(), together_min=together_min)
     for start in range(0, len(log), RECORDS_PER_POLL):
         polled = log[start : start + RECORDS_PER_POLL]
         yield decoder.decode_batch(0, start, start + len(polled), polled)[0]
@@ -125,14 +129,19 @@ def decoded(log: list[Record]) -> Iterator[Piece]:
 def measure(sizes: Sizes, root: Path, progress: Progress) -> tuple[dict[str, list[Rate]], set[str]]:
     """The rates of every way and repeat, and the digests of what was rebuilt: one, if all is right."""
     bundle, table = untrained.bundle(sizes.items), clicks(sizes)
-    reader, log = archived(root, table), records(table)
-    ready = list(decoded(log))
+    reader = archived(root, table)
+    protobuf, json = ((records(table, of), of) for of in (EventFormat(), EventFormat(format="json")))
+    ready = list(decoded(*protobuf))
     sources: dict[str, Callable[[], Iterable[Piece]]] = {
         "archive": lambda: reader.read(0, 0, sizes.clicks),
-        "log": lambda: decoded(log),
+        "log": lambda: decoded(*protobuf),
+        "JSON log": lambda: decoded(*json),
         "store": lambda: ready,
+        "log, one by one": lambda: decoded(*protobuf, ONE_BY_ONE),
+        "JSON log, one by one": lambda: decoded(*json, ONE_BY_ONE),
     }
-    ways = [(name, True) for name in sources] + [(name, False) for name in ("archive", "log")]
+    ways = [(name, True) for name in ("archive", "log", "JSON log", "store")]
+    ways += [(name, False) for name in sources if name != "store"]
     rates: dict[str, list[Rate]] = {_name(*way): [] for way in ways}
     digests = set()
     task = progress.add_task("warm-up", total=len(ways) * (sizes.repeats + 1))
@@ -159,6 +168,8 @@ def figures(rates: dict[str, list[Rate]], digests: set[str], sizes: Sizes, quick
         "archive_events_per_cpu_s": spreads["archive"]["cpu"]["median"],
         "log_events_per_s": spreads["log"]["wall"]["median"],
         "log_events_per_cpu_s": spreads["log"]["cpu"]["median"],
+        "json_log_events_per_s": spreads["JSON log"]["wall"]["median"],
+        "json_log_events_per_cpu_s": spreads["JSON log"]["cpu"]["median"],
         "store_events_per_cpu_s": spreads["store"]["cpu"]["median"],
         "clicks": sizes.clicks,
         "users": sizes.users,

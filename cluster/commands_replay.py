@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cluster.options import ConfigOption, Source, settings_from
+from cluster.commands_admin import TokenOption
+from cluster.options import AddressOption, ConfigOption, Source, settings_from
 
 FAILED = 1
 
@@ -24,7 +25,11 @@ def replay(
     ] = None,
     arm: Annotated[str | None, typer.Option("--arm", "-a", help="Only this arm; without it all.")] = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Compare with the newest snapshot (at or below --to), at its offset.")
+        bool,
+        typer.Option(
+            "--verify",
+            help="Compare with the states of the running system; of the newest snapshot if none runs, or with --to.",
+        ),
     ] = False,
     save: Annotated[
         bool, typer.Option("--save", help="Save the states as the newest snapshot. Only while the system is down.")
@@ -33,12 +38,17 @@ def replay(
         bool, typer.Option("--allow-gaps", help="Save although offsets are missing from archive and log.")
     ] = False,
     source: Annotated[Source, typer.Option(help="What to read; both: the archive, then the log.")] = Source.BOTH,
+    address: AddressOption = None,
+    token: TokenOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Compute a partition's states anew from archive and log, in this process, at full fold speed.
 
-    Prints position, users and digest of each arm, and clicks a second. With --verify it exits with 1 where the
-    states are not those of the snapshot, and says whose, and which part of them. Erased users stay erased.
+    Prints position, users and digest of each arm, and clicks a second. Erased users stay erased.
+
+    With --verify it asks the running system for the digests of owner and standby, and for a snapshot, and compares
+    with all of them, each at its own offset. It exits with 1 where states differ; how the snapshot's do, it says row
+    by row: whose, and which part of them.
 
     Examples:
       [cyan]echorank replay --partition 3[/cyan]
@@ -57,6 +67,8 @@ def replay(
         save=save,
         allow_gaps=allow_gaps,
         source=source,
+        address=address,
+        token=token,
     )
     if not replaying.run(settings_from(config), order):
         raise typer.Exit(FAILED)

@@ -19,11 +19,12 @@ from actors.ingest_ports import ClickHistory, Gap
 from actors.replay import fold
 from actors.restore import NewStore, Restored, restore
 from actors.snapshot import SnapshotStore
-from actors.state_difference import Difference, compare
 from actors.store import PartitionStore
 from cluster.config import Settings
 from cluster.histories import history
-from cluster.options import Source
+from cluster.options import Source, reachable
+from cluster.replay_checks import Check, ask, explain, passes
+from cluster.replay_checks import checks as comparisons
 from cluster.runs import runs_below
 from model.bundle import Bundle, load_bundle
 
@@ -45,6 +46,8 @@ class Order:
     save: bool = False
     allow_gaps: bool = False
     source: Source = Source.BOTH
+    address: str | None = None
+    token: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,19 +75,44 @@ def run(settings: Settings, order: Order) -> bool:
         users_initial=settings.state.users_initial,
         bytes_per_user_max=settings.state.bytes_per_user_max,
     )
-    saved = _saved(settings, order, arms, snapshots, new_store, order.stop) if order.verify else {}
+    checks = _checks(settings, order, arms, snapshots, new_store, console) if order.verify else []
+    outcomes: dict[Check, bool] = {}
     with history(settings, order.source) as clicks:
-        stops = {arm: store.position for arm, store in saved.items()} or _stops(clicks, order, arms)
+        stops = {check.arm: check.position for check in checks} or _stops(clicks, order, arms)
         stores = _begin(settings, order, arms, snapshots, new_store, console)
         if order.verify:
-            _something_to_verify(stores, stops)
-        replayed = _fold(clicks, order.partition, stores, stops)
+            _something_to_verify(stores, {check.arm: check.position for check in reversed(checks)})
+        replayed = Replayed(stores=stores)
+        for check in checks:
+            _fold(clicks, order.partition, replayed, {arm: min(stop, check.position) for arm, stop in stops.items()})
+            outcomes[check] = passes(check, stores[check.arm], console)
+        _fold(clicks, order.partition, replayed, stops)
     _report(replayed, console)
+    explain(outcomes, console)
     reached = _reached(stores, stops, console) or not (order.verify or order.stop)
-    equal = [_equal(arm, store, stores[arm], console) for arm, store in saved.items()]
     if order.save and reached:
         _save(order, replayed, snapshots, console)
-    return reached and all(equal)
+    return reached and all(outcomes.values())
+
+
+def _checks(
+    settings: Settings,
+    order: Order,
+    arms: Mapping[str, Bundle],
+    snapshots: SnapshotStore,
+    new_store: NewStore,
+    console: Console,
+) -> list[Check]:
+    """What to compare with, by offset: the live states and a snapshot taken now, or the newest one (below --to)."""
+    serving, live = settings.serving, None
+    address = order.address or reachable(serving.host, serving.port)
+    if order.stop is not None:
+        console.print("comparing with a snapshot alone, as --to is given: the live states are beyond", highlight=False)
+    elif (live := ask(address, order.token or serving.admin_token, order.partition)) is None:
+        text = f"nothing listens at {address}, so there are no live states: comparing with the newest snapshot"
+        console.print(text, style="yellow", highlight=False, soft_wrap=True)
+    saved = _saved(settings, order, arms, snapshots, new_store, order.stop)
+    return comparisons(saved, live, address)
 
 
 def _bundles(settings: Settings, order: Order) -> dict[str, Bundle]:
@@ -159,24 +187,25 @@ def _something_to_verify(stores: Stores, stops: Mapping[str, int]) -> None:
             )
 
 
-def _fold(clicks: ClickHistory, partition: int, stores: Stores, stops: Mapping[str, int]) -> Replayed:
-    replayed = Replayed(stores=stores)
-    start, stop = min(store.position for store in stores.values()), max(stops.values())
+def _fold(clicks: ClickHistory, partition: int, replayed: Replayed, stops: Mapping[str, int]) -> None:
+    """Fold each arm on to its stop; nothing if all are there."""
+    start, stop = min(store.position for store in replayed.stores.values()), max(stops.values())
+    if all(store.position >= stops[arm] for arm, store in replayed.stores.items()):
+        return
     pieces = clicks.read(partition, start, stop)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), refresh_per_second=REFRESH_HZ) as progress:
         task = progress.add_task(f"partition {partition}", total=max(0, stop - start))
-        began = time.perf_counter()
-        for piece in fold(pieces, stores, stops):
+        before_s, began = replayed.seconds, time.perf_counter()
+        for piece in fold(pieces, replayed.stores, stops):
             if isinstance(piece, Gap):
                 replayed.gaps.append(piece)
             else:
                 replayed.clicks += len(piece)
-            replayed.seconds = time.perf_counter() - began
+            replayed.seconds = before_s + time.perf_counter() - began
             rate = replayed.clicks / max(replayed.seconds, 1e-9)
             described = f"partition {partition}, {rate:,.0f} clicks/s"
             progress.update(task, completed=piece.stop - start, description=described)
-    return replayed
 
 
 def _report(replayed: Replayed, console: Console) -> None:
@@ -201,32 +230,6 @@ def _reached(stores: Stores, stops: Mapping[str, int], console: Console) -> bool
         text = f"arm {arm}: the clicks end at offset {position}, before {stops[arm]}"
         console.print(text, style="yellow", highlight=False, soft_wrap=True)
     return not short
-
-
-def _equal(arm: str, expected: PartitionStore, found: PartitionStore, console: Console) -> bool:
-    """Whether the states are the snapshot's; if not, how they differ is printed."""
-    digests = expected.digest(), found.digest()
-    if digests[0] == digests[1]:
-        console.print(f"arm {arm}: equal to the snapshot at offset {expected.position}, digest {digests[0]}")
-        return True
-    console.print(f"arm {arm}: differs from the snapshot, digest {digests[0]}, replayed {digests[1]}", style="red")
-    if expected.position != found.position:
-        console.print(f"positions differ: snapshot {expected.position}, replayed {found.position}")
-        return False
-    _print_difference(compare(expected, found), console)
-    return False
-
-
-def _print_difference(difference: Difference, console: Console) -> None:
-    console.print(
-        f"{difference.users} users differ, of {difference.users_expected} in the snapshot and "
-        f"{difference.users_found} in the replay; the first by key:"
-    )
-    table = Table("user key", "snapshot", "replayed", "what differs")
-    for one in difference.shown:
-        parts = ", ".join(one.parts) or ("only in the replay" if one.expected is None else "only in the snapshot")
-        table.add_row(f"{one.user:016x}", one.expected or "-", one.found or "-", parts)
-    console.print(table)
 
 
 def _save(order: Order, replayed: Replayed, snapshots: SnapshotStore, console: Console) -> None:

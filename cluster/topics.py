@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from actors.errors import ConfigError
+from actors.errors import BrokerUnavailable, ConfigError
 
 log = logging.getLogger(__name__)
+
+UNCLEAN = "unclean.leader.election.enable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,14 @@ class TopicAdmin(Protocol):
 
     def create(self, topic: str, partitions: int, replication_factor: int) -> bool:
         """Make `topic` and wait until it can be used; False if somebody else made it first."""
+        ...
+
+
+class TopicSettings(Protocol):
+    """What a topic's settings are asked of."""
+
+    def settings(self, topic: str, names: Sequence[str]) -> Mapping[str, str]:
+        """These settings of a topic, set or by default; without those that the broker does not tell."""
         ...
 
 
@@ -65,3 +75,24 @@ def ensure_topics(admin: TopicAdmin, topics: Iterable[Topic], *, create: bool = 
                 f"be looked for in the wrong places. Set topics.partitions: {found} (with an empty state.directory), "
                 f"or name another topic"
             )
+
+
+def warn_of_lossy_settings(admin: TopicSettings, topic: str) -> None:
+    """Log a warning if Kafka may cut `topic` off by itself; a broker that does not say is none.
+
+    The log that is left may grow beyond the states with other clicks before anybody reads it. Positions are stored
+    without the leader's epoch, so a start after that mixes two logs and cannot notice.
+    """
+    try:
+        unclean = admin.settings(topic, (UNCLEAN,)).get(UNCLEAN, "false").lower() == "true"
+    except BrokerUnavailable as error:
+        log.warning("whether %s is on for topic %s is not known: %s", UNCLEAN, topic, error)
+        return
+    if unclean:
+        log.warning(
+            "topic %s has %s=true: a replica that lags may become leader and cut off clicks that are in the states "
+            "already, unnoticed if it happens while nobody reads. Set it to false, with a replication factor of 3 and "
+            "min.insync.replicas=2: kafka-configs.sh --alter --entity-type topics --entity-name %s --add-config "
+            "%s=false,min.insync.replicas=2",
+            topic, UNCLEAN, topic, UNCLEAN,
+        )  # fmt: skip

@@ -60,7 +60,7 @@ from cluster.shard_actors import ShardActors
 from cluster.shard_process import ShardProcess
 from cluster.system import ARCHIVE, GATEWAY, System, ingest_name
 from cluster.topic_identity import TopicIdentity
-from cluster.topics import ensure_topics
+from cluster.topics import ensure_topics, warn_of_lossy_settings
 from model.bundle import Bundle, load_bundle
 from monitoring import logs
 from monitoring.discovery import ActorKind, Target
@@ -101,6 +101,7 @@ def start(settings: Settings, *, load: Load = load_bundle, environ: Mapping[str,
         settings = _at(settings, broker, run)
         with KafkaAdmin(derived.access(settings)) as admin:
             ensure_topics(admin, derived.topics(settings), create=settings.topics.create)
+            warn_of_lossy_settings(admin, settings.topics.clicks)
             identity = Identity(
                 namespace=settings.ray.namespace, topic=settings.topics.clicks, log=admin.cluster_id() or ""
             )

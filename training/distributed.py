@@ -21,9 +21,10 @@ from torch.distributed import is_initialized
 
 from model.config import ModelConfig
 from training.errors import TrainingError
+from training.harness import pick_device
 from training.runs import prepare_process
 from training.sequences import Held, Histories, Vocabulary
-from training.train import TrainConfig, TrainedModel, pick_device, train
+from training.train import TrainConfig, TrainedModel, train
 from training.workers import Group
 
 ROOT = Path(__file__).parents[1]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
-from actors.errors import ConfigError
+from actors.errors import BrokerUnavailable, ConfigError
 from cluster.broker import Broker
 from cluster.kafka_clients import KafkaAccess, KafkaAdmin
-from cluster.topics import Topic, ensure_topics
+from cluster.topics import UNCLEAN, Topic, ensure_topics, warn_of_lossy_settings
 
 CLICKS = Topic(name="clicks", partitions=8, replication_factor=3, exact=True)
 LETTERS = Topic(name="clicks.dlq", partitions=1)
@@ -75,3 +76,36 @@ def test_topics_on_a_broker(broker: Broker) -> None:
         assert not admin.create("topics-test", 3, 1)
         with pytest.raises(ConfigError, match="has 3 partitions"):
             ensure_topics(admin, [Topic(name="topics-test", partitions=4, exact=True)])
+
+
+@dataclass
+class FakeSettings:
+    """The settings of every topic; none means that the broker does not answer."""
+
+    told: dict[str, str] | None
+
+    def settings(self, topic: str, names: Sequence[str]) -> Mapping[str, str]:
+        if self.told is None:
+            raise BrokerUnavailable(f"asking for the settings of topic {topic} failed")
+        return {name: self.told[name] for name in names if name in self.told}
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({UNCLEAN: "true"}, "topic clicks has unclean.leader.election.enable=true"),
+        (None, "is not known: asking for the settings of topic clicks failed"),
+        ({UNCLEAN: "false"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_topic_that_kafka_may_cut_off_is_warned_of(
+    told: dict[str, str] | None, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the command that mends it; a broker without an answer stops no start."""
+    warn_of_lossy_settings(FakeSettings(told), "clicks")
+    assert said in caplog.text
+    assert bool(caplog.records) == bool(said)
+    assert ("--add-config unclean.leader.election.enable=false,min.insync.replicas=2" in caplog.text) == (
+        told == {UNCLEAN: "true"}
+    )

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from cluster.broker import Broker
 from cluster.kafka_clients import KafkaAccess
@@ -38,13 +39,18 @@ class Scene:
 
     def make(self, name: str, partitions: int = 1, *, nodes: list[int] | None = None, **configs: object) -> None:
         """Make a topic; underscores in the names of `configs` stand for dots."""
-        options: dict[str, Any] = {"configs": {key.replace("_", "."): str(value) for key, value in configs.items()}}
+        options: dict[str, Any] = {"configs": _dotted(configs)}
         if nodes:
             options["assignments"] = dict.fromkeys(range(partitions), nodes)
         else:
             options |= {"num_partitions": partitions, "replication_factor": 1}
         with self.admin() as admin:
             admin.create_topics({name: options}, wait_for_metadata=True)
+
+    def configure(self, topic: str, **configs: object) -> None:
+        """Change settings of a topic that is there; underscores in their names stand for dots."""
+        with self.admin() as admin:
+            admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, _dotted(configs))])
 
     def admin(self) -> closing[KafkaAdminClient]:
         """An admin client."""
@@ -55,6 +61,10 @@ class Scene:
         return ClickPath(
             **{"access": self.access, "topic": topic, "root": self.root, "letters": f"{topic}.dlq", **options}
         )
+
+
+def _dotted(configs: dict[str, object]) -> dict[str, str]:
+    return {key.replace("_", "."): str(value) for key, value in configs.items()}
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from actors.errors import ConfigError
 from cluster.kafka_clients import KafkaAdmin, producer
 from cluster.kafka_log import KafkaLog
 from cluster.topic_identity import TopicIdentity
+from cluster.topics import warn_of_lossy_settings
 from monitoring.metrics import Metrics
 from tests.kafka.click_path import FORMAT, ClickPath, acknowledged, click, read
 from tests.kafka.cluster_of_brokers import ClusterOfBrokers
@@ -156,6 +157,9 @@ async def test_an_unclean_election_cuts_the_log_off(
 ) -> None:
     """States that hold clicks which the log has lost stand still, also when it has grown beyond them with others."""
     topic = stage.topic(nodes=[1, 2], min_insync_replicas=1, unclean_leader_election_enable=True)
+    with KafkaAdmin(stage.access) as admin:
+        warn_of_lossy_settings(admin, topic)
+    assert f"topic {topic} has unclean.leader.election.enable=true" in caplog.text
     send(stage, topic, range(100))
     async with stage.path(topic) as path:
         await path.reach(100)
