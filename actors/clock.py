@@ -17,6 +17,10 @@ class Clock(Protocol):
         """Seconds since some fixed moment; never goes back."""
         ...
 
+    def processor(self) -> float:
+        """Seconds of processor time that the calling thread has taken."""
+        ...
+
 
 class SystemClock:
     """The machine's own clocks."""
@@ -29,12 +33,16 @@ class SystemClock:
         """Seconds since an unspecified moment."""
         return time.monotonic()
 
+    def processor(self) -> float:
+        """Seconds of processor time, the system's part included."""
+        return time.thread_time()
+
 
 class ManualClock:
-    """A clock that stands still until `advance`."""
+    """A clock that stands still until `advance`, and a thread that takes no processor time but by `spend`."""
 
     def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
-        self._now_ms, self._monotonic = float(now_ms), 0.0
+        self._now_ms, self._monotonic, self._processor = float(now_ms), 0.0, 0.0
 
     def now_ms(self) -> int:
         """The start's milliseconds plus everything advanced since."""
@@ -43,6 +51,14 @@ class ManualClock:
     def monotonic(self) -> float:
         """Seconds advanced so far."""
         return self._monotonic
+
+    def processor(self) -> float:
+        """Seconds spent so far."""
+        return self._processor
+
+    def spend(self, seconds: float) -> None:
+        """Have taken so much processor time."""
+        self._processor += seconds
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass on both clocks."""

@@ -6,6 +6,7 @@ import threading
 
 RESTORE_BYTES_PER_S = 300e6  # assumed until a restore was measured, on the slow side of local disks
 REPLAY_EVENTS_PER_S = 50_000.0  # assumed until a replay was measured
+ASSUMED_COUNTS_S = 0.05  # so little that the restore of a small partition outweighs it, and that of a few rows does not
 BATCH_EVENTS_MIN = 256  # a replay comes in large batches; smaller ones are slower for each event
 
 
@@ -30,10 +31,10 @@ class RecoveryForecast:
 
 
 class _Rate:
-    """Amounts over seconds, newer ones counting more; the assumed rate counts as half a second of measuring."""
+    """Amounts over seconds, newer ones counting more; the assumed rate counts as a moment of measuring."""
 
     def __init__(self, assumed_per_s: float) -> None:
-        self._amount, self._seconds = assumed_per_s / 2, 0.5
+        self._amount, self._seconds = assumed_per_s * ASSUMED_COUNTS_S, ASSUMED_COUNTS_S
         self._lock = threading.Lock()
 
     @property

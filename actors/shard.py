@@ -22,6 +22,7 @@ from actors.errors import ColdTierError, ConfigError, InvalidRequest, NotOwner, 
 from actors.owned import Fingerprint, Owned, PartitionStats, Stores
 from actors.roles import Grant, Held, Role
 from actors.snapshot import Deleted, SnapshotStore
+from actors.snapshot_allowance import SnapshotAllowance
 from actors.snapshotter import Snapshotter
 from actors.store import PartitionStore
 from actors.store_maker import StoreMaker, TierSettings
@@ -39,6 +40,7 @@ class ShardSettings:
     """What a shard needs of the deployment's settings."""
 
     snapshot_interval_s: float = 10.0
+    snapshot_share_max: float = 0.05  # of a processor's time
     bytes_per_user_max: int = 4096
     users_initial: int = 1024
     ready_lag_records_max: int = 1000
@@ -77,7 +79,8 @@ class Shard:
             raise ConfigError("a shard needs at least one arm to fold clicks into; name one under arms")
         self.shard_id, self._arms = shard_id, dict(arms)
         self._metrics, self._clock, self._settings = metrics, clock, settings
-        self._snapshotter = Snapshotter(snapshots, metrics, clock, settings.snapshot_interval_s)
+        allowance = SnapshotAllowance(settings.snapshot_interval_s, settings.snapshot_share_max)
+        self._snapshotter = Snapshotter(snapshots, metrics, clock, allowance)
         self._eraser = Eraser(snapshots.tombstones, self._give_up)
         self._owned: dict[int, Owned] = {}
         self._owning = threading.Lock()
@@ -233,12 +236,8 @@ class Shard:
         )
 
     def snapshot_due(self, now_s: float) -> list[int]:
-        """The partitions whose last snapshot attempt is an interval ago; `now_s` is the clock's monotonic time."""
-        return [
-            owned.partition
-            for owned in self._all()
-            if owned.role is Role.OWNER and self._snapshotter.is_due(owned, now_s)
-        ]
+        """The partitions that are to be saved at `now_s`, the clock's monotonic time."""
+        return [owned.partition for owned in self._all() if self._snapshotter.is_due(owned, now_s)]
 
     def snapshot(self, partition: int) -> int:
         """Save the partition unless nothing is new; the offset that snapshots cover. Reads never wait, folding briefly.
@@ -274,16 +273,7 @@ class Shard:
 
     def snapshot_all_due(self) -> list[SnapshotError]:
         """Save what is due; failures are logged, counted, returned, and tried again after the interval."""
-        failures = []
-        for partition in self.snapshot_due(self._clock.monotonic()):
-            try:
-                self.snapshot(partition)
-            except NotOwner:
-                continue  # given up meanwhile, and its new owner's business
-            except SnapshotError as error:
-                log.error("partition %d: no snapshot this time, next try in an interval: %s", partition, error)
-                failures.append(error)
-        return failures
+        return self._snapshotter.save_due(self._all())
 
     def evict_idle(self) -> None:
         """Move users who were idle for long to the cold tier; folding waits for one transaction at a time.

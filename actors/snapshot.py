@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import xxhash
@@ -20,6 +20,7 @@ from pyarrow import fs
 from actors import retention, state_file
 from actors import snapshot_names as names
 from actors.atomic_files import open_root, publish, shown, sync
+from actors.direct_file import DirectFile
 from actors.errors import SnapshotError
 from actors.image import StateImage
 from actors.index import Keys
@@ -163,12 +164,16 @@ class SnapshotStore:
         with _explained("write", temporary):
             self._filesystem.create_dir(names.directory(self._root, partition), recursive=True)
             sync(self._filesystem, self._root)
-            with self._filesystem.open_output_stream(temporary) as stream:
+            with self._new_file(temporary) as stream:
                 sink = HashingSink(stream)
                 rows = state_file.write(sink, partition, image)
             name = names.states(order, image.arm, checksum := sink.digest.hexdigest())
             publish(self._filesystem, temporary, self._path(partition, name))
         return StateFile(name=name, size_bytes=sink.size, xxh3=checksum, rows=rows, position=image.position)
+
+    def _new_file(self, path: str) -> Any:
+        local = isinstance(self._filesystem, fs.LocalFileSystem)
+        return DirectFile(path) if local else self._filesystem.open_output_stream(path)
 
     def _delete(self, partition: int, files: Iterable[str]) -> None:
         for name in files:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import Gauge
 
 from actors.clock import Clock
-from actors.errors import SnapshotError
+from actors.errors import NotOwner, SnapshotError
 from actors.manifest import Chain
 from actors.owned import Owned
 from actors.recovery_forecast import RecoveryForecast
 from actors.restore import NewStore, restore
 from actors.roles import Role
 from actors.snapshot import Deleted, SnapshotStore
+from actors.snapshot_allowance import SnapshotAllowance
 from actors.state_file import SnapshotDamaged
 from actors.store import PartitionStore
 from model.bundle import Bundle
@@ -34,8 +35,8 @@ class Snapshotter:
     taken one by one, each has its own position.
     """
 
-    def __init__(self, snapshots: SnapshotStore, metrics: Metrics, clock: Clock, interval_s: float) -> None:
-        self._snapshots, self._metrics, self._clock, self._interval_s = snapshots, metrics, clock, interval_s
+    def __init__(self, snapshots: SnapshotStore, metrics: Metrics, clock: Clock, allowance: SnapshotAllowance) -> None:
+        self._snapshots, self._metrics, self._clock, self._allowance = snapshots, metrics, clock, allowance
         self.forecast = RecoveryForecast()
         self._one_at_a_time = threading.Lock()
 
@@ -59,8 +60,27 @@ class Snapshotter:
         self.forecast.restored(owned.size_bytes, took_s)
 
     def is_due(self, owned: Owned, now_s: float) -> bool:
-        """Whether the interval has passed since the last attempt, successful or not."""
-        return owned.stores is not None and now_s - owned.attempted_s >= self._interval_s
+        """Whether a partition that is owned and restored is to be saved now."""
+        can = owned.role is Role.OWNER and owned.stores is not None
+        return can and self._allowance.is_due(owned.attempted_s, now_s)
+
+    def save_due(self, held: Iterable[Owned]) -> list[SnapshotError]:
+        """Save those that are due, the longest waiting first; failures are logged, counted, and returned."""
+        failures = []
+        for owned in sorted(held, key=lambda each: each.attempted_s):
+            started_s, spent_s = self._clock.monotonic(), self._clock.processor()
+            if not self.is_due(owned, started_s):
+                continue
+            try:
+                self.save(owned)
+            except NotOwner:
+                continue  # given up meanwhile, and its new owner's business
+            except SnapshotError as error:
+                log.error("partition %d: no snapshot this time, next try in an interval: %s", owned.partition, error)
+                failures.append(error)
+            finally:
+                self._allowance.spend(started_s, self._clock.processor() - spent_s)
+        return failures
 
     def save(self, owned: Owned) -> int:
         """Save the partition unless its newest state is saved already; the offset that snapshots now cover.

@@ -84,8 +84,12 @@ def write(sink: HashingSink, partition: int, image: StateImage) -> int:
     schema = pa.schema([("user", pa.uint64()), ("state", state)], metadata=meaning | numbers)
     with pa.ipc.new_file(sink, schema) as writer:
         for users, rows in image.pieces():
-            states = pa.FixedSizeBinaryArray.from_buffers(state, len(users), [None, pa.py_buffer(rows)])
-            writer.write_batch(pa.record_batch([pa.array(users), states], schema=schema))
+            # From buffers, which copies nothing, and does not import pandas, as pa.array would: a second of processor.
+            columns = [
+                pa.Array.from_buffers(kind, len(users), [None, pa.py_buffer(values)])
+                for kind, values in zip(schema.types, (users, rows), strict=True)
+            ]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
             written += len(users)
     return written
 
@@ -124,7 +128,9 @@ def _columns(batch: Any) -> tuple[Keys, Rows]:
     width = states.type.byte_width
     start = states.offset * width
     rows = np.frombuffer(states.buffers()[1], dtype=np.uint8)[start : start + len(states) * width]
-    return users.to_numpy(), rows.reshape(len(states), width)
+    # `to_numpy` would import pandas, while somebody waits for a restore.
+    keys = np.frombuffer(users.buffers()[1], dtype=np.uint64)[users.offset : users.offset + len(users)]
+    return keys, rows.reshape(len(states), width)
 
 
 def _other_meaning(metadata: dict[bytes, bytes], chain: Chain, file: StateFile) -> str | None:

@@ -6,12 +6,16 @@ of all users; a quarter of them have clicked again since, so it has a file of ch
     a shard restores, which tells it the rates, folds the clicks that lie above the snapshot, and predicts its recovery;
     another one, as after a crash, restores and folds the same clicks: this is measured, and compared.
 
-The files are read from the disk both times: what the system's memory holds of them is dropped before.
+The files are read from the disk both times: what the system's memory holds of them is dropped before. They are read
+once without being used before all that, as a virtual disk's host may hold them in its memory from then on: a first
+read took twice as long as the second, and which of them a machine gives has nothing to do with the forecast.
 """
 
 from __future__ import annotations
 
 import gc
+import os
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -23,12 +27,14 @@ from rich.console import Console
 from rich.progress import Progress
 
 from actors.click import ClickBatch
+from actors.hot import BYTES_BESIDE_ROW_MAX
 from actors.shard import Shard
 from bench import report, stored, untrained
 from model.bundle import Bundle
 from monitoring.metrics import Metrics
 
 CHANGED_SHARE = 0.25  # of the users, after the base
+OTHER_BYTES = 1 << 30  # what the process takes besides the states
 REPLAYED_EVENTS = 50_000  # 10 s, the snapshot interval, of 5,000 clicks/s
 
 
@@ -41,6 +47,35 @@ def fill(shard: Shard, clicks: stored.Clicks) -> list[str]:
                 shard.apply(batch, 1)
             shard.snapshot(partition)
     return [shard.digest(partition, stored.ARM) for partition in range(clicks.partitions)]
+
+
+def check_room(users: int, bundle: Bundle, folder: Path) -> None:
+    """End with a message if a run with so many users does not fit; one shard at a time is in memory.
+
+    Raises:
+        SystemExit: too little memory or disk is free.
+    """
+    row_bytes = bundle.layout.row_bytes + BYTES_BESIDE_ROW_MAX
+    needed = {
+        "memory": OTHER_BYTES + users * row_bytes,
+        f"disk below {folder}": int(users * row_bytes * (1 + CHANGED_SHARE)),
+    }
+    free = dict(zip(needed, (available_bytes(), shutil.disk_usage(folder).free), strict=True))
+    for what, size in needed.items():
+        if size > free[what]:
+            raise SystemExit(
+                f"{users:,} users need {size / 1e9:.1f} GB of {what}, but {free[what] / 1e9:.1f} GB are free; free "
+                f"some, name another --folder, or ask for fewer with --users"
+            )
+
+
+def available_bytes() -> int:
+    """Memory that can be taken without swapping; all of it where the system does not say."""
+    path = Path("/proc/meminfo")
+    for line in path.read_text().splitlines() if path.exists() else ():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) << 10
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def restore(shard: Shard, partitions: int, epoch: int) -> float:
@@ -77,6 +112,8 @@ def measure(users: int, partitions: int, bundle: Bundle, folder: Path) -> dict[s
     running = stored.shard(folder, bundle, metrics)
     gc.collect()
     stored.forget_cached(folder)
+    first_read_s = stored.read_through(folder)
+    stored.forget_cached(folder)
     first_s = restore(running, partitions, 2)
     predicted_restore_s = total(metrics, "recovery_predicted_seconds", partitions)
     replay(running, tail, 2)
@@ -97,6 +134,7 @@ def measure(users: int, partitions: int, bundle: Bundle, folder: Path) -> dict[s
         "restore_s": round(restore_s, 2),
         "predicted_s": round(predicted_restore_s, 2),
         "first_restore_s": round(first_s, 2),
+        "first_read_s": round(first_read_s, 2),
         "recovery_s": round(restore_s + replay_s, 2),
         "recovery_predicted_s": round(predicted_recovery_s, 2),
         "byte_equal": equal,
@@ -143,11 +181,13 @@ def main(
 ) -> None:
     """Measure how long a shard's recovery takes, and how well it was predicted.
 
-    Needs about 4 KB of memory and 10 KB of disk a user. Writes bench/results/recovery.json and recovery.md (with
-    --quick: out/bench/), and prints the table.
+    Needs about 4 KB of memory and 5 KB of disk a user, and says so at once if they are not there. Writes
+    bench/results/recovery.json and recovery.md (with --quick: out/bench/), and prints the table.
     """
     console, bundle = Console(), untrained.bundle(stored.ITEMS)
     sizes = [2000] if quick else [int(size) for size in users.split(",")]
+    for size in sizes:
+        check_room(size, bundle, folder or Path(tempfile.gettempdir()))
     rows = []
     with Progress(console=console) as progress:
         task = progress.add_task("recovery", total=len(sizes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from actors.click import ClickBatch, key
 from actors.clock import SystemClock
 from actors.shard import Shard, ShardSettings
 from actors.snapshot import SnapshotStore
+from actors.state_file import READ_BYTES
 from bench import untrained
 from model.bundle import Bundle
 from monitoring.metrics import Metrics
@@ -65,15 +67,25 @@ class Clicks:
             )
 
 
-def shard(root: Path, bundle: Bundle, metrics: Metrics) -> Shard:
-    """A shard with the shipped settings, over a directory."""
+def shard(root: Path, bundle: Bundle, metrics: Metrics, settings: ShardSettings = SETTINGS) -> Shard:
+    """A shard over a directory, with the shipped settings unless others are given."""
     snapshots = SnapshotStore.from_uri(str(root), kept=2)
-    return Shard("shard-0", {ARM: bundle}, snapshots, metrics, SystemClock(), SETTINGS)
+    return Shard("shard-0", {ARM: bundle}, snapshots, metrics, SystemClock(), settings)
 
 
 def sample(metrics: Metrics, name: str, **labels: str) -> float:
     """A metric's value."""
     return metrics.registry.get_sample_value(f"echorank_{name}", labels) or 0.0
+
+
+def read_through(root: Path) -> float:
+    """Read all state files and do nothing with them; the seconds."""
+    started = time.perf_counter()
+    for path in root.rglob("*.arrow"):
+        with path.open("rb", buffering=0) as file:
+            while file.read(READ_BYTES):
+                pass
+    return time.perf_counter() - started
 
 
 def forget_cached(root: Path) -> None:

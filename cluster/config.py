@@ -152,7 +152,13 @@ class StateSettings(Section):
     directory: Text = Field(default="out/state", description="Where snapshots are kept: a path, or a file-system URI.")
     snapshot_interval_s: Seconds = Field(
         default=10.0,
-        description="Seconds between snapshots of a partition; a crash replays at most about this much.",
+        description="Seconds between snapshots of a partition; a crash replays at most about this much, or what "
+        "snapshot_share_max makes of it.",
+    )
+    snapshot_share_max: Annotated[float, Field(ge=0.001, le=1, allow_inf_nan=False)] = Field(
+        default=0.05,
+        description="Largest share of one processor's time that the snapshots of a shard may take on average; where "
+        "they would take more they come later than snapshot_interval_s, and a crash replays more.",
     )
     snapshots_kept: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=3, description="Snapshots kept per partition; 2 or more survive a damaged newest one."

@@ -29,6 +29,7 @@ def shard_settings(settings: Settings) -> ShardSettings:
     """What a shard keeps to."""
     return ShardSettings(
         snapshot_interval_s=settings.state.snapshot_interval_s,
+        snapshot_share_max=settings.state.snapshot_share_max,
         bytes_per_user_max=settings.state.bytes_per_user_max,
         users_initial=settings.state.users_initial,
         ready_lag_records_max=settings.serving.ready_lag_records_max,

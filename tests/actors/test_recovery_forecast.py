@@ -26,6 +26,15 @@ def test_measured_rates_take_over() -> None:
     assert forecast.seconds(10**9, 0) == pytest.approx(60, rel=0.1)
 
 
+def test_one_small_restore_is_believed() -> None:
+    """Half a second tells more than what was assumed, a few rows in no time tell less."""
+    forecast = RecoveryForecast()
+    forecast.restored(10**4, 0.002)
+    assert forecast.seconds(int(RESTORE_BYTES_PER_S), 0) == pytest.approx(1, rel=0.1)
+    forecast.restored(5 * 10**8, 0.5)
+    assert forecast.seconds(10**9, 0) == pytest.approx(1, rel=0.2)
+
+
 def test_what_tells_nothing_is_left_out() -> None:
     """Batches of a trickle, and times too short for the clock, change nothing."""
     forecast = RecoveryForecast()

@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cluster.routing import shard_name
+from tests.chaos.brokers import OneBroker, SeveralBrokers
+from tests.chaos.nodes import SILENT_S
 from tests.chaos.recovery import NotRecovered
 from tests.chaos.stage import Stage
 
 SLOW_S = 0.5  # more for each fsync: a disk under a full queue
+DISK_LASTS = 1 / 3  # snapshots are due every second, and a sleeper's lease ends later than they fail
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +24,14 @@ class Wound:
     """What a fault leaves to be done."""
 
     what: str  # was struck
+    lasts: float = 1.0  # of the time that faults last in this session
+    lasts_min_s: float = 0.0
     killed: Mapping[str, int] = field(default_factory=dict)  # actors that die of it, with their process ids
     doubled: Mapping[str, int] = field(default_factory=dict)  # actors that live on while others take their names
+    dismissed: frozenset[str] = frozenset()  # actors that end for good: nobody takes their names
     repair: Callable[[], None] | None = None  # at once: by who runs the machine
     lift: Callable[[], None] | None = None  # when the fault has lasted as long as it is to
+    settled: Callable[[], bool] | None = None  # whether what was asked of the system is done
     rebuild: Callable[[], None] | None = None  # once the system works again without it
     check: Callable[[], None] | None = None  # NotRecovered if the fault did not bite
 
@@ -68,16 +76,42 @@ def stop_node(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
     return Wound(
         what=f"node {number}",
         doubled=doubled,
+        lasts_min_s=SILENT_S,
         lift=lambda: stage.nodes.wake(number),
         rebuild=lambda: stage.nodes.replace(number),
     )
 
 
 def kill_broker(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
-    """SIGKILL of Kafka, which is started again at once."""
+    """SIGKILL of the only broker, which is started again at once."""
     del pids, random
-    stage.kafka.kill()
-    return Wound(what="broker", repair=stage.kafka.restart)
+    kafka = stage.kafka
+    assert isinstance(kafka, OneBroker)
+    kafka.kill()
+    return Wound(what="broker", repair=kafka.restart)
+
+
+def kill_leader(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
+    """SIGKILL of one of several brokers, which leads a partition at least; it comes back later."""
+    del pids
+    kafka, topic = stage.kafka, stage.settings.topics.clicks
+    assert isinstance(kafka, SeveralBrokers)
+    leader = kafka.kill_leader(topic, int(random.integers(stage.deployment.partitions)))
+    return Wound(what=f"broker {leader}", rebuild=lambda: kafka.start(leader, topic))
+
+
+def scale(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
+    """One shard more or one less, and back again once it is done."""
+    del pids
+    usual = stage.deployment.shards
+    wanted = usual + int(random.choice([-1, 1] if usual > 1 else [1]))
+    stage.gateway.scaled(wanted)
+    return Wound(
+        what=f"{usual} to {wanted} shards",
+        dismissed=frozenset(shard_name(number) for number in range(wanted, usual)),
+        settled=lambda: stage.gateway.scaled(wanted),
+        rebuild=stage.scale_back,
+    )
 
 
 def fill_disk(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
@@ -91,7 +125,7 @@ def fill_disk(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
         if not any(failed > before.get(shard, 0) for shard, failed in after.items()):
             raise NotRecovered("the disk was full, but no write failed: the fault did not bite")
 
-    return Wound(what="disk", lift=stage.small_disk.free, check=check)
+    return Wound(what="disk", lasts=DISK_LASTS, lift=stage.small_disk.free, check=check)
 
 
 def slow_disk(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
@@ -104,7 +138,7 @@ def slow_disk(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
         if stage.slow_disk.delayed() <= before:
             raise NotRecovered("the disk was slow, but nobody waited for it: the fault did not bite")
 
-    return Wound(what="disk", lift=stage.slow_disk.normal, check=check)
+    return Wound(what="disk", lasts=DISK_LASTS, lift=stage.slow_disk.normal, check=check)
 
 
 def both(first: Strike, second: Strike) -> Strike:
@@ -114,10 +148,13 @@ def both(first: Strike, second: Strike) -> Strike:
         wounds = [first(stage, pids, random), second(stage, pids, random)]
         return Wound(
             what=" and ".join(wound.what for wound in wounds),
+            lasts_min_s=max(wound.lasts_min_s for wound in wounds),
             killed={name: pid for wound in wounds for name, pid in wound.killed.items()},
             doubled={name: pid for wound in wounds for name, pid in wound.doubled.items()},
+            dismissed=frozenset().union(*(wound.dismissed for wound in wounds)),
             repair=_each([wound.repair for wound in wounds]),
             lift=_each([wound.lift for wound in wounds]),
+            settled=_all([wound.settled for wound in wounds]),
             rebuild=_each([wound.rebuild for wound in wounds]),
             check=_each([wound.check for wound in wounds]),
         )
@@ -125,8 +162,7 @@ def both(first: Strike, second: Strike) -> Strike:
     return strike
 
 
-# One of each of these is what a short run does, in this order.
-SINGLE: dict[str, Strike] = {
+FAULTS: dict[str, Strike] = {
     "kill ingest": kill("ingest"),
     "kill shard": kill("shard"),
     "kill gateway": kill("gateway"),
@@ -134,20 +170,30 @@ SINGLE: dict[str, Strike] = {
     "kill archive": kill("archive"),
     "kill node": kill_node,
     "kill broker": kill_broker,
+    "kill broker leader": kill_leader,
     "stop shard": stop("shard"),
-    "disk full": fill_disk,
-    "disk slow": slow_disk,
-}
-FAULTS: dict[str, Strike] = SINGLE | {
     "stop ingest": stop("ingest"),
     "stop coordinator": stop("coordinator"),
     "stop node": stop_node,
+    "disk full": fill_disk,
+    "disk slow": slow_disk,
+    "scale": scale,
     "kill shard + broker": both(kill("shard"), kill_broker),
+    "kill shard + broker leader": both(kill("shard"), kill_leader),
     "kill coordinator + shard": both(kill("coordinator"), kill("shard")),
     "kill gateway + ingest": both(kill("gateway"), kill("ingest")),
     "disk full + kill shard": both(fill_disk, kill("shard")),
     "disk slow + kill node": both(slow_disk, kill_node),
+    "scale + kill shard": both(scale, kill("shard")),
+    "scale + kill coordinator": both(scale, kill("coordinator")),
 }
+# What a short run does, in this order: every role that serves, the broker, a node, a sleeper and a disk once.
+SHORT = ("kill gateway + ingest", "kill coordinator + shard", "kill broker", "kill node", "stop shard", "disk full")
+
+
+def possible(brokers: int) -> list[str]:
+    """The faults that so many brokers can suffer: the only one is nobody's successor."""
+    return [name for name in FAULTS if "broker" not in name or ("leader" in name) == (brokers > 1)]
 
 
 def schedule(names: list[str], count: int, random: np.random.Generator) -> list[str]:
@@ -184,3 +230,9 @@ def _each(steps: list[Callable[[], None] | None]) -> Callable[[], None] | None:
             step()
 
     return one_after_another if present else None
+
+
+def _all(conditions: list[Callable[[], bool] | None]) -> Callable[[], bool] | None:
+    """All conditions as one; None where there is none."""
+    present = [condition for condition in conditions if condition is not None]
+    return (lambda: all(condition() for condition in present)) if present else None

@@ -22,29 +22,75 @@ class NotRecovered(AssertionError):
     """The system does not work again in time."""
 
 
-def until(condition: Callable[[], bool], what: str, deadline: float) -> float:
-    """The moment from which on the condition holds; NotRecovered after `deadline`, both of the monotonic clock."""
+def until(
+    condition: Callable[[], bool], what: str, deadline: float, meanwhile: Callable[[], None] | None = None
+) -> float:
+    """The moment from which on the condition holds; NotRecovered after `deadline`, both of the monotonic clock.
+
+    `meanwhile` is called again and again.
+    """
     pause = threading.Event()  # never set: waiting for it is the pause
     while not condition():
+        if meanwhile is not None:
+            meanwhile()
         if time.monotonic() > deadline:
             raise NotRecovered(f"{what}: not in time")
         pause.wait(PAUSE_S)
     return time.monotonic()
 
 
-def until_ended(pids: Collection[int], deadline: float) -> float:
-    """The moment when none of these processes runs any more."""
-    return until(lambda: not any(map(_runs, pids)), f"processes {sorted(pids)} to end", deadline)
+def ended(pids: Collection[int]) -> bool:
+    """Whether none of these processes runs any more."""
+    return not any(map(_runs, pids))
 
 
-def until_fresh_and_serving(address: str, users: Mapping[int, str], ends: Mapping[int, int], deadline: float) -> float:
-    """The moment when a user of each partition was answered from a state up to its end, and health says SERVING.
+class Gateway:
+    """What somebody outside sees of a system: whether clicks are in the states, owners answer, and health passes.
 
     Each question has a connection of its own: what a client's old one costs is the counting client's to see.
     """
-    for partition, end in ends.items():
-        until(lambda p=partition, e=end: _visible(address, users[p], e), f"partition {partition} up to {end}", deadline)
-    return until(lambda: _serving(address), "health of the gateway", deadline)
+
+    def __init__(self, address: str, users: Mapping[int, str]) -> None:
+        self._address, self._users = address, users  # a user of each partition
+
+    def shows(self, partition: int, end: int, *, owner: bool = False) -> bool:
+        """Whether an answer comes from a state up to `end`; with `owner` from one that no answer flags as stale."""
+        user = self._users[partition]
+        question = pb.RecommendRequest(user=user, k=1, min_offset=end)  # not Score, whose calls are counted
+
+        def ask(channel: Any) -> bool:
+            origin = pb_grpc.ScoringStub(channel).Recommend(question, timeout=TRY_S).origin
+            return bool(origin.offset >= end and not (owner and origin.stale))
+
+        return self._asked(ask)
+
+    def serves(self) -> bool:
+        """Whether health says SERVING."""
+
+        def ask(channel: Any) -> bool:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TRY_S)
+            return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+        return self._asked(ask)
+
+    def scaled(self, shards: int) -> bool:
+        """Whether there are so many shards and each has its share; asks for them, which may be repeated."""
+
+        def ask(channel: Any) -> bool:
+            steps = pb_grpc.AdminStub(channel).Scale(pb.ScaleRequest(shards=shards), timeout=TRY_S)
+            done = bool(next(steps).done)
+            steps.cancel()
+            return done
+
+        return self._asked(ask)
+
+    def _asked(self, ask: Callable[[Any], bool]) -> bool:
+        options = [("grpc.use_local_subchannel_pool", 1)]  # else a broken connection is shared with its back-off
+        with grpc.insecure_channel(self._address, options=options) as channel:
+            try:
+                return ask(channel)
+            except grpc.RpcError:
+                return False
 
 
 def _runs(pid: int) -> bool:
@@ -53,29 +99,3 @@ def _runs(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return after_name.split()[0] != "Z"  # ended, and not yet noticed by its parent
-
-
-def _visible(address: str, user: str, end: int) -> bool:
-    question = pb.RecommendRequest(user=user, k=1, min_offset=end)  # not Score, whose calls are counted
-
-    def ask(channel: Any) -> bool:
-        return bool(pb_grpc.ScoringStub(channel).Recommend(question, timeout=TRY_S).origin.offset >= end)
-
-    return _asked(address, ask)
-
-
-def _serving(address: str) -> bool:
-    def ask(channel: Any) -> bool:
-        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TRY_S)
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-    return _asked(address, ask)
-
-
-def _asked(address: str, ask: Callable[[Any], bool]) -> bool:
-    options = [("grpc.use_local_subchannel_pool", 1)]  # else a broken connection is shared with its back-off
-    with grpc.insecure_channel(address, options=options) as channel:
-        try:
-            return ask(channel)
-        except grpc.RpcError:
-            return False

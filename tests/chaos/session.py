@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from actors.errors import EchoRankError
+from actors.errors import EchoRankError, ShardUnavailable
 from tests.chaos import audit, recovery
 from tests.chaos.clicks import Clicks
 from tests.chaos.faults import FAULTS, Wound, schedule
@@ -33,6 +34,7 @@ class Plan:
     lasts_s: float = 30.0  # how long a process is stopped, a disk full or slow
     calm_s: float = 2.0  # load without a fault before each
     recovered_within_s: float = 90.0
+    restart: bool = True  # stop and start everything at the end
 
     @classmethod
     def random(cls, kills: int, seed: int, names: Sequence[str], **options: float) -> Plan:
@@ -48,10 +50,12 @@ class Struck:
     what: str
     repair_s: float | None  # of this, until the broker, which is no part of the system, was started again
     recovery_s: float | None  # until every partition's fresh clicks were visible and health was well; None: never
+    takeover_s: float | None  # until every partition's owner had them, and its answers were not flagged
     replaced_s: float | None  # until each killed process had a successor that answers
     silence_s: float  # the longest time without a good answer
     asked: tuple[Asked, ...]  # while it was disturbed
     refused_attempts: int  # at Score, answered UNAVAILABLE by the gateway
+    acknowledged: int  # clicks, since the fault before
     verdict: audit.Verdict | None  # None: it did not get so far
     failure: str | None = None
 
@@ -69,6 +73,8 @@ class Outcome:
     asked: tuple[Asked, ...]
     acknowledged: int
     refused: int
+    users_cold: int  # at the end on disk, for want of memory
+    nodes_given_up: int  # by Ray, though nothing had struck them
     archive: tuple[str, ...]  # in what the archive differs from the log
     seconds: float
 
@@ -78,6 +84,7 @@ class _Moments(NamedTuple):
 
     repaired: float  # what only an operator can start again was there
     recovered: float  # fresh clicks visible, health well
+    taken_over: float  # in answers of the owners
     replaced: float  # the killed had successors
     healed: float  # nothing was left of the fault
 
@@ -100,6 +107,7 @@ class Session:
             seed=plan.seed,
         )
         self._questions: Questions | None = None
+        self._acknowledged = 0
 
     def run(self) -> Outcome:
         """Everything, up to the first fault whose outcome is not sound."""
@@ -107,10 +115,11 @@ class Session:
         with closing(self._clicks), closing(self._ask()) as self._questions:
             for number, kind in enumerate(self._plan.faults, start=1):
                 struck.append(self._one(kind))
-                self._say(f"{number}/{len(self._plan.faults)} {_line(struck[-1])}")
+                passed = f"{number}/{len(self._plan.faults)}, {time.monotonic() - began:.0f} s"
+                self._say(f"{passed}: {_line(struck[-1])}")
                 if not struck[-1].sound:
                     break
-        if struck[-1].sound:
+        if self._plan.restart and struck[-1].sound:
             struck.append(self._restart())
             self._say(_line(struck[-1]))
         return Outcome(
@@ -118,6 +127,8 @@ class Session:
             asked=tuple(self._questions.asked),
             acknowledged=len(self._clicks.ledger.places()),
             refused=len(self._clicks.ledger.refused),
+            users_cold=self._stage.users_cold() if struck[-1].sound else 0,
+            nodes_given_up=self._stage.nodes.given_up,
             archive=self._archive() if struck[-1].sound else (),
             seconds=time.monotonic() - began,
         )
@@ -149,25 +160,30 @@ class Session:
             what=wound.what,
             repair_s=moments.repaired - struck_at if moments and wound.repair else None,
             recovery_s=moments.recovered - struck_at if moments else None,
+            takeover_s=moments.taken_over - struck_at if moments else None,
             replaced_s=moments.replaced - struck_at if moments and wound.killed else None,
             silence_s=longest_silence_s(disturbed, struck_at, healed_at),
             asked=tuple(disturbed),
             refused_attempts=_grown(attempts, self._stage.unavailable_scores()) if moments else 0,
+            acknowledged=self._newly_acknowledged(),
             verdict=verdict,
             failure=failure,
         )
 
     def _recover(self, wound: Wound, struck_at: float) -> _Moments:
-        lifted = self._lift_later(wound)
+        lasts_s = max(self._plan.lasts_s * wound.lasts, wound.lasts_min_s)
+        lifted = self._lift_later(wound, lasts_s)
         try:
             if wound.repair:
                 wound.repair()
             repaired_at = time.monotonic()
-            bitten_at = self._until_bitten(wound, struck_at)
-            recovered_at = self._until_well(bitten_at)
-            replaced_at = self._until_replaced(wound.killed)
+            recovered_at, taken_over_at = self._until_well(self._until_bitten(wound, struck_at))
+            lasting = {name: pid for name, pid in wound.killed.items() if name not in wound.dismissed}
+            replaced_at = self._until_replaced(lasting)
+            if wound.settled:
+                self._until(wound.settled, f"{wound.what}: to be done")
         finally:
-            healed = lifted.wait(self._plan.lasts_s + LIFT_S)  # also where it failed: nothing stays stopped or full
+            healed = lifted.wait(lasts_s + LIFT_S)  # also where it failed: nothing stays stopped or full
         if not healed:
             raise NotRecovered(f"{wound.what} was not healed {LIFT_S:g} s after its time")
         if wound.check:
@@ -176,9 +192,9 @@ class Session:
             wound.rebuild()
         if wound.lift or wound.rebuild:
             self._until_well(time.monotonic())
-        return _Moments(repaired_at, recovered_at, replaced_at, time.monotonic())
+        return _Moments(repaired_at, recovered_at, taken_over_at, replaced_at, time.monotonic())
 
-    def _lift_later(self, wound: Wound) -> threading.Event:
+    def _lift_later(self, wound: Wound, lasts_s: float) -> threading.Event:
         """End the fault when its time has come, from a thread; the event says that it is over."""
         lifted = threading.Event()
         if wound.lift is None:
@@ -190,37 +206,53 @@ class Session:
             wound.lift()
             lifted.set()
 
-        timer = threading.Timer(self._plan.lasts_s, lift)
+        timer = threading.Timer(lasts_s, lift)
         timer.daemon = True
         timer.start()
         return lifted
 
-    def _until_well(self, since: float) -> float:
-        within_s = self._plan.recovered_within_s
-        ends = self._clicks.ledger.fresh_since(since, self._partitions, within_s)
-        users = self._stage.a_user_of_each_partition()
-        return recovery.until_fresh_and_serving(self._stage.address, users, ends, since + within_s)
+    def _until(self, condition: Callable[[], bool], what: str, since: float | None = None) -> float:
+        """The moment when a condition holds, in time after `since` or now; nodes that Ray gave up are replaced."""
+        began = time.monotonic() if since is None else since
+        return recovery.until(condition, what, began + self._plan.recovered_within_s, self._stage.nodes.mend)
+
+    def _until_well(self, since: float) -> tuple[float, float]:
+        """When clicks sent after `since` were visible and health was well, and when owners gave such answers."""
+        ends = self._clicks.ledger.fresh_since(since, self._partitions, self._plan.recovered_within_s)
+        gateway = self._stage.gateway
+        for partition, end in ends.items():
+            self._until(partial(gateway.shows, partition, end), f"partition {partition} up to {end}", since)
+        recovered_at = self._until(gateway.serves, "health of the gateway", since)
+        for partition, end in ends.items():
+            shows = partial(gateway.shows, partition, end, owner=True)
+            taken_over_at = self._until(shows, f"the owner of partition {partition} up to {end}", since)
+        return recovered_at, taken_over_at
 
     def _until_bitten(self, wound: Wound, struck_at: float) -> float:
         """From when on clicks prove something: actors outlive their node by a moment, and a silent node for long."""
         if wound.doubled:
             return self._until_replaced(wound.doubled)
         if wound.killed:
-            return recovery.until_ended(wound.killed.values(), struck_at + self._plan.recovered_within_s)
+            return self._until(lambda: recovery.ended(wound.killed.values()), f"{wound.what} to end", struck_at)
         return struck_at
 
     def _until_replaced(self, actors: Mapping[str, int]) -> float:
         for name, pid in actors.items():
-            self._stage.system.wait_replaced(name, pid)
+            self._until(partial(self._replaced, name, pid), f"a successor of {name}, process {pid}")
         return time.monotonic()
+
+    def _replaced(self, name: str, pid: int) -> bool:
+        try:
+            return self._stage.system.wait_replaced(name, pid) != pid
+        except ShardUnavailable:
+            return False
 
     def _reckon(self) -> audit.Verdict:
         """Let everything come to rest, and hold ledger, log and states against each other."""
         self._clicks.pause()
         stage, system = self._stage, self._stage.system
         places, ends = self._clicks.ledger.places(), self._log.ends()
-        deadline = time.monotonic() + self._plan.recovered_within_s
-        recovery.until(lambda: system.positions() == ends, f"positions to reach {ends}", deadline)
+        self._until(lambda: system.positions() == ends, f"positions to reach {ends}")
         self._log.read(ends)
         return audit.judge(
             acknowledged=places,
@@ -230,6 +262,10 @@ class Session:
             expected=self._log.digests(ARM),
             found=system.digests(),
         )
+
+    def _newly_acknowledged(self) -> int:
+        before, self._acknowledged = self._acknowledged, len(self._clicks.ledger.places())
+        return self._acknowledged - before
 
     def _restart(self) -> Struck:
         """Stop and start everything: the states are now what was saved, and must still be what they must be."""
@@ -242,10 +278,12 @@ class Session:
             what="everything",
             repair_s=None,
             recovery_s=serving_at - began,
+            takeover_s=None,
             replaced_s=None,
             silence_s=serving_at - began,
             asked=(),
             refused_attempts=0,
+            acknowledged=self._newly_acknowledged(),
             verdict=verdict,
         )
 
@@ -260,7 +298,7 @@ class Session:
             return not differences
 
         try:
-            recovery.until(complete, "the archive", time.monotonic() + self._plan.recovered_within_s)
+            self._until(complete, "the archive")
         except NotRecovered:
             return differences
         return ()
@@ -274,7 +312,9 @@ def _grown(before: int, after: int) -> int:
 def _line(struck: Struck) -> str:
     verdict, recovered = struck.verdict, "never" if struck.recovery_s is None else f"{struck.recovery_s:.2f} s"
     errors = sum(each.code != "OK" for each in struck.asked)
-    line = f"{struck.kind} ({struck.what}): recovered {recovered}, {errors} of {len(struck.asked)} questions failed"
+    line = f"{struck.kind} ({struck.what}): recovered {recovered}"
+    line += "" if struck.takeover_s is None else f", owners answer {struck.takeover_s:.2f} s"
+    line += f", {errors} of {len(struck.asked)} questions failed"
     if verdict is not None:
         line += f", acknowledged {verdict.acknowledged}, lost {verdict.lost}, doubled {verdict.doubled}"
         line += "" if verdict.byte_equal else ", BYTES DIFFER"

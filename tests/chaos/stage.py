@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import shutil
-import signal
 import tempfile
+import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +18,9 @@ from typing import Self
 
 import numpy as np
 
-from actors.errors import ConfigError
+from actors.hot import BYTES_BESIDE_ROW_MAX
 from actors.partitioner import partition_of
 from cluster import scrape, wiring
-from cluster.broker import Broker, resolve
 from cluster.broker_process import choose_port
 from cluster.config import (
     ArchiveSettings,
@@ -36,16 +37,17 @@ from cluster.kafka_clients import KafkaAccess
 from cluster.system import System
 from model.bundle import Bundle, load_bundle, write_bundle
 from model.config import ModelConfig
+from model.state import layout
+from tests.chaos.brokers import OneBroker, SeveralBrokers
 from tests.chaos.disks import SlowDisk, SmallDisk
 from tests.chaos.nodes import Nodes
-from tests.conftest import kafka_home
+from tests.chaos.recovery import Gateway, until
 
 ARM = "main"
+BYTES_PER_USER = layout(ModelConfig()).row_bytes + BYTES_BESIDE_ROW_MAX
 NODES = 2
 DISK_BYTES = 192 << 20
 READY_S = 120.0
-QUICK_START = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
-HEAP = "-Xms128m -Xmx256m"  # of a broker with two cores and little to do
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,45 +59,22 @@ class Deployment:
     users: int = 600
     items: int = 200
     snapshot_interval_s: float = 1.0  # often, so that faults strike while one is written
-
-
-class Kafka:
-    """An Apache Kafka that can be killed and started again with its data, at its address."""
-
-    def __init__(self, directory: Path) -> None:
-        home = kafka_home()
-        if home is None:
-            raise ConfigError("there is no Apache Kafka: set KAFKA_HOME to an installation of it")
-        self._directory, self._port = directory, choose_port(None)
-        self._environ = {
-            "KAFKA_HEAP_OPTS": HEAP,
-            "KAFKA_JVM_PERFORMANCE_OPTS": QUICK_START,
-            **os.environ,
-            "KAFKA_HOME": home,
-        }
-        self._broker = self._started()
+    standbys: int = 0
+    brokers: int = 1
+    memory_rows: int | None = None  # users of a partition that are in memory, the others wait on disk; None: all
 
     @property
-    def address(self) -> str:
-        """host:port."""
-        return self._broker.bootstrap_servers
+    def users_all(self) -> int:
+        """How many users take part: four for each that fits in memory, if few do."""
+        return max(self.users, 4 * self.partitions * (self.memory_rows or 0))
 
-    def kill(self) -> None:
-        """SIGKILL."""
-        assert self._broker.process is not None
-        os.kill(self._broker.process.pid, signal.SIGKILL)
-
-    def restart(self) -> None:
-        """Start it again and return when it answers; from the main thread, so that it ends with this process."""
-        self._broker.stop()
-        self._broker = self._started()
-
-    def stop(self) -> None:
-        """End it."""
-        self._broker.stop()
-
-    def _started(self) -> Broker:
-        return resolve(environ=self._environ, directory=self._directory, port=self._port)
+    @property
+    def memory_bytes_max(self) -> int | None:
+        """Of a shard: what these rows take in all partitions that it should hold."""
+        if self.memory_rows is None:
+            return None
+        held = math.ceil(self.partitions * (1 + self.standbys) / self.shards)
+        return self.memory_rows * held * BYTES_PER_USER
 
 
 class Stage:
@@ -103,21 +82,24 @@ class Stage:
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
-        self.users = [f"user-{number}" for number in range(deployment.users)]
+        self.users = [f"user-{number}" for number in range(deployment.users_all)]
         with ExitStack() as undo:
             self._scratch = scratch = Path(
                 tempfile.mkdtemp(prefix="chaos-", dir="/tmp")
             )  # Ray's socket paths must be short
             undo.callback(shutil.rmtree, scratch, ignore_errors=True)
-            self.bundle = _untrained(scratch / "bundle", deployment.items)
+            aside = undo.enter_context(ThreadPoolExecutor(1))
+            bundle = aside.submit(_untrained, scratch / "bundle", deployment.items)  # while brokers and nodes start
             self.small_disk = SmallDisk(scratch / "disk", DISK_BYTES)
             undo.callback(self.small_disk.close)
             self.slow_disk = SlowDisk(scratch / "slow")
             undo.callback(_set_environment("PYTHONPATH", str(self.slow_disk.path)))
-            self.kafka = Kafka(scratch / "kafka")
+            kafka = scratch / "kafka"
+            self.kafka = SeveralBrokers(kafka, deployment.brokers) if deployment.brokers > 1 else OneBroker(kafka)
             undo.callback(self.kafka.stop)
             self.nodes = Nodes(scratch / "ray", NODES)
             undo.callback(self.nodes.close)
+            self.bundle = bundle.result()
             self.settings = self._settings(scratch)
             self.system = self._started()
             undo.callback(self._stop)
@@ -130,12 +112,17 @@ class Stage:
 
     @property
     def access(self) -> KafkaAccess:
-        """The broker, for clients."""
+        """The brokers, for clients."""
         return KafkaAccess(bootstrap_servers=self.kafka.address)
 
-    def a_user_of_each_partition(self) -> dict[int, str]:
-        """Users by partition."""
-        return {partition_of(user, self.deployment.partitions): user for user in self.users}
+    @property
+    def gateway(self) -> Gateway:
+        """The system as it looks from outside."""
+        return Gateway(self.address, {partition_of(user, self.deployment.partitions): user for user in self.users})
+
+    def users_cold(self) -> int:
+        """How many users wait on disk, in all shards."""
+        return sum(self._counted("echorank_state_users", tier="cold").values())
 
     def failed_writes(self) -> dict[str, int]:
         """Snapshots that could not be written, by shard; one that starts anew counts from 0."""
@@ -145,6 +132,11 @@ class Stage:
         """Attempts at Score that the gateway answered UNAVAILABLE; clients retry some of them."""
         counted = self._counted("echorank_requests_total", method="Score", code="UNAVAILABLE")
         return counted.get("gateway", 0)
+
+    def scale_back(self) -> None:
+        """As many shards as usual; returns when each has its share."""
+        usual = self.deployment.shards
+        until(lambda: self.gateway.scaled(usual), f"{usual} shards again", time.monotonic() + READY_S, self.nodes.mend)
 
     def restart_system(self) -> None:
         """Stop the system gently and start it from what it has saved."""
@@ -182,17 +174,28 @@ class Stage:
         return system
 
     def _settings(self, scratch: Path) -> Settings:
-        topic, disk = f"clicks-{uuid.uuid4().hex[:8]}", self.small_disk.path
+        deployment, topic, disk = self.deployment, f"clicks-{uuid.uuid4().hex[:8]}", self.small_disk.path
         return Settings(
             ray=RaySettings(address=self.nodes.address),
             kafka=KafkaSettings(bootstrap_servers=self.kafka.address),
             topics=TopicSettings(
-                clicks=topic, dlq=f"{topic}.dlq", exposures=f"{topic}.exp", partitions=self.deployment.partitions
+                clicks=topic,
+                dlq=f"{topic}.dlq",
+                exposures=f"{topic}.exp",
+                partitions=deployment.partitions,
+                replication_factor=deployment.brokers,
             ),
-            state=StateSettings(directory=str(disk / "state"), snapshot_interval_s=self.deployment.snapshot_interval_s),
+            state=StateSettings(
+                directory=str(disk / "state"),
+                snapshot_interval_s=deployment.snapshot_interval_s,
+                memory_bytes_max=deployment.memory_bytes_max,
+                cold_directory=str(scratch / "cold"),
+            ),
             arms=(ArmSettings(name=ARM, bundle=str(scratch / "bundle"), weight=10_000, role="live"),),
             archive=ArchiveSettings(directory=str(disk / "archive"), roll_s=2.0),
-            serving=ServingSettings(host="0.0.0.0", port=choose_port(None), shards=self.deployment.shards),
+            serving=ServingSettings(
+                host="0.0.0.0", port=choose_port(None), shards=deployment.shards, standbys=deployment.standbys
+            ),
             monitoring=MonitoringSettings(host="0.0.0.0", port=choose_port(None), log_level="WARNING"),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ from rich.table import Table
 from bench import report
 from tests.chaos.questions import OK, Asked
 from tests.chaos.session import RESTART, Outcome, Plan, Struck
+from tests.chaos.stage import Deployment
 
-HEADS = ("kills", "lost", "doubled", "bytes", "repair s", "recovery s", "worst", "silent s")
-SCORING = ("requests", "retried", "errors", "p99_ms")
+HEADS = ("kills", "clicks", "lost", "doubled", "bytes", "repair s", "recovery s", "worst", "takeover s", "worst")
+SCORING = ("requests", "retried", "errors", "error_rate", "p99_ms")
 
 
-def summary(outcome: Outcome, plan: Plan) -> dict[str, Any]:
+def summary(outcome: Outcome, plan: Plan, deployment: Deployment) -> dict[str, Any]:
     """All figures; `kills` counts every fault, whatever its kind."""
     origin = report.provenance(quick=False)
     struck = [each for each in outcome.struck if each.kind != RESTART]
@@ -40,6 +42,9 @@ def summary(outcome: Outcome, plan: Plan) -> dict[str, Any]:
         "scoring_disturbed": _answers(disturbed) | {"retried": sum(map(_retried, struck))},
         "failures": [line for each in outcome.struck for line in _failures(each)] + list(outcome.archive[:5]),
         "seed": plan.seed,
+        "deployment": asdict(deployment),
+        "users_cold": outcome.users_cold,
+        "nodes_given_up": outcome.nodes_given_up,
         "clicks_per_s": plan.clicks_per_s,
         "fault_lasts_s": plan.lasts_s,
         "seconds": round(outcome.seconds, 1),
@@ -69,25 +74,35 @@ def table(found: dict[str, Any]) -> Table:
     for head in (*HEADS, *(figure.replace("_", " ") for figure in SCORING)):
         drawn.add_column(head, justify="right")
     for kind, row in found["kinds"].items():
-        figures = (row["kills"], row["lost"], row["doubled"], _bytes(row["byte_equal"]))
-        waits = (row["repair_s"]["median"], row["recovery_s"]["median"], row["recovery_s"]["max"], row["silence_s"])
-        scoring = row["scoring"]
-        drawn.add_row(kind, *map(_cell, (*figures, *waits, *map(scoring.get, SCORING))))
+        times = (*row["recovery_s"].values(), *row["takeover_s"].values())
+        drawn.add_row(
+            kind, *_counts(row), _cell(row["repair_s"]["median"]), *map(_cell, times), *_scores(row["scoring"])
+        )
     drawn.add_section()
-    scoring = found["scoring_disturbed"]
-    totals = (found["kills"], found["lost"], found["doubled"], _bytes(found["byte_equal"]))
-    drawn.add_row("all", *map(_cell, (*totals, "", "", "", "", *map(scoring.get, SCORING))))
+    drawn.add_row("all", *_counts(found), *("",) * 5, *_scores(found["scoring_disturbed"]))
     return drawn
+
+
+def _counts(row: dict[str, Any]) -> list[str]:
+    clicks = f"{row['acknowledged']:,}"
+    return [str(row["kills"]), clicks, str(row["lost"]), str(row["doubled"]), _bytes(row["byte_equal"])]
+
+
+def _scores(scoring: dict[str, Any]) -> list[str]:
+    shown = scoring | {"error_rate": f"{scoring['error_rate']:.2%}" if scoring["requests"] else None}
+    return [_cell(shown.get(figure)) for figure in SCORING]
 
 
 def _of_kind(struck: Sequence[Struck]) -> dict[str, Any]:
     verdicts = [each.verdict for each in struck if each.verdict]
     return {
         "kills": len(struck),
+        "acknowledged": sum(each.acknowledged for each in struck),
         "lost": sum(verdict.lost for verdict in verdicts),
         "doubled": sum(verdict.doubled for verdict in verdicts),
         "byte_equal": _byte_equal(struck),
         "recovery_s": _spread(each.recovery_s for each in struck),
+        "takeover_s": _spread(each.takeover_s for each in struck),
         "repair_s": _spread(each.repair_s for each in struck),
         "replaced_s": _spread(each.replaced_s for each in struck),
         "silence_s": round(max(each.silence_s for each in struck), 2),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.chaos.disks import SlowDisk, SmallDisk
-from tests.chaos.faults import FAULTS, SINGLE, schedule
+from tests.chaos.faults import FAULTS, SHORT, possible, schedule
 from tests.chaos.questions import Asked, longest_silence_s
 
 SYNC = "import os, time; began = time.monotonic(); os.fsync(os.open('.', os.O_RDONLY)); print(time.monotonic() - began)"
@@ -62,7 +62,15 @@ def test_every_fault_has_its_turn() -> None:
     assert set(counts) == set(FAULTS)
     assert max(counts.values()) - min(counts.values()) <= 1
     assert order == schedule(list(FAULTS), 50, np.random.default_rng(3))
-    assert set(SINGLE) <= set(FAULTS)
+    assert set(SHORT) <= set(FAULTS)
+
+
+def test_leaders_die_only_where_others_can_lead() -> None:
+    """One broker dies as a whole, of several one that leads; every other fault strikes either."""
+    one, several = set(possible(1)), set(possible(3))
+    assert one | several == set(FAULTS)
+    assert one - several == {"kill broker", "kill shard + broker"}
+    assert several - one == {"kill broker leader", "kill shard + broker leader"}
 
 
 def test_silence_is_the_longest_time_without_a_good_answer() -> None:

@@ -278,6 +278,10 @@ class SimClock:
         """Seconds since the start."""
         return self._loop.time()
 
+    def processor(self) -> float:
+        """None: virtual time knows no processors, so snapshots come as often as their interval says."""
+        return 0.0
+
 
 def run(scenario: Scenario, arms: Mapping[str, Bundle], echo: Echo | None = None) -> Outcome:
     """One run from start to end."""
