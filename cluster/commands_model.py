@@ -1,7 +1,8 @@
-"""`echorank train` and `echorank publish`: from a log of clicks to a bundle that an arm can serve."""
+"""`echorank train`, `tune`, `publish` and `evaluate`: from a log of clicks to a bundle that an arm can serve."""
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -179,6 +180,7 @@ def evaluate(
       [cyan]echorank evaluate out/bundle --data archive --path out/archive --json out/check.json[/cyan]
       [cyan]echorank evaluate out/new --data file --path clicks.parquet --field user=uid --against out/bundle[/cyan]
     """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as shards score; must stand before numpy is imported
     from actors.hot import BYTES_BESIDE_ROW_MAX  # noqa: PLC0415
     from training.commands import column_mapping  # noqa: PLC0415
     from training.pilot import evaluate_bundle  # noqa: PLC0415
