@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from actors import state_gauges
 from actors.click import ClickBatch
 from actors.clock import Clock
 from actors.erasure import ErasedStates, Eraser
@@ -45,6 +46,7 @@ class ShardSettings:
     users_initial: int = 1024
     ready_lag_records_max: int = 1000
     tiers: TierSettings | None = None  # None: everybody stays in memory
+    shadows_one_in: int = 0  # users, of whom one is also kept unrounded; 0: nobody
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +93,7 @@ class Shard:
             users_initial=settings.users_initial,
             bytes_per_user_max=settings.bytes_per_user_max,
             tiers=settings.tiers,
+            shadows_one_in=settings.shadows_one_in,
             metrics=metrics,
             clock=clock,
         )
@@ -375,13 +378,7 @@ class Shard:
             callback(partition, position)
 
     def _export(self, arm: str, bytes_per_user: int) -> None:
-        """Gauges that are computed when they are read, not at each batch."""
-
         def stores() -> list[PartitionStore]:
             return [owned.stores[arm] for owned in self._all() if owned.stores is not None]
 
-        self._metrics.state_bytes_per_user.labels(arm).set(bytes_per_user)
-        self._metrics.state_users.labels(arm, "hot").set_function(lambda: sum(s.users_hot for s in stores()))
-        self._metrics.state_bytes.labels(arm, "hot").set_function(lambda: sum(s.bytes_hot for s in stores()))
-        self._metrics.state_users.labels(arm, "cold").set_function(lambda: sum(s.users_cold for s in stores()))
-        self._metrics.state_bytes.labels(arm, "cold").set_function(lambda: sum(s.bytes_cold for s in stores()))
+        state_gauges.export(self._metrics, arm, bytes_per_user, stores)

@@ -16,6 +16,7 @@ from actors.errors import ConfigError, OffsetGap
 from actors.hot import BYTES_BESIDE_ROW_MAX, HotRows
 from actors.image import StateImage
 from actors.index import Keys
+from actors.shadow import Shadows
 from actors.tiers import OnEvicted, Tiers
 from actors.tombstones import Tombstones
 from model.bundle import Bundle
@@ -48,6 +49,8 @@ class PartitionStore:
     `read` meanwhile, and one more may take an `image`. `digest` and `states` look at all rows and need the writer to
     pause, but no reader.
 
+    With `shadows_one_in`, one in so many users is also kept in float32, for `compression_errors`.
+
     With a cold tier, memory holds the users who were used last, at most `hot_bytes_max` bytes of them, but always those
     of the next ADMITTED_EVENTS events. Others wait on disk; an event brings them back before it is folded, a read soon
     after it.
@@ -66,6 +69,7 @@ class PartitionStore:
         cold: ColdTier | None = None,
         clock: Clock = SYSTEM_CLOCK,
         on_evicted: OnEvicted | None = None,
+        shadows_one_in: int = 0,
     ) -> None:
         self.bundle = bundle
         self.bytes_per_user = bundle.layout.row_bytes + BYTES_BESIDE_ROW_MAX
@@ -80,6 +84,7 @@ class PartitionStore:
         hot_max = None if hot_bytes_max is None else hot_bytes_max // self.bytes_per_user
         self._tiers = Tiers(HotRows(bundle.layout.row_bytes, users_initial), cold, hot_max, clock, on_evicted)
         self._tombstones = Tombstones()
+        self._shadows = Shadows.of(bundle, shadows_one_in)
         self._position = 0
 
     @property
@@ -139,15 +144,10 @@ class PartitionStore:
             users, offsets = fresh.users[part], fresh.offsets[part]
             with self._tiers.lock:
                 rows = self._tiers.rows_to_change(users)
-                self.bundle.fold(
-                    self._tiers.hot.matrix,
-                    rows,
-                    users,
-                    items[part],
-                    actions[part],
-                    fresh.times_ms[part],
-                    offsets,
-                )
+                columns = (rows, users, items[part], actions[part], fresh.times_ms[part], offsets)
+                if self._shadows is not None:
+                    self._shadows.fold(self._tiers.hot.matrix, *columns)
+                self.bundle.fold(self._tiers.hot.matrix, *columns)
                 self._position = int(offsets[-1]) + 1
         self.skip_to(fresh.stop)
         return Applied(len(fresh), int(np.count_nonzero(items >= len(self.bundle.items))))
@@ -177,6 +177,7 @@ class PartitionStore:
         for first in range(0, len(users), LOADED_AT_ONCE):
             part = slice(first, first + LOADED_AT_ONCE)
             self._tiers.enter(users[part], rows[part])
+        self._forget_shadows(users)
 
     def image(self, arm: str, full: bool) -> StateImage:
         """Start an image of everything, or of what changed since the last one completed; it stops nobody.
@@ -231,7 +232,19 @@ class PartitionStore:
             ColdTierError: the disk is full; the user is still there.
         """
         row = self._tiers.erase(user_key)
+        self._forget_shadows(np.array([user_key], dtype=np.uint64))
         return None if row is None else row.tobytes()
+
+    def compression_errors(self) -> list[float]:
+        """Relative error of the states of sampled users in memory against float32 ones; see `actors.shadow`."""
+        if self._shadows is None:
+            return []
+        with self._tiers.lock:
+            users = self._shadows.users
+            rows = self._tiers.hot.rows_of(users)
+            shadows = self._shadows.copies(users[rows >= 0])
+            found = self._tiers.hot.matrix[rows[rows >= 0]]
+        return self._shadows.errors(found, shadows)
 
     def states(self) -> Iterator[tuple[Keys, Rows]]:
         """Users (n,) and rows (n, row_bytes) of all tiers in the order of the keys, some at a time."""
@@ -245,3 +258,8 @@ class PartitionStore:
         for _, rows in self._tiers.ordered(users):
             digest.update(rows.data)
         return digest.hexdigest()
+
+    def _forget_shadows(self, users: Keys) -> None:
+        if self._shadows is not None:
+            with self._tiers.lock:
+                self._shadows.forget(users)

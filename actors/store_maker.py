@@ -36,11 +36,12 @@ class StoreMaker:
         users_initial: int,
         bytes_per_user_max: int,
         tiers: TierSettings | None,
+        shadows_one_in: int,
         metrics: Metrics,
         clock: Clock,
     ) -> None:
         self._users_initial, self._bytes_per_user_max, self._tiers = users_initial, bytes_per_user_max, tiers
-        self._metrics, self._clock = metrics, clock
+        self._shadows_one_in, self._metrics, self._clock = shadows_one_in, metrics, clock
         if tiers is not None:
             self._root = Path(tiers.cold_directory, shard_id)
             cold.clear(self._root)
@@ -59,6 +60,7 @@ class StoreMaker:
             cold=self._cold_tier(bundle),
             clock=self._clock,
             on_evicted=lambda reason, users: self._metrics.evictions_total.labels(reason).inc(users),
+            shadows_one_in=self._shadows_one_in,
         )
 
     def _cold_tier(self, bundle: Bundle) -> ColdTier | None:

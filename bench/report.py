@@ -71,7 +71,7 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _module() -> str:
     spec = sys.modules["__main__"].__spec__
-    return spec.name if spec else Path(sys.argv[0]).stem
+    return spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).stem
 
 
 def _commit() -> str:

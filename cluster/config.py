@@ -167,6 +167,11 @@ class StateSettings(Section):
         default=4096,
         description="Budget in bytes per user and arm, index included; a larger model is refused at start.",
     )
+    compression_sample: Annotated[int, Field(ge=0)] = Field(
+        default=10_000,
+        description="One user in so many is also kept unrounded, at most 8 a partition and arm, to measure "
+        "compression_error; 0: nobody.",
+    )
     users_initial: Count = Field(
         default=1024, description="Rows reserved per partition and arm at start; grows by doubling."
     )

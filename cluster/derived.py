@@ -34,6 +34,7 @@ def shard_settings(settings: Settings) -> ShardSettings:
         users_initial=settings.state.users_initial,
         ready_lag_records_max=settings.serving.ready_lag_records_max,
         tiers=_tier_settings(settings),
+        shadows_one_in=settings.state.compression_sample,
     )
 
 

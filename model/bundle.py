@@ -12,6 +12,8 @@ the same scores on this machine is refused. Nothing here needs PyTorch.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +57,13 @@ class Bundle:
         self._order = np.argsort(keys, kind="stable")
         self._keys = keys[self._order]
         self._actions = [np.uint64(xxhash.xxh64_intdigest(name.encode())) for name in config.actions]
+
+    def unrounded(self) -> Bundle:
+        """The same model over float32 states, which no event rounds; `model.state.widen` turns a row into one."""
+        twin = copy.copy(self)
+        twin.config = dataclasses.replace(self.config, state_dtype="float32")
+        twin.layout, twin._sizes = layout(twin.config), sizes_of(twin.config)
+        return twin
 
     def item_rows(self, keys: npt.NDArray[np.uint64]) -> Items:
         """Row of each item key (n,); an unknown item gets one of the hashed rows, V + key mod U."""
@@ -118,6 +127,13 @@ class Bundle:
     def score(self, row: npt.NDArray[np.uint8] | None, items: Items, now_ms: int, level: int = Level.FULL) -> Scores:
         """Click probabilities of item rows (M,), at `level` or, for a cold user, at PRIOR."""
         return self._scorer.score(self.read(row), items, now_ms, Level(level))
+
+    def next_item(self, row: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Next-item logits (V,) of the whole catalogue, from the row of a user with events."""
+        reading = self.read(row)
+        if reading is None:
+            raise ValueError("a user without events has no next-item logits; ask for popularity (level PRIOR) instead")
+        return self._scorer.next_item(reading)[0]
 
     def recommend(
         self, row: npt.NDArray[np.uint8] | None, k: int, exclude_seen: bool, now_ms: int, level: int = Level.FULL

@@ -57,15 +57,19 @@ class Scorer:
         if reading is None:
             logits = self._p.popularity[: self._catalogue].copy()
         else:
-            everything = np.arange(self._catalogue)
-            member = self._member(reading, everything)
-            logits = self._p.item[: self._catalogue] @ reading.sequence + self._p.item_bias[: self._catalogue]
-            logits += self._p.member_bias[member]
+            logits, member = self.next_item(reading)
             if exclude_seen:
                 logits[member < len(self._p.member_bias) - 1] = -np.inf
         best = np.argpartition(-logits, min(k, len(logits)) - 1)[:k]
         best = best[np.lexsort((best, -logits[best]))]
         return best[np.isfinite(logits[best])]
+
+    def next_item(self, reading: Reading) -> tuple[Array, Items]:
+        """Next-item logit and age bucket of every catalogue item, (V,) each."""
+        member = self._member(reading, np.arange(self._catalogue))
+        logits: Array = self._p.item[: self._catalogue] @ reading.sequence + self._p.item_bias[: self._catalogue]
+        logits += self._p.member_bias[member]
+        return logits, member
 
     def _member(self, reading: Reading, items: Items) -> npt.NDArray[np.int64]:
         last = len(self._p.member_bias) - 1

@@ -9,6 +9,7 @@ Dimension letters: see `model.config`.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -104,3 +105,33 @@ def views(rows: Rows) -> RowViews:
 def zeros(config: ModelConfig, users: int) -> Rows:
     """`users` states without any event."""
     return np.zeros((users, layout(config).row_bytes), dtype=np.uint8)
+
+
+def widen(row: npt.NDArray[np.uint8], config: ModelConfig) -> npt.NDArray[np.uint8]:
+    """One state (row_bytes,) of an int8 `config` as the float32 model's row that reads the same."""
+    exact = dataclasses.replace(config, state_dtype="float32")
+    start, stop, wide = layout(config), layout(exact), zeros(exact, 1)
+    held, out = views(np.array(row)[None]), views(wide)
+    H, N, P, R, D = config.heads, config.state_size, config.head_dim, config.slots, config.width
+    out.u8[0, : stop.conv_scale] = held.u8[0, : start.conv_scale]
+    _write_out(held, out, (start.conv_scale, start.conv), stop.conv, (config.conv_width, 1, config.inner + 2 * N))
+    _write_out(held, out, (start.ssm_scale, start.ssm), stop.ssm, (N, H, P))
+    _write_out(held, out, (start.slot_scale, start.slots), stop.slots, (R, 1, D))
+    _copy(held, out, start.slot_mass, stop.slot_mass, R)
+    if config.echo:
+        _write_out(held, out, (start.echo_scale, start.echo), stop.echo, (N, H, P))
+        _copy(held, out, start.echo_weight, stop.echo_weight, H)
+    return wide[0]
+
+
+def _write_out(held: RowViews, out: RowViews, places: tuple[int, int], to: int, shape: tuple[int, int, int]) -> None:
+    """Numbers of `shape` at places[1] times their scales at places[0]: one a head (middle axis), else one a row."""
+    scales, start = places
+    size, groups = int(np.prod(shape)), shape[1] if shape[1] > 1 else shape[0]
+    numbers = held.i8[0, start : start + size].astype(np.float32).reshape(shape)
+    scale = held.f32[0, scales // 4 : scales // 4 + groups].reshape((1, -1, 1) if shape[1] > 1 else (-1, 1, 1))
+    out.f32[0, to // 4 : to // 4 + size] = (numbers * scale).ravel()
+
+
+def _copy(held: RowViews, out: RowViews, start: int, to: int, count: int) -> None:
+    out.f32[0, to // 4 : to // 4 + count] = held.f32[0, start // 4 : start // 4 + count]

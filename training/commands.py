@@ -166,11 +166,19 @@ def publish_model(model: Path, *, out: Path, console: Console | None = None) -> 
 
 
 def comparison(run: Run) -> Table:
-    """The model beside popularity, plain and with seen items excluded."""
-    table = Table(title=f"{run.test['events']:,.0f} held-out events, ranked among {len(run.checkpoint.items):,} items")
+    """The model beside popularity, plain and with seen items excluded, with bootstrap intervals below the figures."""
+    table = Table(
+        title=f"{run.test['events']:,.0f} held-out events, ranked among {len(run.checkpoint.items):,} items",
+        caption="below: 95 % bootstrap intervals",
+    )
     table.add_column("")
     for name in SHOWN:
         table.add_column(name, justify="right")
     for label, found in (("this model", run.test), ("popularity", run.popularity)):
-        table.add_row(label, *(f"{found[name]:.4f}" for name in SHOWN))
+        table.add_row(label, *(_with_interval(found, name) for name in SHOWN))
     return table
+
+
+def _with_interval(found: dict[str, float], name: str) -> str:
+    shown = f"{found[name]:.4f}"
+    return f"{shown}\n{found[f'{name}_low']:.3f}-{found[f'{name}_high']:.3f}" if f"{name}_low" in found else shown

@@ -1,8 +1,4 @@
-"""How well held-out events are predicted: ranks over the whole catalogue, and click probabilities.
-
-Next item, by RecBole's protocol: every catalogue item competes and the history is not masked ("plain"); beside it
-the same scores with already-seen items taken out of the competition ("excluded"; a target that repeats stays in).
-"""
+"""How well held-out events are predicted: ranks over the whole catalogue (`training.ranking`), click probabilities."""
 
 from __future__ import annotations
 
@@ -15,11 +11,12 @@ import torch
 from torch import Tensor
 
 from model.embedding import Sequences
+from model.membership import Membership
 from model.network import Encoding, Network
 from training import metrics
 from training.clicklog import Longs
-from training.errors import TrainingError
 from training.metrics import Doubles
+from training.ranking import Ranking
 from training.sequences import Batch, Held, Windows, groups, pad
 from training.targets import Bools, ClickTargets, NegativeSampler, labelled
 
@@ -68,35 +65,18 @@ class NetworkRanker:
 def next_item_logits_at(network: Network, encoding: Encoding, items: Tensor, row: Tensor, at: Tensor) -> Tensor:
     """`Network.next_item_logits` for users `row` (m,) at positions `at` (m,) only: (m, V)."""
     logits = encoding.sequence[row, at] @ network.embedding.item.weight.mT + network.item_bias  # (m, V+U)
+    return add_membership_at(network.membership, logits, items, row, at)[:, : network.items]
+
+
+def add_membership_at(membership: Membership, logits: Tensor, items: Tensor, row: Tensor, at: Tensor) -> Tensor:
+    """Add the biases of what users `row` (m,) of items (B, L) had up to positions `at` (m,) to logits (m, V+U)."""
     position = torch.arange(items.shape[1], device=items.device)
     again = (items[:, :, None] == items[:, None, :]) & (position > position[:, None])  # (B, L, L)
     following = torch.where(again, position, items.shape[1]).amin(dim=2)  # (B, L): where the item comes next
     newest = (position <= at[:, None]) & (following[row] > at[:, None])  # (m, L)
     age = torch.where(newest, at[:, None] - position, -1)
-    bias = network.membership.bias_of(network.membership.bucket(age))  # (m, L), 0 where not the newest
-    return logits.scatter_add(1, items[row], bias)[:, : network.items]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ranking:
-    """Ranks of the held-out events, in no particular order."""
-
-    plain: Longs  # (m,)
-    excluded: Longs  # (m,)
-
-    def summary(self, k: int = 10) -> dict[str, float]:
-        """HR, NDCG and MRR at k, plain and excluded."""
-        found: dict[str, float] = {"events": float(len(self.plain))}
-        for suffix, rank in (("", self.plain), ("_excluded", self.excluded)):
-            found[f"hr{k}{suffix}"] = float(metrics.hit_ratio(rank, k).mean())
-            found[f"ndcg{k}{suffix}"] = float(metrics.ndcg(rank, k).mean())
-            found[f"mrr{k}{suffix}"] = float(metrics.reciprocal_rank(rank, k).mean())
-        return found
-
-    def interval(self, k: int = 10, seed: int = 0) -> tuple[float, float]:
-        """95 % bootstrap interval of plain NDCG@k."""
-        values = metrics.ndcg(self.plain, k)
-        return metrics.bootstrap(lambda at: float(values[at].mean()), len(values), seed=seed)
+    bias = membership.bias_of(membership.bucket(age))  # (m, L), 0 where not the newest
+    return logits.scatter_add(1, items[row], bias)
 
 
 class Asked(NamedTuple):
@@ -120,24 +100,12 @@ def rank(ranker: Ranker, held: Held, items: int, *, context: int | None = None) 
         ValueError: the scores are not numbers.
 
     """
-    plain, excluded = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    parts = []
     for asked in asks(held, items, context):
         row, at = torch.from_numpy(asked.row), torch.from_numpy(asked.at)
         scores = ranker.logits_at(asked.batch.events, row, at).numpy()  # (m, V)
-        place = asked.begins + asked.at
-        target = held.histories.items[place + 1]
-        plain.append(metrics.ranks(scores, target))
-        own = np.take_along_axis(scores, target[:, None], axis=1)
-        _rule_out(scores, held, place)
-        np.put_along_axis(scores, target[:, None], own, axis=1)
-        excluded.append(metrics.ranks(scores, target))
-    ranking = Ranking(plain=np.concatenate(plain), excluded=np.concatenate(excluded))
-    if not len(ranking.plain):
-        raise TrainingError(
-            "no held-out event to rank: all users have one event only, or no target is in the catalogue; bring a "
-            "longer log"
-        )
-    return ranking
+        parts.append(Ranking.of(scores, held, asked.begins + asked.at))
+    return Ranking.joined(parts)
 
 
 def asks(
@@ -173,18 +141,6 @@ def asks(
         piece = max(1, WORK_MAX // max(items, WIDEST * int(lengths.max())))
         for start in range(0, len(row), piece):
             yield Asked(batch, row[start : start + piece], at[start : start + piece])
-
-
-def _rule_out(scores: np.ndarray, held: Held, place: Longs) -> None:
-    """Set the scores of everything in the user's whole history up to `place` (m,) to minus infinity."""
-    histories, items = held.histories, scores.shape[1]
-    starts = histories.starts[np.searchsorted(histories.starts, place, side="right") - 1]
-    lengths = place + 1 - starts
-    rows = np.repeat(np.arange(len(place)), lengths)
-    offsets = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    seen = histories.items[np.repeat(starts, lengths) + offsets]
-    inside = seen < items
-    scores[rows[inside], seen[inside]] = -np.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import torch
 
-from model.membership import Membership, reach
+from model.membership import Membership
 from model.network import Network
 from training.clicklog import Longs
 from training.sequences import Histories
@@ -29,19 +29,21 @@ def start_from_data(network: Network, histories: Histories, negatives: int, seed
     frequency = torch.from_numpy(np.log(counts + 1.0)).float()
     network.item_bias.fill_(float(frequency.min() - frequency.mean()))
     network.item_bias[: network.items] = frequency - frequency.mean()
-    network.membership.bias.copy_(repeat_bias(network, histories, counts, np.random.default_rng(seed)))
+    network.membership.bias.copy_(repeat_bias(network.membership, histories, counts, np.random.default_rng(seed)))
     network.evidence.beta.fill_(-math.log(negatives))
 
 
-def repeat_bias(network: Network, histories: Histories, counts: Longs, random: np.random.Generator) -> torch.Tensor:
+def repeat_bias(
+    membership: Membership, histories: Histories, counts: Longs, random: np.random.Generator
+) -> torch.Tensor:
     """Per age bucket, the log of how often an item of that age comes again, over what popularity alone would say."""
     ages = repeat_ages(histories)
     targets = len(histories.items) - len(histories.users)
-    observed = _by_bucket(network.membership, ages, np.ones(len(ages))) / max(targets, 1)
-    expected = _chance(network, histories, counts / counts.sum(), random)
+    observed = _by_bucket(membership, ages, np.ones(len(ages))) / max(targets, 1)
+    expected = _chance(membership, histories, counts / counts.sum(), random)
     floor = 1.0 / max(targets, 1)
     ratio = np.log((observed + floor) / (expected + floor)).clip(-BIAS_MAX, BIAS_MAX)
-    return torch.from_numpy(ratio).to(network.membership.bias)
+    return torch.from_numpy(ratio).to(membership.bias)
 
 
 def repeat_ages(histories: Histories) -> Longs:
@@ -52,20 +54,20 @@ def repeat_ages(histories: Histories) -> Longs:
     return np.asarray(np.diff(order)[same] - 1)
 
 
-def _chance(network: Network, histories: Histories, share: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _chance(membership: Membership, histories: Histories, share: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Mean popularity, summed within each age bucket, of the distinct items behind a random position."""
     users = np.repeat(np.arange(len(histories.users)), histories.lengths())
     places = np.flatnonzero(np.diff(users) == 0)  # those with a next event
     places = random.choice(places, SAMPLE) if len(places) else places
     ages, weights = [np.zeros(0, np.int64)], [np.zeros(0)]
     for place in places:
-        start = max(int(histories.starts[users[place]]), int(place) + 1 - reach(network.config))
+        start = max(int(histories.starts[users[place]]), int(place) + 1 - membership.reach)
         past = histories.items[start : place + 1][::-1]  # newest first
         items, age = np.unique(past, return_index=True)
         known = items < len(share)
         ages.append(age[known])
         weights.append(share[items[known]])
-    return _by_bucket(network.membership, np.concatenate(ages), np.concatenate(weights)) / max(len(places), 1)
+    return _by_bucket(membership, np.concatenate(ages), np.concatenate(weights)) / max(len(places), 1)
 
 
 def _by_bucket(membership: Membership, ages: Longs, weights: np.ndarray) -> np.ndarray:

@@ -25,7 +25,6 @@ from training.questions import (
     Answers,
     HeldOut,
     Questions,
-    Ranked,
     answer,
     ask,
     last_items,
@@ -34,6 +33,7 @@ from training.questions import (
     translate,
     vocabulary_of,
 )
+from training.ranking import Ranking
 from training.sequences import Histories
 
 BUNDLE, FLOAT, POPULAR, LAST = "this bundle", "its float32 states", "popularity", "own last items"
@@ -165,7 +165,7 @@ def compare(
     shared = there.candidates[:, 0] < len(other.items)
     there = only(there, shared)
     answers = answer(other, there, step)
-    kept = Ranked(plain=served.ranked.plain[shared], excluded=served.ranked.excluded[shared])
+    kept = Ranking(plain=served.ranked.plain[shared], excluded=served.ranked.excluded[shared])
     mine, yours = rank_values(kept), rank_values(answers.ranked)
     users = there.users
     rows = np.repeat(shared, 1 + NEGATIVES)
@@ -187,7 +187,7 @@ def compare(
     )
 
 
-def rank_values(found: Ranked) -> dict[str, Doubles]:
+def rank_values(found: Ranking) -> dict[str, Doubles]:
     """HR, NDCG and MRR at 10 of each question (m,), plain and excluded."""
     by_name = {"hr10": metrics.hit_ratio, "ndcg10": metrics.ndcg, "mrr10": metrics.reciprocal_rank}
     return {

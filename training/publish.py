@@ -54,6 +54,7 @@ def assess(
     served = ask(uncalibrated(model, counts), held, sampler, negatives=NEGATIVES, share=share, seed=model.settings.seed)
     parts = {level: halves(clicks) for level, clicks in served.clicks.items()}
     calibration = np.array([calibrate.fit(fitting.labels, fitting.logits) for fitting, _ in parts.values()])
+    ranking = rank(NetworkRanker(model.network), held, items)
     checking = parts[Level.FULL][1].summary(tuple(calibration[0]))
     checking["hr10"] = float(metrics.hit_ratio(served.ranks, 10).mean())
     checking["ndcg10"] = float(metrics.ndcg(served.ranks, 10).mean())
@@ -69,7 +70,7 @@ def assess(
             "trained_until_ms": trained_until_ms,
             "settings": asdict(model.settings),
             "history": [_timeless(line) for line in model.history],
-            "validation": rank(NetworkRanker(model.network), held, items).summary(),
+            "validation": ranking.summary() | ranking.intervals(),
             "served": checking,
             "calibrated_on": f"the clicked item among {NEGATIVES} unseen ones, drawn uniformly",
         },

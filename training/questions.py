@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from model.bundle import Bundle
-from model.scorer import Level
-from training import metrics
 from training.clicklog import ClickLog, Longs
 from training.errors import DatasetError
 from training.evaluate import Clicks
 from training.metrics import Doubles
+from training.ranking import Ranking
 from training.sequences import Held, Histories, Vocabulary
 from training.served import logit, walk
 from training.targets import NegativeSampler
@@ -59,18 +58,10 @@ class Questions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ranked:
-    """Rank of each clicked item in the whole catalogue, from 1, ties against it."""
-
-    plain: Longs  # (m,)
-    excluded: Longs  # (m,) without what the user had before
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
     """What a bundle said: its ranking at level SEQUENCE, its probabilities at level FULL."""
 
-    ranked: Ranked
+    ranked: Ranking
     clicks: Clicks  # m x M rows
 
 
@@ -140,27 +131,26 @@ def only(asked: Questions, which: np.ndarray) -> Questions:
 
 def answer(bundle: Bundle, asked: Questions, step: Callable[[], None] = lambda: None) -> Answers:
     """Fold each user's events into a state of the bundle's own format, and ask right before each target."""
-    histories, catalogue = asked.histories, np.arange(len(bundle.items))
+    histories = asked.histories
     count, width = asked.candidates.shape
-    logits, plain, excluded = np.empty((count, width)), np.empty(count, np.int64), np.empty(count, np.int64)
+    logits, ranked = np.empty((count, width)), []
     for n, (target, row) in enumerate(walk(bundle, histories, asked.targets)):
         now_ms = int(histories.times_ms[target])
         logits[n] = logit(bundle.score(row, asked.candidates[n], now_ms).probabilities)
-        scores = bundle.score(row, catalogue, now_ms, Level.SEQUENCE).probabilities.astype(np.float64)
-        plain[n], excluded[n] = _both(scores, asked, n)
+        ranked.append(_rank(bundle.next_item(row), asked, n))
         step()
     labels = np.zeros((count, width), dtype=bool)
     labels[:, 0] = True
     clicks = Clicks(users=np.repeat(asked.users, width), labels=labels.ravel(), logits=logits.ravel())
-    return Answers(ranked=Ranked(plain=plain, excluded=excluded), clicks=clicks)
+    return Answers(ranked=Ranking.joined(ranked), clicks=clicks)
 
 
-def popularity(asked: Questions, items: int) -> Ranked:
+def popularity(asked: Questions, items: int) -> Ranking:
     """The baseline of the most frequent items first, counted over everything but the held-out clicks."""
     return _baseline(asked, lambda scores, _: scores, items)
 
 
-def last_items(asked: Questions, items: int) -> Ranked:
+def last_items(asked: Questions, items: int) -> Ranking:
     """The baseline of the user's own last items, newest first, and after them the most frequent ones."""
 
     def own_first(scores: Doubles, history: Longs) -> Doubles:
@@ -172,24 +162,19 @@ def last_items(asked: Questions, items: int) -> Ranked:
     return _baseline(asked, own_first, items)
 
 
-def _baseline(asked: Questions, scored: Callable[[Doubles, Longs], Doubles], items: int) -> Ranked:
+def _baseline(asked: Questions, scored: Callable[[Doubles, Longs], Doubles], items: int) -> Ranking:
     histories = asked.histories
     counts = histories.counts(items) - np.bincount(histories.items[asked.targets], minlength=items)[:items]
-    both = np.empty((len(asked.targets), 2), dtype=np.int64)
+    ranked = []
     for n, (target, length) in enumerate(zip(asked.targets.tolist(), asked.lengths.tolist(), strict=True)):
-        both[n] = _both(scored(counts.astype(np.float64), histories.items[target - length : target]), asked, n)
-    return Ranked(plain=both[:, 0], excluded=both[:, 1])
+        ranked.append(_rank(scored(counts.astype(np.float64), histories.items[target - length : target]), asked, n))
+    return Ranking.joined(ranked)
 
 
-def _both(scores: Doubles, asked: Questions, n: int) -> tuple[int, int]:
-    """Plain and excluded rank of question n; changes the scores (V,)."""
-    item, target = asked.candidates[n, :1], int(asked.targets[n])
-    plain = int(metrics.ranks(scores[None], item)[0])
-    own, start = scores[item], target - int(asked.lengths[n])
-    seen = asked.histories.items[start:target]
-    scores[seen[seen < len(scores)]] = -np.inf
-    scores[item] = own
-    return plain, int(metrics.ranks(scores[None], item)[0])
+def _rank(scores: np.ndarray, asked: Questions, n: int) -> Ranking:
+    """The rank of question n's item by scores (V,), which are changed."""
+    nobody = Held(asked.histories, np.zeros(0, np.int64))  # only its histories are looked at
+    return Ranking.of(scores[None], nobody, asked.targets[n : n + 1] - 1)
 
 
 def _overlap(held: Held, log: ClickLog, bundle: Bundle) -> float:

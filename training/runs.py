@@ -40,7 +40,7 @@ class Run:
 
     model: TrainedModel
     checkpoint: Checkpoint
-    test: dict[str, float]  # ranking metrics
+    test: dict[str, float]  # ranking metrics, with intervals
     popularity: dict[str, float]  # the same of the baseline
 
 
@@ -186,11 +186,13 @@ def _run(
 
 def _finish(model: TrainedModel, training: Histories, held: Held, test: Held, data_set: str, date: str) -> Run:
     items, ranker = len(model.vocabulary.items), NetworkRanker(model.network)
+    tested = None if test is held else rank(ranker, test, items)
+    popular = rank(Popularity(training.counts(items)), test, items)
     until_ms = int(training.times_ms.max()) if test is held else None
     checkpoint = assess(model, training, held, data_set=data_set, date=date, trained_until_ms=until_ms)
     return Run(
         model=model,
         checkpoint=checkpoint,
-        test=checkpoint.metadata["validation"] if test is held else rank(ranker, test, items).summary(),
-        popularity=rank(Popularity(training.counts(items)), test, items).summary(),
+        test=checkpoint.metadata["validation"] if tested is None else tested.summary() | tested.intervals(),
+        popularity=popular.summary() | popular.intervals(),
     )

@@ -1,4 +1,4 @@
-"""Held-out events asked of a bundle, event by event and with states as bytes: the model as users will meet it."""
+"""Held-out events asked of a bundle, with states as bytes: the model as users will meet it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from model.scorer import Level
 from model.state import Rows, zeros
 from training import metrics
 from training.clicklog import Longs
-from training.evaluate import Clicks
+from training.evaluate import WORK_MAX, Clicks
 from training.metrics import Doubles
+from training.ranking import Ranking
 from training.sequences import Held, Histories
 from training.targets import NegativeSampler
 
@@ -68,6 +69,35 @@ def ask(
     )
 
 
+def rank_served(bundle: Bundle, held: Held) -> Ranking:
+    """Rank each held-out catalogue event among all items by the states that the shipped fold left before it.
+
+    All users' events up to their next held-out one are folded together, then each is read and the next folded. With
+    `ask` this shares the states, but ranks by logits, which do not run into the ends of a probability's range.
+
+    Raises:
+        TrainingError: there is nothing to rank.
+
+    """
+    histories, items = held.histories, len(bundle.items)
+    users = np.flatnonzero(held.tails)
+    keys = np.array([xxhash.xxh64_intdigest(histories.users[user].encode()) for user in users], dtype=np.uint64)
+    rows = zeros(bundle.config, len(users))
+    folded, ends = histories.starts[users], histories.starts[users + 1]
+    parts = []
+    for turn in range(int(held.tails.max(initial=0))):
+        asking = np.flatnonzero(held.tails[users] > turn)  # places in `users` and `rows`
+        targets = ends[asking] - held.tails[users[asking]] + turn
+        _fold_many(bundle, rows, histories, asking, keys[asking], folded[asking], targets)
+        folded[asking] = targets
+        known = histories.items[targets] < items
+        for piece in np.array_split(np.flatnonzero(known), 1 + known.sum() * items // WORK_MAX):
+            if len(piece):
+                scores = np.stack([bundle.next_item(rows[row]) for row in asking[piece]])
+                parts.append(Ranking.of(scores, held, targets[piece] - 1))
+    return Ranking.joined(parts)
+
+
 def walk(bundle: Bundle, histories: Histories, targets: Longs) -> Iterator[tuple[int, Row]]:
     """Each target, an ascending flat position, with its user's state (row_bytes,) right before that event.
 
@@ -87,6 +117,29 @@ def logit(probabilities: Probabilities) -> Doubles:
     """The logit of each served probability, finite also where that was rounded to 0 or 1."""
     p = probabilities.astype(np.float64).clip(SMALLEST, 1 - SMALLEST)
     return np.asarray(np.log(p) - np.log1p(-p))
+
+
+def _fold_many(
+    bundle: Bundle,
+    rows: np.ndarray,
+    histories: Histories,
+    index: Longs,
+    keys: npt.NDArray[np.uint64],
+    starts: Longs,
+    stops: Longs,
+) -> None:
+    """Fold the flat events [start, stop) of each user with a row in `index`, one user after the other."""
+    counts = stops - starts
+    place = np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
+    bundle.fold(
+        rows,
+        np.repeat(index, counts),
+        np.repeat(keys, counts),
+        histories.items[place],
+        histories.actions[place].astype(np.uint8),
+        histories.times_ms[place],
+        place,
+    )
 
 
 def _fold(bundle: Bundle, rows: Rows, histories: Histories, user: int, start: int, stop: int) -> None:

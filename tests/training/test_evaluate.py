@@ -49,7 +49,9 @@ def test_plain_and_excluded_ranks_by_hand() -> None:
     assert rank(Fixed([1.0, 1.0, 1.0]), held, 3).plain.tolist() == [3, 3]
     summary = ranking.summary(k=1)
     assert (summary["hr1"], summary["hr1_excluded"], summary["mrr1"]) == (0.5, 1.0, 0.5)
-    assert ranking.interval(k=1)[0] <= 0.5 <= ranking.interval(k=1)[1]
+    intervals = ranking.intervals(k=1)
+    assert intervals["hr1_low"] <= 0.5 <= intervals["hr1_high"]
+    assert (intervals["ndcg1_excluded_low"], intervals["ndcg1_excluded_high"]) == (1.0, 1.0)
 
 
 def test_targets_outside_the_catalogue_are_not_ranked() -> None:

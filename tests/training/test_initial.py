@@ -36,10 +36,11 @@ def test_membership_suppresses_where_nothing_repeats_and_promotes_where_it_does(
     random = np.random.default_rng(0)
     letters = [chr(97 + number) for number in range(20)]
     walks = ["".join(random.permutation(letters)) for _ in range(30)]
-    assert (repeat_bias(network_of(20), histories_of(walks), histories_of(walks).counts(20), random)[:4] < -2).all()
+    membership = network_of(20).membership
+    assert (repeat_bias(membership, histories_of(walks), histories_of(walks).counts(20), random)[:4] < -2).all()
     pairs = ["".join(random.choice(letters, 2, replace=False)) * 10 for _ in range(30)]
     histories = histories_of(pairs)
-    bias = repeat_bias(network_of(20), histories, histories.counts(20), random)
+    bias = repeat_bias(membership, histories, histories.counts(20), random)
     assert bias[0] < -2  # never twice running
     assert bias[1] > 1  # always the one before
 

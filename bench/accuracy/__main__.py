@@ -1,0 +1,62 @@
+"""Accuracy studies, run by hand: `python -m bench.accuracy COMMAND`; each writes what it finds to bench/results/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.accuracy import next_item, page, rows
+from bench.accuracy.compression import compression
+from bench.accuracy.ctr import ctr
+from bench.accuracy.drift import drift
+from bench.accuracy.noise import noise
+from bench.accuracy.rare_signals import rare_signals
+from bench.accuracy.recipes import MODELS
+from training.errors import DatasetError, TrainingError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+Table = Annotated[Path, typer.Option(help="the file of rows")]
+
+
+@app.command("next-item")
+def run_next_item(
+    data: Annotated[str, typer.Option(help="ml-100k, ml-1m, beauty, video-games or foursquare-nyc")],
+    model: Annotated[str, typer.Option(help=", ".join(MODELS))],
+    path: Annotated[Path | None, typer.Option(help="of a data set that PyPI does not carry")] = None,
+    membership: Annotated[bool, typer.Option("--membership", help="give a reference the membership bias")] = False,
+    seed: int = 0,
+    minutes: Annotated[float | None, typer.Option(help="budget; the schedule shrinks to fit")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, over the recipe; repeatable")] = None,
+    table: Table = rows.PATH,
+) -> None:
+    """Train a model, rank the last event of each user, add the rows."""
+    try:
+        added = next_item.measure(
+            data,
+            model,
+            path=path,
+            membership=membership,
+            seed=seed,
+            minutes=minutes,
+            changes=changes or (),
+            table=table,
+        )
+    except (ValueError, DatasetError, TrainingError) as error:
+        raise typer.BadParameter(str(error)) from error
+    for row in added:
+        shown = "  ".join(f"{name} {row[name]:.4f}" for name in rows.FIGURES["next-item"])
+        typer.echo(f"{row['model']}: {shown}")
+
+
+@app.command("page")
+def write_page(table: Table = rows.PATH) -> None:
+    """Write accuracy.md beside the file of rows."""
+    typer.echo(page.write(table))
+
+
+for study in (ctr, compression, drift, noise, rare_signals):
+    app.command()(study)
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,236 @@
+"""Train one model on one data set and put what the test items say about it into the table of accuracy results.
+
+Protocol: items with at least five events, the last event of each user is the test, the last but one the validation,
+the whole catalogue competes. The streaming model gives two rows: `echorank`, the network in float32 reading whole
+histories, and `echorank-int8`, the shipped fold's states.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.accuracy import rows
+from bench.accuracy.recipes import recipe_of
+from model.config import ModelConfig
+from model.state import layout
+from training import datasets
+from training.baselines.echomamba4rec import EchoMamba4Rec
+from training.baselines.gru4rec import GRU4Rec
+from training.baselines.mamba import Start
+from training.baselines.mamba4rec import Mamba4Rec
+from training.baselines.next_item import Reference, ReferenceRanker, ReferenceTask
+from training.baselines.sasrec import SASRec
+from training.clicklog import ClickLog
+from training.evaluate import NetworkRanker, rank
+from training.harness import FitConfig, Line, fit, pick_device
+from training.popularity import Popularity
+from training.publish import uncalibrated
+from training.ranking import Ranking
+from training.runs import ITEM_EVENTS_MIN, prepare_process
+from training.sequences import Held, Histories, Vocabulary
+from training.served import rank_served
+from training.train import TrainConfig, train
+
+WIDTH = 64  # of the references' item table, unless set
+
+
+@dataclass(frozen=True)
+class Split:
+    """A data set, leave-one-out."""
+
+    vocabulary: Vocabulary
+    training: Histories
+    validation: Held
+    test: Held
+
+    @classmethod
+    def of(cls, log: ClickLog) -> Split:
+        """By RecBole's protocol."""
+        log = log.with_frequent_items(ITEM_EVENTS_MIN)
+        vocabulary = Vocabulary.of(log, hashed=ModelConfig().hashed_items)
+        everything = Histories.of(log, vocabulary)
+        validation = Held.last(everything.without_last(1))
+        return cls(vocabulary, everything.without_last(2), validation, Held.last(everything))
+
+    @property
+    def items(self) -> int:
+        """V."""
+        return len(self.vocabulary.items)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One row's content."""
+
+    model: str
+    ranking: Ranking
+    minutes: float
+    state_bytes: int | None
+    more: Mapping[str, object]
+
+
+def measure(
+    data: str,
+    model: str,
+    *,
+    path: Path | None = None,
+    membership: bool = False,
+    seed: int = 0,
+    minutes: float | None = None,
+    changes: Sequence[str] = (),
+    table: Path = rows.PATH,
+) -> list[dict[str, Any]]:
+    """Train, evaluate, add the rows to `table` and return them; one printed line an epoch.
+
+    `changes` are settings as NAME=VALUE; where there are any, the row says so.
+
+    Raises:
+        ValueError: unknown model or setting, or a value out of range.
+
+    """
+    changed = parse(changes)
+    settings = {**recipe_of(data, model), "seed": seed, "minutes_max": minutes, **changed}
+    if membership and model in {"echorank", "popularity"}:
+        raise ValueError(f"--membership is for the references; {model} is what it is")
+    prepare_process()
+    split = Split.of(datasets.load(data, path=path))
+    print(f"{data}: {len(split.training.users):,} users, {split.items:,} items, {model}, {settings}", flush=True)
+    if model == "echorank":
+        results = list(streaming(split, settings))
+    elif model == "popularity":
+        results = [popularity(split)]
+    else:
+        results = [reference(split, model, settings, membership=membership)]
+    added = []
+    for result in results:
+        figures = result.ranking.summary()
+        more = {"intervals": _pairs(result.ranking.intervals()), **result.more}
+        if changed:
+            more["changed"] = changed
+        added.append(
+            rows.row(
+                "next-item",
+                data,
+                result.model,
+                seed,
+                {name: figures[name] for name in rows.FIGURES["next-item"]},
+                train_minutes=result.minutes,
+                state_bytes=result.state_bytes,
+                **more,
+            )
+        )
+        rows.add(added[-1], table)
+    return added
+
+
+def streaming(split: Split, values: Mapping[str, Any]) -> Iterator[Result]:
+    """The product: as trained, then as shipped."""
+    shape, settings = configured(values, ModelConfig, TrainConfig)
+    model = train(
+        shape, settings, split.vocabulary, split.training, split.validation, show_progress=False, on_epoch=say
+    )
+    more: dict[str, object] = {"epochs": len(model.history), "best_epoch": model.best.epoch + 1}
+    ranking = rank(NetworkRanker(model.network), split.test, split.items)
+    yield Result(model="echorank", ranking=ranking, minutes=model.seconds / 60, state_bytes=None, more=more)
+    started = time.monotonic()
+    bundle = uncalibrated(model, split.training.counts(split.items))
+    served = rank_served(bundle, split.test)
+    more |= {"evaluation_seconds": round(time.monotonic() - started, 1)}
+    name, row_bytes = f"echorank-{model.network.config.state_dtype}", layout(model.network.config).row_bytes
+    yield Result(model=name, ranking=served, minutes=model.seconds / 60, state_bytes=row_bytes, more=more)
+
+
+def reference(split: Split, name: str, values: Mapping[str, Any], *, membership: bool) -> Result:
+    """One of the papers' models, read anew from the newest events at each question."""
+    values = dict(values)
+    width, prefixes = values.pop("width", WIDTH), values.pop("prefixes", 0)
+    (settings,) = configured(values, FitConfig)
+    torch.manual_seed(settings.seed)
+    model = Reference(encoder_of(name, width, settings), split.vocabulary, width, membership=membership)
+    model.start_from(split.training, settings.seed)
+    model.to(pick_device(settings.device))
+    task = ReferenceTask(model, settings, split.training, split.validation, prefixes=prefixes)
+    random = np.random.default_rng(settings.seed)
+    fitted = fit(model, task, settings, random, show_progress=False, on_epoch=say)
+    return Result(
+        model=name + ("+membership" if membership else ""),
+        ranking=rank(ReferenceRanker(model), split.test, split.items, context=settings.length),
+        minutes=fitted.seconds / 60,
+        state_bytes=None,
+        more={"epochs": len(fitted.history), "best_epoch": fitted.best.epoch + 1},
+    )
+
+
+def encoder_of(name: str, width: int, settings: FitConfig) -> torch.nn.Module:
+    """The reference called `name`, with its published sizes."""
+    if name == "sasrec":
+        return SASRec(width, settings.length, settings.dropout)
+    if name == "gru4rec":
+        return GRU4Rec(width, settings.dropout)
+    if name == "mamba4rec":
+        return Mamba4Rec(width, settings.dropout)
+    start: Start = "published" if name.endswith("published-init") else "mamba"
+    return EchoMamba4Rec(width, settings.length, settings.dropout, start=start)
+
+
+def popularity(split: Split) -> Result:
+    """The most frequent items for everybody."""
+    ranking = rank(Popularity(split.training.counts(split.items)), split.test, split.items)
+    return Result(model="popularity", ranking=ranking, minutes=0.0, state_bytes=0, more={})
+
+
+def say(line: Line) -> None:
+    """One line an epoch, for logs of long runs."""
+    losses = " ".join(f"{loss:.4f}" for loss in line.losses)
+    found = f"NDCG@10 {line.metrics['ndcg10']:.4f}  HR@10 {line.metrics['hr10']:.4f}"
+    print(f"epoch {line.epoch + 1:3}  loss {losses}  validation {found}  {line.seconds / 60:.1f} min", flush=True)
+
+
+def parse(changes: Sequence[str]) -> dict[str, Any]:
+    """`["width=32", "echo=true"]` as {name: value}; values are JSON, else text.
+
+    Raises:
+        ValueError: a change has no `=`.
+
+    """
+    if wrong := [change for change in changes if "=" not in change]:
+        raise ValueError(f"--set {wrong}: write each as NAME=VALUE, such as width=32")
+    return {name: _value(text) for name, text in (change.split("=", 1) for change in changes)}
+
+
+def configured(values: Mapping[str, Any], *kinds: type) -> tuple[Any, ...]:
+    """One configuration of each kind, from the values that it knows.
+
+    Raises:
+        ValueError: none of them knows a value.
+
+    """
+    known = [{field.name for field in dataclasses.fields(kind)} for kind in kinds]
+    if unknown := sorted(set(values).difference(*known)):
+        raise ValueError(f"unknown settings {unknown}; known are {sorted(set().union(*known))}")
+    return tuple(
+        kind(**{name: value for name, value in values.items() if name in names})
+        for kind, names in zip(kinds, known, strict=True)
+    )
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _pairs(ends: Mapping[str, float]) -> dict[str, list[float]]:
+    """`{"hr10_low": a, "hr10_high": b}` as `{"hr10": [a, b]}`."""
+    names = [name.removesuffix("_low") for name in ends if name.endswith("_low")]
+    return {name: [round(ends[f"{name}_low"], 5), round(ends[f"{name}_high"], 5)] for name in names}

@@ -1,0 +1,73 @@
+"""bench/results/accuracy.md from accuracy.json: a table for each task and data set, mean and spread over seeds."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from bench import report
+from bench.accuracy import rows
+
+INTRODUCTION = """# Accuracy
+
+One table for each task and data set, from [accuracy.json](accuracy.json) (one row a run, with its command and commit).
+Figures are means over seeds; `±` is the standard deviation over seeds, and where there is one seed there is none.
+Next item: the last event of each user is the test, the whole catalogue competes, ties count against the target; plain
+figures do not mask the history, `_excluded` ones take already-seen items out of the competition. State bytes are what a
+user costs between two events; `-` means that the whole history is read again at each question.
+"""
+FIRST = {"next-item": "ndcg10", "ctr": "auc"}  # the figure that orders a table
+DIGITS = 4
+
+
+def write(table: Path = rows.PATH) -> Path:
+    """Render the rows of `table` into accuracy.md beside it; returns its path."""
+    out = table.with_name("accuracy.md")
+    out.write_text(render(rows.read(table)))
+    return out
+
+
+def render(found: Sequence[rows.Row]) -> str:
+    """The whole page in Markdown."""
+    parts = [INTRODUCTION]
+    for (task, dataset), group in groupby(sorted(found, key=_table_of), key=_table_of):
+        parts.append(f"## {task}: {dataset}\n")
+        parts.append(_section(task, list(group)))
+    return "\n".join(parts)
+
+
+def _table_of(row: rows.Row) -> tuple[str, str]:
+    return row["task"], row["dataset"]
+
+
+def _section(task: Any, found: list[rows.Row]) -> str:
+    names = rows.FIGURES[task]
+    models = [list(group) for _, group in groupby(sorted(found, key=lambda row: row["model"]), lambda r: r["model"])]
+    models.sort(key=lambda seeds: -statistics.mean(row[FIRST[task]] for row in seeds))
+    heads = ["model", "seeds", *names, "minutes", "state bytes"]
+    lines = [
+        [
+            seeds[0]["model"],
+            len(seeds),
+            *(_spread([row[name] for row in seeds]) for name in names),
+            f"{statistics.mean(row['train_minutes'] for row in seeds):.1f}",
+            "-" if seeds[0]["state_bytes"] is None else f"{seeds[0]['state_bytes']:,}",
+        ]
+        for seeds in models
+    ]
+    return f"{report.table(heads, lines)}\n\nCommands:\n\n" + "\n".join(_commands(found)) + "\n"
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean = f"{statistics.mean(values):.{DIGITS}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{DIGITS}f}"
+
+
+def _commands(found: Sequence[rows.Row]) -> Iterator[str]:
+    """Each command once, with the commits it was run from."""
+    for command in sorted({row["command"] for row in found}):
+        commits = sorted({row["commit"] for row in found if row["command"] == command})
+        yield f"- `{command}` at {', '.join(commits)}"

@@ -1,0 +1,55 @@
+"""How each model is trained on each data set: one small table, so that differences can be seen.
+
+The optimizer, schedule, clipping, weight average and early stopping are `training.harness.FitConfig`'s for all. A
+`--set NAME=VALUE` on the command line goes over what stands here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Values = Mapping[str, Any]
+REFERENCES = ("sasrec", "gru4rec", "mamba4rec", "echomamba4rec", "echomamba4rec-published-init")
+MODELS = ("echorank", *REFERENCES, "popularity")
+BIDIRECTIONAL = ("echomamba4rec", "echomamba4rec-published-init")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One data set's settings: of all models, and more of some."""
+
+    shared: Values
+    echorank: Values = field(default_factory=dict)
+    bidirectional: Values = field(default_factory=dict)
+
+    def of(self, model: str) -> dict[str, Any]:
+        """All settings of one model."""
+        own = self.echorank if model == "echorank" else self.bidirectional if model in BIDIRECTIONAL else {}
+        return {**self.shared, **own}
+
+
+LONG: Values = {"length": 200, "tokens": 12_800, "learning_rate": 2e-3, "dropout": 0.2, "epochs": 24}
+SHORT: Values = {"length": 50, "tokens": 6_400, "learning_rate": 2e-3, "dropout": 0.5, "epochs": 24}
+# A bidirectional model learns from one position a window, so one of its epochs is a sample of the prefixes.
+SAMPLED: Values = {"prefixes": 30_000, "epochs": 60, "patience": 8}
+RECIPES: Mapping[str, Recipe] = {
+    "ml-100k": Recipe(shared={**LONG, "tokens": 3_200}, bidirectional={**SAMPLED, "prefixes": 5_000}),
+    "ml-1m": Recipe(shared=LONG, bidirectional=SAMPLED),
+    "beauty": Recipe(shared=SHORT, bidirectional=SAMPLED),
+    "video-games": Recipe(shared=SHORT, bidirectional=SAMPLED),
+    "foursquare-nyc": Recipe(shared={**LONG, "tokens": 3_200}, bidirectional=SAMPLED),
+}
+
+
+def recipe_of(data: str, model: str) -> dict[str, Any]:
+    """The settings of a model on a data set; one without a recipe of its own gets ML-1M's.
+
+    Raises:
+        ValueError: the model is unknown.
+
+    """
+    if model not in MODELS:
+        raise ValueError(f"unknown model {model!r}; known are {', '.join(MODELS)}")
+    return RECIPES.get(data, RECIPES["ml-1m"]).of(model)

@@ -1,0 +1,208 @@
+"""States kept in other number formats than the shipped one, for studies: the float32 fold, rounded after each event.
+
+A part of a state is kept as float32, float16, or whole numbers up to a largest one with a float32 scale a group. Whole
+numbers follow `model.quantize`: decay moves the scale alone, powers of two keep the largest number in the upper half of
+the range, and only what an event adds is rounded. With 127 as the largest number, rounding draws the same random
+numbers as the shipped fold does, so the two agree but for float32's own rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from model.bundle import Bundle
+from model.config import ModelConfig
+from model.elementary import exp
+from model.fold import fold_events
+from model.front import Scratch, compute_drive, compute_front, scratch_for
+from model.quantize import seed_of, uniform
+from model.state import Rows, layout, views
+
+FLOAT32, FLOAT16, INT8, INT4 = 0, -1, 127, 7  # a whole number's format is called by its largest value
+_BYTES = {FLOAT32: 4.0, FLOAT16: 2.0, INT8: 1.0, INT4: 0.5}
+_FADED, _TINY = np.float32(1e-25), np.float32(1e-30)
+_HALF = np.float32(0.5)
+_HALF_LARGEST = np.float32(65504)  # of float16
+
+
+class Formats(NamedTuple):
+    """How each part of a state is kept."""
+
+    conv: int = FLOAT32
+    ssm: int = FLOAT32
+    echo: int = FLOAT32
+    slots: int = FLOAT32
+    stochastic: int = 1
+
+    @classmethod
+    def every(cls, kept: int, *, stochastic: bool = True) -> Formats:
+        """The same format for all parts."""
+        return cls(kept, kept, kept, kept, int(stochastic))
+
+
+def state_bytes(config: ModelConfig, formats: Formats) -> int:
+    """Bytes of one user's state, index not included; float formats need no scales."""
+    echo = int(config.echo)
+    conv, ssm = config.inner + 2 * config.state_size, config.inner * config.state_size
+    parts = (
+        (formats.conv, config.conv_width, conv),
+        (formats.ssm, config.heads, ssm // config.heads),
+        (formats.echo, config.heads * echo, ssm // config.heads),
+        (formats.slots, config.slots, config.width),
+    )
+    exact = 16 + 10 * config.ring_length + 2 * config.tail_length + 4 * config.heads * echo + 4 * config.slots
+    kept = sum(groups * (size * _BYTES[kept] + (4 if kept > 0 else 0)) for kept, groups, size in parts)
+    return 8 * math.ceil((exact + kept) / 8)
+
+
+class RoundedBundle(Bundle):
+    """A model whose states are float32 rows that hold only what `formats` can express."""
+
+    def __init__(self, bundle: Bundle, formats: Formats) -> None:
+        self.__dict__.update(bundle.__dict__)
+        self.config = dataclasses.replace(bundle.config, state_dtype="float32")
+        self.layout, self._sizes = layout(self.config), self._sizes._replace(int8=0)
+        self.formats, self._places = formats, layout(dataclasses.replace(bundle.config, state_dtype="int8"))
+
+    def fold(
+        self,
+        rows: Rows,
+        index: npt.NDArray[np.int64],
+        users: npt.NDArray[np.uint64],
+        items: npt.NDArray[np.int64],
+        actions: npt.NDArray[np.uint8],
+        times_ms: npt.NDArray[np.int64],
+        offsets: npt.NDArray[np.int64],
+    ) -> None:
+        """See `Bundle.fold`."""
+        if self.formats[:4] == Formats()[:4]:
+            super().fold(rows, index, users, items, actions, times_ms, offsets)
+            return
+        columns: tuple[npt.NDArray[Any], ...] = (index, users, items, actions, times_ms, offsets)
+        fold_rounded(
+            self._fold, self._sizes, self.layout, views(rows), self.formats, self._places, *map(_writable, columns)
+        )
+
+
+def _writable(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.array(column)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fold_rounded(p, s, at, v, formats, places, index, users, items, actions, times_ms, offsets):
+    """`fold_events` on float32 rows, one event at a time, each followed by rounding what it changed.
+
+    `at` lays out the float32 rows, whose scales are used here; `places` are the int8 rows' offsets, for the hash.
+    """
+    w = Scratch(*scratch_for(s))
+    for i in range(len(index)):
+        row, one = index[i], slice(i, i + 1)
+        before, last_ms = np.int64(v.u32[row, at.events // 4]), v.i64[row, at.last_time // 8]
+        fold_events(p, s, at, v, index[one], users[one], items[one], actions[one], times_ms[one], offsets[one])
+        events = np.int64(v.u32[row, at.events // 4])
+        if events == before:
+            continue
+        elapsed_ms = max(times_ms[i] - last_ms, np.int64(0)) if before else np.int64(0)
+        compute_front(p, s, at, v, row, events, w)
+        compute_drive(p, s, at, v, row, events, w)
+        seed = seed_of(users[i], offsets[i])
+        _round_conv(s, at, v, row, formats, places, (events - 1) % s.W, seed)
+        for h in range(s.H):
+            fade = w.decay[h] if s.scalar else np.float32(1)
+            _round_head(s, v, row, formats.ssm, at.ssm, at.ssm_scale, places.ssm, h, fade, formats.stochastic, seed)
+            if s.echo:
+                fade = p.echo_gamma[h]
+                _round_head(
+                    s, v, row, formats.echo, at.echo, at.echo_scale, places.echo, h, fade, formats.stochastic, seed
+                )
+        for r in range(s.R):
+            w.peak[r] = -p.slot_rate[r] * (np.float32(elapsed_ms) * np.float32(0.001))
+        exp(w.peak, s.R)
+        for r in range(s.R):
+            _round_slot(s, at, v, row, formats, places, r, w.peak[r], seed)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _round_conv(s, at, v, row, formats, places, entry, seed):
+    """The newest input of the convolution; its scale is its own."""
+    channels = s.E + 2 * s.N
+    start, place = at.conv // 4 + entry * channels, places.conv + entry * channels
+    _round(v.f32, row, start, 1, 0, channels, formats.conv, np.float32(1), formats.stochastic, seed, place)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _round_head(s, v, row, kept, data, scales, places, h, fade, stochastic, seed):
+    """One head (N, P) of a state (N, E), whose scale faded by `fade`."""
+    scale = v.f32[row, scales // 4 + h] * fade
+    start, place = data // 4 + h * s.P, places + h * s.P
+    v.f32[row, scales // 4 + h] = _round(v.f32, row, start, s.N, s.E, s.P, kept, scale, stochastic, seed, place)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _round_slot(s, at, v, row, formats, places, r, fade, seed):
+    """One slot (D) of the low-rank cache, whose scale faded by `fade`."""
+    scale = v.f32[row, at.slot_scale // 4 + r] * fade
+    start, place = at.slots // 4 + r * s.D, places.slots + r * s.D
+    v.f32[row, at.slot_scale // 4 + r] = _round(
+        v.f32, row, start, 1, 0, s.D, formats.slots, scale, formats.stochastic, seed, place
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _round(f32, row, start, count, stride, width, kept, scale, stochastic, seed, place):
+    """One group, `count` runs of `width` numbers `stride` apart, rounded in place; the group's new scale."""
+    if kept == FLOAT32:
+        return scale
+    scale = scale if scale > _FADED else np.float32(1)
+    factor, centred = np.float32(1), scale
+    if kept > 0:
+        factor, centred = _centre(_largest(f32, row, start, count, stride, width) / scale, scale, np.float32(kept))
+    for n in range(count):
+        for i in range(width):
+            at = start + n * stride + i
+            draw = uniform(seed, np.uint64(place + n * stride + i)) if stochastic else _HALF
+            if kept == FLOAT16:
+                f32[row, at] = _to_half(f32[row, at], draw)
+            else:
+                whole = np.float32(math.floor(f32[row, at] / scale * factor + draw))
+                f32[row, at] = min(max(whole, np.float32(-kept)), np.float32(kept)) * centred
+    return centred
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _largest(f32, row, start, count, stride, width):
+    most = np.float32(0)
+    for n in range(count):
+        for i in range(width):
+            most = max(most, abs(f32[row, start + n * stride + i]))
+    return most
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _centre(most, scale, kept):
+    """`model.quantize.centre` for any largest number: factor and new scale that bring `most` into its upper half."""
+    if not most * scale > _TINY:
+        return np.float32(0), np.float32(0)
+    factor = np.float32(1)
+    while most * factor > kept:
+        factor *= np.float32(0.5)
+    while most * factor <= kept * np.float32(0.5):
+        factor *= np.float32(2)
+    return factor, scale / factor
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _to_half(value, draw):
+    """A number with 11 significant bits, a multiple of 2^-24."""
+    if value == 0:
+        return value
+    _, exponent = math.frexp(value)
+    step = np.float32(2.0) ** np.float32(max(exponent - 11, -24))
+    whole = np.float32(math.floor(value / step + draw)) * step
+    return min(max(whole, -_HALF_LARGEST), _HALF_LARGEST)

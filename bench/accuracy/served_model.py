@@ -1,0 +1,53 @@
+"""A trained model and the histories that it is asked about, as every study of served states needs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from model.absorb import absorb, absorb_head
+from model.bundle import Bundle
+from training import datasets
+from training.checkpoint import Checkpoint
+from training.clicklog import ClickLog
+from training.errors import DatasetError
+from training.runs import ITEM_EVENTS_MIN, prepare_process
+from training.sequences import Histories, Vocabulary
+
+
+class ServedModel(NamedTuple):
+    """A model as it serves, and whole histories in its own item rows."""
+
+    bundle: Bundle
+    checkpoint: Checkpoint
+    histories: Histories
+
+
+def in_memory(checkpoint: Checkpoint) -> Bundle:
+    """What `echorank publish` would write, without writing it."""
+    score = absorb_head(checkpoint.network, checkpoint.counts.astype("float64"), checkpoint.calibration)
+    config, fold = checkpoint.network.config, absorb(checkpoint.network)
+    return Bundle(version="unpublished", config=config, items=checkpoint.items, fold=fold, score=score)
+
+
+def load(checkpoint: Path, data: str, path: Path | None = None) -> ServedModel:
+    """Read a trained model and the data set that it was trained on, with that training's item filter.
+
+    Raises:
+        DatasetError: the model was trained on another catalogue, or one of the two cannot be read.
+
+    """
+    prepare_process()
+    return pair(Checkpoint.load(checkpoint), datasets.load(data, path=path), data)
+
+
+def pair(checkpoint: Checkpoint, log: ClickLog, data: str) -> ServedModel:
+    """See `load`."""
+    log = log.with_frequent_items(ITEM_EVENTS_MIN)
+    vocabulary = Vocabulary.of(log, hashed=checkpoint.network.config.hashed_items)
+    if vocabulary.items != checkpoint.items:
+        raise DatasetError(
+            f"the model knows {len(checkpoint.items)} items and {data} has {len(vocabulary.items)} others; it was "
+            f"trained on {checkpoint.metadata.get('data_set')!r}: name that with --data"
+        )
+    return ServedModel(in_memory(checkpoint), checkpoint, Histories.of(log, vocabulary))
