@@ -111,7 +111,7 @@ def tune_model(
     )
     table = Table(title="trials, best first")
     for name in ("NDCG@10", "epochs", "seconds", *trials[0].chosen):
-        table.add_column(name, justify="right")
+        table.add_column(name.replace("_", " "), justify="right", overflow="fold")
     for trial in trials:
         chosen = (f"{value:.4g}" for value in trial.chosen.values())
         table.add_row(f"{trial.ndcg10:.4f}", str(trial.epochs), f"{trial.seconds:.0f}", *chosen)

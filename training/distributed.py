@@ -6,6 +6,7 @@ evaluates and hands the model back. A worker that fails ends the training: nothi
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import tempfile
@@ -29,6 +30,9 @@ from training.workers import Group
 
 ROOT = Path(__file__).parents[1]
 OBJECT_STORE_BYTES = 512 << 20
+RAY_SLOW = "timed out during startup"
+
+log = logging.getLogger(__name__)
 
 
 def train_together(
@@ -82,13 +86,22 @@ def started(cpus: int) -> Iterator[None]:
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
     }
-    ray.init(
+    init = functools.partial(
+        ray.init,
         address=address or "local",
         runtime_env={"env_vars": env},
         logging_level=logging.ERROR,
         log_to_driver=False,
         **({} if address else local),
     )
+    try:
+        init()
+    except Exception as error:
+        if RAY_SLOW not in str(error):  # Ray has no narrower class for it
+            raise
+        log.warning("Ray's own processes did not start within 30 s, which a busy machine can cause; trying once more")
+        ray.shutdown()
+        init()
     try:
         yield
     finally:

@@ -72,6 +72,7 @@ def search(
     base, folder = base or TrainConfig(), (out / NAME).resolve()
     _check(folder, resume=resume)
     with started(min(samples, os.cpu_count() or 1)):
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # our own lines, instead of its boxes
         import ray  # noqa: PLC0415 - tune needs pandas and takes seconds to import
         from ray import tune  # noqa: PLC0415
 
