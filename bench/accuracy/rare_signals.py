@@ -27,6 +27,7 @@ from model.config import ModelConfig
 from model.embedding import Sequences
 from model.head import RingAttention
 from model.network import Encoding, Network
+from training.errors import TrainingError
 from training.metrics import auc
 from training.runs import prepare_process
 
@@ -112,7 +113,8 @@ class Reader(nn.Module):
             else:
                 place, kept = protected(task.events.actions > 0, task.at, self.network.config.ring_length)
                 whole = encoding.vectors + table.action(task.events.actions)
-                answer = self.places(vectors, _at(whole, place), kept)
+                none = ~kept.any(dim=-1, keepdim=True)  # (B, Q, 1): attention over nothing is not a number
+                answer = self.places(vectors, _at(whole, place), kept | none) * ~none[..., None]
             seen += [answer, answer * vectors]
         logits: Tensor = self.head(torch.cat(seen, dim=-1)).squeeze(-1)
         return logits
@@ -171,12 +173,19 @@ def train(
 
 @torch.inference_mode()
 def measure(reader: Reader, *, users: int = 256, distances: tuple[int, ...] = DISTANCES) -> dict[int, float]:
-    """AUC at each distance, of users whom no training saw."""
+    """AUC at each distance, of users whom no training saw.
+
+    Raises:
+        TrainingError: the model has diverged.
+
+    """
     random, parts = np.random.default_rng(10_000), []
     for _ in range(0, users, 32):
         task = draw(32, random, distances=distances)
         parts.append((task.labels.numpy(), reader(task).double().numpy()))
     labels, logits = (np.concatenate(column) for column in zip(*parts, strict=True))
+    if not np.isfinite(logits).all():
+        raise TrainingError(f"{reader.parts}: logits are not numbers, the training has diverged; try fewer steps")
     return {d: auc(labels[:, q].ravel(), logits[:, q].ravel()) for q, d in enumerate(distances)}
 
 

@@ -46,3 +46,10 @@ def test_a_protected_place_carries_the_signal_past_the_ring() -> None:
     )
     assert kept[60] > 0.9
     assert lost[60] < 0.65
+
+
+def test_users_without_a_rare_event_are_answered() -> None:
+    """Empty protected places answer nothing, which is a number."""
+    task = rare_signals.draw(4, np.random.default_rng(0), 0.0, distances=(3, 30))
+    with torch.inference_mode():
+        assert rare_signals.Reader(("protected",))(task).isfinite().all()
