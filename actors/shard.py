@@ -41,7 +41,7 @@ class ShardSettings:
     """What a shard needs of the deployment's settings."""
 
     snapshot_interval_s: float = 10.0
-    snapshot_share_max: float = 0.05  # of a processor's time
+    snapshot_share_max: float = 0.03  # of a processor's time
     bytes_per_user_max: int = 4096
     users_initial: int = 1024
     ready_lag_records_max: int = 1000

@@ -1,7 +1,8 @@
-"""`echorank train` and `echorank publish`: from a log of clicks to a bundle that an arm can serve."""
+"""`echorank train`, `tune`, `publish` and `evaluate`: from a log of clicks to a bundle that an arm can serve."""
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -34,27 +35,45 @@ PathOption = Annotated[
 ]
 
 
+FieldOption = Annotated[
+    list[str] | None,
+    typer.Option(help="For `file`: ROLE=COLUMN, roles user, item, time, action, rating; may be repeated."),
+]
+DeviceOption = Annotated[Device, typer.Option(help="auto takes CUDA where there is one.")]
+TimeUnitOption = Annotated[TimeUnit, typer.Option(help="For `file`: unit of numeric or text times.")]
+
+
 def train(
     dataset: DatasetArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory for the trained model.")] = Path("out/model"),
     path: PathOption = None,
-    field: Annotated[
-        list[str] | None,
-        typer.Option(help="For `file`: ROLE=COLUMN, roles user, item, time, action, rating; may be repeated."),
-    ] = None,
-    time_unit: Annotated[TimeUnit, typer.Option(help="For `file`: unit of numeric or text times.")] = TimeUnit.MS,
+    field: FieldOption = None,
+    time_unit: TimeUnitOption = TimeUnit.MS,
     minutes: Annotated[
         float | None,
         typer.Option(help="Time limit in minutes; none trains until validation stops improving.", min=0.05),
     ] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds on equal machines give equal weights.")] = 0,
-    device: Annotated[Device, typer.Option(help="auto takes CUDA where there is one.")] = Device.AUTO,
+    device: DeviceOption = Device.AUTO,
+    settings: Annotated[
+        Path | None, typer.Option(help="Settings as JSON, such as those that `echorank tune` wrote.")
+    ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            help="Processes that train together, by Ray Train; each step then averages so many batches.", min=1
+        ),
+    ] = 1,
 ) -> None:
     """Train a model on a log of clicks.
+
+    With several workers an epoch has as many fewer steps and the learning rate stays: divide `tokens` in the settings
+    by the number of workers for the steps of one worker. RAY_ADDRESS joins a cluster.
 
     Examples:
       [cyan]echorank train ml-100k --minutes 2[/cyan]
       [cyan]echorank train ml-1m --out out/ml-1m --device cuda --seed 1[/cyan]
+      [cyan]echorank train ml-1m --settings out/tune/settings.json --workers 2[/cyan]
       [cyan]echorank train archive --path out/archive[/cyan]
       [cyan]echorank train file --path clicks.parquet --field user=uid --field time=ts --time-unit s[/cyan]
     """
@@ -67,6 +86,48 @@ def train(
         minutes=minutes,
         seed=seed,
         device=device.value,
+        fields=commands.column_mapping(field or []),
+        time_unit=time_unit.value,
+        settings_file=settings,
+        workers=workers,
+    )
+
+
+def tune(
+    dataset: DatasetArgument,
+    minutes: Annotated[float, typer.Option(help="For the whole search, over all its starts.", min=0.1)] = 60.0,
+    samples: Annotated[int, typer.Option(help="Trials; each gets its share of the minutes.", min=1)] = 16,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the search.")] = Path("out/tune"),
+    path: PathOption = None,
+    field: FieldOption = None,
+    time_unit: TimeUnitOption = TimeUnit.MS,
+    shapes: Annotated[bool, typer.Option("--shapes", help="Search state size and slots, too.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --out after a stop.")] = False,
+    seed: Annotated[int, typer.Option(help="Draws the settings, and seeds every trial.")] = 0,
+    device: DeviceOption = Device.AUTO,
+) -> None:
+    """Search the settings of a training that suit a log: learning rate, dropout, batch size and a few more.
+
+    Trials run side by side, one a core; those behind the median of the others stop early. The best settings by
+    validation NDCG@10 go to OUT/settings.json. A killed search keeps what it finished; --resume goes on.
+
+    Examples:
+      [cyan]echorank tune ml-100k --minutes 20 --samples 12[/cyan]
+      [cyan]echorank tune archive --path out/archive --out out/tune --resume[/cyan]
+      [cyan]echorank train ml-100k --settings out/tune/settings.json[/cyan]
+    """
+    from training import commands  # noqa: PLC0415
+
+    commands.tune_model(
+        dataset,
+        out=out,
+        minutes=minutes,
+        samples=samples,
+        path=path,
+        seed=seed,
+        device=device.value,
+        shapes=shapes,
+        resume=resume,
         fields=commands.column_mapping(field or []),
         time_unit=time_unit.value,
     )
@@ -85,3 +146,56 @@ def publish(
     from training import commands  # noqa: PLC0415
 
     commands.publish_model(model, out=out)
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="Directory that `echorank publish` wrote.")] = Path("out/bundle"),
+    data: Annotated[
+        str, typer.Option("--data", help="Name of a data set, `file` or `archive`, as for `echorank train`.")
+    ] = "ml-100k",
+    path: PathOption = None,
+    field: FieldOption = None,
+    time_unit: TimeUnitOption = TimeUnit.MS,
+    report: Annotated[
+        Path | None, typer.Option(help="Write one self-contained HTML page instead of printing tables.")
+    ] = None,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write everything measured as JSON, too.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another bundle, asked the same questions; differences are paired.")
+    ] = None,
+    results: Annotated[
+        Path, typer.Option(help="Folder with accuracy.json and compression.json of studies, for the report.")
+    ] = Path("bench/results"),
+    samples: Annotated[int, typer.Option(help="At most so many held-out clicks are asked about.", min=1)] = 10_000,
+    seed: Annotated[int, typer.Option(help="Draws questions, candidates and intervals.")] = 0,
+) -> None:
+    """Ask a bundle about clicks that it never learned from: the offline check before a pilot.
+
+    Ranking and click metrics with intervals, of the bundle as it serves, beside float32 states, popularity and the
+    user's own last items; calibration, bytes and time; and a verdict. Named sets hold out each user's last click, a log
+    of your own the newest tenth of its time line, and nothing that the bundle was trained on.
+
+    Examples:
+      [cyan]echorank evaluate out/bundle --data ml-100k --report out/report.html[/cyan]
+      [cyan]echorank evaluate out/bundle --data archive --path out/archive --json out/check.json[/cyan]
+      [cyan]echorank evaluate out/new --data file --path clicks.parquet --field user=uid --against out/bundle[/cyan]
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as shards score; must stand before numpy is imported
+    from actors.hot import BYTES_BESIDE_ROW_MAX  # noqa: PLC0415
+    from training.commands import column_mapping  # noqa: PLC0415
+    from training.pilot import evaluate_bundle  # noqa: PLC0415
+
+    evaluate_bundle(
+        bundle,
+        data,
+        beside_bytes=BYTES_BESIDE_ROW_MAX,
+        path=path,
+        fields=column_mapping(field or []),
+        time_unit=time_unit.value,
+        report=report,
+        json_out=json_out,
+        against=against,
+        results=results,
+        count_max=samples,
+        seed=seed,
+    )

@@ -156,7 +156,7 @@ class StateSettings(Section):
         "snapshot_share_max makes of it.",
     )
     snapshot_share_max: Annotated[float, Field(ge=0.001, le=1, allow_inf_nan=False)] = Field(
-        default=0.05,
+        default=0.03,
         description="Largest share of one processor's time that the snapshots of a shard may take on average; where "
         "they would take more they come later than snapshot_interval_s, and a crash replays more.",
     )

@@ -154,16 +154,21 @@ def load_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
         BundleError: missing, damaged, of another format, or (with `verify`) not reproducing its golden examples.
     """
     content = bundle_files.read(Path(path))
-    bundle = Bundle(
+    bundle = of_content(content)
+    if verify:
+        golden.check(bundle, content.golden, Path(path))
+    return bundle
+
+
+def of_content(content: bundle_files.BundleContent) -> Bundle:
+    """The bundle that these files hold, its golden examples not looked at."""
+    return Bundle(
         version=content.version,
         config=content.config,
         items=content.items,
         fold=FoldParams(**{name: content.arrays[f"fold.{name}"] for name in FoldParams._fields}),
         score=ScoreParams(**{name: content.arrays[f"score.{name}"] for name in ScoreParams._fields}),
     )
-    if verify:
-        golden.check(bundle, content.golden, Path(path))
-    return bundle
 
 
 def write_bundle(

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from model.config import ModelConfig
 from training import datasets
 from training.checkpoint import Checkpoint
 from training.columns import TimeUnit
-from training.errors import DatasetError
+from training.errors import DatasetError, TrainingError
 from training.publish import Published, publish
-from training.runs import Run, train_by_time, train_leave_one_out
+from training.runs import Run, by_time, leave_one_out, train_by_time, train_leave_one_out
 from training.train import TrainConfig
+
+if TYPE_CHECKING:
+    from training.tune import Trial
 
 SHOWN = ("hr10", "ndcg10", "mrr10", "hr10_excluded", "ndcg10_excluded", "mrr10_excluded")
 
@@ -31,6 +38,8 @@ def train_model(
     fields: dict[str, str] | None = None,
     time_unit: TimeUnit = "ms",
     cache: Path | None = None,
+    settings_file: Path | None = None,
+    workers: int = 1,
     console: Console | None = None,
 ) -> Run:
     """Train on a data set by name, print how it compares to popularity, and save the model to `out`.
@@ -44,17 +53,20 @@ def train_model(
 
     """
     console = console or Console()
-    settings = TrainConfig(seed=seed, minutes_max=minutes, device=device)
+    shape, settings = read_settings(settings_file)
+    settings = dataclasses.replace(settings, seed=seed, device=device, minutes_max=minutes or settings.minutes_max)
     log = datasets.load(data_set, path=path, cache=cache, fields=fields, time_unit=time_unit)
     users, items, events = log.counts()
     console.print(f"{data_set}: {users:,} users, {items:,} items, {events:,} events")
-    training = train_by_time if data_set in {"file", "archive"} else train_leave_one_out
+    training = train_by_time if data_set in datasets.OWN_LOGS else train_leave_one_out
     run = training(
         log,
         data_set=data_set,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        shape=shape,
         settings=settings,
         show_progress=console.is_terminal,
+        workers=workers,
     )
     run.checkpoint.save(out)
     console.print(comparison(run))
@@ -63,6 +75,70 @@ def train_model(
         f"saved to {out}; next: echorank publish {out}"
     )
     return run
+
+
+def tune_model(
+    data_set: str,
+    *,
+    out: Path,
+    minutes: float,
+    samples: int,
+    path: Path | str | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    shapes: bool = False,
+    resume: bool = False,
+    fields: dict[str, str] | None = None,
+    time_unit: TimeUnit = "ms",
+    cache: Path | None = None,
+    console: Console | None = None,
+) -> list[Trial]:
+    """Search settings for a data set, print the trials, and leave the best in `out`/settings.json.
+
+    Raises:
+        DatasetError: the data cannot be had or read.
+        TrainingError: there is nothing to resume, or no trial got through an epoch.
+
+    """
+    from training.tune import BEST, search  # noqa: PLC0415 - a training alone needs no Ray
+
+    console = console or Console()
+    log = datasets.load(data_set, path=path, cache=cache, fields=fields, time_unit=time_unit)
+    parts = by_time(log) if data_set in datasets.OWN_LOGS else leave_one_out(log)
+    base = TrainConfig(seed=seed, device=device)
+    trials = search(
+        parts, out, minutes=minutes, samples=samples, shapes=shapes, resume=resume, base=base, console=console
+    )
+    table = Table(title="trials, best first")
+    for name in ("NDCG@10", "epochs", "seconds", *trials[0].chosen):
+        table.add_column(name.replace("_", " "), justify="right", overflow="fold")
+    for trial in trials:
+        chosen = (f"{value:.4g}" for value in trial.chosen.values())
+        table.add_row(f"{trial.ndcg10:.4f}", str(trial.epochs), f"{trial.seconds:.0f}", *chosen)
+    console.print(table)
+    console.print(f"best settings in {out / BEST}; next: echorank train {data_set} --settings {out / BEST}")
+    return trials
+
+
+def read_settings(file: Path | None) -> tuple[ModelConfig, TrainConfig]:
+    """What `echorank tune` wrote, {"training": {...}, "shape": {...}}; without a file, the defaults.
+
+    Raises:
+        TrainingError: the file cannot be read, or a setting is unknown or out of range.
+
+    """
+    if file is None:
+        return ModelConfig(), TrainConfig()
+    try:
+        content = json.loads(file.read_text())
+        if unknown := set(content) - {"training", "shape"}:
+            raise ValueError(f"unknown parts {sorted(unknown)}; known are 'training' and 'shape'")
+        return ModelConfig(**content.get("shape", {})), TrainConfig(**content.get("training", {}))
+    except (OSError, ValueError, TypeError) as error:
+        raise TrainingError(
+            f"{file} holds no settings of a training ({error}); write them with echorank tune, or as "
+            '{"training": {"learning_rate": 0.006}, "shape": {"slots": 16}}'
+        ) from error
 
 
 def column_mapping(pairs: Sequence[str]) -> dict[str, str]:

@@ -49,6 +49,8 @@ class Dataset:
         return log
 
 
+OWN_LOGS = ("file", "archive")  # a user's own, split by time as they will be used
+
 DATASETS: dict[str, Dataset] = {
     entry.name: entry
     for entry in (

@@ -21,6 +21,7 @@ from torch.nn.utils import clip_grad_norm_
 from training.errors import TrainingError
 from training.progress import TrainingProgress
 from training.sequences import Windows
+from training.workers import Alone, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,11 +108,14 @@ def fit(
     *,
     show_progress: bool = True,
     on_epoch: Callable[[Line], None] | None = None,
+    workers: Workers | None = None,
 ) -> Fitted:
     """Fit `network`, which stands on its device; afterwards it has the best epoch's averaged weights, on the CPU.
 
-    `on_epoch` hears of each epoch as it ends.
+    `on_epoch` hears of each epoch as it ends. Each of several `workers` calls this with equal networks and `random`.
     """
+    workers = workers or Alone()
+    own_random = workers.own(random)
     averaged = copy.deepcopy(network)
     optimizer = torch.optim.AdamW(
         network.parameters(), betas=settings.betas, weight_decay=settings.weight_decay, fused=True
@@ -122,19 +126,19 @@ def fit(
     with TrainingProgress(shown=show_progress) as progress:
         for epoch in range(settings.epochs):
             network.train()
-            plan = task.epoch(random)
+            plan = workers.part(task.epoch(random))
             losses = []
             for step, windows in enumerate(plan):
-                each = task.losses(windows, random)
-                descend(network, averaged, optimizer, each, task.weights, settings, schedule)
+                each = task.losses(windows, own_random)
+                descend(network, averaged, optimizer, each, task.weights, settings, schedule, workers)
                 losses.append(each.detach())
-                schedule.advance((epoch + (step + 1) / len(plan)) / settings.epochs)
+                schedule.advance((epoch + (step + 1) / len(plan)) / settings.epochs, workers)
                 progress.step(schedule.done, losses[-1].sum().item())
                 if schedule.done >= 1.0:
                     break
 
-            means = tuple(torch.stack(losses).mean(dim=0).tolist())
-            metrics = task.validate(averaged)
+            means = tuple(workers.mean(torch.stack(losses).mean(dim=0)).tolist())
+            metrics = workers.first(lambda: task.validate(averaged))
             history.append(Line(epoch=epoch, losses=means, metrics=metrics, seconds=schedule.seconds()))
             progress.epoch(schedule.done, metrics["ndcg10"])
             if on_epoch is not None:
@@ -158,10 +162,12 @@ def descend(
     weights: Sequence[float],
     settings: FitConfig,
     schedule: Schedule,
+    workers: Workers,
 ) -> None:
-    """One step down the weighted losses (n,), then averaged <- decay * averaged + (1 - decay) * network."""
+    """One step down the weighted losses (n,) of all, then averaged <- decay * averaged + (1 - decay) * network."""
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(losses @ losses.new_tensor(weights))
+    workers.average_gradients(network.parameters())
     clip_grad_norm_(network.parameters(), settings.clip)
     for part in optimizer.param_groups:
         part["lr"] = settings.learning_rate * schedule.rate()
@@ -181,11 +187,14 @@ class Schedule:
         """Time since the start."""
         return time.monotonic() - self.started
 
-    def advance(self, done: float) -> None:
-        """One more step; by its epochs the training is `done`, 0 to 1."""
+    def advance(self, done: float, workers: Workers | None = None) -> None:
+        """One more step; by its epochs the training is `done`, 0 to 1. The first worker's clock holds for all."""
         limit = self.settings.minutes_max
         self.steps += 1
-        self.done = done if limit is None else min(1.0, max(done, self.seconds() / (60 * limit)))
+        if limit is not None:
+            spent = self.seconds() if workers is None else workers.first(self.seconds)
+            done = min(1.0, max(done, spent / (60 * limit)))
+        self.done = done
 
     def rate(self) -> float:
         """Factor of the learning rate: linear warm-up from near 0 to 1, then half a cosine down to 0."""

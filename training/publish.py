@@ -32,11 +32,20 @@ class Published:
     bundle: Bundle
 
 
-def assess(model: TrainedModel, training: Histories, held: Held, *, data_set: str, date: str) -> Checkpoint:
+def assess(
+    model: TrainedModel,
+    training: Histories,
+    held: Held,
+    *,
+    data_set: str,
+    date: str,
+    trained_until_ms: int | None = None,
+) -> Checkpoint:
     """Calibrate on held-out events, as a bundle serves them, and gather what the bundle will say about itself.
 
     Click metrics come from other users than those that the calibration was fitted on. `date` is given by the
-    caller, so that equal trainings give equal bytes.
+    caller, so that equal trainings give equal bytes. `trained_until_ms` is the time of the newest training event
+    where the log was split by time, None where each user's last events were held out.
     """
     items = len(model.vocabulary.items)
     counts = training.counts(items)
@@ -58,6 +67,7 @@ def assess(model: TrainedModel, training: Histories, held: Held, *, data_set: st
             "data_set": data_set,
             "date": date,
             "seed": model.settings.seed,
+            "trained_until_ms": trained_until_ms,
             "settings": asdict(model.settings),
             "history": [_timeless(line) for line in model.history],
             "validation": ranking.summary() | ranking.intervals(),

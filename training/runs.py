@@ -24,6 +24,17 @@ QUICK = TrainConfig(epochs=6, minutes_max=0.9)  # for a split log that somebody 
 
 
 @dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a training needs: `held` chooses the epoch, `test` judges the result."""
+
+    shape: ModelConfig
+    vocabulary: Vocabulary
+    training: Histories
+    held: Held
+    test: Held
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """A finished training, and what events that it never learned from say about it."""
 
@@ -51,16 +62,25 @@ def train_leave_one_out(
     shape: ModelConfig | None = None,
     settings: TrainConfig | None = None,
     show_progress: bool = True,
+    workers: int = 1,
 ) -> Run:
     """Train on all but each user's last two events; choose by the last but one, test on the last."""
     prepare_process()
-    shape, settings = shape or ModelConfig(), settings or TrainConfig()
-    log = log.with_frequent_items(ITEM_EVENTS_MIN)
+    return _run(leave_one_out(log, shape), settings, data_set, date, workers, show_progress=show_progress)
+
+
+def leave_one_out(log: ClickLog, shape: ModelConfig | None = None) -> Parts:
+    """Each user's last event as the test, the one before as the validation, the rest to learn from."""
+    shape, log = shape or ModelConfig(), log.with_frequent_items(ITEM_EVENTS_MIN)
     vocabulary = Vocabulary.of(log, hashed=shape.hashed_items)
     everything = Histories.of(log, vocabulary)
-    training, held = everything.without_last(2), Held.last(everything.without_last(1))
-    model = train(shape, settings, vocabulary, training, held, show_progress=show_progress)
-    return _finish(model, training, held, Held.last(everything), data_set, date)
+    return Parts(
+        shape=shape,
+        vocabulary=vocabulary,
+        training=everything.without_last(2),
+        held=Held.last(everything.without_last(1)),
+        test=Held.last(everything),
+    )
 
 
 def train_by_time(
@@ -73,6 +93,7 @@ def train_by_time(
     shape: ModelConfig | None = None,
     settings: TrainConfig | None = None,
     show_progress: bool = True,
+    workers: int = 1,
 ) -> Run:
     """Train on all but the last `validation` share of the time line, which chooses the epoch and is the test.
 
@@ -82,11 +103,21 @@ def train_by_time(
         DatasetError: the log is too short to be split.
 
     """
+    prepare_process()
+    parts = by_time(log, shape, validation=validation, events_min=events_min)
+    return _run(parts, settings, data_set, date, workers, show_progress=show_progress)
+
+
+def by_time(log: ClickLog, shape: ModelConfig | None = None, *, validation: float = 0.1, events_min: int = 1) -> Parts:
+    """The last `validation` share of the time line as validation and test, the rest to learn from.
+
+    Raises:
+        DatasetError: the log is too short to be split.
+
+    """
     if not 0 < validation < 1:
         raise ValueError(f"validation = {validation} must be between 0 and 1")
-    prepare_process()
-    shape, settings = shape or ModelConfig(), settings or TrainConfig()
-    log = log.by_time()
+    shape, log = shape or ModelConfig(), log.by_time()
     since = int(len(log) * (1 - validation))
     if not 0 < since < len(log):
         raise DatasetError(f"a log of {len(log)} events is too short to hold out {validation:.0%}; bring more events")
@@ -94,8 +125,7 @@ def train_by_time(
     vocabulary = Vocabulary.of(log, hashed=shape.hashed_items, events_min=events_min)
     training = Histories.of(log.take(log.times_ms < since_ms), vocabulary)
     held = Held.since(Histories.of(log, vocabulary), since_ms)
-    model = train(shape, settings, vocabulary, training, held, show_progress=show_progress)
-    return _finish(model, training, held, held, data_set, date)
+    return Parts(shape=shape, vocabulary=vocabulary, training=training, held=held, test=held)
 
 
 def train_split(
@@ -140,11 +170,26 @@ def prepare_process() -> None:
     torch.set_num_threads(THREADS)
 
 
+def _run(
+    parts: Parts, settings: TrainConfig | None, data_set: str, date: str, workers: int, *, show_progress: bool
+) -> Run:
+    settings = settings or TrainConfig()
+    from_parts = (parts.shape, settings, parts.vocabulary, parts.training, parts.held)
+    if workers == 1:
+        model = train(*from_parts, show_progress=show_progress)
+    else:
+        from training.distributed import train_together  # noqa: PLC0415 - one worker needs no Ray
+
+        model = train_together(workers, *from_parts)
+    return _finish(model, parts.training, parts.held, parts.test, data_set, date)
+
+
 def _finish(model: TrainedModel, training: Histories, held: Held, test: Held, data_set: str, date: str) -> Run:
     items, ranker = len(model.vocabulary.items), NetworkRanker(model.network)
     tested = None if test is held else rank(ranker, test, items)
     popular = rank(Popularity(training.counts(items)), test, items)
-    checkpoint = assess(model, training, held, data_set=data_set, date=date)
+    until_ms = int(training.times_ms.max()) if test is held else None
+    checkpoint = assess(model, training, held, data_set=data_set, date=date, trained_until_ms=until_ms)
     return Run(
         model=model,
         checkpoint=checkpoint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import xxhash
 
 from model.bundle import Bundle
 from model.scorer import Level
-from model.state import zeros
+from model.state import Rows, zeros
 from training import metrics
 from training.clicklog import Longs
 from training.evaluate import WORK_MAX, Clicks
@@ -19,6 +20,8 @@ from training.ranking import Ranking
 from training.sequences import Held, Histories
 from training.targets import NegativeSampler
 
+Row = npt.NDArray[np.uint8]  # (row_bytes,)
+Probabilities = npt.NDArray[np.float32]
 SMALLEST = 1e-9  # probabilities come as float32; closer to 0 or 1 their logit is taken as this one's
 
 
@@ -47,13 +50,12 @@ def ask(
         if not len(targets):
             continue
         drawn = sampler.draw(np.array([start]), (targets - 1 - start)[None], negatives, random)
-        row, folded = zeros(bundle.config, 1), start
-        for target, items in zip(targets.tolist(), drawn.candidates[0].numpy(), strict=True):
-            _fold(bundle, row, held, user, folded, target)
-            folded, now_ms = target, int(histories.times_ms[target])
+        before = walk(bundle, histories, targets)
+        for (target, row), items in zip(before, drawn.candidates[0].numpy(), strict=True):
+            now_ms = int(histories.times_ms[target])
             for level in Level:
-                logits[level].append(_logit(bundle.score(row[0], items, now_ms, level).probabilities))
-            everything = bundle.score(row[0], catalogue, now_ms, Level.SEQUENCE).probabilities
+                logits[level].append(logit(bundle.score(row, items, now_ms, level).probabilities))
+            everything = bundle.score(row, catalogue, now_ms, Level.SEQUENCE).probabilities
             ranks.append(int(metrics.ranks(everything[None], items[:1])[0]))
             users.append(user)
     labels = np.tile(np.arange(negatives + 1) == 0, len(users))
@@ -96,6 +98,27 @@ def rank_served(bundle: Bundle, held: Held) -> Ranking:
     return Ranking.joined(parts)
 
 
+def walk(bundle: Bundle, histories: Histories, targets: Longs) -> Iterator[tuple[int, Row]]:
+    """Each target, an ascending flat position, with its user's state (row_bytes,) right before that event.
+
+    The row is the same memory each time: copy what you keep.
+    """
+    users = np.searchsorted(histories.starts, targets, side="right") - 1
+    rows, last, folded = zeros(bundle.config, 1), -1, 0
+    for user, target in zip(users.tolist(), targets.tolist(), strict=True):
+        if user != last:
+            rows[:], last, folded = 0, user, int(histories.starts[user])
+        _fold(bundle, rows, histories, user, folded, target)
+        folded = target
+        yield target, rows[0]
+
+
+def logit(probabilities: Probabilities) -> Doubles:
+    """The logit of each served probability, finite also where that was rounded to 0 or 1."""
+    p = probabilities.astype(np.float64).clip(SMALLEST, 1 - SMALLEST)
+    return np.asarray(np.log(p) - np.log1p(-p))
+
+
 def _fold_many(
     bundle: Bundle,
     rows: np.ndarray,
@@ -119,11 +142,11 @@ def _fold_many(
     )
 
 
-def _fold(bundle: Bundle, row: np.ndarray, held: Held, user: int, start: int, stop: int) -> None:
-    histories, count = held.histories, stop - start
+def _fold(bundle: Bundle, rows: Rows, histories: Histories, user: int, start: int, stop: int) -> None:
+    count = stop - start
     key = xxhash.xxh64_intdigest(histories.users[user].encode())
     bundle.fold(
-        row,
+        rows,
         np.zeros(count, dtype=np.int64),
         np.full(count, key, dtype=np.uint64),
         histories.items[start:stop],
@@ -131,8 +154,3 @@ def _fold(bundle: Bundle, row: np.ndarray, held: Held, user: int, start: int, st
         histories.times_ms[start:stop],
         np.arange(start, stop),
     )
-
-
-def _logit(probabilities: np.ndarray) -> Doubles:
-    p = probabilities.astype(np.float64).clip(SMALLEST, 1 - SMALLEST)
-    return np.asarray(np.log(p) - np.log1p(-p))

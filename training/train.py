@@ -19,6 +19,7 @@ from training.initial import start_from_data
 from training.losses import click_loss, next_item_loss
 from training.sequences import Batch, Held, Histories, Vocabulary, Windows, groups, pad, training_windows
 from training.targets import NegativeSampler, random_positions
+from training.workers import Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +118,7 @@ def train(
     *,
     show_progress: bool = True,
     on_epoch: Callable[[Line], None] | None = None,
+    workers: Workers | None = None,
 ) -> TrainedModel:
     """Fit a network to the `training` histories; stop and choose the epoch by NDCG@10 on `held`."""
     random = np.random.default_rng(settings.seed)
@@ -127,7 +129,7 @@ def train(
     start_from_data(network, training, settings.negatives, settings.seed)
     network.to(device)
     task = StreamingTask(network, settings, training, held)
-    fitted = fit(network, task, settings, random, show_progress=show_progress, on_epoch=on_epoch)
+    fitted = fit(network, task, settings, random, show_progress=show_progress, on_epoch=on_epoch, workers=workers)
     history = tuple(Epoch.of(line) for line in fitted.history)
     return TrainedModel(network, vocabulary, settings, history, Epoch.of(fitted.best), fitted.seconds)
 

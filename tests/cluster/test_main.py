@@ -24,7 +24,7 @@ from tests.cluster.fake_gateway import fake_gateway
 
 ROOT = Path(__file__).parents[2]
 HEAVY = "{'torch', 'ray', 'grpc', 'pydantic', 'kafka', 'numpy', 'prometheus_client', 'yaml'}"
-COMMANDS = ["up", "demo", "train", "publish", "score", "recommend", "status"]
+COMMANDS = ["up", "demo", "train", "tune", "publish", "evaluate", "score", "recommend", "status"]
 COMMANDS += ["config check", "config print", "config docs", "archive ls", "archive verify", "replay"]
 
 # Stands in for cluster.wiring, which starts Ray: what `up` does with a system shows without one.
