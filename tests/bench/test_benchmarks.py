@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,8 +101,9 @@ def test_recovery_is_measured_on_equal_states(tmp_path: Path) -> None:
 
 def test_snapshots_are_measured_beside_folding(tmp_path: Path) -> None:
     """A row has snapshots, their pauses and both rates."""
-    row = snapshot.measure(400, untrained.bundle(stored.ITEMS), tmp_path, 2, 0.5)
+    often = replace(stored.SETTINGS, snapshot_interval_s=0.5)
+    row = snapshot.measure(400, untrained.bundle(stored.ITEMS), tmp_path, often, 0.0)
     for name in ("events_per_s", "events_per_s_beside", "pieces", "pause_ms_max"):
         assert float(str(row[name])) > 0, name
-    assert len(list(tmp_path.rglob("*.manifest.json"))) == 2
+    assert list(tmp_path.rglob("*.manifest.json"))
     assert "| 400 |" in snapshot.markdown([row], {})
