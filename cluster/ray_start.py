@@ -11,19 +11,17 @@ from typing import Any
 import ray
 
 from cluster.config import RaySettings
+from training import patient_ray
 
 ROOT = Path(__file__).parents[1]
-RAY_SLOW = "timed out during startup"
 OBJECT_STORE_BYTES = 128 << 20  # batches are small and short-lived
 # Temporaries of a score are larger than malloc keeps by default: it would fault them in anew every time.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
-log = logging.getLogger(__name__)
-
 
 def start_ray(settings: RaySettings, *, show_logs: bool) -> None:
-    """Join the cluster at `settings.address`, or start a Ray of our own; a slow start gets a second try."""
+    """Join the cluster at `settings.address`, or start a Ray of our own; a slow start is tried again."""
     python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
     local: dict[str, Any] = {
         "include_dashboard": False,
@@ -41,11 +39,4 @@ def start_ray(settings: RaySettings, *, show_logs: bool) -> None:
         logging_level=logging.ERROR,
         **({} if settings.address else local),
     )
-    try:
-        init()
-    except Exception as error:
-        if RAY_SLOW not in str(error):  # Ray has no narrower class for it
-            raise
-        log.warning("Ray's own processes did not start within 30 s, which a busy machine can cause; trying once more")
-        ray.shutdown()
-        init()
+    patient_ray.start(init)

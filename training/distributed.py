@@ -21,6 +21,7 @@ import xxhash
 from torch.distributed import is_initialized
 
 from model.config import ModelConfig
+from training import patient_ray
 from training.errors import TrainingError
 from training.harness import pick_device
 from training.runs import prepare_process
@@ -30,9 +31,6 @@ from training.workers import Group
 
 ROOT = Path(__file__).parents[1]
 OBJECT_STORE_BYTES = 512 << 20
-RAY_SLOW = "timed out during startup"
-
-log = logging.getLogger(__name__)
 
 
 def train_together(
@@ -94,14 +92,7 @@ def started(cpus: int) -> Iterator[None]:
         log_to_driver=False,
         **({} if address else local),
     )
-    try:
-        init()
-    except Exception as error:
-        if RAY_SLOW not in str(error):  # Ray has no narrower class for it
-            raise
-        log.warning("Ray's own processes did not start within 30 s, which a busy machine can cause; trying once more")
-        ray.shutdown()
-        init()
+    patient_ray.start(init)
     try:
         yield
     finally:

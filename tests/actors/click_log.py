@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
@@ -82,7 +82,7 @@ def _ranges(steps: list[tuple[int, int]], length: int) -> list[tuple[int, int]]:
 
 
 def shard(
-    root: object, arms: dict[str, Bundle] | None = None, snapshots: SnapshotStore | None = None, **settings: int
+    root: object, arms: dict[str, Bundle] | None = None, snapshots: SnapshotStore | None = None, **settings: Any
 ) -> Shard:
     """A shard over a directory, with its own metrics and a clock that stands still."""
     return Shard(

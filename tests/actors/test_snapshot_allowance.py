@@ -14,7 +14,7 @@ from actors.snapshot_allowance import SnapshotAllowance
 from tests.actors.click_log import ClickLog, sample, shard
 from tests.actors.faulty_fs import Disk, FaultyFiles
 
-INTERVAL_S, SHARE = 10.0, 0.05  # as shipped
+INTERVAL_S, SHARE = 10.0, 0.05
 
 
 def begins(cost_s: Callable[[float], float], partitions: int, until_s: float) -> list[tuple[float, int]]:
@@ -65,7 +65,7 @@ def busy_shard(cost_s: float) -> Shard:
             owner._clock.spend(cost_s)  # type: ignore[attr-defined]
 
     store = SnapshotStore(FaultyFiles(Disk(), on_operation=spend).filesystem(), "state", kept=3)
-    owner = shard(None, snapshots=store)
+    owner = shard(None, snapshots=store, snapshot_share_max=SHARE)
     owner.own(0, 1)
     return owner
 
@@ -104,7 +104,7 @@ def test_what_is_asked_for_neither_waits_nor_counts() -> None:
 def test_failures_count_too(tmp_path: Path) -> None:
     """A snapshot that fails after it was written costs as much, and is tried again when that is paid for."""
     blocker = tmp_path / "blocker"
-    owner = shard(blocker / "state")
+    owner = shard(blocker / "state", snapshot_share_max=SHARE)
     owner.own(0, 1)
     blocker.touch()
     spent = iter([0.0, 2.0] + [2.0] * 10)

@@ -1,37 +1,68 @@
-"""Starting Ray: slow machines get a second try, other errors none."""
+"""Starting Ray: slow machines get more tries, other errors none, and nothing of a failed try stays behind."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
+import ray
+from ray._private import node, services
 
 from cluster import ray_start
 from cluster.config import RaySettings
+from training import patient_ray
 
 
-def fail_first(monkeypatch: pytest.MonkeyPatch, message: str) -> list[str]:
-    """Let Ray's first start fail with `message`; the list grows with each start."""
-    starts: list[str] = []
+@pytest.mark.ray
+def test_a_slow_start_is_tried_again_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first node is up but not noticed in time: its processes are ended before the second is started."""
+    half_started: list[int] = []
+    started, get_node = node.Node.start_ray_processes, services.get_node
 
-    def init(*, namespace: str, **_: object) -> None:
-        starts.append(namespace)
-        if len(starts) == 1:
-            raise Exception(message)
+    def start(self: node.Node) -> None:
+        started(self)
+        if not half_started:
+            half_started.extend(each.process.pid for kind in self.all_processes.values() for each in kind)
 
-    monkeypatch.setattr(ray_start.ray, "init", init)
-    monkeypatch.setattr(ray_start.ray, "shutdown", lambda: None)
-    return starts
+    def too_slow(*arguments: Any) -> Any:
+        monkeypatch.setattr(services, "get_node", get_node)
+        raise Exception(f"The current node {patient_ray.SLOW}")
 
-
-def test_a_slow_start_of_ray_is_tried_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray gives its own processes 30 s, which a busy machine may exceed."""
-    starts = fail_first(monkeypatch, "The current node timed out during startup. This could happen because ...")
-    ray_start.start_ray(RaySettings(), show_logs=False)
-    assert starts == ["echorank", "echorank"]
+    monkeypatch.setattr(node.Node, "start_ray_processes", start)
+    monkeypatch.setattr(services, "get_node", too_slow)
+    try:
+        ray_start.start_ray(RaySettings(cpus=1), show_logs=False)
+        assert ray.is_initialized()
+        assert len(half_started) > 2
+        assert not [pid for pid in half_started if Path(f"/proc/{pid}").exists()]
+    finally:
+        ray.shutdown()
 
 
 def test_other_errors_of_ray_are_raised_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong address is not tried again."""
-    starts = fail_first(monkeypatch, "no cluster at that address")
+    starts: list[str] = []
+
+    def init(*, namespace: str, **_: object) -> None:
+        starts.append(namespace)
+        raise Exception("no cluster at that address")
+
+    monkeypatch.setattr(ray_start.ray, "init", init)
     with pytest.raises(Exception, match="no cluster"):
         ray_start.start_ray(RaySettings(), show_logs=False)
     assert len(starts) == 1
+
+
+def test_tries_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that never gets Ray up is told so."""
+    starts: list[str] = []
+
+    def init(*, namespace: str, **_: object) -> None:
+        starts.append(namespace)
+        raise Exception(f"The current node {patient_ray.SLOW}")
+
+    monkeypatch.setattr(ray_start.ray, "init", init)
+    with pytest.raises(Exception, match=patient_ray.SLOW):
+        ray_start.start_ray(RaySettings(), show_logs=False)
+    assert len(starts) == patient_ray.TRIES

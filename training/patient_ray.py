@@ -1,0 +1,42 @@
+"""Ray's own start, with patience: Ray gives its processes 30 s, which a busy machine, or a slow disk, may exceed."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+
+import ray
+from ray._private.node import Node
+
+SLOW = "timed out during startup"
+TRIES = 3
+
+log = logging.getLogger(__name__)
+
+
+def start(init: Callable[[], object]) -> None:
+    """Call `init`, some `ray.init`, up to TRIES times while Ray is too slow; other errors are raised at once.
+
+    Raises:
+        Exception: what the last try raised.
+    """
+    for left in reversed(range(TRIES)):
+        try:
+            init()
+            return
+        except Exception as error:
+            _end_half_started(error.__traceback__)
+            ray.shutdown()
+            if SLOW not in str(error) or not left:  # Ray has no narrower class for it
+                raise
+            log.warning("Ray's own processes did not start within 30 s, as on a busy machine; trying again")
+
+
+def _end_half_started(trace: TracebackType | None) -> None:
+    """End the processes of a node that did not start in time: Ray leaves them running, known to its frames alone."""
+    for frame, _ in traceback.walk_tb(trace):
+        if isinstance(node := frame.f_locals.get("self"), Node):
+            node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+            return
