@@ -6,6 +6,7 @@ import logging
 import traceback
 from collections.abc import Callable
 from types import TracebackType
+from typing import TypeVar
 
 import ray
 from ray._private.node import Node
@@ -13,23 +14,29 @@ from ray._private.node import Node
 SLOW = "timed out during startup"
 TRIES = 3
 
+Started = TypeVar("Started")
+
 log = logging.getLogger(__name__)
 
 
-def start(init: Callable[[], object]) -> None:
-    """Call `init`, some `ray.init`, up to TRIES times while Ray is too slow; other errors are raised at once.
+def start(init: Callable[[], Started]) -> Started:
+    """What `init` gives, called up to TRIES times while Ray is too slow; other errors are raised at once.
+
+    `init` starts a node of Ray's: `ray.init`, or a further one beside those that this process is connected to.
 
     Raises:
         Exception: what the last try raised.
     """
-    for left in reversed(range(TRIES)):
+    tries = 0
+    while True:
+        tries += 1
         try:
-            init()
-            return
+            return init()
         except Exception as error:
             _end_half_started(error.__traceback__)
-            ray.shutdown()
-            if SLOW not in str(error) or not left:  # Ray has no narrower class for it
+            if not ray.is_initialized():
+                ray.shutdown()  # what `ray.init` had begun
+            if SLOW not in str(error) or tries == TRIES:  # Ray has no narrower class for it
                 raise
             log.warning("Ray's own processes did not start within 30 s, as on a busy machine; trying again")
 

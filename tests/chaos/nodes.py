@@ -10,6 +10,8 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
+from training import patient_ray
+
 STORE_BYTES = 80 << 20
 # A killed node refuses, and is dead after three periods. One that is silent may only be busy, as all are while five
 # actors start on two cores: with 2 s instead of 5 s, Ray gave up sound nodes.
@@ -27,17 +29,15 @@ class Nodes:
     """A head and `workers` nodes, each with an address of its own in 127.0.0.0/8; close it."""
 
     def __init__(self, directory: Path, workers: int) -> None:
-        self._cluster = Cluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": 0,
-                "node_ip_address": ray.util.get_node_ip_address(),
-                "include_dashboard": False,
-                "temp_dir": str(directory),
-                "object_store_memory": STORE_BYTES,
-                "_system_config": SYSTEM,
-            },
-        )
+        head = {
+            "num_cpus": 0,
+            "node_ip_address": ray.util.get_node_ip_address(),
+            "include_dashboard": False,
+            "temp_dir": str(directory),
+            "object_store_memory": STORE_BYTES,
+            "_system_config": SYSTEM,
+        }
+        self._cluster = patient_ray.start(lambda: Cluster(initialize_head=True, head_node_args=head))
         self._workers: list[Any] = [self._add(f"127.0.0.{2 + number}") for number in range(workers)]
         self._struck: set[int] = set()  # on purpose, and not replaced yet
         self.given_up = 0  # nodes that Ray gave up though nothing had struck them
@@ -96,7 +96,8 @@ class Nodes:
         return raylet.process
 
     def _add(self, address: str) -> Any:
-        return self._cluster.add_node(num_cpus=2, node_ip_address=address, object_store_memory=STORE_BYTES)
+        options = {"num_cpus": 2, "node_ip_address": address, "object_store_memory": STORE_BYTES}
+        return patient_ray.start(lambda: self._cluster.add_node(**options))
 
 
 def _parent(pid: int) -> int:

@@ -30,6 +30,7 @@ from cluster.system import System
 from model.bundle import Bundle, random_bundle
 from model.config import ModelConfig
 from tests.cluster.test_system import free_port
+from training import patient_ray
 
 pytestmark = [pytest.mark.ray, pytest.mark.broker]
 
@@ -54,8 +55,9 @@ def nodes() -> Iterator[str]:
         "temp_dir": directory,
         "object_store_memory": STORE_BYTES,
     }
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    cluster.add_node(num_cpus=2, node_ip_address=OTHER_NODE, object_store_memory=STORE_BYTES)
+    cluster = patient_ray.start(lambda: Cluster(initialize_head=True, head_node_args=head))
+    other = {"num_cpus": 2, "node_ip_address": OTHER_NODE, "object_store_memory": STORE_BYTES}
+    patient_ray.start(lambda: cluster.add_node(**other))
     yield cluster.address
     cluster.shutdown()
     shutil.rmtree(directory, ignore_errors=True)
