@@ -99,7 +99,7 @@ def documented_tests(path: str, text: str) -> Iterator[str]:
 
 def no_sleep(path: str, text: str) -> Iterator[str]:
     """Tests that await a condition with a deadline; `sleep(0)`, which only yields, is fine."""
-    if not path.startswith("tests/"):
+    if not path.startswith("tests/") or path == "tests/waiting.py":
         return
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.Call):

@@ -21,6 +21,7 @@ from actors.lane import Backoff
 from monitoring.metrics import Metrics
 from tests.actors.click_log import sample
 from tests.actors.ingest_fakes import NOW_MS, FakeLog, FakeRecord, bad, good
+from tests.waiting import until
 
 QUICK = Backoff(min_s=0.001, max_s=0.002)
 
@@ -309,14 +310,11 @@ async def test_running_survives_failures_and_ends_with_a_flush(
     bench = Bench(root, FakeLog({0: [good(n) for n in range(5)]}, faults=[BrokerUnavailable("gone")]), roll_records=5)
     stop = asyncio.Event()
     running = asyncio.create_task(bench.archive.run(stop))
-    async with asyncio.timeout(10):
-        while bench.sample("archive_failures_total", reason="unwritable") < 2:
-            await asyncio.sleep(0)
-        root.unlink()
-        while bench.log.polls < 3:
-            await asyncio.sleep(0)
-        stop.set()
-        await running
+    await until(lambda: bench.sample("archive_failures_total", reason="unwritable") >= 2)
+    root.unlink()
+    await until(lambda: bench.log.polls >= 3)
+    stop.set()
+    await running
     assert ranges(root) == [(0, 5)]
     assert bench.sample("archive_failures_total", reason="broker") == 1
     assert "check archive.directory" in caplog.text

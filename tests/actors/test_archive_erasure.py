@@ -17,6 +17,7 @@ from actors.event_format import EventFormat, encode
 from tests.actors.archived_clicks import add, archive, user
 from tests.actors.ingest_fakes import NOW_MS, FakeLog, FakeRecord
 from tests.actors.test_archive import Bench, offsets, paths, ranges
+from tests.waiting import until
 
 KEY = key(user(3))
 
@@ -135,13 +136,10 @@ async def test_erasing_waits_for_the_round_in_progress(tmp_path: Path) -> None:
     bench = Bench(tmp_path, log_of_two(2000), roll_records=30)
     stop = asyncio.Event()
     running = asyncio.create_task(bench.archive.run(stop))
-    async with asyncio.timeout(20):
-        while not paths(tmp_path):
-            await asyncio.sleep(0)
-        await asyncio.to_thread(bench.archive.erase, 0, key("anna"), 1500)
-        while ranges(tmp_path)[-1][1] < 1900:
-            await asyncio.sleep(0)
-        stop.set()
-        await running
+    await until(lambda: paths(tmp_path))
+    await asyncio.to_thread(bench.archive.erase, 0, key("anna"), 1500)
+    await until(lambda: ranges(tmp_path)[-1][1] >= 1900)
+    stop.set()
+    await running
     end = ranges(tmp_path)[-1][1]
     assert offsets(tmp_path) == [n for n in range(end) if n % 2 or n >= 1500]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from actors.exposure import PROPENSITY_METADATA, ExposureLog
 from rpc import echorank_pb2 as pb
 from tests.actors.exposure_fakes import FakeSink, exposure_log
 from tests.actors.served_shard import ITEMS, NOW_MS, ServedShard, served_shard, user_of
+from tests.waiting import PATIENCE_S, until
 
 USER = user_of(1)
 SCORE = pb.ScoreRequest(user=USER, items=ITEMS[:3], arm="main", time_ms=NOW_MS)
@@ -25,13 +25,6 @@ SCORE = pb.ScoreRequest(user=USER, items=ITEMS[:3], arm="main", time_ms=NOW_MS)
 def exposure(size: int = 10) -> pb.Exposure:
     """An exposure of some `size` bytes."""
     return pb.Exposure(user="u", arm="main", score_id="x" * size)
-
-
-async def until(done: Callable[[], bool]) -> None:
-    """Return once `done`, within ten seconds."""
-    async with asyncio.timeout(10):
-        while not done():
-            await asyncio.sleep(0)
 
 
 async def answers(directory: Path, exposures: ExposureLog, ask: Callable[[ServedShard], Any]) -> Any:
@@ -123,7 +116,7 @@ async def test_a_request_does_not_notice_a_full_log(tmp_path: Path) -> None:
     log, count = exposure_log(sink, shut=True, waiting_bytes_max=0)
 
     async def ask(served: ServedShard) -> list[pb.ScoreResponse]:
-        return [await served.stub.Score(SCORE, timeout=5) for _ in range(3)]
+        return [await served.stub.Score(SCORE, timeout=PATIENCE_S) for _ in range(3)]
 
     scores = await answers(tmp_path, log, ask)
     assert [len(score.probabilities) for score in scores] == [3, 3, 3]

@@ -33,6 +33,7 @@ from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc
 from tests.actors.exposure_fakes import FakeSink, exposure_log
 from tests.actors.served_shard import ITEMS, MESSAGE_BYTES_MAX, PARTITIONS, ServedShard, served_shard, user_of
+from tests.waiting import PATIENCE_S, until
 
 LOW, HIGH = user_of(0), user_of(3)  # of shard-0 and of shard-1
 BUNDLES = {name: random_bundle(ModelConfig(), ITEMS, seed) for seed, name in enumerate(("main", "next"))}
@@ -216,7 +217,7 @@ async def test_without_a_table_everything_is_unavailable(closed_door: Door) -> N
 async def test_a_partition_without_an_owner_is_unavailable(door: Door) -> None:
     """UNAVAILABLE with a delay; the other partitions answer."""
     door.gateway.follow(door.table(2, ("", door.shards[1].address)))
-    error = await refused(door.stub.Inspect(pb.InspectRequest(user=LOW), timeout=3))
+    error = await refused(door.stub.Inspect(pb.InspectRequest(user=LOW), timeout=PATIENCE_S))
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert "partition 0 has no owner yet" in (error.details() or "")
     assert any(isinstance(each, RetryInfo) for each in details_of(error))
@@ -227,7 +228,7 @@ async def test_a_dead_shard_is_unavailable(door: Door) -> None:
     """Without a newer table, the message names the partition and says when to retry, while there is time for it."""
     door.gateway.follow(door.table(2, (f"127.0.0.1:{free_port()}", door.shards[1].address)))
     began = time.monotonic()
-    error = await refused(door.stub.Inspect(pb.InspectRequest(user=LOW), timeout=3))
+    error = await refused(door.stub.Inspect(pb.InspectRequest(user=LOW), timeout=PATIENCE_S))
     assert time.monotonic() - began < 1
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert any(isinstance(each, RetryInfo) for each in details_of(error))
@@ -237,9 +238,8 @@ async def test_a_dead_shard_is_unavailable(door: Door) -> None:
 async def test_a_call_follows_its_partition_to_the_new_owner(door: Door) -> None:
     """A call that meets a dead shard waits for the next table and is answered by the successor."""
     door.gateway.follow(door.table(2, (f"127.0.0.1:{free_port()}", door.shards[1].address)))
-    call = asyncio.ensure_future(door.stub.Inspect(pb.InspectRequest(user=LOW), timeout=10))
-    while not door.metrics.registry.get_sample_value("echorank_requests_in_flight"):
-        await asyncio.sleep(0)
+    call = asyncio.ensure_future(door.stub.Inspect(pb.InspectRequest(user=LOW), timeout=PATIENCE_S))
+    await until(lambda: door.metrics.registry.get_sample_value("echorank_requests_in_flight"))
     door.gateway.follow(door.table(3))
     assert (await call).origin.partition == 0
 
@@ -261,7 +261,7 @@ def second_asked(door: Door, reason: str) -> float:
 async def test_the_standby_answers_for_a_dead_owner(door: Door) -> None:
     """At once, and marked stale, since clicks may be missing."""
     door.gateway.follow(with_standby(door, f"127.0.0.1:{free_port()}"))
-    answer = await door.stub.Score(pb.ScoreRequest(user=LOW, items=ITEMS[:2]), timeout=3)
+    answer = await door.stub.Score(pb.ScoreRequest(user=LOW, items=ITEMS[:2]), timeout=PATIENCE_S)
     assert (answer.origin.partition, answer.origin.stale) == (0, True)
     assert second_asked(door, "unavailable") == 1
 
@@ -272,7 +272,7 @@ async def test_the_standby_answers_for_an_owner_that_hangs(door: Door) -> None:
         hung.bind(("127.0.0.1", 0))
         hung.listen()
         door.gateway.follow(with_standby(door, f"127.0.0.1:{hung.getsockname()[1]}"))
-        answer = await door.stub.Score(pb.ScoreRequest(user=LOW, items=ITEMS[:2]), timeout=10)
+        answer = await door.stub.Score(pb.ScoreRequest(user=LOW, items=ITEMS[:2]), timeout=PATIENCE_S)
     assert (answer.origin.partition, answer.origin.stale) == (0, True)
     assert second_asked(door, "silent") == 1
 
@@ -282,9 +282,8 @@ async def test_the_owner_may_still_answer_when_the_standby_fails(door: Door) -> 
     door.gateway.follow(with_standby(door, door.shards[0].address))
     door.shards[1].shard.release(0)
     request = pb.ScoreRequest(user=LOW, items=ITEMS[:2], min_offset=1)
-    waiting = asyncio.ensure_future(door.stub.Score(request, timeout=10))
-    while not second_asked(door, "silent"):
-        await asyncio.sleep(0)
+    waiting = asyncio.ensure_future(door.stub.Score(request, timeout=PATIENCE_S))
+    await until(lambda: second_asked(door, "silent"))
     await asyncio.to_thread(door.shards[0].click, LOW, ITEMS[0])
     assert (await waiting).origin.offset == 1
 
@@ -308,8 +307,8 @@ async def test_errors_that_lost_are_heard(monkeypatch: pytest.MonkeyPatch) -> No
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     gateway = Gated(limits=RequestLimits(), salt="", message_bytes_max=1, metrics=Metrics(CollectorRegistry()))
     answer = asyncio.ensure_future(gateway._answer(["bad"] * 3 + ["good"] + ["bad"] * 3, None))
-    while (gateway._metrics.registry.get_sample_value("echorank_second_asked_total", {"reason": "silent"}) or 0) < 6:
-        await asyncio.sleep(0)
+    registry, reason = gateway._metrics.registry, {"reason": "silent"}
+    await until(lambda: (registry.get_sample_value("echorank_second_asked_total", reason) or 0) >= 6)
     gateway.gate.set()
     assert await answer == b"good"
     gc.collect()
@@ -319,7 +318,7 @@ async def test_errors_that_lost_are_heard(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_a_refusal_is_final(door: Door) -> None:
     """The standby would refuse the same."""
     door.gateway.follow(with_standby(door, door.shards[0].address))
-    error = await refused(door.stub.Score(pb.ScoreRequest(user=LOW, items=["a"] * 21), timeout=3))
+    error = await refused(door.stub.Score(pb.ScoreRequest(user=LOW, items=["a"] * 21), timeout=PATIENCE_S))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert second_asked(door, "unavailable") + second_asked(door, "silent") == 0
 
@@ -327,7 +326,7 @@ async def test_a_refusal_is_final(door: Door) -> None:
 async def test_an_owner_that_is_not_ready_is_passed_over(door: Door) -> None:
     """Where the table says that the owner restores, or is dead, its ready standby is asked first."""
     door.gateway.follow(with_standby(door, door.shards[0].address, owner_ready=False))
-    answer = await door.stub.Score(pb.ScoreRequest(user=LOW, items=ITEMS[:2]), timeout=3)
+    answer = await door.stub.Score(pb.ScoreRequest(user=LOW, items=ITEMS[:2]), timeout=PATIENCE_S)
     assert answer.origin.stale
     assert second_asked(door, "unavailable") + second_asked(door, "silent") == 0
 
@@ -344,9 +343,8 @@ async def test_a_full_gateway_sheds(tmp_path: Path) -> None:
     async with opened(tmp_path, queue_max=1) as door:
         door.gateway.follow(door.table(1))
         request = pb.ScoreRequest(user=LOW, items=ITEMS[:1], min_offset=1)
-        waiting = asyncio.ensure_future(door.stub.Score(request, timeout=10))
-        while not door.metrics.registry.get_sample_value("echorank_requests_in_flight"):
-            await asyncio.sleep(0)
+        waiting = asyncio.ensure_future(door.stub.Score(request, timeout=PATIENCE_S))
+        await until(lambda: door.metrics.registry.get_sample_value("echorank_requests_in_flight"))
         error = await refused(door.stub.Inspect(pb.InspectRequest(user=LOW)))
         await asyncio.to_thread(door.shards[0].click, LOW, ITEMS[0])
         assert (await waiting).origin.offset == 1

@@ -30,6 +30,7 @@ from actors.ingest import Ingest, IngestSettings
 from actors.lane import Backoff
 from monitoring.metrics import Metrics
 from tests.actors.ingest_fakes import NOW_MS, AfterEffect, FakeLog, FakeRecord, FakeShards, FakeSink, bad, good
+from tests.waiting import PATIENCE_S
 
 DOWN = ShardUnavailable("shard-1 is down")
 
@@ -324,7 +325,7 @@ async def test_run_waits_longer_after_each_failure_of_the_broker() -> None:
             await asyncio.sleep(0)
         stop.set()
 
-    await asyncio.wait_for(asyncio.gather(r.ingest.run(stop), stop_at_the_end()), 10)
+    await asyncio.wait_for(asyncio.gather(r.ingest.run(stop), stop_at_the_end()), PATIENCE_S)
     assert [wait for wait in r.waits if wait != 0.01] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 0.5]
     assert r.waits.count(0.01) == 2  # after each round with a few clicks
     assert r.count("ingest_retries_total", error="BrokerUnavailable") == 8
@@ -367,7 +368,7 @@ async def test_any_faults_and_any_cuts_give_each_click_once(
             await asyncio.sleep(0)
         stop.set()
 
-    await asyncio.wait_for(asyncio.gather(r.ingest.run(stop), wait_on()), 10)
+    await asyncio.wait_for(asyncio.gather(r.ingest.run(stop), wait_on()), PATIENCE_S)
     assert r.shards.applied.get(0, []) == [at for at, item in enumerate(items) if item == "good"]
     letters = [int(offset) for offset in r.sink.header("__streams.errors.offset")]
     assert letters == [at for at, item in enumerate(items) if item == "bad"]

@@ -19,6 +19,7 @@ from actors.partitioner import partition_of
 from actors.status import details_of, status_of
 from rpc import echorank_pb2 as pb
 from tests.actors.served_shard import ITEMS, NOW_MS, PARTITIONS, ServedShard, served_shard, user_of
+from tests.waiting import PATIENCE_S, until
 
 USER = user_of(1)
 
@@ -138,9 +139,8 @@ async def test_anothers_partition_is_unavailable(tmp_path: Path) -> None:
 async def test_min_offset_waits_for_the_click(served: ServedShard) -> None:
     """The answer comes when the offset is applied, and holds it."""
     request = pb.ScoreRequest(user=USER, items=ITEMS[:1], arm="main", min_offset=2)
-    waiting = asyncio.ensure_future(served.stub.Score(request, timeout=10))
-    while not served.counted("requests_in_flight"):
-        await asyncio.sleep(0)
+    waiting = asyncio.ensure_future(served.stub.Score(request, timeout=PATIENCE_S))
+    await until(lambda: served.counted("requests_in_flight"))
     assert await asyncio.to_thread(served.click, USER, *ITEMS[:2]) == 2
     assert (await waiting).origin.offset == 2
 
@@ -206,9 +206,8 @@ async def test_a_full_queue_sheds(tmp_path: Path) -> None:
     """The call above queue_max is refused at once with a delay; the one in flight is answered."""
     async with served_shard(tmp_path, queue_max=1) as served:
         request = pb.ScoreRequest(user=USER, items=ITEMS[:1], arm="main", min_offset=1)
-        waiting = asyncio.ensure_future(served.stub.Score(request, timeout=10))
-        while not served.counted("requests_in_flight"):
-            await asyncio.sleep(0)
+        waiting = asyncio.ensure_future(served.stub.Score(request, timeout=PATIENCE_S))
+        await until(lambda: served.counted("requests_in_flight"))
         error = await refused(served.stub.Inspect(pb.InspectRequest(user=USER, arm="main")))
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert error.details() == (
@@ -231,12 +230,10 @@ async def test_a_draining_server_refuses(served: ServedShard) -> None:
 
 async def test_a_cancelled_call_is_counted_as_such(served: ServedShard) -> None:
     """A caller that hangs up frees its place."""
-    call = served.stub.Score(pb.ScoreRequest(user=USER, items=["a"], arm="main", min_offset=1), timeout=10)
-    while not served.counted("requests_in_flight"):
-        await asyncio.sleep(0)
+    call = served.stub.Score(pb.ScoreRequest(user=USER, items=["a"], arm="main", min_offset=1), timeout=PATIENCE_S)
+    await until(lambda: served.counted("requests_in_flight"))
     call.cancel()
-    while served.counted("requests_in_flight"):
-        await asyncio.sleep(0)
+    await until(lambda: not served.counted("requests_in_flight"))
     assert served.counted("requests_total", method="Score", code="CANCELLED") == 1
 
 

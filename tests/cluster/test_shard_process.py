@@ -25,6 +25,7 @@ from model.config import ModelConfig
 from monitoring.discovery import Target
 from monitoring.metrics import Metrics
 from tests.actors.served_shard import ITEMS, clicks
+from tests.waiting import PATIENCE_S, until
 
 TARGET = Target(kind="shard", name="shard-0", address="127.0.0.1:9")
 USER = 12345
@@ -57,7 +58,7 @@ class FakeRegistry:
 
     async def until(self, condition: Callable[[Report], bool]) -> Report:
         """The first report for which the condition holds."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not condition(self.report):
                 self.heard.clear()
                 await self.heard.wait()
@@ -153,7 +154,7 @@ async def test_it_holds_what_the_coordinator_grants(started: Started) -> None:
     assert await started.process.positions() == {0: 0, 2: 0}
     assert started.registry.report.held[0] == Held(epoch=1, role=Role.OWNER, position=0, caught_up=False)
     async with grpc.aio.insecure_channel(started.registry.address) as channel:
-        await asyncio.wait_for(channel.channel_ready(), 5)
+        await asyncio.wait_for(channel.channel_ready(), PATIENCE_S)
 
 
 async def test_it_says_when_it_has_caught_up(started: Started) -> None:
@@ -166,7 +167,7 @@ async def test_it_says_when_it_has_caught_up(started: Started) -> None:
         assert (await watched.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         await started.process.apply([(clicks(0, 0, "user", ITEMS[:3]), 1)])
         await started.registry.until(lambda report: report.held[0].caught_up)
-        assert (await asyncio.wait_for(watched.read(), 5)).status == health_pb2.HealthCheckResponse.SERVING
+        assert (await asyncio.wait_for(watched.read(), PATIENCE_S)).status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_it_follows_every_change(started: Started) -> None:
@@ -191,9 +192,7 @@ async def test_restores_hold_up_no_heartbeat(tmp_path: Path) -> None:
     snapshots.restores.clear()
     made.registry.grants = {2: Grant(1), 4: Grant(1), 5: Grant(1), 6: Grant(1)}
     report = await made.registry.until(lambda report: report.held.keys() == {2})
-    async with asyncio.timeout(10):
-        while len(snapshots.restores) < 2:
-            await asyncio.sleep(0)
+    await until(lambda: len(snapshots.restores) >= 2)
     before = report
     await made.registry.until(lambda report: report is not before)
     assert sorted(snapshots.restores) == [4, 5]
@@ -209,9 +208,7 @@ async def test_a_restore_that_fails_is_tried_again(tmp_path: Path, caplog: pytes
     await made.registry.until(lambda report: report.held.keys() == {0, 2})
     snapshots.error = SnapshotError("planted")
     made.registry.grants |= {4: Grant(1)}
-    async with asyncio.timeout(10):
-        while "planted; tried again" not in caplog.text:
-            await asyncio.sleep(0)
+    await until(lambda: "planted; tried again" in caplog.text)
     assert made.registry.report.held.keys() == {0, 2}
     snapshots.error = None
     made.clock.advance(1.1)
@@ -229,16 +226,14 @@ async def test_answers_are_stale_without_a_lease(started: Started) -> None:
     started.clock.advance(1.1)
     assert started.shard.read(0, "main", USER).stale
     started.registry.error = None
-    async with asyncio.timeout(10):
-        while started.shard.read(0, "main", USER).stale:
-            await asyncio.sleep(0)
+    await until(lambda: not started.shard.read(0, "main", USER).stale)
 
 
 async def test_a_process_that_was_replaced_ends(started: Started) -> None:
     """The coordinator refuses its heartbeats; it must not go on beside its successor."""
     started.registry.error = NotOwner("planted")
     with pytest.raises(ExceptionGroup) as raised:
-        await asyncio.wait_for(started.running, 5)
+        await asyncio.wait_for(started.running, PATIENCE_S)
     assert "planted" in str(raised.value.exceptions)
 
 
@@ -282,9 +277,7 @@ async def test_snapshots_are_taken_on_time(started: Started) -> None:
     await started.process.apply([(clicks(0, 0, "user", ITEMS[:3]), 1)])
     assert (await started.process.durable())[0] == 0
     started.clock.advance(11)
-    async with asyncio.timeout(5):
-        while (await started.process.durable())[0] != 3:
-            await asyncio.sleep(0)
+    await until(lambda: started.shard.durable()[0] == 3)
 
 
 async def test_the_next_process_restores_what_a_stop_saved(tmp_path: Path) -> None:
