@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 
 from actors.archive_parquet import SCHEMA, Place
@@ -38,11 +40,11 @@ class Pending:
 
     def add(self, stop: int, rows: list[Row]) -> None:
         """Take the rows found up to `stop`."""
-        columns = zip(*rows, strict=True) if rows else [[]] * len(SCHEMA)
-        arrays = [pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)]
-        self.stop = stop
         if rows:
+            columns = zip(SCHEMA.types, zip(*rows, strict=True), strict=True)
+            arrays = [_texts(values) if kind == pa.string() else _numbers(values) for kind, values in columns]
             self._keep(pa.record_batch(arrays, schema=SCHEMA))
+        self.stop = stop
 
     def forget(self, user_key: int, until: int) -> int:
         """Drop a user's clicks below offset `until`; how many there were."""
@@ -62,3 +64,15 @@ class Pending:
             self.clicks.append(clicks)
             self.records += len(clicks)
             self.nbytes += clicks.nbytes
+
+
+# From buffers, because pa.array imports pandas: a second of processor, just when processes start anew and others wait.
+def _texts(values: Sequence[str]) -> pa.Array:
+    encoded = [value.encode() for value in values]
+    ends = np.zeros(len(encoded) + 1, dtype=np.int32)
+    np.cumsum([len(value) for value in encoded], out=ends[1:])
+    return pa.Array.from_buffers(pa.string(), len(encoded), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))])
+
+
+def _numbers(values: Sequence[int]) -> pa.Array:
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.array(values, dtype=np.int64))])
