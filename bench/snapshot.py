@@ -36,8 +36,8 @@ from rich.progress import Progress
 from actors.fair_lock import FairLock
 from actors.shard import ShardSettings
 from bench import report, stored, untrained
+from cluster.promptness import SWITCH_INTERVAL_S
 from cluster.shard_process import TICK_S
-from cluster.wiring import SWITCH_INTERVAL_S
 from model.bundle import Bundle
 from monitoring.metrics import Metrics
 

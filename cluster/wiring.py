@@ -7,7 +7,6 @@ import logging
 import os
 import secrets
 import socket
-import sys
 import zlib
 from asyncio import get_running_loop
 from collections.abc import Callable, Iterator, Mapping
@@ -52,6 +51,7 @@ from cluster.ingest_process import IngestProcess, Reader
 from cluster.kafka_clients import KafkaAdmin, KafkaSink
 from cluster.kafka_log import KafkaLog
 from cluster.log_watch import watch_kafka
+from cluster.promptness import answer_promptly
 from cluster.ray_start import start_ray
 from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteReplicas, RemoteShards
 from cluster.remote_erasure import erasure
@@ -72,8 +72,6 @@ from rpc import echorank_pb2_grpc as pb_grpc
 # 30 to 71 ms inline (a stand-in kernel, 2 busy cores); the hop costs 0.3 ms of the median.
 SCORING_THREADS = 2
 EXPOSURE_BATCH_BYTES = 256 << 10  # an exposure of 500 candidates has 7 kB, and a batch for each would cost a request
-# A thread that waits for the interpreter asks for it after so long; the default of 5 ms is a third of a score's target.
-SWITCH_INTERVAL_S = 0.0005
 
 # Nobody waits for the archive: few and large polls, 1.1 CPU seconds for 100,000 clicks, and others go first.
 ARCHIVE_POLL_MS, ARCHIVE_FETCH_BYTES, ARCHIVE_POLL_RECORDS, ARCHIVE_NICE = 1000, 1 << 20, 10_000, 10
@@ -140,7 +138,6 @@ async def build_coordinator(settings: Settings, run: str, arms: list[Arm], load:
 
 async def build_shard(settings: Settings, number: int, load: Load) -> ShardProcess:
     """One shard, restored and serving."""
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     name, clock = shard_name(number), SystemClock()
     metrics = _metrics(settings, name)
     arms = {arm: load(path) for arm, path in _bundles(settings).items()}
@@ -171,6 +168,7 @@ async def build_shard(settings: Settings, number: int, load: Load) -> ShardProce
         clock=clock,
         exposures=exposures,
     )
+    answer_promptly()
     await process.start()
     return process
 
@@ -247,7 +245,6 @@ async def build_archive(settings: Settings) -> ArchiveProcess:
 
 async def build_gateway(settings: Settings) -> GatewayProcess:
     """The gateway, listening."""
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     metrics = _metrics(settings, GATEWAY)
     message_bytes_max = settings.serving.message_bytes_max
     gateway = Gateway(
@@ -274,6 +271,7 @@ async def build_gateway(settings: Settings) -> GatewayProcess:
     )
     sites = {"port": settings.monitoring.port, "targets": process.targets, "health": process.trouble}
     target = _export(settings, metrics, "gateway", GATEWAY, **sites)
+    answer_promptly()
     await process.start(target)
     return process
 
