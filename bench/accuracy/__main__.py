@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.accuracy import next_item, page, rows
+from bench.accuracy.ablations import ablations
 from bench.accuracy.compression import compression
 from bench.accuracy.ctr import ctr
 from bench.accuracy.drift import drift
@@ -56,7 +57,7 @@ def write_page(table: Table = rows.PATH) -> None:
     typer.echo(page.write(table))
 
 
-for study in (ctr, compression, drift, noise, rare_signals):
+for study in (ctr, ablations, compression, drift, noise, rare_signals):
     app.command()(study)
 if __name__ == "__main__":
     app()

@@ -1,0 +1,136 @@
+"""What each element of the streaming model is worth: one change at a time from what ships, trained anew.
+
+A row is a seed of a change; the table shows the mean difference to the unchanged model of the same seeds, which takes
+away most of what a seed does to all of them.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench import report
+from bench.accuracy import next_item, rows
+from bench.accuracy.recipes import recipe_of
+from training import datasets
+from training.runs import prepare_process
+
+SHIPPED = "as shipped"
+CHANGES: Mapping[str, Mapping[str, Any]] = {
+    SHIPPED: {},
+    "no spectral filter": {"spectral_filter": False},
+    "no window attention": {"window_attention": False},
+    "neither of the two": {"spectral_filter": False, "window_attention": False},
+    "no GLU before the state space": {"input_glu": False},
+    "with echo": {"echo": True},
+    "diagonal transition": {"transition": "diagonal"},
+    "N = 4": {"state_size": 4},
+    "N = 16": {"state_size": 16},
+    "expand 1": {"expand": 1, "heads": 4},
+    "ring of 16": {"ring_length": 16},
+    "ring of 64": {"ring_length": 64},
+    "membership of 33 events": {"tail_length": 1},
+    "membership of 96 events": {"tail_length": 64},
+    "membership of 1,056 events": {"tail_length": 1024},
+    "width 32": {"width": 32},
+    "width 128": {"width": 128},
+    "no click loss": {"click_weight": 1e-9},
+    "dropout 0": {"dropout": 0.0},
+    "dropout 0.4": {"dropout": 0.4},
+}
+TABLE = report.COMMITTED / "ablations.json"
+FIGURES = ("hr10", "ndcg10", "hr10_excluded", "ndcg10_excluded")
+
+
+def measure(split: next_item.Split, data: str, name: str, seed: int, table: Path) -> dict[str, Any]:
+    """Train one changed model, rank with its shipped states, and add the row."""
+    settings = {**recipe_of(data, "echorank"), "seed": seed, **CHANGES[name]}
+    *_, served = next_item.streaming(split, settings)
+    figures = served.ranking.summary()
+    row = rows.row(
+        "next-item",
+        data,
+        name,
+        seed,
+        {figure: figures[figure] for figure in rows.FIGURES["next-item"]},
+        train_minutes=served.minutes,
+        state_bytes=served.state_bytes,
+        changed=CHANGES[name],
+        **served.more,
+    )
+    rows.add(row, table)
+    return row
+
+
+def markdown(found: Sequence[rows.Row]) -> str:
+    """ablations.md: a table for each data set, the largest loss of NDCG@10 first."""
+    parts = [
+        "# What each element is worth\n\nOne change at a time from the shipped configuration, trained anew and ranked "
+        "with int8 states (plain protocol, see accuracy.md). Differences are to the unchanged model of the same seeds: "
+        "mean, and standard deviation over seeds. A difference within twice that is not one.\n"
+    ]
+    for data in sorted({row["dataset"] for row in found}):
+        lines = sorted(_lines([row for row in found if row["dataset"] == data]), key=lambda line: line[-1])
+        heads = ("change", "seeds", *FIGURES, "Δ HR@10", "Δ NDCG@10", "bytes a user", "minutes")
+        parts.append(f"## {data}\n\n{report.table(heads, [line[:-1] for line in lines])}\n")
+    commands = sorted({f"- `{row['command']}` at {row['commit']}, {row['date']}" for row in found})
+    return "\n".join([*parts, "Commands:\n", *commands, ""])
+
+
+def _lines(found: Sequence[rows.Row]) -> Iterator[tuple[Any, ...]]:
+    """A change's line, and what orders it."""
+    base = {row["seed"]: row for row in found if row["model"] == SHIPPED}
+    for name in CHANGES:
+        runs = [row for row in found if row["model"] == name]
+        if not runs:
+            continue
+        losses = {
+            figure: [row[figure] - base[row["seed"]][figure] for row in runs if row["seed"] in base]
+            for figure in ("hr10", "ndcg10")
+        }
+        yield (
+            name,
+            len(runs),
+            *(f"{statistics.mean(row[figure] for row in runs):.4f}" for figure in FIGURES),
+            *("" if name == SHIPPED else _difference(losses[figure]) for figure in ("hr10", "ndcg10")),
+            f"{runs[0]['state_bytes']:,}",
+            f"{statistics.mean(row['train_minutes'] for row in runs):.1f}",
+            statistics.mean(losses["ndcg10"] or [0.0]),
+        )
+
+
+def _difference(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):+.4f}{spread}"
+
+
+def ablations(
+    data: Annotated[str, typer.Option(help="Data set by name.")] = "ml-100k",
+    path: Annotated[Path | None, typer.Option(help="The data set's file, where PyPI has none.")] = None,
+    seeds: Annotated[int, typer.Option(help="Trainings of each change.", min=1)] = 3,
+    only: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(CHANGES)}; repeatable.")] = None,
+    table: Annotated[Path, typer.Option(help="The file of rows; ablations.md is written beside it.")] = TABLE,
+) -> None:
+    """What each element of the model is worth, one change at a time.
+
+    Runs that the table has already are left out, so a run that was stopped goes on.
+    """
+    if unknown := sorted(set(only or ()) - CHANGES.keys()):
+        raise typer.BadParameter(f"--only {', '.join(unknown)} is unknown; known are {', '.join(CHANGES)}")
+    prepare_process()
+    split = next_item.Split.of(datasets.load(data, path=path))
+    done = {(row["dataset"], row["model"], row["seed"]) for row in rows.read(table)}
+    for seed in range(seeds):
+        for name in only or CHANGES:
+            if (data, name, seed) in done:
+                continue
+            typer.echo(f"{name}, seed {seed}")
+            row = measure(split, data, name, seed, table)
+            typer.echo(f"{name}, seed {seed}: HR@10 {row['hr10']:.4f}  NDCG@10 {row['ndcg10']:.4f}")
+            table.with_suffix(".md").write_text(markdown(rows.read(table)))

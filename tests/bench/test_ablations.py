@@ -1,0 +1,52 @@
+"""The ablation study adds one row a run and compares runs of the same seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from bench.accuracy import ablations, next_item, rows
+from model.config import ModelConfig
+from model.state import layout
+from tests.training.logs import cyclic_log
+from training.runs import prepare_process
+
+TINY = {"epochs": 1, "tokens": 256, "length": 20}
+
+
+def test_every_change_is_a_model_that_can_be_built() -> None:
+    """Each change is of settings that exist, in ranges that they allow."""
+    for change in ablations.CHANGES.values():
+        settings = {**next_item.recipe_of("ml-100k", "echorank"), **change}
+        shape, recipe = next_item.configured(settings, ModelConfig, next_item.TrainConfig)
+        built = {**dataclasses.asdict(recipe), **dataclasses.asdict(shape)}
+        assert {name: built[name] for name in change} == dict(change)
+        assert layout(shape).row_bytes > 0
+
+
+def test_a_run_adds_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row has the change's name, what was changed, and the bytes of that shape."""
+    prepare_process()
+    monkeypatch.setattr(ablations, "recipe_of", lambda *_: TINY)
+    split = next_item.Split.of(cyclic_log())
+    table = tmp_path / "ablations.json"
+    shipped = ablations.measure(split, "cyclic", ablations.SHIPPED, 0, table)
+    smaller = ablations.measure(split, "cyclic", "N = 4", 0, table)
+    assert [row["model"] for row in rows.read(table)] == ["N = 4", ablations.SHIPPED]
+    assert smaller["changed"] == {"state_size": 4}
+    assert smaller["state_bytes"] < shipped["state_bytes"]
+
+
+def test_differences_are_between_equal_seeds() -> None:
+    """What a seed does to all models is no difference between them."""
+
+    def row(name: str, seed: int, ndcg: float) -> rows.Row:
+        figures = dict.fromkeys(rows.FIGURES["next-item"], ndcg)
+        return rows.row("next-item", "toy", name, seed, figures, train_minutes=1.0, state_bytes=10)
+
+    found = [row(ablations.SHIPPED, 0, 0.1), row(ablations.SHIPPED, 1, 0.3), row("with echo", 0, 0.2)]
+    page = ablations.markdown([*found, row("with echo", 1, 0.4)])
+    assert "| with echo | 2 | 0.3000" in page
+    assert "+0.1000 ± 0.0000" in page
