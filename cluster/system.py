@@ -86,11 +86,22 @@ class System:
         return int(now)
 
     def digests(self) -> dict[tuple[int, str], str]:
-        """The digest of each partition's and arm's states at its owner; equal for equal logs."""
-        digests: dict[tuple[int, str], str] = {}
-        for name in self._shards():
-            digests |= self._ask(name, "digests")
-        return digests
+        """The digest of each partition's and arm's states at its owner; equal for equal logs.
+
+        Shards are asked one after the other, so one that moves meanwhile may be missed by both its owners: then all
+        are asked again. ShardUnavailable if some partition has no owner for long.
+        """
+        deadline = time.monotonic() + ASK_S
+        while True:
+            digests: dict[tuple[int, str], str] = {}
+            for name in self._shards():
+                digests |= self._ask(name, "digests")
+            missing = set(range(self._settings.topics.partitions)) - {partition for partition, _ in digests}
+            if not missing:
+                return digests
+            if time.monotonic() > deadline:
+                raise ShardUnavailable(f"no shard owns partitions {sorted(missing)} after {ASK_S:g} s")
+            time.sleep(0.05)
 
     def positions(self) -> dict[int, int]:
         """The next offset of each partition at its owner."""
