@@ -17,7 +17,9 @@ One table for each task and data set, from [accuracy.json](accuracy.json) (one r
 Figures are means over seeds; `±` is the standard deviation over seeds, and where there is one seed there is none.
 Next item: the last event of each user is the test, the whole catalogue competes, ties count against the target; plain
 figures do not mask the history, `_excluded` ones take already-seen items out of the competition. State bytes are what a
-user costs between two events; `-` means that the whole history is read again at each question.
+user costs between two events; `-` means that the whole history is read again at each question. Click-through: histories
+from before the impression only, a global split in time; multiply-adds are those of the interest part for each candidate
+at a history of the longest length.
 """
 FIRST = {"next-item": "ndcg10", "ctr": "auc"}  # the figure that orders a table
 DIGITS = 4
@@ -47,7 +49,7 @@ def _section(task: Any, found: list[rows.Row]) -> str:
     names = rows.FIGURES[task]
     models = [list(group) for _, group in groupby(sorted(found, key=lambda row: row["model"]), lambda r: r["model"])]
     models.sort(key=lambda seeds: -statistics.mean(row[FIRST[task]] for row in seeds))
-    heads = ["model", "seeds", *names, "minutes", "state bytes"]
+    heads = ["model", "seeds", *names, "minutes", "state bytes", *(["multiply-adds"] if task == "ctr" else [])]
     lines = [
         [
             seeds[0]["model"],
@@ -55,6 +57,7 @@ def _section(task: Any, found: list[rows.Row]) -> str:
             *(_spread([row[name] for row in seeds]) for name in names),
             f"{statistics.mean(row['train_minutes'] for row in seeds):.1f}",
             "-" if seeds[0]["state_bytes"] is None else f"{seeds[0]['state_bytes']:,}",
+            *([f"{seeds[0]['multiply_adds']:,}"] if task == "ctr" else []),
         ]
         for seeds in models
     ]
