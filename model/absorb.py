@@ -1,7 +1,8 @@
 """From a trained network to the arrays that serving uses.
 
-Whatever depends on an item alone (window and ring keys and values, queries, the head's item term) is multiplied into a
-table once, here, and never again: LREA's matrix absorption and pre-storage.
+Whatever depends on an item alone (the window's keys and values, queries, the head's item term) is multiplied into a
+table once, here, and never again: LREA's matrix absorption and pre-storage. So is the ring's projection to keys, which
+stands between queries of items and inputs of events: q (W x) = (q W) x.
 """
 
 from __future__ import annotations
@@ -112,9 +113,8 @@ def _attentions(network: Network) -> dict[str, Tensor]:
         "item": item,
         "item_bias": network.item_bias,
         "member_bias": torch.cat([network.membership.bias, torch.zeros(1)]),
-        "ring_query": ring.query(item) * scale,
-        "ring_key": ring.key(item),
-        "ring_value": ring.value(item),
+        "ring_query": ring.query(item) @ ring.key.weight * scale,
+        "ring_value": ring.value.weight.mT,
         "ring_bias": ring.age_bias,
         "slot_query": slots.query(item) * scale,
         "slot_key": slots.key.weight.mT,

@@ -112,9 +112,9 @@ class Bundle:
         events = int(seen.u32[0, self.layout.events // 4])
         if events == 0:
             return None
-        sequence, cache, mass, ring, tail = read_row(self._fold, self._sizes, self.layout, seen, 0)
+        sequence, cache, mass, ring, inputs, tail = read_row(self._fold, self._sizes, self.layout, seen, 0)
         last_ms = int(seen.i64[0, self.layout.last_time // 8])
-        return Reading(sequence, cache, mass, ring, tail, events, last_ms)
+        return Reading(sequence, cache, mass, ring, inputs, tail, events, last_ms)
 
     def remembered(self, row: npt.NDArray[np.uint8]) -> Remembered:
         """Header and ring of one row (row_bytes,)."""

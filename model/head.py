@@ -5,7 +5,7 @@
 
 e is the candidate's embedding, s the sequence state, r exact target attention over the ring, l attention over the
 low-rank cache, n the next-item logit. W_item e depends on the item alone and is stored with the item table when a model
-is published, as are the attentions' projections of items (LREA's matrix absorption and pre-storage).
+is published, as are the attentions' queries of items (LREA's matrix absorption and pre-storage).
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ def count_bucket(events: Tensor) -> Tensor:
 
 
 class RingAttention(nn.Module):
-    """Exact target attention over the last K items with the candidate as the query."""
+    """Exact target attention over the last K events with the candidate as the query.
+
+    An event is its input x_t: what was done, and after how long, counts as much as with which item.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -36,7 +39,7 @@ class RingAttention(nn.Module):
         self.age_bias = nn.Parameter(torch.zeros(config.ring_length))
 
     def forward(self, vectors: Tensor, ring: Tensor, filled: Tensor) -> Tensor:
-        """Candidates (..., M, D) over ring (..., K, D) newest first, filled (..., K), to (..., M, D)."""
+        """Candidates (..., M, D) over inputs (..., K, D) newest first, filled (..., K), to (..., M, D)."""
         scores = self.query(vectors) @ self.key(ring).mT * vectors.shape[-1] ** -0.5 + self.age_bias  # (..., M, K)
         weights = scores.masked_fill(~filled[..., None, :], float("-inf")).softmax(dim=-1)
         mixed: Tensor = weights @ self.value(ring)

@@ -76,7 +76,7 @@ class Network(nn.Module):
         """Click logits (B, Q, M) of candidates (B, Q, M) asked at now_ms (B, Q), after the events at `at` (B, Q)."""
         vectors = self.embedding.item(candidates)  # (B, Q, M, D)
         user = _take(encoding.sequence, at)  # (B, Q, D)
-        ring, filled = self._ring(encoding.vectors, at)
+        ring, filled = self._ring(encoding.x, at)
         cache, mass = self.lowrank.caches_at(encoding.x, batch.times_ms, at)
         member = self.membership.bucket(self.membership.ages(batch.items, at, candidates))  # (B, Q, M)
         next_item = (vectors @ user[..., None]).squeeze(-1) + self.item_bias[candidates]
@@ -97,10 +97,10 @@ class Network(nn.Module):
         """LREA's non-negativity terms, a scalar."""
         return self.lowrank.negativity()
 
-    def _ring(self, vectors: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-        """Item embeddings (B, Q, K, D) of the K events up to each position, newest first, and which exist."""
+    def _ring(self, x: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs (B, Q, K, D) of the K events up to each position, newest first, and which exist."""
         back = at[..., None] - torch.arange(self.config.ring_length, device=at.device)  # (B, Q, K)
-        taken = _take(vectors, back.clamp(min=0).flatten(1)).unflatten(1, back.shape[1:])
+        taken = _take(x, back.clamp(min=0).flatten(1)).unflatten(1, back.shape[1:])
         return taken, back >= 0
 
 

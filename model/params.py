@@ -120,9 +120,8 @@ class ScoreParams(NamedTuple):
     item_bias: Array  # (V+U)
     popularity: Array  # (V+U), log of the share of clicks, smoothed
     member_bias: Array  # (age buckets), 0 for "older or never"
-    ring_query: Array  # (V+U, D), pre-stored and scaled
-    ring_key: Array  # (V+U, D), pre-stored
-    ring_value: Array  # (V+U, D), pre-stored
+    ring_query: Array  # (V+U, D), pre-stored and scaled, the keys' projection absorbed
+    ring_value: Array  # (D, D)
     ring_bias: Array  # (K)
     slot_query: Array  # (V+U, D), pre-stored and scaled
     slot_key: Array  # (D, D)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from numba import njit
 
 from model.elementary import silu
-from model.front import Scratch, compute_drive, compute_front, glu, scratch_for
+from model.front import Scratch, compute_drive, compute_front, embed, glu, scratch_for
 from model.lanes import inverse_rms, layer_norm, matvec
 
 
@@ -20,6 +20,7 @@ class Reading(NamedTuple):
     cache: npt.NDArray[np.float32]  # (R, D)
     mass: npt.NDArray[np.float32]  # (R)
     ring: npt.NDArray[np.int64]  # item rows, newest first, at most K
+    inputs: npt.NDArray[np.float32]  # (len(ring), D), x of the same events
     tail: npt.NDArray[np.uint16]  # fingerprints, newest first, at most T
     events: int
     last_ms: int
@@ -27,7 +28,7 @@ class Reading(NamedTuple):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def read_row(p, s, at, v, row):
-    """(sequence, cache, mass, ring, tail) of a row that has events."""
+    """(sequence, cache, mass, ring, inputs, tail) of a row that has events."""
     w = Scratch(*scratch_for(s))
     events = np.int64(v.u32[row, at.events // 4])
     compute_front(p, s, at, v, row, events, w)
@@ -42,12 +43,17 @@ def read_row(p, s, at, v, row):
             held = np.float32(v.i8[row, at.slots + cell]) * scale if s.int8 else v.f32[row, at.slots // 4 + cell]
             cache[r, d] = held
     ring = np.zeros(min(events, s.K), np.int64)
+    inputs = np.zeros((len(ring), s.D), np.float32)
     for j in range(len(ring)):
-        ring[j] = v.u32[row, at.ring_items // 4 + ((events - 1 - j) & (s.K - 1))]
+        slot = (events - 1 - j) & (s.K - 1)
+        ring[j] = v.u32[row, at.ring_items // 4 + slot]
+        embed(p, s, at, v, row, slot, w.older)
+        for d in range(s.D):
+            inputs[j, d] = w.older[d] * p.norm_input[0, d] + p.norm_input[1, d]
     tail = np.zeros(min(max(events - s.K, 0), s.T), np.uint16)
     for j in range(len(tail)):
         tail[j] = v.u16[row, at.tail // 2 + ((events - s.K - 1 - j) & (s.T - 1))]
-    return w.front, cache, mass, ring, tail
+    return w.front, cache, mass, ring, inputs, tail
 
 
 @njit(forceinline=True, nogil=True, error_model="numpy")

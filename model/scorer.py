@@ -92,9 +92,9 @@ class Scorer:
 
     def _attend_ring(self, reading: Reading, items: Items) -> Array:
         """Exact target attention over the ring, (M, D)."""
-        p, ring = self._p, reading.ring
-        scores = p.ring_query[items] @ p.ring_key[ring].T + p.ring_bias[: len(ring)]
-        attended: Array = _softmax(scores) @ p.ring_value[ring]
+        p, inputs = self._p, reading.inputs
+        scores = p.ring_query[items] @ inputs.T + p.ring_bias[: len(inputs)]
+        attended: Array = _softmax(scores) @ (inputs @ p.ring_value)
         return attended
 
     def _attend_slots(self, reading: Reading, items: Items) -> Array:

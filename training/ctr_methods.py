@@ -53,9 +53,9 @@ METHODS: Mapping[str, Callable[[int], Interest]] = {
     "mimn": lambda length: MemorySlots(SHAPE.width),  # noqa: ARG005
     "streaming": lambda length: Streaming(SHAPE),  # noqa: ARG005
     "streaming-slots": lambda length: Streaming(SHAPE, ring="none"),  # noqa: ARG005
-    "streaming-inputs": lambda length: Streaming(SHAPE, ring="inputs"),  # noqa: ARG005
-    "streaming-sequence": lambda length: Streaming(SHAPE, ring="inputs", sequence=True),  # noqa: ARG005
-    "streaming-small": lambda length: Streaming(SMALL, ring="inputs"),  # noqa: ARG005
+    "streaming-items": lambda length: Streaming(SHAPE, ring="items"),  # noqa: ARG005
+    "streaming-sequence": lambda length: Streaming(SHAPE, sequence=True),  # noqa: ARG005
+    "streaming-small": lambda length: Streaming(SMALL),  # noqa: ARG005
 }
 NEEDS_CATEGORIES = frozenset({"sim-hard"})
 

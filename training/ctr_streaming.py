@@ -21,7 +21,7 @@ from model.lowrank import LowRank
 from model.ssm import StateSpace
 from training.baselines.interest import FLOAT_BYTES, RING_EVENT_BYTES, Asked, Interest
 
-Ring = Literal["items", "inputs", "none"]
+Ring = Literal["inputs", "items", "none"]
 
 
 class Streaming(Interest):
@@ -29,12 +29,12 @@ class Streaming(Interest):
 
     Args:
         config: sizes; `slots` and `ring_length` decide the cost.
-        ring: "items" attends over item embeddings as the product does, "inputs" over item, action and gap together.
+        ring: "inputs" attends over item, action and gap together as the product does, "items" over items alone.
         sequence: adds the state space's output after the newest event.
 
     """
 
-    def __init__(self, config: ModelConfig, *, ring: Ring = "items", sequence: bool = False) -> None:
+    def __init__(self, config: ModelConfig, *, ring: Ring = "inputs", sequence: bool = False) -> None:
         super().__init__()
         self.config, self.of_ring = config, ring
         self.lowrank = LowRank(config)

@@ -107,7 +107,7 @@ class Reader(nn.Module):
                 answer = self.network.lowrank.read(cache, mass, vectors)
             elif part == "ring":
                 back = task.at[..., None] - torch.arange(self.network.config.ring_length)  # (B, Q, K)
-                answer = self.network.ring(vectors, _at(encoding.vectors, back.clamp(min=0)), back >= 0)
+                answer = self.network.ring(vectors, _at(encoding.x, back.clamp(min=0)), back >= 0)
             elif part == "sequence":
                 answer = _at(encoding.sequence, task.at[..., None]).expand_as(vectors)
             else:

@@ -31,7 +31,7 @@ class Recipe:
 
 
 LONG: Values = {"length": 200, "tokens": 12_800, "learning_rate": 2e-3, "dropout": 0.2, "epochs": 24}
-SHORT: Values = {"length": 50, "tokens": 6_400, "learning_rate": 2e-3, "dropout": 0.5, "epochs": 24}
+SHORT: Values = {"length": 50, "tokens": 1_600, "learning_rate": 2e-3, "dropout": 0.5, "epochs": 24}
 # A bidirectional model learns from one position a window, so one of its epochs is a sample of the prefixes.
 SAMPLED: Values = {"prefixes": 30_000, "epochs": 60, "patience": 8}
 RECIPES: Mapping[str, Recipe] = {

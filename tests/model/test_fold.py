@@ -25,7 +25,7 @@ INDEX_BYTES_MAX = 32
 
 
 def read(params: FoldParams, config: ModelConfig, rows: np.ndarray, row: int) -> tuple[np.ndarray, ...]:
-    """(sequence, cache, mass, ring, tail) of one row."""
+    """(sequence, cache, mass, ring, inputs, tail) of one row."""
     return read_row(params, sizes_of(config), layout(config), views(rows), row)
 
 
@@ -47,7 +47,8 @@ def test_fold_equals_the_reference(variant: str, events: int) -> None:
     rows = fold_all(params, config, batch)
     sequence, state = reference(config, batch)
     for user in range(2):
-        got, cache, mass, ring, tail = read(params, config, rows, user)
+        got, cache, mass, ring, inputs, tail = read(params, config, rows, user)
+        np.testing.assert_allclose(inputs, state.x[user, : len(ring)].numpy(), atol=1e-4)
         np.testing.assert_allclose(got, sequence[user].numpy(), atol=1e-4)
         np.testing.assert_allclose(cache, state.cache[user].numpy(), atol=1e-4, rtol=1e-4)
         np.testing.assert_allclose(mass, state.mass[user].numpy(), atol=1e-4, rtol=1e-4)

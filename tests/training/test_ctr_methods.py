@@ -255,7 +255,7 @@ def test_streaming_equals_the_products_steps() -> None:
         elapsed = asked.times_ms[0, t] - asked.times_ms[0, max(t - 1, 0)]
         cache, mass = streaming.lowrank.step(asked.x[:1, t], elapsed[None], cache, mass)
     query = asked.candidates[0, 1][None]  # (1, D)
-    ring = asked.vectors[0, end - 8 : end].flip(0)
+    ring = asked.x[0, end - 8 : end].flip(0)
     expected = torch.cat(
         [
             streaming.lowrank.read(cache[0], mass[0], query),

@@ -45,7 +45,7 @@ def _fit(data: Impressions, name: str, settings: CtrConfig = SETTINGS) -> tuple[
 def test_only_a_history_can_tell(data: Impressions) -> None:
     """Without one, AUC stays at a coin's; the streaming form finds each user's mood."""
     assert _fit(data, "none")[0]["auc"] == pytest.approx(0.5, abs=0.08)
-    found, lines = _fit(data, "streaming-inputs", SETTINGS)
+    found, lines = _fit(data, "streaming", SETTINGS)
     assert found["auc"] > 0.85
     assert found["log_loss"] < 0.5
     assert len(lines) == 3
