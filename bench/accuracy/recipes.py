@@ -30,16 +30,16 @@ class Recipe:
         return {**self.shared, **own}
 
 
-LONG: Values = {"length": 200, "tokens": 12_800, "learning_rate": 2e-3, "dropout": 0.2, "epochs": 24}
+LONG: Values = {"length": 200, "tokens": 3_200, "learning_rate": 2e-3, "dropout": 0.2, "epochs": 24}
 SHORT: Values = {"length": 50, "tokens": 1_600, "learning_rate": 2e-3, "dropout": 0.5, "epochs": 24}
 # A bidirectional model learns from one position a window, so one of its epochs is a sample of the prefixes.
 SAMPLED: Values = {"prefixes": 30_000, "epochs": 60, "patience": 8}
 RECIPES: Mapping[str, Recipe] = {
-    "ml-100k": Recipe(shared={**LONG, "tokens": 3_200}, bidirectional={**SAMPLED, "prefixes": 5_000}),
-    "ml-1m": Recipe(shared=LONG, bidirectional=SAMPLED),
+    "ml-100k": Recipe(shared=LONG, bidirectional={**SAMPLED, "prefixes": 5_000}),
+    "ml-1m": Recipe(shared={**LONG, "epochs": 14}, bidirectional=SAMPLED),
     "beauty": Recipe(shared=SHORT, bidirectional=SAMPLED),
     "video-games": Recipe(shared=SHORT, bidirectional=SAMPLED),
-    "foursquare-nyc": Recipe(shared={**LONG, "tokens": 3_200}, bidirectional=SAMPLED),
+    "foursquare-nyc": Recipe(shared=LONG, bidirectional=SAMPLED),
 }
 
 
