@@ -9,6 +9,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.errors import ConfigError
+from cluster.remote import COORDINATOR
 from cluster.system import GATEWAY
 
 CPUS_PER_ACTOR = 0.1  # actors share the cores: the operating system schedules them better than a reservation would
@@ -37,8 +38,12 @@ def start_actor(namespace: str, kind: type[Any], name: str, build: Callable[[], 
 
 
 def _place(name: str) -> dict[str, Any]:
-    """The gateway beside the process that starts the system, where its port was found free; the others spread out."""
-    if name == GATEWAY:
+    """Gateway and coordinator beside the process that starts the system; the others spread out.
+
+    There the gateway's port was found free; and where that node is Ray's head, whose death ends everything anyway, the
+    coordinator does not die with another node, just when that node's partitions need new owners.
+    """
+    if name in {GATEWAY, COORDINATOR}:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         return {"num_cpus": 0, "scheduling_strategy": here}
     return {"num_cpus": CPUS_PER_ACTOR, "scheduling_strategy": "SPREAD"}

@@ -27,7 +27,6 @@ class Encoding(NamedTuple):
     """What `Network.encode` found out about B histories."""
 
     x: Tensor  # (B, L, D) inputs
-    vectors: Tensor  # (B, L, D) embeddings of the items alone
     sequence: Tensor  # (B, L, D) sequence state after each event
 
 
@@ -64,7 +63,7 @@ class Network(nn.Module):
         if self.input_glu is not None:
             front = self.input_glu(front)
         sequence = self.output_glu(self.ssm_norm(front + self.dropout(self.ssm(front))))
-        return Encoding(x, vectors, sequence)
+        return Encoding(x, sequence)
 
     def next_item_logits(self, encoding: Encoding, batch: Sequences, *, exclude: bool = False) -> Tensor:
         """Logits of every catalogue item after every event, (B, L, V); `exclude` rules out items already seen."""

@@ -112,7 +112,7 @@ class Reader(nn.Module):
                 answer = _at(encoding.sequence, task.at[..., None]).expand_as(vectors)
             else:
                 place, kept = protected(task.events.actions > 0, task.at, self.network.config.ring_length)
-                whole = encoding.vectors + table.action(task.events.actions)
+                whole = table.item(task.events.items) + table.action(task.events.actions)
                 none = ~kept.any(dim=-1, keepdim=True)  # (B, Q, 1): attention over nothing is not a number
                 answer = self.places(vectors, _at(whole, place), kept | none) * ~none[..., None]
             seen += [answer, answer * vectors]
@@ -124,7 +124,7 @@ class Reader(nn.Module):
             return self.network.encode(events)
         gaps = torch.zeros_like(events.items)
         x = self.network.embedding(events.items, events.actions, gaps)
-        return Encoding(x, self.network.embedding.item(events.items), x)
+        return Encoding(x, x)
 
 
 def protected(rare: Tensor, at: Tensor, width: int, places: int = PLACES) -> tuple[Tensor, Tensor]:

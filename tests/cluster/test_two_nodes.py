@@ -82,7 +82,7 @@ def system(nodes: str, broker: Broker, tmp_path: Path) -> Iterator[System]:
 
 
 async def test_the_gateway_reaches_shards_on_another_node(system: System) -> None:
-    """The gateway is where the system was started; shards and metrics are published by the address of their node."""
+    """Gateway and coordinator are where the system was started; the rest is published by the address of its node."""
     async with Client(system.gateway_address.replace("0.0.0.0", "127.0.0.1"), timeout_s=10) as client:
         routing = await client.routing()
         assert {route.address.rpartition(":")[0] for route in routing.routes} == {OTHER_NODE}
@@ -90,5 +90,5 @@ async def test_the_gateway_reaches_shards_on_another_node(system: System) -> Non
     with urlopen(f"http://{system.monitoring_address.replace('0.0.0.0', '127.0.0.1')}/sd", timeout=5) as answer:
         groups = json.load(answer)
     hosts = {group["labels"]["instance"]: group["targets"][0].rpartition(":")[0] for group in groups}
-    assert hosts.pop("gateway") == ray.util.get_node_ip_address()
+    assert {hosts.pop("gateway"), hosts.pop("coordinator")} == {ray.util.get_node_ip_address()}
     assert set(hosts.values()) == {OTHER_NODE}
