@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -22,6 +22,7 @@ from cluster.leases import Leases
 from cluster.ledger import Ledger, Member, first_ledger
 from cluster.placement import Placed, place
 from cluster.routing import Replica, Route, RoutingTable
+from cluster.spreading import next_move
 from monitoring.discovery import Target
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class Coordinator:
         self._reports: dict[str, Report] = {}  # of the newest incarnations
         self._said = 0  # reports with news
         self._settled: object = None  # what was known when a step changed nothing
+        self._refusing: set[str] = set()  # nodes on which a shard was to start that started elsewhere
         self._ledger = first_ledger(
             memory.load(), run=run, restarted=restarted, partitions=partitions, shards=shards, arms=tuple(arms)
         )
@@ -104,8 +106,8 @@ class Coordinator:
         """What is published."""
         return self._ledger.table
 
-    def register(self, shard: str, address: str, target: Target) -> int:
-        """A shard's process starts and answers gRPC at `address`; its incarnation, for its heartbeats.
+    def register(self, shard: str, address: str, target: Target, node: str) -> int:
+        """A shard's process starts on `node` and answers gRPC at `address`; its incarnation, for its heartbeats.
 
         Whatever its predecessor held has a newer epoch, or another shard, before this returns.
 
@@ -114,11 +116,14 @@ class Coordinator:
             SnapshotError, Superseded: it could not be saved; nothing was published.
         """
         member, incarnation = self._ledger.member(shard), self._ledger.incarnations + 1
-        came = replace(member, address=address, incarnation=incarnation, spawned=True, draining=False)
+        moves_to = member.moves_to if member.stopping else ""  # else it came back before it was empty
+        came = replace(member, address=address, node=node, incarnation=incarnation, spawned=True, draining=False)
+        if not member.address and member.node not in ("", node):
+            self._refusing.add(member.node)
         self._reports.pop(shard, None)
         self._leases.forgive_own_sleep()
         self._leases.renew(shard)
-        ledger = self._ledger.with_member(came).with_target(target)
+        ledger = self._ledger.with_member(replace(came, moves_to=moves_to)).with_target(target)
         self._publish(self._stepped(replace(ledger, incarnations=incarnation)))
         return incarnation
 
@@ -182,10 +187,29 @@ class Coordinator:
             InvalidRequest: no other shard could take what it holds.
         """
         member = self._ledger.member(shard)
-        if not any(other != member and self._may_hold(other, self._ledger) for other in self._ledger.members):
+        if not self._another_may_hold(member, self._ledger):
             raise InvalidRequest("shard", f"no other shard could take what {shard} holds; add one (echorank scale)")
-        self._publish(self._ledger.with_member(replace(member, draining=True)))
+        self._publish(self._ledger.with_member(replace(member, draining=True, moves_to="")))
         return self.progress()
+
+    def spread(self, nodes: Collection[str]) -> None:
+        """Begin to move a shard if shards crowd on one of `nodes`, which may take some, while another has room.
+
+        It is emptied, stopped and started anew there, while its partitions are served elsewhere. One at a time, only
+        when nothing else is left to do, and never again to a node on which a shard did not come up.
+
+        Raises:
+            SnapshotError, Superseded: it could not be saved; nothing moves.
+        """
+        self._refusing.intersection_update(nodes)
+        if self.progress().waiting_for:
+            return
+        ledger = self._ledger
+        movable = [m.name for m in ledger.members if not m.draining and self._another_may_hold(m, ledger)]
+        places = {member.name: member.node for member in ledger.members}
+        if move := next_move(places, movable, set(nodes) - self._refusing):
+            log.warning("%s moves to node %s, because shards crowd where it is", *move)
+            self._publish(ledger.with_member(replace(ledger.member(move.shard), moves_to=move.node)))
 
     def progress(self) -> Progress:
         """How far the shards are from what was asked for."""
@@ -193,16 +217,19 @@ class Coordinator:
         off = sum(not _settled(*pair) for pair in zip(self.table.routes, self._wanted(self._ledger), strict=True))
         waiting = [member.name for member in members if member.number < wanted and not member.address]
         leaving = [member.name for member in members if member.number >= wanted]
+        moving = [member.name for member in members if member.moves_to]
         parts = (
             f"{off} partitions to move or catch up" if off else "",
             f"{', '.join(waiting)} to register" if waiting else "",
             f"{', '.join(leaving)} to stop" if leaving else "",
+            f"{', '.join(moving)} to move to another node" if moving else "",
         )
         return Progress(len(members) - len(waiting), wanted, off, ", ".join(filter(None, parts)))
 
-    def to_spawn(self) -> list[int]:
-        """Numbers of shards whose actors are to be started, which may be done twice; then `spawned`."""
-        return [m.number for m in self._ledger.members if not m.spawned and m.number < self._ledger.shards_wanted]
+    def to_spawn(self) -> dict[int, str]:
+        """Shards whose actors are to be started, which may be done twice; then `spawned`. Each with its node, or ""."""
+        waiting = (member for member in self._ledger.members if not member.spawned)
+        return {member.number: member.node for member in waiting if member.number < self._ledger.shards_wanted}
 
     def spawned(self, number: int) -> None:
         """The actor of a shard was started, and will register."""
@@ -216,7 +243,8 @@ class Coordinator:
 
     def stopped(self, number: int) -> None:
         """The actor of a shard has ended for good; if it is wanted again by now, it is to be spawned anew."""
-        ledger, shard = self._ledger.without_member(number), Member(number=number, spawned=False)
+        [was] = [member for member in self._ledger.members if member.number == number]
+        ledger, shard = self._ledger.without_member(number), Member(number=number, node=was.moves_to, spawned=False)
         self._publish(ledger.with_member(shard) if number < ledger.shards_wanted else ledger)
         self._leases.forget(shard.name)
         self._reports.pop(shard.name, None)
@@ -303,18 +331,26 @@ class Coordinator:
         )
 
     def _wanted(self, ledger: Ledger) -> list[Placed]:
-        nodes = {m.name: m.address.rpartition(":")[0] for m in ledger.members if self._may_hold(m, ledger)}
+        nodes = {m.name: m.node or m.name for m in ledger.members if self._may_hold(m, ledger)}
         return place([_placed(route) for route in ledger.table.routes], nodes, self._settings.standbys)
 
     def _may_hold(self, member: Member, ledger: Ledger) -> bool:
-        excluded = member.draining or member.stopping or self._leases.given_up(member.name)
+        excluded = member.draining or member.moves_to or member.stopping or self._leases.given_up(member.name)
         return member.number < ledger.shards_wanted and not excluded
 
+    def _another_may_hold(self, member: Member, ledger: Ledger) -> bool:
+        return any(other != member and self._may_hold(other, ledger) for other in ledger.members)
+
     def _emptied(self, ledger: Ledger) -> Iterator[Member]:
-        """The members; those beyond the wanted number that hold nothing any more are to be stopped."""
+        """The members; those that are to go, or to move, and hold nothing any more are to be stopped.
+
+        A move ends where it is if all others are gone meanwhile.
+        """
         for member in ledger.members:
-            unwanted = member.number >= ledger.shards_wanted
-            yield replace(member, stopping=True) if unwanted and not self._holds(member.name, ledger) else member
+            moves_to = member.moves_to if member.stopping or self._another_may_hold(member, ledger) else ""
+            leaves = member.number >= ledger.shards_wanted or bool(moves_to)
+            stopping = member.stopping or (leaves and not self._holds(member.name, ledger))
+            yield replace(member, moves_to=moves_to, stopping=stopping)
 
     def _holds(self, shard: str, ledger: Ledger) -> bool:
         """Whether the table, or the shard's own word, gives it anything."""

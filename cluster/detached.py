@@ -9,14 +9,13 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.errors import ConfigError
-from cluster.remote import COORDINATOR
-from cluster.system import GATEWAY
+from cluster.system import ARCHIVE, SHARD
 
 CPUS_PER_ACTOR = 0.1  # actors share the cores: the operating system schedules them better than a reservation would
 
 
-def start_actor(namespace: str, kind: type[Any], name: str, build: Callable[[], Any]) -> Any:
-    """The handle of a new actor; ConfigError if the namespace has one of that name."""
+def start_actor(namespace: str, kind: type[Any], name: str, build: Callable[[], Any], node: str = "") -> Any:
+    """The handle of a new actor, on `node` if that has room; ConfigError if the namespace has one of that name."""
     try:
         return (
             ray.remote(kind)
@@ -26,7 +25,7 @@ def start_actor(namespace: str, kind: type[Any], name: str, build: Callable[[], 
                 lifetime="detached",
                 max_restarts=-1,
                 max_task_retries=0,
-                **_place(name),
+                **_place(name, node),
             )
             .remote(build)
         )
@@ -37,13 +36,16 @@ def start_actor(namespace: str, kind: type[Any], name: str, build: Callable[[], 
         ) from error
 
 
-def _place(name: str) -> dict[str, Any]:
-    """Gateway and coordinator beside the process that starts the system; the others spread out.
+def _place(name: str, node: str) -> dict[str, Any]:
+    """Shards and archive spread out; gateway, coordinator and ingests run beside the process that starts the system.
 
-    There the gateway's port was found free; and where that node is Ray's head, whose death ends everything anyway, the
-    coordinator does not die with another node, just when that node's partitions need new owners.
+    There the gateway's port was found free; and where that node is Ray's head, whose death ends everything anyway,
+    coordinator and ingests do not die with another node, just when that node's partitions need new owners and their
+    clicks.
     """
-    if name in {GATEWAY, COORDINATOR}:
+    if not SHARD.fullmatch(name) and name != ARCHIVE:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         return {"num_cpus": 0, "scheduling_strategy": here}
-    return {"num_cpus": CPUS_PER_ACTOR, "scheduling_strategy": "SPREAD"}
+    # without the spill a node that is booked out would be waited for
+    there = NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True) if node else "SPREAD"
+    return {"num_cpus": CPUS_PER_ACTOR, "scheduling_strategy": there}

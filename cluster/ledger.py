@@ -18,9 +18,11 @@ class Member:
 
     number: int
     address: str = ""
+    node: str = ""  # where its newest process runs, or where its actor is to be started; empty: anywhere
     incarnation: int = 0  # of its newest process; no two processes of the deployment share one
     spawned: bool = True  # its actor was started; it may still be on its way
     draining: bool = False  # asked to be emptied, until its process starts anew
+    moves_to: str = ""  # the node on which its actor is to be started anew as soon as it is empty
     stopping: bool = False  # holds nothing any more, and its actor is to be stopped
 
     @property

@@ -18,8 +18,8 @@ def place(current: Sequence[Placed], hosts: Mapping[str, str], standbys: int) ->
     """Where each partition should be, given where it is and which shards may hold something.
 
     Owners are counted equal up to one, and no more of them change than that takes; those that must change go to
-    their standby where it has room. A standby is never on its owner's shard, if possible not on its node, and stays
-    where it is while that is balanced. What is placed so stays so.
+    their standby where it has room. A standby is never on its owner's shard, and on its owner's node only if there is
+    no other; within that they are balanced, and stay where they are while they are. What is placed so stays so.
 
     Args:
         current: by partition; names that are no hosts (any more) count as places to leave.
@@ -69,12 +69,12 @@ def _has_room(host: str | None, room: Mapping[str, int]) -> bool:
 
 
 def _standbys(current: Sequence[Placed], owners: Sequence[str], hosts: Mapping[str, str]) -> list[str | None]:
-    fair = -(-len(current) // len(hosts))
+    fair = _fair_standbys(owners, hosts)
     load: Counter[str] = Counter()
     chosen: list[str | None] = [None] * len(current)
     for partition, placed in enumerate(current):
         standby = placed.standby
-        if standby is not None and standby in hosts and standby != owners[partition] and load[standby] < fair:
+        if standby in _able(owners[partition], hosts) and load[standby] < fair:
             chosen[partition] = standby
             load[standby] += 1
     for partition, placed in enumerate(current):
@@ -85,17 +85,23 @@ def _standbys(current: Sequence[Placed], owners: Sequence[str], hosts: Mapping[s
     return chosen
 
 
+def _able(owner: str, hosts: Mapping[str, str]) -> list[str]:
+    """Who may be standby: the hosts on other nodes than the owner's, else the others on its own."""
+    return [host for host in hosts if hosts[host] != hosts[owner]] or [host for host in hosts if host != owner]
+
+
+def _fair_standbys(owners: Sequence[str], hosts: Mapping[str, str]) -> int:
+    """How many a host must take at least: its part of all, or of those that a crowded node leaves to few others."""
+    owned = Counter(hosts[owner] for owner in owners)
+    able = {hosts[owner]: len(_able(owner, hosts)) for owner in owners}
+    parts = [(len(owners), len(hosts)), *((owned[node], able[node]) for node in owned)]
+    return max(-(-partitions // takers) for partitions, takers in parts)
+
+
 def _best_standby(placed: Placed, owner: str, hosts: Mapping[str, str], load: Mapping[str, int], fair: int) -> str:
-    """Within its fair share, on another node, with the states in memory already, least loaded."""
+    """Within its fair share, with the states in memory already, least loaded."""
 
-    def worth(host: str) -> tuple[bool, bool, bool, bool, int, str]:
-        return (
-            load[host] >= fair,
-            hosts[host] == hosts[owner],
-            host != placed.owner,
-            host != placed.standby,
-            load[host],
-            host,
-        )
+    def worth(host: str) -> tuple[bool, bool, bool, int, str]:
+        return (load[host] >= fair, host != placed.owner, host != placed.standby, load[host], host)
 
-    return min((host for host in hosts if host != owner), key=worth)
+    return min(_able(owner, hosts), key=worth)

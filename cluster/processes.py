@@ -74,9 +74,9 @@ class CoordinatorActor(_Process):
         self._coordinator = process.coordinator
         self._run(process.run())
 
-    async def register(self, shard: str, address: str, target: Target) -> int:
+    async def register(self, shard: str, address: str, target: Target, node: str) -> int:
         """A shard starts."""
-        return self._coordinator.register(shard, address, target)
+        return self._coordinator.register(shard, address, target, node)
 
     async def heartbeat(self, shard: str, report: Report) -> Assignment:
         """A shard lives."""

@@ -65,9 +65,9 @@ class RemoteCoordinator:
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
 
-    async def register(self, shard: str, address: str, target: Target) -> int:
+    async def register(self, shard: str, address: str, target: Target, node: str) -> int:
         """The incarnation of the shard's process."""
-        incarnation: int = await self._call("register", shard, address, target)
+        incarnation: int = await self._call("register", shard, address, target, node)
         return incarnation
 
     async def heartbeat(self, shard: str, report: Report) -> Assignment:

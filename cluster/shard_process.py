@@ -30,7 +30,7 @@ HEARTBEAT_S = 0.2
 class Registry(Protocol):
     """The coordinator, as far as a shard needs it."""
 
-    async def register(self, shard: str, address: str, target: Target) -> int:
+    async def register(self, shard: str, address: str, target: Target, node: str) -> int:
         """This process's incarnation."""
         ...
 
@@ -56,13 +56,14 @@ class ShardProcess:
         shard: Shard,
         server: RpcServer,
         host: str,
+        node: str,
         registry: Registry,
         target: Target,
         clock: Clock,
         exposures: ExposureLog | None = None,
     ) -> None:
         self._shard, self._server, self._host, self._clock = shard, server, host, clock
-        self._registry, self._target, self._exposures = registry, target, exposures
+        self._node, self._registry, self._target, self._exposures = node, registry, target, exposures
         self._reconciler = Reconciler(shard, clock)
         self._incarnation = 0
         self._unheard = 0  # heartbeats in a row
@@ -70,7 +71,7 @@ class ShardProcess:
     async def start(self) -> None:
         """Listen on a free port, and register."""
         address = await self._server.start(self._host, 0)
-        self._incarnation = await self._registry.register(self._shard.shard_id, address, self._target)
+        self._incarnation = await self._registry.register(self._shard.shard_id, address, self._target, self._node)
 
     async def run(self) -> None:
         """Send heartbeats, take snapshots and evict idle users, for ever.

@@ -133,7 +133,7 @@ async def build_coordinator(settings: Settings, run: str, arms: list[Arm], load:
     )
     coordinator.join(_export(settings, metrics, "coordinator", COORDINATOR))
     shards = ShardActors(settings.ray.namespace, functools.partial(_shard_actor, settings, load))
-    return CoordinatorProcess(coordinator, spawn=shards.spawn, stop=shards.stop)
+    return CoordinatorProcess(coordinator, shards)
 
 
 async def build_shard(settings: Settings, number: int, load: Load) -> ShardProcess:
@@ -163,6 +163,7 @@ async def build_shard(settings: Settings, number: int, load: Load) -> ShardProce
         shard=shard,
         server=_server(settings, metrics, functools.partial(pb_grpc.add_ScoringServicer_to_server, service)),
         host=_reachable(settings.serving.host),
+        node=ray.get_runtime_context().get_node_id(),
         registry=RemoteCoordinator(settings.ray.namespace),
         target=_export(settings, metrics, "shard", name),
         clock=clock,
@@ -293,9 +294,9 @@ def _actors(settings: Settings, run: str, arms: list[Arm], load: Load) -> Iterat
     yield actor(processes.GatewayActor, GATEWAY, build_gateway)
 
 
-def _shard_actor(settings: Settings, load: Load, number: int) -> Any:
+def _shard_actor(settings: Settings, load: Load, number: int, node: str = "") -> Any:
     build = functools.partial(build_shard, settings, number, load)
-    return start_actor(settings.ray.namespace, processes.ShardActor, shard_name(number), build)
+    return start_actor(settings.ray.namespace, processes.ShardActor, shard_name(number), build, node)
 
 
 def _reachable(host: str) -> str:

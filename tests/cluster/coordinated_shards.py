@@ -17,6 +17,11 @@ ARM = Arm(name="main", model_version="v1", role="live", weight=10_000)
 STEP_S = 0.2
 
 
+def node_name(number: int) -> str:
+    """Node 0 is that of shard 0, as long as nothing goes wrong."""
+    return f"node-{number}"
+
+
 @dataclass
 class Diary:
     """A memory in memory, which can fail."""
@@ -47,6 +52,7 @@ class Process:
     """A shard's process: does at once what it is told."""
 
     name: str
+    node: str
     incarnation: int = 0
     alive: bool = True
     quiet: bool = False  # stopped, or cut off
@@ -81,6 +87,7 @@ class Deployment:
         self._partitions, self._shards = partitions, shards
         self.settings = CoordinatorSettings(standbys=standbys)
         self.processes: dict[int, Process] = {}
+        self.nodes = {node_name(number) for number in range(shards)}  # that may take shards
         self.coordinator = self.new_coordinator(run)
 
     def new_coordinator(self, run: str = "run") -> Coordinator:
@@ -96,11 +103,17 @@ class Deployment:
         )
         return self.coordinator
 
-    def start(self, number: int) -> Process:
-        """A process of a shard, which registers; its predecessor is dead."""
-        process = self.processes[number] = Process(shard_name(number))
+    def start(self, number: int, node: str = "") -> Process:
+        """A process of a shard, which registers; its predecessor is dead.
+
+        It comes to `node`, to where its predecessor was, or to the node of its number; if that is gone, to another.
+        """
+        before = self.processes.get(number)
+        node = node or (before.node if before else node_name(number))
+        node = node if node in self.nodes else min(self.nodes)
+        process = self.processes[number] = Process(shard_name(number), node)
         target = Target(kind="shard", name=process.name, address=f"127.0.0.1:{number}")
-        process.incarnation = self.coordinator.register(process.name, f"10.0.0.{number}:{number}", target)
+        process.incarnation = self.coordinator.register(process.name, f"10.0.0.{number}:{number}", target, node)
         return process
 
     def start_all(self) -> Deployment:
@@ -112,6 +125,13 @@ class Deployment:
     def kill(self, number: int) -> None:
         """The process ends without a word."""
         self.processes[number].alive = False
+
+    def lose_node(self, node: str) -> None:
+        """A node ends, and with it every process there."""
+        self.nodes.remove(node)
+        for number, process in self.processes.items():
+            if process.node == node:
+                self.kill(number)
 
     def beat(self, process: Process) -> None:
         """One heartbeat, and what follows from its answer; a process that is replaced ends."""
@@ -128,12 +148,13 @@ class Deployment:
                 if process.alive and not process.quiet:
                     self.beat(process)
             self.coordinator.tick()
-            for number in self.coordinator.to_spawn():
+            for number, node in self.coordinator.to_spawn().items():
                 self.coordinator.spawned(number)
-                self.start(number)
+                self.start(number, node)
             for number in self.coordinator.to_stop():
                 self.processes.pop(number, None)
                 self.coordinator.stopped(number)
+            self.coordinator.spread(self.nodes)
 
     def settle(self, steps_max: int = 100) -> Deployment:
         """Step until nothing is left to do."""
@@ -155,6 +176,10 @@ class Deployment:
     def epochs(self) -> list[int]:
         """The owners', by partition."""
         return [route.owner.epoch for route in self.coordinator.table.routes]
+
+    def places(self) -> list[str]:
+        """The node of each shard, by number."""
+        return [process.node for _, process in sorted(self.processes.items())]
 
     def held(self, number: int, role: Role = Role.OWNER) -> list[int]:
         """What a process believes to hold."""

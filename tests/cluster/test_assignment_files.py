@@ -31,9 +31,11 @@ members = st.builds(
     Member,
     number=st.integers(0),
     address=st.text(max_size=9),
+    node=st.text(max_size=9),
     incarnation=st.integers(0),
     spawned=st.booleans(),
     draining=st.booleans(),
+    moves_to=st.text(max_size=9),
     stopping=st.booleans(),
 )
 tables = st.builds(
@@ -198,7 +200,7 @@ def test_a_coordinator_goes_on_from_files(tmp_path: Path) -> None:
         )
 
     before = start()
-    before.register("shard-0", "h:1", Target(kind="shard", name="shard-0", address="h:2"))
+    before.register("shard-0", "h:1", Target(kind="shard", name="shard-0", address="h:2"), "n")
     after = start()
     assert after.table.routes == before.table.routes
     assert after.table.targets == before.table.targets

@@ -61,7 +61,7 @@ def test_a_stranger_gets_nothing() -> None:
     started = Deployment()
     target = Target(kind="shard", name="x", address="h:1")
     with pytest.raises(NotOwner, match="shard 'x' is not part of this deployment, which has shard-0, shard-1"):
-        started.coordinator.register("x", "h:1", target)
+        started.coordinator.register("x", "h:1", target, "n")
     with pytest.raises(NotOwner, match="shard 'x' is not part"):
         started.coordinator.heartbeat("x", Report(incarnation=1))
 

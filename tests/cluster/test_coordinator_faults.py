@@ -8,9 +8,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from actors.errors import SnapshotError
 from actors.roles import Held, Role
+from cluster.routing import Replica, Route
 from tests.cluster.coordinated_shards import Deployment
 
 SHARDS_MAX = 4
+NODES_MAX = 5
 
 
 class Faults(RuleBasedStateMachine):
@@ -22,6 +24,7 @@ class Faults(RuleBasedStateMachine):
     def begin(self, shards: int, partitions: int, standbys: int) -> None:
         """A deployment at rest."""
         self.it = Deployment(shards=shards, partitions=partitions, standbys=standbys).start_all()
+        self.nodes_gained = 0
         self.newest = dict.fromkeys(range(partitions), 0)
         self.holders: dict[tuple[int, int], tuple[str, int]] = {}
 
@@ -67,6 +70,20 @@ class Faults(RuleBasedStateMachine):
         if process and process.alive and process.held:
             partition = min(process.held)
             process.failed[partition] = process.held.pop(partition).epoch
+
+    @precondition(lambda self: len(self.it.nodes) > 1)
+    @rule(number=st.integers(0, 9))
+    def lose_a_node(self, number: int) -> None:
+        """Its processes end, and Ray starts them on the others when it likes."""
+        nodes = sorted(self.it.nodes)
+        self.it.lose_node(nodes[number % len(nodes)])
+
+    @precondition(lambda self: len(self.it.nodes) < NODES_MAX)
+    @rule()
+    def gain_a_node(self) -> None:
+        """Another one, with room."""
+        self.nodes_gained += 1
+        self.it.nodes.add(f"gained-{self.nodes_gained}")
 
     @rule(shards=st.integers(1, SHARDS_MAX))
     def scale(self, shards: int) -> None:
@@ -118,6 +135,13 @@ class Faults(RuleBasedStateMachine):
             owners = [held for held in self._held(partition) if held.role is Role.OWNER]
             assert sum(held.epoch == route.owner.epoch for held in owners) <= 1
 
+    def _paired(self) -> list[Route]:
+        return [route for route in self.it.coordinator.table.routes if route.standby]
+
+    def _node(self, replica: Replica | None) -> str:
+        [node] = [each.node for each in self.it.processes.values() if replica and each.name == replica.shard]
+        return node
+
     def _held(self, partition: int) -> list[Held]:
         processes = self.it.processes.values()
         return [process.held[partition] for process in processes if process.alive and partition in process.held]
@@ -142,6 +166,11 @@ class Faults(RuleBasedStateMachine):
         assert self.it.coordinator.table.uncovered() == []
         both = self.it.settings.standbys == 1 and progress.shards_wanted > 1
         assert all((standby is not None) == both for standby in self.it.standbys())
+        places = self.it.places()
+        on_nodes = [places.count(node) for node in self.it.nodes]
+        assert max(on_nodes) - min(on_nodes) <= 1, "shards stand on all nodes alike"
+        if len(set(places)) > 1:
+            assert all(self._node(route.owner) != self._node(route.standby) for route in self._paired())
         for number, process in self.it.processes.items():
             assert [owners[p] for p in self.it.held(number)] == [process.name] * len(self.it.held(number))
         version = self.it.coordinator.table.version

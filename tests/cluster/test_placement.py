@@ -12,10 +12,10 @@ NAMES = [f"shard-{number}" for number in range(5)]
 
 @st.composite
 def situations(draw: st.DrawFn) -> tuple[list[Placed], dict[str, str], int]:
-    """Partitions anywhere, also on shards that left; some hosts on two nodes; with and without standbys."""
+    """Partitions anywhere, also on shards that left; some hosts on three nodes; with and without standbys."""
     names = st.sampled_from(NAMES)
     current = draw(st.lists(st.builds(Placed, names, st.none() | names), min_size=1, max_size=17))
-    hosts = draw(st.dictionaries(names, st.sampled_from(["node-a", "node-b"]), min_size=1))
+    hosts = draw(st.dictionaries(names, st.sampled_from(["node-a", "node-b", "node-c"]), min_size=1))
     return current, hosts, draw(st.sampled_from([0, 1]))
 
 
@@ -79,12 +79,30 @@ def test_the_standby_takes_over_rather_than_a_stranger() -> None:
     assert place(current, {"b": "n", "c": "n"}, 0)[:2] == [Placed("b"), Placed("c")]
 
 
-def test_standbys_prefer_another_node() -> None:
-    """A node that dies should not take both replicas."""
+@given(situation=situations())
+def test_no_node_has_both_replicas_unless_it_is_the_only_one(
+    situation: tuple[list[Placed], dict[str, str], int],
+) -> None:
+    """A node that dies leaves a replica of every partition, also where balance must suffer for it."""
+    current, hosts, _ = situation
+    for each in place(current, hosts, 1):
+        if each.standby and len(set(hosts.values())) > 1:
+            assert hosts[each.owner] != hosts[each.standby]
+
+
+def test_standbys_are_balanced_as_far_as_nodes_allow() -> None:
+    """The one shard of a node takes all of the others', who share its own."""
     current = [Placed("a"), Placed("a"), Placed("b"), Placed("b"), Placed("c"), Placed("c")]
     placed = place(current, {"a": "one", "b": "one", "c": "two"}, 1)
-    assert [each.standby for each in placed[:4]] == ["c", "c", "a", "a"]
-    assert {each.standby for each in placed[4:]} <= {"a", "b"}
+    assert [each.standby for each in placed[:4]] == ["c"] * 4
+    assert sorted(each.standby for each in placed[4:] if each.standby) == ["a", "b"]
+
+
+def test_a_standby_leaves_its_owners_node() -> None:
+    """As when a second node is there again after both shards had to share the first."""
+    current = [Placed("a", "b"), Placed("b", "a"), Placed("c", "a")]
+    placed = place(current, {"a": "one", "b": "one", "c": "two"}, 1)
+    assert placed == [Placed("a", "c"), Placed("b", "c"), Placed("c", "a")]
 
 
 def test_without_hosts_all_stays() -> None:

@@ -35,7 +35,7 @@ async def test_a_shard_registers_as_soon_as_the_coordinator_can_save_it(
 ) -> None:
     """A coordinator that restarts, and a full disk, hold it up and end nothing; each try is logged."""
     answers += [ShardUnavailable("restarting"), SnapshotError("the disk is full"), 7]
-    assert await RemoteCoordinator("n").register("shard-0", "h:1", TARGET) == 7
+    assert await RemoteCoordinator("n").register("shard-0", "h:1", TARGET, "n") == 7
     assert [record.getMessage().partition(";")[0] for record in caplog.records] == ["restarting", "the disk is full"]
 
 
@@ -43,7 +43,7 @@ async def test_a_final_answer_is_not_asked_again(answers: list[Any]) -> None:
     """NotOwner: no shard of that name is part of the deployment."""
     answers += [NotOwner("no such shard")]
     with pytest.raises(NotOwner):
-        await RemoteCoordinator("n").register("shard-9", "h:1", TARGET)
+        await RemoteCoordinator("n").register("shard-9", "h:1", TARGET, "n")
 
 
 async def test_an_operator_hears_at_once_what_is_wrong(answers: list[Any]) -> None:

@@ -78,9 +78,9 @@ def test_a_shard_that_is_wanted_again_while_it_stops_is_spawned_anew() -> None:
             started.beat(process)
         started.coordinator.tick()
     started.coordinator.scale(2)
-    assert (started.coordinator.to_stop(), started.coordinator.to_spawn()) == ([1], [])
+    assert (started.coordinator.to_stop(), started.coordinator.to_spawn()) == ([1], {})
     started.coordinator.stopped(1)
-    assert started.coordinator.to_spawn() == [1]
+    assert started.coordinator.to_spawn() == {1: ""}
     started.settle()
     assert sorted(started.owners()) == [A, A, B, B]
 

@@ -41,7 +41,7 @@ class FakeRegistry:
     heard: asyncio.Event = field(default_factory=asyncio.Event)
     error: Exception | None = None
 
-    async def register(self, shard: str, address: str, target: Target) -> int:
+    async def register(self, shard: str, address: str, target: Target, node: str) -> int:
         """Incarnation 7."""
         assert (shard, target) == ("shard-0", TARGET)
         self.address = address
@@ -113,7 +113,9 @@ def process_of(
         ShardSettings(ready_lag_records_max=2, users_initial=16),
     )
     server = RpcServer(lambda _: None, RequestInterceptor(metrics, 8), 65_536)
-    process = ShardProcess(shard=shard, server=server, host="127.0.0.1", registry=registry, target=TARGET, clock=clock)
+    process = ShardProcess(
+        shard=shard, server=server, host="127.0.0.1", node="n", registry=registry, target=TARGET, clock=clock
+    )
     return process, shard
 
 

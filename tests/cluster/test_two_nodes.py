@@ -11,7 +11,6 @@ from urllib.request import urlopen
 
 import pytest
 import ray
-from ray.cluster_utils import Cluster
 
 from cluster import wiring
 from cluster.broker import Broker
@@ -30,12 +29,11 @@ from cluster.system import System
 from model.bundle import Bundle, random_bundle
 from model.config import ModelConfig
 from tests.cluster.test_system import free_port
-from training import patient_ray
+from tests.ray_nodes import add_node, head_node
 
 pytestmark = [pytest.mark.ray, pytest.mark.broker]
 
 OTHER_NODE = "127.0.0.2"  # every address of 127.0.0.0/8 is this machine's
-STORE_BYTES = 80 << 20
 PARTITIONS = 2
 
 
@@ -48,16 +46,8 @@ def _load() -> Callable[[str], Bundle]:
 def nodes() -> Iterator[str]:
     """A head without processors and a node with some; the cluster's address."""
     directory = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # Ray's socket paths must be short
-    head = {
-        "num_cpus": 0,
-        "node_ip_address": ray.util.get_node_ip_address(),
-        "include_dashboard": False,
-        "temp_dir": directory,
-        "object_store_memory": STORE_BYTES,
-    }
-    cluster = patient_ray.start(lambda: Cluster(initialize_head=True, head_node_args=head))
-    other = {"num_cpus": 2, "node_ip_address": OTHER_NODE, "object_store_memory": STORE_BYTES}
-    patient_ray.start(lambda: cluster.add_node(**other))
+    cluster = head_node(Path(directory))
+    add_node(cluster, OTHER_NODE, cpus=2)
     yield cluster.address
     cluster.shutdown()
     shutil.rmtree(directory, ignore_errors=True)
@@ -82,7 +72,7 @@ def system(nodes: str, broker: Broker, tmp_path: Path) -> Iterator[System]:
 
 
 async def test_the_gateway_reaches_shards_on_another_node(system: System) -> None:
-    """Gateway and coordinator are where the system was started; the rest is published by the address of its node."""
+    """Gateway, coordinator and ingest are where the system was started; the rest has the address of its node."""
     async with Client(system.gateway_address.replace("0.0.0.0", "127.0.0.1"), timeout_s=10) as client:
         routing = await client.routing()
         assert {route.address.rpartition(":")[0] for route in routing.routes} == {OTHER_NODE}
@@ -90,5 +80,6 @@ async def test_the_gateway_reaches_shards_on_another_node(system: System) -> Non
     with urlopen(f"http://{system.monitoring_address.replace('0.0.0.0', '127.0.0.1')}/sd", timeout=5) as answer:
         groups = json.load(answer)
     hosts = {group["labels"]["instance"]: group["targets"][0].rpartition(":")[0] for group in groups}
-    assert {hosts.pop("gateway"), hosts.pop("coordinator")} == {ray.util.get_node_ip_address()}
+    beside = {hosts.pop(name) for name in ("gateway", "coordinator", "ingest-0")}
+    assert beside == {ray.util.get_node_ip_address()}
     assert set(hosts.values()) == {OTHER_NODE}

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 FAULTS_BEGIN_S, FAULTS_END_S = 0.4, 4.0  # what begins then may last for
 LASTS_MAX_S = 2.0
+NODES = 2  # that take shards; the others are on one that does not end
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ def _faults(random: Random, partitions: int, names: list[str]) -> tuple[Fault, .
                     Fault(at_s, "flip", partition, random.randrange(3)),
                     Fault(at_s, "tear", partition, random.randrange(3)),
                     Fault(at_s, "power", "all", 0),
+                    Fault(at_s, "node", "one", random.randrange(NODES), lasts_s),
                     Fault(at_s, "away", "kafka", 1, lasts_s),
                     Fault(at_s, "retention", partition, random.random()),
                     Fault(at_s, "scale", "shards", random.randint(1, partitions)),
@@ -137,6 +139,8 @@ def strike(world: World, fault: Fault) -> None:
             for process in list(world.processes):
                 world.crash(process)
             world.disk.lose_power()
+        case "node":
+            world.lose_node(int(fault.amount), fault.lasts_s)
         case "retention":
             _cut_log(world, int(fault.target), fault.amount)
         case "scale":

@@ -28,6 +28,7 @@ class Process:
 
     def __init__(self, name: str, number: int, random: Random) -> None:
         self.name, self.number, self.random = name, number, random
+        self.node = ""  # which takes the process along when it ends; empty: one that does not
         self.alive = True
         self.held: list[asyncio.Handle] | None = None  # while it is paused: what would have run
         self.fuse: tuple[int, Callable[[Process], None]] | None = None  # after so many operations, that happens

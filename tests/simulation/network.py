@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import pickle
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
@@ -118,10 +118,10 @@ class Network:
 
 
 class SimRay:
-    """As much of Ray as the product uses. `end` takes an actor away for good."""
+    """As much of Ray as the product uses. `end` takes an actor away for good, `live` are the nodes for shards."""
 
-    def __init__(self, network: Network, end: Callable[[str], None]) -> None:
-        self._network, self._end = network, end
+    def __init__(self, network: Network, end: Callable[[str], None], live: Callable[[], Iterable[str]]) -> None:
+        self._network, self._end, self._live = network, end, live
 
     def get_actor(self, name: str, _namespace: str) -> Any:
         """A handle: `handle.method.remote(*args)` can be awaited."""
@@ -134,6 +134,10 @@ class SimRay:
         process = PROCESS.get()
         myself = _Handle(self._network, process.name)
         return SimpleNamespace(was_current_actor_reconstructed=process.number > 1, current_actor=myself)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Those that live."""
+        return [{"NodeID": node, "Alive": True, "Resources": {"CPU": 2.0}} for node in self._live()]
 
     def kill(self, handle: _Handle, *, no_restart: bool) -> None:
         """End the newest process of the actor, whoever asks."""

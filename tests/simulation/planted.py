@@ -17,6 +17,7 @@ from actors.restore import _Restoring
 from actors.shard import Shard
 from actors.snapshot import SnapshotStore
 from actors.store import PartitionStore
+from cluster.coordinator import Coordinator
 from cluster.handover import Hosts
 
 SKIPPED = 3  # offsets
@@ -110,6 +111,11 @@ def reuse_an_old_manifest() -> Any:
     return _instead(SnapshotStore, "read", make)
 
 
+def leave_shards_together() -> Any:
+    """Shards that crowd on one node stay there, so that its death takes owner and standby alike."""
+    return _instead(Coordinator, "spread", lambda _: lambda _coordinator, _nodes: None)
+
+
 PLANTED: Mapping[str, Callable[[], Any]] = {
     each.__name__: each
     for each in (
@@ -119,5 +125,6 @@ PLANTED: Mapping[str, Callable[[], Any]] = {
         drop_an_epoch_check,
         forget_a_tombstone,
         reuse_an_old_manifest,
+        leave_shards_together,
     )
 }

@@ -102,10 +102,10 @@ def builder(world: World, name: str) -> Build:
 
 
 async def _coordinator(world: World) -> Any:
-    def create(number: int) -> None:
+    def create(number: int, node: str) -> None:
         if shard_name(number) in world.network.names:
             raise ConfigError(f"there is an actor {shard_name(number)} already")
-        world.start(shard_name(number))
+        world.start(shard_name(number), node)
 
     async def build() -> CoordinatorProcess:
         coordinator = Coordinator(
@@ -123,7 +123,7 @@ async def _coordinator(world: World) -> Any:
         )
         coordinator.join(_target("coordinator", COORDINATOR))
         shards = ShardActors(NAMESPACE, create)
-        return CoordinatorProcess(coordinator, spawn=shards.spawn, stop=shards.stop)
+        return CoordinatorProcess(coordinator, shards)
 
     return await _actor(CoordinatorActor, build)
 
@@ -150,6 +150,7 @@ async def _shard(world: World, number: int) -> Any:
             shard=shard,
             server=SimServer(world.network, functools.partial(pb_grpc.add_ScoringServicer_to_server, service)),
             host="sim",
+            node=PROCESS.get().node,
             registry=RemoteCoordinator(NAMESPACE),
             target=_target("shard", name),
             clock=clock,
@@ -262,7 +263,7 @@ def _archive_files(world: World) -> ArchiveFiles:
 @contextlib.contextmanager
 def installed(world: World) -> Iterator[None]:
     """Put the simulation where the product's modules name Ray, threads, clocks and local files themselves."""
-    ray, threading = SimRay(world.network, world.end), SimpleNamespace(Lock=blocking.Lock)
+    ray, threading = SimRay(world.network, world.end, lambda: world.nodes), SimpleNamespace(Lock=blocking.Lock)
     secrets = SimpleNamespace(token_hex=lambda count: PROCESS.get().random.randbytes(count).hex())
 
     def deadline(call: Any, default_s: float) -> actors.deadline.Deadline:

@@ -14,7 +14,7 @@ from model.bundle import Bundle
 from tests.simulation import system
 from tests.simulation.clean import Clean
 from tests.simulation.disk import Disk
-from tests.simulation.faults import FAULTS_END_S, LASTS_MAX_S, Scenario, strike
+from tests.simulation.faults import FAULTS_END_S, LASTS_MAX_S, NODES, Scenario, strike
 from tests.simulation.invariants import Invariants
 from tests.simulation.kafka_log import START_MS, SimTopic, produce
 from tests.simulation.loop import PROCESS, Process, VirtualLoop, start_soon
@@ -66,6 +66,8 @@ class World:
         self.disk = Disk(self.random("disk"), self.trace.say, self._named)
         self.network = Network(self.loop, self.world, self.trace.say, self._defect)
         self._incarnations: dict[str, int] = {}
+        self.nodes = [f"node-{number}" for number in range(NODES)]  # that take shards
+        self._nodes_ever = NODES
         self.operator = Operator(self)
 
     def run(self) -> Outcome:
@@ -97,14 +99,16 @@ class World:
 
     # processes
 
-    def start(self, name: str) -> None:
-        """Start the next incarnation of a process."""
+    def start(self, name: str, node: str = "") -> None:
+        """Start the next incarnation of a process, on `node` if that is there."""
         number = self._incarnations[name] = self._incarnations.get(name, 0) + 1
         process = Process(name, number, self.random(f"{name} {number}"))
+        if name.startswith(("shard", "archive")):
+            process.node = node if node in self.nodes else process.random.choice(self.nodes)
         self.processes.append(process)
         self.network.names[name] = process
         self.network.actors[process] = constructed = self.loop.create_future()
-        self.trace.say(process, "starts")
+        self.trace.say(process, f"starts on {process.node or 'the head'}")
 
         async def main() -> None:
             actor = await system.builder(self, name)()
@@ -128,6 +132,20 @@ class World:
         """Nothing of the actor's newest process remains, and Ray starts none again."""
         if process := self.network.names.pop(name, None):
             self.crash(process)
+
+    def lose_node(self, number: int, seconds: float) -> None:
+        """A node ends with all its processes, unless it is the last one; later there is another one."""
+        if len(self.nodes) == 1:
+            return
+        lost = self.nodes.pop(number % len(self.nodes))
+        self.trace.say("fault", f"{lost} ends")
+        for process in [process for process in self.processes if process.node == lost]:
+            self.crash(process)
+        self.later(seconds, self._gain_node)
+
+    def _gain_node(self) -> None:
+        self.nodes.append(f"node-{self._nodes_ever}")
+        self._nodes_ever += 1
 
     def _start_again(self, process: Process) -> None:
         if self.network.names.get(process.name) is process:
@@ -195,6 +213,7 @@ class World:
         open_ends = [coordinator.progress().waiting_for] if coordinator.progress().waiting_for else []
         if self.operator.erasing:
             open_ends.append(f"{self.operator.erasing} users are not erased yet")
+        open_ends += self._together(coordinator)
         for partition, log in enumerate(self.topic.partitions):
             for role, replica in coordinator.table.routes[partition].replicas():
                 shard = self.holder(replica.shard)
@@ -205,6 +224,17 @@ class World:
             if (archived := self.invariants.archived_to(partition, self.disk)) < log.length:
                 open_ends.append(f"partition {partition} is archived to {archived} of {log.length}")
         return open_ends
+
+    def _together(self, coordinator: Coordinator) -> list[str]:
+        """Partitions that one node has twice; where a shard is drained, its node is to go, and the others may share."""
+        if any(member.draining for member in coordinator._ledger.members):
+            return []
+        nodes = {name: process.node for name, process in self.network.names.items()}
+        return [
+            f"partition {partition}: owner and standby are on {nodes[route.owner.shard]}"
+            for partition, route in enumerate(coordinator.table.routes)
+            if route.standby and nodes[route.owner.shard] == nodes[route.standby.shard]
+        ]
 
     def coordinator(self) -> Coordinator | None:
         """The newest coordinator, once it is constructed."""
