@@ -63,9 +63,16 @@ def stop(role: str) -> Strike:
 
 
 def kill_node(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
-    """SIGKILL of a node's raylet, and with it of every actor there; another node takes its place later."""
+    """SIGKILL of everything on a node; another node takes its place later."""
     number, killed = _node(stage, pids, random)
     stage.nodes.kill(number)
+    return Wound(what=f"node {number}", killed=killed, rebuild=lambda: stage.nodes.replace(number))
+
+
+def kill_raylet(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
+    """SIGKILL of a node's raylet, whose actors soon notice and end; another node takes its place later."""
+    number, killed = _node(stage, pids, random)
+    stage.nodes.kill_raylet(number)
     return Wound(what=f"node {number}", killed=killed, rebuild=lambda: stage.nodes.replace(number))
 
 
@@ -169,6 +176,7 @@ FAULTS: dict[str, Strike] = {
     "kill coordinator": kill("coordinator"),
     "kill archive": kill("archive"),
     "kill node": kill_node,
+    "kill raylet": kill_raylet,
     "kill broker": kill_broker,
     "kill broker leader": kill_leader,
     "stop shard": stop("shard"),
@@ -187,8 +195,17 @@ FAULTS: dict[str, Strike] = {
     "scale + kill shard": both(scale, kill("shard")),
     "scale + kill coordinator": both(scale, kill("coordinator")),
 }
-# What a short run does, in this order: every role that serves, the broker, a node, a sleeper and a disk once.
-SHORT = ("kill gateway + ingest", "kill coordinator + shard", "kill broker", "kill node", "stop shard", "disk full")
+# What a short run does, in this order: every role that serves, the broker, a sleeper and a disk once, and a node twice,
+# as the second death shows whether the shards stand apart again after the first.
+SHORT = (
+    "kill gateway + ingest",
+    "kill coordinator + shard",
+    "kill broker",
+    "kill node",
+    "kill node",
+    "stop shard",
+    "disk full",
+)
 
 
 def possible(brokers: int) -> list[str]:

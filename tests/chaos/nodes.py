@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import ray
-from ray.cluster_utils import Cluster
+from tests.ray_nodes import add_node, head_node
 
-from training import patient_ray
-
-STORE_BYTES = 80 << 20
 # A killed node refuses, and is dead after three periods: with 1 s instead of 0.5 s, failover took a second longer. One
 # that is silent may only be busy, as all are while five actors start on two cores: with 2 s instead of 5 s, Ray gave up
 # sound nodes.
@@ -21,6 +19,7 @@ SYSTEM = {
     "health_check_period_ms": 500,
     "health_check_timeout_ms": 5000,
     "health_check_failure_threshold": 3,
+    "raylet_death_check_interval_milliseconds": 200,  # how soon actors follow their raylet; Ray's own is 1000
     "worker_niceness": 0,
 }
 SILENT_S = 25.0  # three times the period and the time-out, and some more: a silent node is dead by then
@@ -30,15 +29,7 @@ class Nodes:
     """A head and `workers` nodes, each with an address of its own in 127.0.0.0/8; close it."""
 
     def __init__(self, directory: Path, workers: int) -> None:
-        head = {
-            "num_cpus": 0,
-            "node_ip_address": ray.util.get_node_ip_address(),
-            "include_dashboard": False,
-            "temp_dir": str(directory),
-            "object_store_memory": STORE_BYTES,
-            "_system_config": SYSTEM,
-        }
-        self._cluster = patient_ray.start(lambda: Cluster(initialize_head=True, head_node_args=head))
+        self._cluster = head_node(directory, **SYSTEM)
         self._workers: list[Any] = [self._add(f"127.0.0.{2 + number}") for number in range(workers)]
         self._struck: set[int] = set()  # on purpose, and not replaced yet
         self.given_up = 0  # nodes that Ray gave up though nothing had struck them
@@ -53,7 +44,15 @@ class Nodes:
         return len(self._workers)
 
     def kill(self, number: int) -> None:
-        """SIGKILL of a node's raylet; its actors end once it has left the process table, so it is waited for."""
+        """SIGKILL of everything that runs on a node, as when a machine loses its power."""
+        raylet = self._raylet(number)
+        children = list(_children(raylet.pid))
+        self.kill_raylet(number)
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+
+    def kill_raylet(self, number: int) -> None:
+        """SIGKILL of a node's raylet alone; it is waited for, as its actors look whether it is in the process table."""
         self._struck.add(number)
         raylet = self._raylet(number)
         raylet.kill()
@@ -98,10 +97,16 @@ class Nodes:
 
     def _add(self, address: str) -> Any:
         # Ray starts as many workers at a time as a node has processors: with 2, the last of five waited for 5 s.
-        options = {"num_cpus": 6, "node_ip_address": address, "object_store_memory": STORE_BYTES}
-        return patient_ray.start(lambda: self._cluster.add_node(**options))
+        return add_node(self._cluster, address, cpus=6)
 
 
 def _parent(pid: int) -> int:
     _, _, after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
     return int(after_name.split()[1])
+
+
+def _children(pid: int) -> Iterator[int]:
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            if _parent(int(process.name)) == pid:
+                yield int(process.name)

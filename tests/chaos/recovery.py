@@ -84,6 +84,16 @@ class Gateway:
 
         return self._asked(ask)
 
+    def redundant(self) -> bool:
+        """Whether every partition has an owner and a standby that are ready, on different nodes."""
+
+        def ask(channel: Any) -> bool:
+            routes = pb_grpc.ScoringStub(channel).Routing(pb.RoutingRequest(), timeout=TRY_S).routes
+            pairs = [(route, route.standby) for route in routes]
+            return all(one.ready and other.ready and _host(one) != _host(other) for one, other in pairs)
+
+        return self._asked(ask)
+
     def _asked(self, ask: Callable[[Any], bool]) -> bool:
         options = [("grpc.use_local_subchannel_pool", 1)]  # else a broken connection is shared with its back-off
         with grpc.insecure_channel(self._address, options=options) as channel:
@@ -91,6 +101,10 @@ class Gateway:
                 return ask(channel)
             except grpc.RpcError:
                 return False
+
+
+def _host(replica: pb.PartitionRoute | pb.StandbyRoute) -> str:
+    return replica.address.rpartition(":")[0]
 
 
 def _runs(pid: int) -> bool:

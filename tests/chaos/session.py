@@ -52,6 +52,7 @@ class Struck:
     recovery_s: float | None  # until every partition's fresh clicks were visible and health was well; None: never
     takeover_s: float | None  # until every partition's owner had them, and its answers were not flagged
     replaced_s: float | None  # until each killed process had a successor that answers
+    redundant_s: float | None  # since the last repair, until each partition had a standby on another node again
     silence_s: float  # the longest time without a good answer
     asked: tuple[Asked, ...]  # while it was disturbed
     refused_attempts: int  # at Score, answered UNAVAILABLE by the gateway
@@ -86,6 +87,7 @@ class _Moments(NamedTuple):
     recovered: float  # fresh clicks visible, health well
     taken_over: float  # in answers of the owners
     replaced: float  # the killed had successors
+    rebuilt: float  # all machines were there again
     healed: float  # nothing was left of the fault
 
 
@@ -96,7 +98,7 @@ class Session:
         self._stage, self._plan, self._say = stage, plan, say
         self._random = np.random.default_rng(plan.seed)
         deployment = stage.deployment
-        self._partitions = deployment.partitions
+        self._partitions, self._paired = deployment.partitions, bool(deployment.standbys)
         self._log = audit.Log(stage.bundle, stage.access, stage.settings.topics.clicks, self._partitions)
         self._clicks = Clicks(
             stage.access,
@@ -162,6 +164,7 @@ class Session:
             recovery_s=moments.recovered - struck_at if moments else None,
             takeover_s=moments.taken_over - struck_at if moments else None,
             replaced_s=moments.replaced - struck_at if moments and wound.killed else None,
+            redundant_s=moments.healed - moments.rebuilt if moments and self._paired else None,
             silence_s=longest_silence_s(disturbed, struck_at, healed_at),
             asked=tuple(disturbed),
             refused_attempts=_grown(attempts, self._stage.unavailable_scores()) if moments else 0,
@@ -190,9 +193,12 @@ class Session:
             wound.check()
         if wound.rebuild:
             wound.rebuild()
+        rebuilt_at = time.monotonic()
         if wound.lift or wound.rebuild:
-            self._until_well(time.monotonic())
-        return _Moments(repaired_at, recovered_at, taken_over_at, replaced_at, time.monotonic())
+            self._until_well(rebuilt_at)
+        if self._paired:  # else the next fault would strike a partition that has no standby
+            self._until(self._stage.gateway.redundant, "owners and standbys to be ready on different nodes")
+        return _Moments(repaired_at, recovered_at, taken_over_at, replaced_at, rebuilt_at, time.monotonic())
 
     def _lift_later(self, wound: Wound, lasts_s: float) -> threading.Event:
         """End the fault when its time has come, from a thread; the event says that it is over."""
@@ -280,6 +286,7 @@ class Session:
             recovery_s=serving_at - began,
             takeover_s=None,
             replaced_s=None,
+            redundant_s=None,
             silence_s=serving_at - began,
             asked=(),
             refused_attempts=0,
@@ -314,6 +321,7 @@ def _line(struck: Struck) -> str:
     errors = sum(each.code != "OK" for each in struck.asked)
     line = f"{struck.kind} ({struck.what}): recovered {recovered}"
     line += "" if struck.takeover_s is None else f", owners answer {struck.takeover_s:.2f} s"
+    line += "" if struck.redundant_s is None else f", redundant {struck.redundant_s:.2f} s after repair"
     line += f", {errors} of {len(struck.asked)} questions failed"
     if verdict is not None:
         line += f", acknowledged {verdict.acknowledged}, lost {verdict.lost}, doubled {verdict.doubled}"

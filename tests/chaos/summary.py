@@ -105,6 +105,7 @@ def _of_kind(struck: Sequence[Struck]) -> dict[str, Any]:
         "takeover_s": _spread(each.takeover_s for each in struck),
         "repair_s": _spread(each.repair_s for each in struck),
         "replaced_s": _spread(each.replaced_s for each in struck),
+        "redundant_s": _spread(each.redundant_s for each in struck),
         "silence_s": round(max(each.silence_s for each in struck), 2),
         "scoring": _answers([asked for each in struck for asked in each.asked])
         | {"retried": sum(map(_retried, struck))},
