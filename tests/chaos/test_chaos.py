@@ -14,6 +14,8 @@ from tests.chaos.stage import Deployment, Stage
 from tests.chaos.summary import sound, summary
 from tests.conftest import kafka_home
 
+TAKEOVER_S = 4.0  # the target is 2 on a machine that does nothing else
+
 pytestmark = [pytest.mark.ray, pytest.mark.broker, pytest.mark.timeout(600)]
 
 
@@ -29,3 +31,7 @@ def test_no_fault_loses_or_doubles_a_click() -> None:
     assert sound(found), found["failures"]
     assert found["acknowledged"] > 1000
     assert found["refused"] == 0
+    nodes = found["kinds"]["kill node"]
+    assert nodes["kills"] == 2
+    assert nodes["takeover_s"]["max"] <= TAKEOVER_S, "a standby was left on another node, and somebody to read for it"
+    assert "UNAVAILABLE" not in nodes["scoring"]["codes"]
