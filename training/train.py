@@ -143,7 +143,8 @@ def batch_losses(
     encoding = network.encode(events)
     next_item = click = negativity = torch.zeros((), device=device)
     if settings.next_item_weight > 0:
-        next_item = next_item_loss(network.next_item_logits(encoding, events), events)
+        table, bias = network.embedding.item.weight[: network.items], network.item_bias[: network.items]
+        next_item = next_item_loss(encoding.sequence, events, table, bias, network.membership)
     if settings.click_weight > 0:
         at = random_positions(batch, settings.positions, random)
         asked = sampler.draw(batch.begins, at, settings.negatives, random)
