@@ -21,6 +21,8 @@ from training.sequences import Batch, Held, Histories, Vocabulary, Windows, grou
 from training.targets import NegativeSampler, random_positions
 from training.workers import Workers
 
+SPARSE = 8  # the head's features of one position cost as much as a dozen events
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(FitConfig):
@@ -34,7 +36,7 @@ class TrainConfig(FitConfig):
     next_item_weight: float = 1.0
     click_weight: float = 0.3
     negativity_weight: float = 0.1
-    positions: int = 8  # Q: positions a window that the head learns from
+    positions: int = 8  # Q: positions a window that the head learns from, at most one in SPARSE
     negatives: int = 15  # M - 1
     context: int | None = None  # events before a validation target; None: all
 
@@ -146,7 +148,8 @@ def batch_losses(
         table, bias = network.embedding.item.weight[: network.items], network.item_bias[: network.items]
         next_item = next_item_loss(encoding.sequence, events, table, bias, network.membership)
     if settings.click_weight > 0:
-        at = random_positions(batch, settings.positions, random)
+        length = events.items.shape[1]
+        at = random_positions(batch, min(settings.positions, -(-length // SPARSE)), random)
         asked = sampler.draw(batch.begins, at, settings.negatives, random)
         asked = type(asked)(*(column.to(device) for column in asked))
         click = click_loss(network.head(encoding, events, asked.at, asked.candidates, asked.now_ms), asked)

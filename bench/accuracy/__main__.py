@@ -31,6 +31,7 @@ def run_next_item(
     minutes: Annotated[float | None, typer.Option(help="budget; the schedule shrinks to fit")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, over the recipe; repeatable")] = None,
     table: Table = rows.PATH,
+    out: Annotated[Path | None, typer.Option(help="directory for the trained streaming model")] = None,
 ) -> None:
     """Train a model, rank the last event of each user, add the rows."""
     try:
@@ -43,6 +44,7 @@ def run_next_item(
             minutes=minutes,
             changes=changes or (),
             table=table,
+            out=out,
         )
     except (ValueError, DatasetError, TrainingError) as error:
         raise typer.BadParameter(str(error)) from error

@@ -10,8 +10,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +35,12 @@ from training.clicklog import ClickLog
 from training.evaluate import NetworkRanker, rank
 from training.harness import FitConfig, Line, fit, pick_device
 from training.popularity import Popularity
-from training.publish import uncalibrated
+from training.publish import assess, uncalibrated
 from training.ranking import Ranking
 from training.runs import ITEM_EVENTS_MIN, prepare_process
 from training.sequences import Held, Histories, Vocabulary
 from training.served import rank_served
-from training.train import TrainConfig, train
+from training.train import TrainConfig, TrainedModel, train
 
 WIDTH = 64  # of the references' item table, unless set
 
@@ -88,10 +90,12 @@ def measure(
     minutes: float | None = None,
     changes: Sequence[str] = (),
     table: Path = rows.PATH,
+    out: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Train, evaluate, add the rows to `table` and return them; one printed line an epoch.
 
-    `changes` are settings as NAME=VALUE; where there are any, the row says so.
+    `changes` are settings as NAME=VALUE; where there are any, the row says so. The streaming model is left in `out`
+    for the studies that take a trained one.
 
     Raises:
         ValueError: unknown model or setting, or a value out of range.
@@ -105,7 +109,7 @@ def measure(
     split = Split.of(datasets.load(data, path=path))
     print(f"{data}: {len(split.training.users):,} users, {split.items:,} items, {model}, {settings}", flush=True)
     if model == "echorank":
-        results = list(streaming(split, settings))
+        results = list(streaming(split, settings, partial(save, out, data, split)))
     elif model == "popularity":
         results = [popularity(split)]
     else:
@@ -132,12 +136,13 @@ def measure(
     return added
 
 
-def streaming(split: Split, values: Mapping[str, Any]) -> Iterator[Result]:
-    """The product: as trained, then as shipped."""
+def streaming(split: Split, values: Mapping[str, Any], trained: Callable[[TrainedModel], None]) -> Iterator[Result]:
+    """The product: as trained, then as shipped; `trained` hears of the model in between."""
     shape, settings = configured(values, ModelConfig, TrainConfig)
     model = train(
         shape, settings, split.vocabulary, split.training, split.validation, show_progress=False, on_epoch=say
     )
+    trained(model)
     more: dict[str, object] = {"epochs": len(model.history), "best_epoch": model.best.epoch + 1}
     ranking = rank(NetworkRanker(model.network), split.test, split.items)
     yield Result(model="echorank", ranking=ranking, minutes=model.seconds / 60, state_bytes=None, more=more)
@@ -147,6 +152,13 @@ def streaming(split: Split, values: Mapping[str, Any]) -> Iterator[Result]:
     more |= {"evaluation_seconds": round(time.monotonic() - started, 1)}
     name, row_bytes = f"echorank-{model.network.config.state_dtype}", layout(model.network.config).row_bytes
     yield Result(model=name, ranking=served, minutes=model.seconds / 60, state_bytes=row_bytes, more=more)
+
+
+def save(out: Path | None, data: str, split: Split, model: TrainedModel) -> None:
+    """Leave the model as `echorank train` would."""
+    if out is not None:
+        date = datetime.now(UTC).date().isoformat()
+        assess(model, split.training, split.validation, data_set=data, date=date).save(out)
 
 
 def reference(split: Split, name: str, values: Mapping[str, Any], *, membership: bool) -> Result:
