@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 from model.config import ModelConfig
 from model.embedding import Sequences
 from model.network import Network
+from training.distill import Teachers
 from training.evaluate import NetworkRanker, rank
 from training.harness import FitConfig, Line, fit, pick_device
 from training.initial import start_from_data
 from training.losses import click_loss, next_item_loss
 from training.sequences import Batch, Held, Histories, Vocabulary, Windows, groups, pad, training_windows
+from training.softmax import Guide
 from training.targets import NegativeSampler, random_positions
 from training.workers import Workers
 
@@ -38,6 +41,7 @@ class TrainConfig(FitConfig):
     negativity_weight: float = 0.1
     positions: int = 8  # Q: positions a window that the head learns from, at most one in SPARSE
     negatives: int = 15  # M - 1
+    teacher_weight: float = 0.5  # of what teachers say, where there are any, against the clicks themselves
     context: int | None = None  # events before a validation target; None: all
 
     def __post_init__(self) -> None:
@@ -92,7 +96,15 @@ class TrainedModel:
 class StreamingTask:
     """Next item at all positions, clicks against sampled negatives, and non-negativity; see `harness.Task`."""
 
-    def __init__(self, network: Network, settings: TrainConfig, training: Histories, held: Held) -> None:
+    def __init__(
+        self,
+        network: Network,
+        settings: TrainConfig,
+        training: Histories,
+        held: Held,
+        teachers: Teachers | None = None,
+    ) -> None:
+        self.teachers = teachers
         self.network, self.settings, self.training, self.held = network, settings, training, held
         self.sampler = NegativeSampler(training, network.items)
         self.weights = (settings.next_item_weight, settings.click_weight, settings.negativity_weight)
@@ -103,7 +115,9 @@ class StreamingTask:
 
     def losses(self, windows: Windows, random: np.random.Generator) -> Tensor:
         """See `batch_losses`."""
-        return batch_losses(self.network, pad(self.training, windows), self.sampler, self.settings, random)
+        return batch_losses(
+            self.network, pad(self.training, windows), self.sampler, self.settings, random, self.teachers
+        )
 
     def validate(self, network: nn.Module) -> Mapping[str, float]:
         """Ranking metrics of the next item."""
@@ -121,8 +135,16 @@ def train(
     show_progress: bool = True,
     on_epoch: Callable[[Line], None] | None = None,
     workers: Workers | None = None,
+    teachers: Sequence[Network] = (),
 ) -> TrainedModel:
-    """Fit a network to the `training` histories; stop and choose the epoch by NDCG@10 on `held`."""
+    """Fit a network to the `training` histories; stop and choose the epoch by NDCG@10 on `held`.
+
+    With `teachers`, trained networks of the same catalogue, the new one also learns what these say.
+
+    Raises:
+        TrainingError: a teacher knows another catalogue.
+
+    """
     random = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
     device = pick_device(settings.device)
@@ -130,14 +152,20 @@ def train(
     network = Network(shape, len(vocabulary.items), settings.dropout)
     start_from_data(network, training, settings.negatives, settings.seed)
     network.to(device)
-    task = StreamingTask(network, settings, training, held)
+    said = Teachers(teachers, training, network.items, settings.teacher_weight) if teachers else None
+    task = StreamingTask(network, settings, training, held, said)
     fitted = fit(network, task, settings, random, show_progress=show_progress, on_epoch=on_epoch, workers=workers)
     history = tuple(Epoch.of(line) for line in fitted.history)
     return TrainedModel(network, vocabulary, settings, history, Epoch.of(fitted.best), fitted.seconds)
 
 
 def batch_losses(
-    network: Network, batch: Batch, sampler: NegativeSampler, settings: TrainConfig, random: np.random.Generator
+    network: Network,
+    batch: Batch,
+    sampler: NegativeSampler,
+    settings: TrainConfig,
+    random: np.random.Generator,
+    teachers: Teachers | None = None,
 ) -> Tensor:
     """Next-item, click and non-negativity loss of one batch, (3,); those of weight 0 are not computed."""
     device = network.item_bias.device
@@ -146,7 +174,8 @@ def batch_losses(
     next_item = click = negativity = torch.zeros((), device=device)
     if settings.next_item_weight > 0:
         table, bias = network.embedding.item.weight[: network.items], network.item_bias[: network.items]
-        next_item = next_item_loss(encoding.sequence, events, table, bias, network.membership)
+        guide = None if teachers is None else partial(_guide, teachers, batch)
+        next_item = next_item_loss(encoding.sequence, events, table, bias, network.membership, guide)
     if settings.click_weight > 0:
         length = events.items.shape[1]
         at = random_positions(batch, min(settings.positions, -(-length // SPARSE)), random)
@@ -156,3 +185,9 @@ def batch_losses(
     if settings.negativity_weight > 0:
         negativity = network.negativity(encoding)
     return torch.stack([next_item, click, negativity])
+
+
+def _guide(teachers: Teachers, batch: Batch, usable: Tensor, age: Tensor) -> Guide:
+    """What the teachers say at the positions of a batch that are `usable` (B, L)."""
+    place = torch.from_numpy(batch.begins)[:, None] + torch.arange(usable.shape[1])  # (B, L)
+    return teachers.guide(place[usable], age)

@@ -49,7 +49,7 @@ FIGURES = ("hr10", "ndcg10", "hr10_excluded", "ndcg10_excluded")
 def measure(split: next_item.Split, data: str, name: str, seed: int, table: Path) -> dict[str, Any]:
     """Train one changed model, rank with its shipped states, and add the row."""
     settings = {**recipe_of(data, "echorank"), "seed": seed, **CHANGES[name]}
-    *_, served = next_item.streaming(split, settings, lambda _: None)
+    *_, served = next_item.streaming(split, settings)
     figures = served.ranking.summary()
     row = rows.row(
         "next-item",

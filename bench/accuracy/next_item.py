@@ -23,6 +23,7 @@ import torch
 from bench.accuracy import rows
 from bench.accuracy.recipes import recipe_of
 from model.config import ModelConfig
+from model.network import Network
 from model.state import layout
 from training import datasets
 from training.baselines.echomamba4rec import EchoMamba4Rec
@@ -31,6 +32,7 @@ from training.baselines.mamba import Start
 from training.baselines.mamba4rec import Mamba4Rec
 from training.baselines.next_item import Reference, ReferenceRanker, ReferenceTask
 from training.baselines.sasrec import SASRec
+from training.checkpoint import Checkpoint
 from training.clicklog import ClickLog
 from training.evaluate import NetworkRanker, rank
 from training.harness import FitConfig, Line, fit, pick_device
@@ -91,11 +93,12 @@ def measure(
     changes: Sequence[str] = (),
     table: Path = rows.PATH,
     out: Path | None = None,
+    teachers: Sequence[Path] = (),
 ) -> list[dict[str, Any]]:
     """Train, evaluate, add the rows to `table` and return them; one printed line an epoch.
 
     `changes` are settings as NAME=VALUE; where there are any, the row says so. The streaming model is left in `out`
-    for the studies that take a trained one.
+    for the studies that take a trained one; `teachers` are such directories.
 
     Raises:
         ValueError: unknown model or setting, or a value out of range.
@@ -109,7 +112,8 @@ def measure(
     split = Split.of(datasets.load(data, path=path))
     print(f"{data}: {len(split.training.users):,} users, {split.items:,} items, {model}, {settings}", flush=True)
     if model == "echorank":
-        results = list(streaming(split, settings, partial(save, out, data, split)))
+        networks = [Checkpoint.load(teacher).network for teacher in teachers]
+        results = list(streaming(split, settings, partial(save, out, data, split), networks))
     elif model == "popularity":
         results = [popularity(split)]
     else:
@@ -120,6 +124,8 @@ def measure(
         more = {"intervals": _pairs(result.ranking.intervals()), **result.more}
         if changed:
             more["changed"] = changed
+        if teachers:
+            more["teachers"] = len(teachers)
         added.append(
             rows.row(
                 "next-item",
@@ -136,11 +142,23 @@ def measure(
     return added
 
 
-def streaming(split: Split, values: Mapping[str, Any], trained: Callable[[TrainedModel], None]) -> Iterator[Result]:
+def streaming(
+    split: Split,
+    values: Mapping[str, Any],
+    trained: Callable[[TrainedModel], None] = lambda _: None,
+    teachers: Sequence[Network] = (),
+) -> Iterator[Result]:
     """The product: as trained, then as shipped; `trained` hears of the model in between."""
     shape, settings = configured(values, ModelConfig, TrainConfig)
     model = train(
-        shape, settings, split.vocabulary, split.training, split.validation, show_progress=False, on_epoch=say
+        shape,
+        settings,
+        split.vocabulary,
+        split.training,
+        split.validation,
+        show_progress=False,
+        on_epoch=say,
+        teachers=teachers,
     )
     trained(model)
     more: dict[str, object] = {"epochs": len(model.history), "best_epoch": model.best.epoch + 1}
