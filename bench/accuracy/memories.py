@@ -140,18 +140,18 @@ def compare_memories(
     model, log = Checkpoint.load(checkpoint), datasets.load(data, path=path)
     parts = leave_one_out(log, model.network.config)
     chosen = list(memories())[: 3 if quick else None]
-    found = {
-        name: measure(model.network, held, chosen) for name, held in (("validation", parts.held), ("test", parts.test))
-    }
-    lines = [
-        {"memory": memory.name, "bytes": memory.cost}
-        | {
-            part: {name: round(rankings[place].summary()[name], 5) for name in FIGURES}
-            for part, rankings in found.items()
-        }
+    held = {"validation": parts.held, "test": parts.test}
+    found = {part: [_figures(each) for each in measure(model.network, one, chosen)] for part, one in held.items()}
+    lines: list[dict[str, Any]] = [
+        {"memory": memory.name, "bytes": memory.cost, **{part: found[part][place] for part in held}}
         for place, memory in enumerate(chosen)
     ]
     about = {"data": data, "model": str(checkpoint)} | report.provenance(quick)
     for line in lines:
         print(f"{line['memory']}: test HR@10 {line['test']['hr10']:.4f}, NDCG@10 {line['test']['ndcg10']:.4f}")
     report.write("memories", {"rows": lines, **about}, markdown(lines, about), quick)
+
+
+def _figures(ranking: Ranking) -> dict[str, float]:
+    summary = ranking.summary()
+    return {name: round(summary[name], 5) for name in FIGURES}
