@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from model.config import ModelConfig
 from model.embedding import Sequences
-from model.network import Network
+from model.network import Encoding, Network
 from training.distill import Teachers
 from training.evaluate import NetworkRanker, rank
 from training.harness import FitConfig, Line, fit, pick_device
@@ -114,10 +114,35 @@ class StreamingTask:
         return groups(training_windows(self.training, self.settings.length, random), self.settings.tokens, random)
 
     def losses(self, windows: Windows, random: np.random.Generator) -> Tensor:
-        """See `batch_losses`."""
-        return batch_losses(
-            self.network, pad(self.training, windows), self.sampler, self.settings, random, self.teachers
-        )
+        """Next-item, click and non-negativity loss of one batch, (3,); those of weight 0 are not computed."""
+        batch = pad(self.training, windows)
+        device = self.network.item_bias.device
+        events = Sequences(*(column.to(device) for column in batch.events))
+        encoding = self.network.encode(events)
+        next_item = click = negativity = torch.zeros((), device=device)
+        if self.settings.next_item_weight > 0:
+            next_item = self.next_item(encoding, events, batch, random)
+        if self.settings.click_weight > 0:
+            click = self.click(encoding, events, batch, random)
+        if self.settings.negativity_weight > 0:
+            negativity = self.network.negativity(encoding)
+        return torch.stack([next_item, click, negativity])
+
+    def next_item(self, encoding: Encoding, events: Sequences, batch: Batch, random: np.random.Generator) -> Tensor:  # noqa: ARG002 - a study's loss draws
+        """Full-softmax cross-entropy, and what teachers say."""
+        network = self.network
+        table, bias = network.embedding.item.weight[: network.items], network.item_bias[: network.items]
+        guide = None if self.teachers is None else partial(_guide, self.teachers, batch)
+        return next_item_loss(encoding.sequence, events, table, bias, network.membership, guide)
+
+    def click(self, encoding: Encoding, events: Sequences, batch: Batch, random: np.random.Generator) -> Tensor:
+        """Log-loss of the head at some positions."""
+        positions = min(self.settings.positions, -(-events.items.shape[1] // SPARSE))
+        at = random_positions(batch, positions, random)
+        drawn = self.sampler.draw(batch.begins, at, self.settings.negatives, random)
+        asked = type(drawn)(*(column.to(events.items.device) for column in drawn))
+        logits = self.network.head(encoding, events, asked.at, asked.candidates, asked.now_ms)
+        return click_loss(logits, asked)
 
     def validate(self, network: nn.Module) -> Mapping[str, float]:
         """Ranking metrics of the next item."""
@@ -136,10 +161,13 @@ def train(
     on_epoch: Callable[[Line], None] | None = None,
     workers: Workers | None = None,
     teachers: Sequence[Network] = (),
+    network_type: type[Network] = Network,
+    task_type: type[StreamingTask] = StreamingTask,
 ) -> TrainedModel:
     """Fit a network to the `training` histories; stop and choose the epoch by NDCG@10 on `held`.
 
-    With `teachers`, trained networks of the same catalogue, the new one also learns what these say.
+    With `teachers`, trained networks of the same catalogue, the new one also learns what these say. Studies bring
+    types of their own.
 
     Raises:
         TrainingError: a teacher knows another catalogue.
@@ -149,42 +177,14 @@ def train(
     torch.manual_seed(settings.seed)
     device = pick_device(settings.device)
     shape = dataclasses.replace(shape, actions=vocabulary.actions, hashed_items=vocabulary.hashed)
-    network = Network(shape, len(vocabulary.items), settings.dropout)
+    network = network_type(shape, len(vocabulary.items), settings.dropout)
     start_from_data(network, training, settings.negatives, settings.seed)
     network.to(device)
     said = Teachers(teachers, training, network.items, settings.teacher_weight) if teachers else None
-    task = StreamingTask(network, settings, training, held, said)
+    task = task_type(network, settings, training, held, said)
     fitted = fit(network, task, settings, random, show_progress=show_progress, on_epoch=on_epoch, workers=workers)
     history = tuple(Epoch.of(line) for line in fitted.history)
     return TrainedModel(network, vocabulary, settings, history, Epoch.of(fitted.best), fitted.seconds)
-
-
-def batch_losses(
-    network: Network,
-    batch: Batch,
-    sampler: NegativeSampler,
-    settings: TrainConfig,
-    random: np.random.Generator,
-    teachers: Teachers | None = None,
-) -> Tensor:
-    """Next-item, click and non-negativity loss of one batch, (3,); those of weight 0 are not computed."""
-    device = network.item_bias.device
-    events = Sequences(*(column.to(device) for column in batch.events))
-    encoding = network.encode(events)
-    next_item = click = negativity = torch.zeros((), device=device)
-    if settings.next_item_weight > 0:
-        table, bias = network.embedding.item.weight[: network.items], network.item_bias[: network.items]
-        guide = None if teachers is None else partial(_guide, teachers, batch)
-        next_item = next_item_loss(encoding.sequence, events, table, bias, network.membership, guide)
-    if settings.click_weight > 0:
-        length = events.items.shape[1]
-        at = random_positions(batch, min(settings.positions, -(-length // SPARSE)), random)
-        asked = sampler.draw(batch.begins, at, settings.negatives, random)
-        asked = type(asked)(*(column.to(device) for column in asked))
-        click = click_loss(network.head(encoding, events, asked.at, asked.candidates, asked.now_ms), asked)
-    if settings.negativity_weight > 0:
-        negativity = network.negativity(encoding)
-    return torch.stack([next_item, click, negativity])
 
 
 def _guide(teachers: Teachers, batch: Batch, usable: Tensor, age: Tensor) -> Guide:

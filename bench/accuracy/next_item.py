@@ -22,6 +22,7 @@ import torch
 
 from bench.accuracy import rows
 from bench.accuracy.recipes import recipe_of
+from bench.accuracy.variants import Variant
 from model.config import ModelConfig
 from model.network import Network
 from model.state import layout
@@ -147,9 +148,14 @@ def streaming(
     values: Mapping[str, Any],
     trained: Callable[[TrainedModel], None] = lambda _: None,
     teachers: Sequence[Network] = (),
+    variant: Variant | None = None,
 ) -> Iterator[Result]:
-    """The product: as trained, then as shipped; `trained` hears of the model in between."""
+    """The product: as trained, then as shipped; `trained` hears of the model in between.
+
+    A variant's network of another type ends with the first.
+    """
     shape, settings = configured(values, ModelConfig, TrainConfig)
+    variant = variant or Variant()
     model = train(
         shape,
         settings,
@@ -159,11 +165,16 @@ def streaming(
         show_progress=False,
         on_epoch=say,
         teachers=teachers,
+        network_type=variant.network,
+        task_type=variant.task,
     )
     trained(model)
     more: dict[str, object] = {"epochs": len(model.history), "best_epoch": model.best.epoch + 1}
+    more["loss"] = round(model.best.next_item, 4)
     ranking = rank(NetworkRanker(model.network), split.test, split.items)
     yield Result(model="echorank", ranking=ranking, minutes=model.seconds / 60, state_bytes=None, more=more)
+    if variant.network is not Network:
+        return
     started = time.monotonic()
     bundle = uncalibrated(model, split.training.counts(split.items))
     served = rank_served(bundle, split.test)
