@@ -170,7 +170,7 @@ def streaming(
     )
     trained(model)
     more: dict[str, object] = {"epochs": len(model.history), "best_epoch": model.best.epoch + 1}
-    more["loss"] = round(model.best.next_item, 4)
+    more["loss"] = round(model.best.next_item, 6)
     ranking = rank(NetworkRanker(model.network), split.test, split.items)
     yield Result(model="echorank", ranking=ranking, minutes=model.seconds / 60, state_bytes=None, more=more)
     if variant.network is not Network:
