@@ -8,6 +8,8 @@ bucket whose bias is 0, since a softmax does not notice a constant.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +24,15 @@ def reach(config: ModelConfig) -> int:
 def buckets(config: ModelConfig) -> int:
     """Number of buckets, "older or never" (the last one) included."""
     return (reach(config) - 1).bit_length() + 2
+
+
+class Seen(NamedTuple):
+    """Items in histories, ordered by user and position; each (n,)."""
+
+    user: Tensor
+    position: Tensor  # from which is looked back
+    item: Tensor  # row
+    age: Tensor  # events since the item was last seen
 
 
 class Membership(nn.Module):
@@ -44,15 +55,13 @@ class Membership(nn.Module):
 
     def add_to(self, logits: Tensor, items: Tensor, mask: Tensor, *, exclude: bool) -> Tensor:
         """Add the biases to whole histories' logits (B, L, V); `exclude` rules out all seen items instead."""
-        where, age = self._seen(items, mask & (items < logits.shape[-1]))
-        inside = age < self.reach
-        bias = self.bias_of(self.bucket(age)) if not exclude else torch.full_like(age, -1e9, dtype=logits.dtype)
-        bias = bias if exclude else bias * inside
-        return logits.index_put(where, bias.to(logits.dtype), accumulate=True)
+        seen = self.seen(items, mask & (items < logits.shape[-1]))
+        bias = self.bias_of(self.bucket(seen.age)) if not exclude else logits.new_full(seen.age.shape, -1e9)
+        return logits.index_put((seen.user, seen.position, seen.item), bias.to(logits.dtype), accumulate=True)
 
     @staticmethod
-    def _seen(items: Tensor, usable: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], Tensor]:
-        """(user, position, item row) of each item last seen at or before each position, and its age there."""
+    def seen(items: Tensor, usable: Tensor) -> Seen:
+        """Each item last seen at or before each position of histories (B, L), where `usable` (B, L)."""
         length = items.shape[1]
         position = torch.arange(length, device=items.device)
         same = items[:, :, None] == items[:, None, :]  # (B, t, t')
@@ -60,8 +69,8 @@ class Membership(nn.Module):
         following = torch.where(same & later, position[None, None, :], length).amin(dim=2)  # (B, t): next occurrence
         now = position[None, None, :]  # last axis: the position that looks back
         shown = (now >= position[:, None]) & (now < following[:, :, None]) & usable[:, :, None]  # (B, t, p)
-        user, t, p = shown.nonzero(as_tuple=True)
-        return (user, p, items[user, t]), p - t
+        user, p, t = shown.mT.nonzero(as_tuple=True)
+        return Seen(user, p, items[user, t], p - t)
 
     def ages(self, items: Tensor, at: Tensor, candidates: Tensor) -> Tensor:
         """Age of candidates (B, Q, M) at the positions `at` (B, Q) in histories (B, L); -1 if never seen."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-CHUNK = 32
+CHUNK = 16
 
 
 def recurrence(u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,26 +39,27 @@ def scan_scalar(u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     u, log_a = pad(u, (0, 0, 0, 0, 0, extra)), pad(log_a, (0, 0, 0, extra))
     b, c = pad(b, (0, 0, 0, extra)), pad(c, (0, 0, 0, extra))
     u, log_a, b, c = (x.unflatten(1, (-1, CHUNK)) for x in (u, log_a, b, c))  # (B, G, S, ...)
-    total = log_a.cumsum(dim=2)  # (B, G, S, H)
+    u = u.movedim(3, 2).contiguous()  # (B, G, H, S, P)
+    total = log_a.cumsum(dim=2).movedim(3, 2).contiguous()  # (B, G, H, S)
 
     # 1. Inside a chunk: y_t = sum_{s<=t} exp(total_t - total_s) (c_t . b_s) u_s.
-    fade = total[:, :, :, None] - total[:, :, None, :]  # (B, G, S, S, H)
-    later = torch.ones(CHUNK, CHUNK, dtype=torch.bool, device=u.device).triu(1)
-    weights = fade.masked_fill(later[:, :, None], float("-inf")).exp() * (c @ b.mT)[..., None]
-    inside = torch.einsum("bgtsh,bgshp->bgthp", weights, u)
+    later = torch.full((CHUNK, CHUNK), float("-inf"), device=u.device, dtype=u.dtype).triu(1)
+    fade = (total[..., :, None] - total[..., None, :] + later).exp()  # (B, G, H, S, S)
+    inside = (fade * (c @ b.mT)[:, :, None]) @ u  # (B, G, H, S, P)
 
-    # 2. What each chunk adds to the state, and the state before each chunk.
-    to_end = (total[:, :, -1:] - total).exp()  # (B, G, S, H)
-    added = torch.einsum("bgsh,bgshp,bgsn->bghpn", to_end, u, b)  # (B, G, H, P, N)
-    whole = total[:, :, -1].exp()[..., None, None]  # (B, G, H, 1, 1)
+    # 2. What each chunk adds to the state, and the state before each chunk, as (N, H P) matrices.
+    to_end = (total[..., -1:] - total).exp()  # (B, G, H, S)
+    added = b.mT @ (to_end[..., None] * u).movedim(2, 3).flatten(3)  # (B, G, N, HP)
+    whole = total[..., -1].exp().repeat_interleave(u.shape[-1], dim=-1)[:, :, None]  # (B, G, 1, HP)
     state, before = torch.zeros_like(added[:, 0]), []
     for chunk in range(added.shape[1]):
         before.append(state)
-        state = whole[:, chunk] * state + added[:, chunk]
+        state = torch.addcmul(added[:, chunk], whole[:, chunk], state)
 
     # 3. What the carried state shows.
-    carried = torch.einsum("bgtn,bghpn->bgthp", c, torch.stack(before, dim=1)) * total.exp()[..., None]
-    return (inside + carried).flatten(1, 2)[:, :length]  # (B, L, H, P)
+    carried = (c @ torch.stack(before, dim=1)).unflatten(-1, (u.shape[2], -1))  # (B, G, S, H, P)
+    y = inside.movedim(2, 3) + carried * total.exp().movedim(2, 3)[..., None]
+    return y.flatten(1, 2)[:, :length]  # (B, L, H, P)
 
 
 def scan_diagonal(u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:

@@ -30,11 +30,28 @@ from training.baselines.target_attention import RecentAttention, TargetAttention
 from training.ctr_data import CtrBatch
 from training.ctr_streaming import Streaming
 from training.errors import TrainingError
+from training.slot_variants import SlotChange
 
 SHAPE = ModelConfig(width=32, slots=16, ring_length=32)
 SMALL = dataclasses.replace(SHAPE, slots=4, ring_length=16)  # 1/50 of dot-product attention at 1,000 events
 RECENT = 32
 HIDDEN = 64
+
+SLOT_CHANGES: Mapping[str, SlotChange] = {
+    "undecayed": SlotChange(fading="never"),
+    "by-events": SlotChange(fading="events"),
+    "time-scales": SlotChange(content=False),
+    "relu": SlotChange(phi="relu"),
+    "linear": SlotChange(phi="linear"),
+    "unmixed": SlotChange(mixing=False),
+    "unpunished": SlotChange(penalty=False),
+}
+
+
+def _slots(count: int, change: SlotChange | None = None) -> Callable[[int], Interest]:
+    """So many slots alone, without a ring."""
+    return lambda length: Streaming(dataclasses.replace(SHAPE, slots=count), ring="none", slots=change)  # noqa: ARG005
+
 
 # name -> the method for histories of at most so many events
 METHODS: Mapping[str, Callable[[int], Interest]] = {
@@ -56,6 +73,8 @@ METHODS: Mapping[str, Callable[[int], Interest]] = {
     "streaming-items": lambda length: Streaming(SHAPE, ring="items"),  # noqa: ARG005
     "streaming-sequence": lambda length: Streaming(SHAPE, sequence=True),  # noqa: ARG005
     "streaming-small": lambda length: Streaming(SMALL),  # noqa: ARG005
+    **{f"slots-{count}": _slots(count) for count in (1, 2, 4, 8, 32)},
+    **{f"slots-{name}": _slots(SHAPE.slots, change) for name, change in SLOT_CHANGES.items()},
 }
 NEEDS_CATEGORIES = frozenset({"sim-hard"})
 

@@ -20,6 +20,7 @@ from model.head import RingAttention
 from model.lowrank import LowRank
 from model.ssm import StateSpace
 from training.baselines.interest import FLOAT_BYTES, RING_EVENT_BYTES, Asked, Interest
+from training.slot_variants import ChangedSlots, SlotChange
 
 Ring = Literal["inputs", "items", "none"]
 
@@ -31,13 +32,16 @@ class Streaming(Interest):
         config: sizes; `slots` and `ring_length` decide the cost.
         ring: "inputs" attends over item, action and gap together as the product does, "items" over items alone.
         sequence: adds the state space's output after the newest event.
+        slots: what differs from the product's slots, for studies.
 
     """
 
-    def __init__(self, config: ModelConfig, *, ring: Ring = "inputs", sequence: bool = False) -> None:
+    def __init__(
+        self, config: ModelConfig, *, ring: Ring = "inputs", sequence: bool = False, slots: SlotChange | None = None
+    ) -> None:
         super().__init__()
         self.config, self.of_ring = config, ring
-        self.lowrank = LowRank(config)
+        self.lowrank = LowRank(config) if slots is None else ChangedSlots(config, slots)
         self.ring = RingAttention(config) if ring != "none" else None
         self.ssm = StateSpace(config) if sequence else None
         self.norm = nn.LayerNorm(config.width) if sequence else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,14 +13,18 @@ from torch import Tensor, nn
 
 from model.config import ModelConfig
 from model.embedding import Sequences
-from model.network import Network
+from model.network import Encoding, Network
+from training.distill import Teachers
 from training.evaluate import NetworkRanker, rank
 from training.harness import FitConfig, Line, fit, pick_device
 from training.initial import start_from_data
 from training.losses import click_loss, next_item_loss
 from training.sequences import Batch, Held, Histories, Vocabulary, Windows, groups, pad, training_windows
+from training.softmax import Guide
 from training.targets import NegativeSampler, random_positions
 from training.workers import Workers
+
+SPARSE = 8  # the head's features of one position cost as much as a dozen events
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +39,9 @@ class TrainConfig(FitConfig):
     next_item_weight: float = 1.0
     click_weight: float = 0.3
     negativity_weight: float = 0.1
-    positions: int = 8  # Q: positions a window that the head learns from
+    positions: int = 8  # Q: positions a window that the head learns from, at most one in SPARSE
     negatives: int = 15  # M - 1
+    teacher_weight: float = 0.5  # of what teachers say, where there are any, against the clicks themselves
     context: int | None = None  # events before a validation target; None: all
 
     def __post_init__(self) -> None:
@@ -90,7 +96,15 @@ class TrainedModel:
 class StreamingTask:
     """Next item at all positions, clicks against sampled negatives, and non-negativity; see `harness.Task`."""
 
-    def __init__(self, network: Network, settings: TrainConfig, training: Histories, held: Held) -> None:
+    def __init__(
+        self,
+        network: Network,
+        settings: TrainConfig,
+        training: Histories,
+        held: Held,
+        teachers: Teachers | None = None,
+    ) -> None:
+        self.teachers = teachers
         self.network, self.settings, self.training, self.held = network, settings, training, held
         self.sampler = NegativeSampler(training, network.items)
         self.weights = (settings.next_item_weight, settings.click_weight, settings.negativity_weight)
@@ -100,8 +114,35 @@ class StreamingTask:
         return groups(training_windows(self.training, self.settings.length, random), self.settings.tokens, random)
 
     def losses(self, windows: Windows, random: np.random.Generator) -> Tensor:
-        """See `batch_losses`."""
-        return batch_losses(self.network, pad(self.training, windows), self.sampler, self.settings, random)
+        """Next-item, click and non-negativity loss of one batch, (3,); those of weight 0 are not computed."""
+        batch = pad(self.training, windows)
+        device = self.network.item_bias.device
+        events = Sequences(*(column.to(device) for column in batch.events))
+        encoding = self.network.encode(events)
+        next_item = click = negativity = torch.zeros((), device=device)
+        if self.settings.next_item_weight > 0:
+            next_item = self.next_item(encoding, events, batch, random)
+        if self.settings.click_weight > 0:
+            click = self.click(encoding, events, batch, random)
+        if self.settings.negativity_weight > 0:
+            negativity = self.network.negativity(encoding)
+        return torch.stack([next_item, click, negativity])
+
+    def next_item(self, encoding: Encoding, events: Sequences, batch: Batch, random: np.random.Generator) -> Tensor:  # noqa: ARG002 - a study's loss draws
+        """Full-softmax cross-entropy, and what teachers say."""
+        network = self.network
+        table, bias = network.embedding.item.weight[: network.items], network.item_bias[: network.items]
+        guide = None if self.teachers is None else partial(_guide, self.teachers, batch)
+        return next_item_loss(encoding.sequence, events, table, bias, network.membership, guide)
+
+    def click(self, encoding: Encoding, events: Sequences, batch: Batch, random: np.random.Generator) -> Tensor:
+        """Log-loss of the head at some positions."""
+        positions = min(self.settings.positions, -(-events.items.shape[1] // SPARSE))
+        at = random_positions(batch, positions, random)
+        drawn = self.sampler.draw(batch.begins, at, self.settings.negatives, random)
+        asked = type(drawn)(*(column.to(events.items.device) for column in drawn))
+        logits = self.network.head(encoding, events, asked.at, asked.candidates, asked.now_ms)
+        return click_loss(logits, asked)
 
     def validate(self, network: nn.Module) -> Mapping[str, float]:
         """Ranking metrics of the next item."""
@@ -119,36 +160,34 @@ def train(
     show_progress: bool = True,
     on_epoch: Callable[[Line], None] | None = None,
     workers: Workers | None = None,
+    teachers: Sequence[Network] = (),
+    network_type: type[Network] = Network,
+    task_type: type[StreamingTask] = StreamingTask,
 ) -> TrainedModel:
-    """Fit a network to the `training` histories; stop and choose the epoch by NDCG@10 on `held`."""
+    """Fit a network to the `training` histories; stop and choose the epoch by NDCG@10 on `held`.
+
+    With `teachers`, trained networks of the same catalogue, the new one also learns what these say. Studies bring
+    types of their own.
+
+    Raises:
+        TrainingError: a teacher knows another catalogue.
+
+    """
     random = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
     device = pick_device(settings.device)
     shape = dataclasses.replace(shape, actions=vocabulary.actions, hashed_items=vocabulary.hashed)
-    network = Network(shape, len(vocabulary.items), settings.dropout)
+    network = network_type(shape, len(vocabulary.items), settings.dropout)
     start_from_data(network, training, settings.negatives, settings.seed)
     network.to(device)
-    task = StreamingTask(network, settings, training, held)
+    said = Teachers(teachers, training, network.items, settings.teacher_weight) if teachers else None
+    task = task_type(network, settings, training, held, said)
     fitted = fit(network, task, settings, random, show_progress=show_progress, on_epoch=on_epoch, workers=workers)
     history = tuple(Epoch.of(line) for line in fitted.history)
     return TrainedModel(network, vocabulary, settings, history, Epoch.of(fitted.best), fitted.seconds)
 
 
-def batch_losses(
-    network: Network, batch: Batch, sampler: NegativeSampler, settings: TrainConfig, random: np.random.Generator
-) -> Tensor:
-    """Next-item, click and non-negativity loss of one batch, (3,); those of weight 0 are not computed."""
-    device = network.item_bias.device
-    events = Sequences(*(column.to(device) for column in batch.events))
-    encoding = network.encode(events)
-    next_item = click = negativity = torch.zeros((), device=device)
-    if settings.next_item_weight > 0:
-        next_item = next_item_loss(network.next_item_logits(encoding, events), events)
-    if settings.click_weight > 0:
-        at = random_positions(batch, settings.positions, random)
-        asked = sampler.draw(batch.begins, at, settings.negatives, random)
-        asked = type(asked)(*(column.to(device) for column in asked))
-        click = click_loss(network.head(encoding, events, asked.at, asked.candidates, asked.now_ms), asked)
-    if settings.negativity_weight > 0:
-        negativity = network.negativity(encoding)
-    return torch.stack([next_item, click, negativity])
+def _guide(teachers: Teachers, batch: Batch, usable: Tensor, age: Tensor) -> Guide:
+    """What the teachers say at the positions of a batch that are `usable` (B, L)."""
+    place = torch.from_numpy(batch.begins)[:, None] + torch.arange(usable.shape[1])  # (B, L)
+    return teachers.guide(place[usable], age)

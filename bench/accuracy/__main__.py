@@ -12,6 +12,7 @@ from bench.accuracy.ablations import ablations
 from bench.accuracy.compression import compression
 from bench.accuracy.ctr import ctr
 from bench.accuracy.drift import drift
+from bench.accuracy.memories import compare_memories
 from bench.accuracy.noise import noise
 from bench.accuracy.rare_signals import rare_signals
 from bench.accuracy.recipes import MODELS
@@ -31,6 +32,8 @@ def run_next_item(
     minutes: Annotated[float | None, typer.Option(help="budget; the schedule shrinks to fit")] = None,
     changes: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, over the recipe; repeatable")] = None,
     table: Table = rows.PATH,
+    out: Annotated[Path | None, typer.Option(help="directory for the trained streaming model")] = None,
+    teachers: Annotated[list[Path] | None, typer.Option("--teacher", help="a directory of --out; repeatable")] = None,
 ) -> None:
     """Train a model, rank the last event of each user, add the rows."""
     try:
@@ -43,6 +46,8 @@ def run_next_item(
             minutes=minutes,
             changes=changes or (),
             table=table,
+            out=out,
+            teachers=teachers or (),
         )
     except (ValueError, DatasetError, TrainingError) as error:
         raise typer.BadParameter(str(error)) from error
@@ -57,6 +62,7 @@ def write_page(table: Table = rows.PATH) -> None:
     typer.echo(page.write(table))
 
 
+app.command("memories")(compare_memories)
 for study in (ctr, ablations, compression, drift, noise, rare_signals):
     app.command()(study)
 if __name__ == "__main__":

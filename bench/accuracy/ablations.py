@@ -16,6 +16,7 @@ import typer
 from bench import report
 from bench.accuracy import next_item, rows
 from bench.accuracy.recipes import recipe_of
+from bench.accuracy.variants import VARIANTS
 from training import datasets
 from training.runs import prepare_process
 
@@ -41,26 +42,29 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "no click loss": {"click_weight": 1e-9},
     "dropout 0": {"dropout": 0.0},
     "dropout 0.4": {"dropout": 0.4},
+    **{name: {} for name in VARIANTS},
 }
 TABLE = report.COMMITTED / "ablations.json"
+STATES = ("from states: hr10", "ndcg10")
 FIGURES = ("hr10", "ndcg10", "hr10_excluded", "ndcg10_excluded")
 
 
 def measure(split: next_item.Split, data: str, name: str, seed: int, table: Path) -> dict[str, Any]:
-    """Train one changed model, rank with its shipped states, and add the row."""
+    """Train one changed model, rank as trained and, where there is a fold for it, with its states; add the row."""
     settings = {**recipe_of(data, "echorank"), "seed": seed, **CHANGES[name]}
-    *_, served = next_item.streaming(split, settings)
-    figures = served.ranking.summary()
+    exact, *served = next_item.streaming(split, settings, variant=VARIANTS.get(name))
+    figures, from_states = (result.ranking.summary() for result in (exact, served[0] if served else exact))
     row = rows.row(
         "next-item",
         data,
         name,
         seed,
         {figure: figures[figure] for figure in rows.FIGURES["next-item"]},
-        train_minutes=served.minutes,
-        state_bytes=served.state_bytes,
+        train_minutes=exact.minutes,
+        state_bytes=served[0].state_bytes if served else None,
         changed=CHANGES[name],
-        **served.more,
+        from_states={figure: round(from_states[figure], 5) for figure in FIGURES} if served else None,
+        **exact.more,
     )
     rows.add(row, table)
     return row
@@ -70,12 +74,13 @@ def markdown(found: Sequence[rows.Row]) -> str:
     """ablations.md: a table for each data set, the largest loss of NDCG@10 first."""
     parts = [
         "# What each element is worth\n\nOne change at a time from the shipped configuration, trained anew and ranked "
-        "with int8 states (plain protocol, see accuracy.md). Differences are to the unchanged model of the same seeds: "
-        "mean, and standard deviation over seeds. A difference within twice that is not one.\n"
+        "by the network as trained (plain\nprotocol, see accuracy.md); the last columns rank from its compressed "
+        "states, where the product has a fold for it.\nDifferences are to the unchanged model of the same seeds: mean, "
+        "and standard deviation over seeds. A difference within\ntwice that is not one.\n"
     ]
     for data in sorted({row["dataset"] for row in found}):
         lines = sorted(_lines([row for row in found if row["dataset"] == data]), key=lambda line: line[-1])
-        heads = ("change", "seeds", *FIGURES, "Δ HR@10", "Δ NDCG@10", "bytes a user", "minutes")
+        heads = ("change", "seeds", *FIGURES, "Δ HR@10", "Δ NDCG@10", *STATES, "bytes a user", "minutes")
         parts.append(f"## {data}\n\n{report.table(heads, [line[:-1] for line in lines])}\n")
     commands = sorted({f"- `{row['command']}` at {row['commit']}, {row['date']}" for row in found})
     return "\n".join([*parts, "Commands:\n", *commands, ""])
@@ -97,10 +102,16 @@ def _lines(found: Sequence[rows.Row]) -> Iterator[tuple[Any, ...]]:
             len(runs),
             *(f"{statistics.mean(row[figure] for row in runs):.4f}" for figure in FIGURES),
             *("" if name == SHIPPED else _difference(losses[figure]) for figure in ("hr10", "ndcg10")),
-            f"{runs[0]['state_bytes']:,}",
+            *(_mean_of_states(runs, figure) for figure in ("hr10", "ndcg10")),
+            "-" if runs[0]["state_bytes"] is None else f"{runs[0]['state_bytes']:,}",
             f"{statistics.mean(row['train_minutes'] for row in runs):.1f}",
             statistics.mean(losses["ndcg10"] or [0.0]),
         )
+
+
+def _mean_of_states(runs: Sequence[rows.Row], figure: str) -> str:
+    known = [row["from_states"][figure] for row in runs if row["from_states"]]
+    return f"{statistics.mean(known):.4f}" if known else "-"
 
 
 def _difference(values: Sequence[float]) -> str:

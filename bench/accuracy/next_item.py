@@ -2,7 +2,7 @@
 
 Protocol: items with at least five events, the last event of each user is the test, the last but one the validation,
 the whole catalogue competes. The streaming model gives two rows: `echorank`, the network in float32 reading whole
-histories, and `echorank-int8`, the shipped fold's states.
+histories, and `echorank-int8`, the shipped fold's states. Minutes are of one thread of a processor, validation included.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ import torch
 
 from bench.accuracy import rows
 from bench.accuracy.recipes import recipe_of
+from bench.accuracy.variants import Variant
 from model.config import ModelConfig
+from model.network import Network
 from model.state import layout
 from training import datasets
 from training.baselines.echomamba4rec import EchoMamba4Rec
@@ -29,16 +33,17 @@ from training.baselines.mamba import Start
 from training.baselines.mamba4rec import Mamba4Rec
 from training.baselines.next_item import Reference, ReferenceRanker, ReferenceTask
 from training.baselines.sasrec import SASRec
+from training.checkpoint import Checkpoint
 from training.clicklog import ClickLog
 from training.evaluate import NetworkRanker, rank
 from training.harness import FitConfig, Line, fit, pick_device
 from training.popularity import Popularity
-from training.publish import uncalibrated
+from training.publish import assess, uncalibrated
 from training.ranking import Ranking
 from training.runs import ITEM_EVENTS_MIN, prepare_process
 from training.sequences import Held, Histories, Vocabulary
 from training.served import rank_served
-from training.train import TrainConfig, train
+from training.train import TrainConfig, TrainedModel, train
 
 WIDTH = 64  # of the references' item table, unless set
 
@@ -88,10 +93,13 @@ def measure(
     minutes: float | None = None,
     changes: Sequence[str] = (),
     table: Path = rows.PATH,
+    out: Path | None = None,
+    teachers: Sequence[Path] = (),
 ) -> list[dict[str, Any]]:
     """Train, evaluate, add the rows to `table` and return them; one printed line an epoch.
 
-    `changes` are settings as NAME=VALUE; where there are any, the row says so.
+    `changes` are settings as NAME=VALUE; where there are any, the row says so. The streaming model is left in `out`
+    for the studies that take a trained one; `teachers` are such directories.
 
     Raises:
         ValueError: unknown model or setting, or a value out of range.
@@ -105,7 +113,8 @@ def measure(
     split = Split.of(datasets.load(data, path=path))
     print(f"{data}: {len(split.training.users):,} users, {split.items:,} items, {model}, {settings}", flush=True)
     if model == "echorank":
-        results = list(streaming(split, settings))
+        networks = [Checkpoint.load(teacher).network for teacher in teachers]
+        results = list(streaming(split, settings, partial(save, out, data, split), networks))
     elif model == "popularity":
         results = [popularity(split)]
     else:
@@ -116,6 +125,8 @@ def measure(
         more = {"intervals": _pairs(result.ranking.intervals()), **result.more}
         if changed:
             more["changed"] = changed
+        if teachers:
+            more["teachers"] = len(teachers)
         added.append(
             rows.row(
                 "next-item",
@@ -132,21 +143,53 @@ def measure(
     return added
 
 
-def streaming(split: Split, values: Mapping[str, Any]) -> Iterator[Result]:
-    """The product: as trained, then as shipped."""
+def streaming(
+    split: Split,
+    values: Mapping[str, Any],
+    trained: Callable[[TrainedModel], None] = lambda _: None,
+    teachers: Sequence[Network] = (),
+    variant: Variant | None = None,
+) -> Iterator[Result]:
+    """The product: as trained, then as shipped; `trained` hears of the model in between.
+
+    A variant's network of another type ends with the first.
+    """
     shape, settings = configured(values, ModelConfig, TrainConfig)
+    variant = variant or Variant()
+    began = time.process_time()
     model = train(
-        shape, settings, split.vocabulary, split.training, split.validation, show_progress=False, on_epoch=say
+        shape,
+        settings,
+        split.vocabulary,
+        split.training,
+        split.validation,
+        show_progress=False,
+        on_epoch=say,
+        teachers=teachers,
+        network_type=variant.network,
+        task_type=variant.task,
     )
+    minutes = (time.process_time() - began) / 60
+    trained(model)
     more: dict[str, object] = {"epochs": len(model.history), "best_epoch": model.best.epoch + 1}
+    more["loss"] = round(model.best.next_item, 6)
     ranking = rank(NetworkRanker(model.network), split.test, split.items)
-    yield Result(model="echorank", ranking=ranking, minutes=model.seconds / 60, state_bytes=None, more=more)
+    yield Result(model="echorank", ranking=ranking, minutes=minutes, state_bytes=None, more=more)
+    if variant.network is not Network:
+        return
     started = time.monotonic()
     bundle = uncalibrated(model, split.training.counts(split.items))
     served = rank_served(bundle, split.test)
     more |= {"evaluation_seconds": round(time.monotonic() - started, 1)}
     name, row_bytes = f"echorank-{model.network.config.state_dtype}", layout(model.network.config).row_bytes
-    yield Result(model=name, ranking=served, minutes=model.seconds / 60, state_bytes=row_bytes, more=more)
+    yield Result(model=name, ranking=served, minutes=minutes, state_bytes=row_bytes, more=more)
+
+
+def save(out: Path | None, data: str, split: Split, model: TrainedModel) -> None:
+    """Leave the model as `echorank train` would."""
+    if out is not None:
+        date = datetime.now(UTC).date().isoformat()
+        assess(model, split.training, split.validation, data_set=data, date=date).save(out)
 
 
 def reference(split: Split, name: str, values: Mapping[str, Any], *, membership: bool) -> Result:
@@ -159,12 +202,12 @@ def reference(split: Split, name: str, values: Mapping[str, Any], *, membership:
     model.start_from(split.training, settings.seed)
     model.to(pick_device(settings.device))
     task = ReferenceTask(model, settings, split.training, split.validation, prefixes=prefixes)
-    random = np.random.default_rng(settings.seed)
+    random, began = np.random.default_rng(settings.seed), time.process_time()
     fitted = fit(model, task, settings, random, show_progress=False, on_epoch=say)
     return Result(
         model=name + ("+membership" if membership else ""),
         ranking=rank(ReferenceRanker(model), split.test, split.items, context=settings.length),
-        minutes=fitted.seconds / 60,
+        minutes=(time.process_time() - began) / 60,
         state_bytes=None,
         more={"epochs": len(fitted.history), "best_epoch": fitted.best.epoch + 1},
     )

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench.accuracy import ablations, next_item, rows
+from bench.accuracy.variants import VARIANTS
 from model.config import ModelConfig
+from model.network import Network
 from model.state import layout
 from tests.training.logs import cyclic_log
 from training.runs import prepare_process
@@ -37,6 +39,19 @@ def test_a_run_adds_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [row["model"] for row in rows.read(table)] == ["N = 4", ablations.SHIPPED]
     assert smaller["changed"] == {"state_size": 4}
     assert smaller["state_bytes"] < shipped["state_bytes"]
+    assert set(smaller["from_states"]) == set(ablations.FIGURES)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_each_variant_trains(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One epoch gives a row that is not the product's."""
+    prepare_process()
+    monkeypatch.setattr(ablations, "recipe_of", lambda *_: TINY)
+    split = next_item.Split.of(cyclic_log())
+    shipped = ablations.measure(split, "cyclic", ablations.SHIPPED, 0, tmp_path / "ablations.json")
+    row = ablations.measure(split, "cyclic", name, 0, tmp_path / "ablations.json")
+    assert row["loss"] != shipped["loss"]
+    assert (row["from_states"] is None) == (VARIANTS[name].network is not Network)
 
 
 def test_differences_are_between_equal_seeds() -> None:
@@ -44,7 +59,8 @@ def test_differences_are_between_equal_seeds() -> None:
 
     def row(name: str, seed: int, ndcg: float) -> rows.Row:
         figures = dict.fromkeys(rows.FIGURES["next-item"], ndcg)
-        return rows.row("next-item", "toy", name, seed, figures, train_minutes=1.0, state_bytes=10)
+        more = {"from_states": {"hr10": ndcg, "ndcg10": ndcg}}
+        return rows.row("next-item", "toy", name, seed, figures, train_minutes=1.0, state_bytes=10, **more)
 
     found = [row(ablations.SHIPPED, 0, 0.1), row(ablations.SHIPPED, 1, 0.3), row("with echo", 0, 0.2)]
     page = ablations.markdown([*found, row("with echo", 1, 0.4)])

@@ -13,9 +13,8 @@ from tests.training.logs import cyclic_log
 from training.evaluate import NetworkRanker, rank
 from training.harness import Line, Schedule
 from training.initial import start_from_data
-from training.sequences import Held, Histories, Vocabulary, groups, pad, training_windows
-from training.targets import NegativeSampler
-from training.train import TrainConfig, batch_losses, train
+from training.sequences import Held, Histories, Vocabulary, groups, training_windows
+from training.train import StreamingTask, TrainConfig, train
 
 SHAPE = ModelConfig(width=32, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4)
 SETTINGS = TrainConfig(epochs=2, tokens=64, dropout=0.1, average_decay=0.9, positions=2, negatives=3)
@@ -34,14 +33,15 @@ def test_the_streaming_models_training_is_this_loop() -> None:
     torch.manual_seed(SETTINGS.seed)
     network = Network(ModelConfig.from_json(model.network.config.to_json()), 12, SETTINGS.dropout)
     start_from_data(network, training, SETTINGS.negatives, SETTINGS.seed)
-    averaged, sampler, schedule = copy.deepcopy(network), NegativeSampler(training, 12), Schedule(SETTINGS)
+    averaged, schedule = copy.deepcopy(network), Schedule(SETTINGS)
+    task = StreamingTask(network, SETTINGS, training, held)
     optimizer = torch.optim.AdamW(network.parameters(), betas=SETTINGS.betas, weight_decay=0.01, fused=True)
     kept, curve = [], []
     for epoch in range(SETTINGS.epochs):
         network.train()
         plan, losses = groups(training_windows(training, 200, random), 64, random), []
         for step, windows in enumerate(plan):
-            losses.append(batch_losses(network, pad(training, windows), sampler, SETTINGS, random))
+            losses.append(task.losses(windows, random))
             optimizer.zero_grad()
             (losses[-1] @ torch.tensor([1.0, 0.3, 0.1])).backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)

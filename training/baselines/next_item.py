@@ -71,14 +71,6 @@ class Reference(nn.Module):
         encoded: Tensor = self.encoder(self.table(events.items), events.mask)
         return encoded
 
-    def logits(self, events: Sequences) -> Tensor:
-        """Logits of every catalogue item after every event, (B, L, V); of a causal encoder only."""
-        assert self.causal
-        logits = self.encode(events) @ self.table.weight[: self.items].mT
-        if self.membership is not None:
-            logits = self.membership.add_to(logits, events.items, events.mask, exclude=False)
-        return logits
-
     def logits_at(self, encoded: Tensor, events: Sequences, row: Tensor, at: Tensor) -> Tensor:
         """Logits (m, V) of users `row` (m,) after positions `at` (m,), from the encodings there (m, D)."""
         logits = encoded @ self.table.weight.mT  # (m, V+U)
@@ -142,7 +134,8 @@ class ReferenceTask:
         batch = pad(self.training, windows)
         events = _on(self.model.table.weight.device, batch.events)
         if self.model.causal:
-            return next_item_loss(self.model.logits(events), events)[None]
+            table = self.model.table.weight[: self.model.items]
+            return next_item_loss(self.model.encode(events), events, table, None, self.model.membership)[None]
         return self._last_position(events, batch)[None]
 
     def _last_position(self, events: Sequences, batch: Batch) -> Tensor:

@@ -1,0 +1,146 @@
+"""Networks and losses that the product does not have, for the study of what its own choices are worth.
+
+None of them can be folded by the compiled kernel, so their rows rank with the network as trained.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid, pad
+
+from model.config import ModelConfig
+from model.echo import Echo
+from model.embedding import Sequences, gaps_of
+from model.glu import GLU
+from model.network import Encoding, Network
+from model.scan import scan_scalar
+from model.ssm import Drive, StateSpace
+from training.losses import membership_places
+from training.sequences import Batch
+from training.softmax import Guide, catalogue_loss
+from training.train import StreamingTask
+
+
+class TwoBlocks(Network):
+    """A second state space and GLU on top of the first: twice the state."""
+
+    def __init__(self, config: ModelConfig, items: int, dropout: float = 0.0) -> None:
+        super().__init__(config, items, dropout)
+        self.second_ssm, self.second_norm = StateSpace(config), nn.LayerNorm(config.width)
+        self.second_glu = GLU(config, dropout)
+
+    def encode(self, batch: Sequences) -> Encoding:
+        """See `Network.encode`."""
+        x, sequence = super().encode(batch)
+        return Encoding(x, self.second_glu(self.second_norm(sequence + self.dropout(self.second_ssm(sequence)))))
+
+
+class TimedStateSpace(StateSpace):
+    """The step size also hears of the time since the event before: a term for each head and bucket of the gap."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.of_gap = nn.Embedding(config.gap_buckets, config.heads)
+        nn.init.zeros_(self.of_gap.weight)
+        self.gaps = torch.zeros(0, dtype=torch.int64)
+
+    def _drive(self, conv: Tensor, x: Tensor) -> Drive:
+        plain = super()._drive(conv, x)
+        more = nn.functional.softplus(self.step_size(x) + self.dt_bias + self.of_gap(self.gaps))
+        return Drive(plain.x, plain.b, plain.c, more, -more * self.log_A.exp())
+
+
+class TimedSteps(Network):
+    """Step sizes that depend on time directly, not only through the input."""
+
+    def __init__(self, config: ModelConfig, items: int, dropout: float = 0.0) -> None:
+        super().__init__(config, items, dropout)
+        self.ssm: TimedStateSpace = TimedStateSpace(config)
+
+    def encode(self, batch: Sequences) -> Encoding:
+        """See `Network.encode`."""
+        self.ssm.gaps = gaps_of(batch.times_ms, self.config.gap_buckets)
+        return super().encode(batch)
+
+
+class NarrowEcho(Echo):
+    """One echo for all N directions: E numbers instead of N x E, read out as they are."""
+
+    def forward(self, u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:  # noqa: ARG002
+        """See `Echo.forward`."""
+        one = torch.ones_like(b[..., :1])
+        shown = scan_scalar(u * self.looks(log_a)[..., None], self.gamma().log().expand_as(log_a), one, one)
+        return self.weights()[:, None] * shown
+
+
+class SharedEcho(Network):
+    """The reverse direction without directions of its own."""
+
+    def __init__(self, config: ModelConfig, items: int, dropout: float = 0.0) -> None:
+        super().__init__(config, items, dropout)
+        self.ssm.echo = NarrowEcho(config)
+
+
+class Smoothed(StreamingTask):
+    """Label smoothing: a tenth of the target is spread evenly over the catalogue (arXiv 1512.00567)."""
+
+    share = 0.1
+
+    def next_item(self, encoding: Encoding, events: Sequences, batch: Batch, random: np.random.Generator) -> Tensor:  # noqa: ARG002
+        """A guide whose logits are all 0 says that every item is as likely as any other."""
+        network = self.network
+        table, bias = network.embedding.item.weight[: network.items], network.item_bias[: network.items]
+        targets = events.items[:, 1:]
+        usable = events.mask[:, 1:] & (targets < network.items)
+        places, _ = membership_places(network.membership, events, pad(usable, (0, 1)), network.items, bias.dtype)
+        x = encoding.sequence[:, :-1][usable]
+        nothing = x.new_zeros(len(x), 1), bias.new_zeros(len(bias), 1), torch.zeros_like(bias)
+        even = Guide(*nothing, torch.zeros_like(places.extra), self.share)
+        return catalogue_loss(x, table, bias, places, targets[usable], even) / usable.sum().clamp(min=1)
+
+
+class Sampled(StreamingTask):
+    """gBCE over sampled negatives, shared by a batch (gSASRec, arXiv 2308.07192, equation 20 with t = 0.75)."""
+
+    negatives, t = 256, 0.75
+
+    def next_item(self, encoding: Encoding, events: Sequences, batch: Batch, random: np.random.Generator) -> Tensor:  # noqa: ARG002
+        """-log of sigmoid(s+)^beta and of 1 - sigmoid(s-), mean over positions."""
+        network = self.network
+        targets = events.items[:, 1:]
+        usable = events.mask[:, 1:] & (targets < network.items)
+        places, _ = membership_places(network.membership, events, pad(usable, (0, 1)), network.items, torch.float32)
+        x, wanted = encoding.sequence[:, :-1][usable], targets[usable]
+        drawn = torch.from_numpy(random.choice(network.items, min(self.negatives, network.items - 1), replace=False))
+        column = torch.full((network.items,), -1).index_put((drawn,), torch.arange(len(drawn)))[places.item]
+        asked = column >= 0
+        others = x @ network.embedding.item.weight[drawn].mT + network.item_bias[drawn]  # (n, k)
+        others = others.index_put((places.row[asked], column[asked]), places.extra[asked], accumulate=True)
+        hit = places.item == wanted[places.row]
+        own = (x * network.embedding.item.weight[wanted]).sum(dim=1) + network.item_bias[wanted]
+        own = own.index_put((places.row[hit],), places.extra[hit], accumulate=True)
+        false = drawn[None] != wanted[:, None]
+        share = len(drawn) / (network.items - 1)
+        beta = share * (self.t * (1 - 1 / share) + 1 / share)
+        losses = -beta * logsigmoid(own) - (logsigmoid(-others) * false).sum(dim=1)
+        return losses.sum() / usable.sum().clamp(min=1)
+
+
+class Variant(NamedTuple):
+    """What is trained instead of the product's own."""
+
+    network: type[Network] = Network
+    task: type[StreamingTask] = StreamingTask
+
+
+VARIANTS = {
+    "two blocks": Variant(network=TwoBlocks),
+    "timed steps": Variant(network=TimedSteps),
+    "shared echo": Variant(network=SharedEcho),
+    "label smoothing": Variant(task=Smoothed),
+    "gBCE": Variant(task=Sampled),
+}
