@@ -2,7 +2,7 @@
 
 Protocol: items with at least five events, the last event of each user is the test, the last but one the validation,
 the whole catalogue competes. The streaming model gives two rows: `echorank`, the network in float32 reading whole
-histories, and `echorank-int8`, the shipped fold's states. Minutes are of one thread of a processor, validation included.
+histories, and `echorank-int8`, the shipped fold's states. Minutes are of one thread, validation included.
 """
 
 from __future__ import annotations
