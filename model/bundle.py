@@ -52,7 +52,7 @@ class Bundle:
     ) -> None:
         self.version, self.config, self.items = version, config, items
         self.layout, self._sizes = layout(config), sizes_of(config)
-        self._fold, self._scorer = fold, Scorer(score, len(items))
+        self._fold, self._scorer = fold, Scorer(score, len(items), config.ring_length)
         keys = np.array([xxhash.xxh64_intdigest(item.encode()) for item in items], dtype=np.uint64)
         self._order = np.argsort(keys, kind="stable")
         self._keys = keys[self._order]

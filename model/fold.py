@@ -17,7 +17,7 @@ from numba import njit
 from model.elementary import exp
 from model.front import Scratch, compute_drive, compute_front, scratch_for, softmax
 from model.lanes import fill, matvec
-from model.quantize import centre, largest, raise_to, seed_of, store, store_scaled
+from model.quantize import LARGEST, LARGEST_16, centre, largest, raise_to, seed_of, store, store_scaled
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _FADED = np.float32(1e-25)
@@ -67,7 +67,8 @@ def _push(s, at, v, row, item, action, time_ms):
             seconds >>= 1
             gap += 1
     v.u32[row, at.ring_items // 4 + slot] = np.uint32(item)
-    v.u32[row, at.ring_times // 4 + slot] = np.uint32(time_ms & 0xFFFFFFFF)
+    if s.drop_duplicates:
+        v.u32[row, at.ring_times // 4 + slot] = np.uint32(time_ms & 0xFFFFFFFF)
     v.u8[row, at.ring_actions + slot] = np.uint8(action)
     v.u8[row, at.ring_gaps + slot] = np.uint8(gap)
     v.i64[row, at.last_time // 8] = max(time_ms, last_ms) if events > 0 else time_ms
@@ -93,7 +94,7 @@ def _store_conv(s, at, v, row, events, w, seed):
         for c in range(channels):
             v.f32[row, at.conv // 4 + entry * channels + c] = w.mixed[c]
         return
-    factor, scale = centre(largest(w.mixed, 0, channels), _ONE)
+    factor, scale = centre(largest(w.mixed, 0, channels), _ONE, LARGEST)
     store_scaled(w.mixed, factor, channels, v.i8, row, at.conv + entry * channels, seed)
     v.f32[row, at.conv_scale // 4 + entry] = scale
 
@@ -148,16 +149,25 @@ def _accumulate(s, v, row, data, scales, w, seed):
     for e in range(E):
         w.peak[e] = w.peak[e] * w.spread[e]
     for n in range(N):
-        _load(w.raw, n, v.i8, row, data + n * E, E)
+        _load_state(s, v, row, data, n, w)
         _fade_and_add(w.raw, n, 0, E, w.factor, w.conv[E + n], w.peak)
     _store_state(s, v, row, data, scales, w, seed)
 
 
 @njit(forceinline=True, nogil=True, error_model="numpy")
-def _load(out, n, i8, row, start, size):
-    """out[n, :size] = i8[row, start : start + size]."""
+def _load_state(s, v, row, data, n, w):
+    """raw[n] = the whole numbers of direction n of a state (N, E) at byte `data`."""
+    if s.ssm16:
+        _load(w.raw, n, v.i16, row, data // 2 + n * s.E, s.E)
+    else:
+        _load(w.raw, n, v.i8, row, data + n * s.E, s.E)
+
+
+@njit(forceinline=True, nogil=True, error_model="numpy")
+def _load(out, n, numbers, row, start, size):
+    """out[n, :size] = numbers[row, start : start + size]."""
     for i in range(size):
-        out[n, i] = np.float32(i8[row, np.uint64(start) + np.uint64(i)])
+        out[n, i] = np.float32(numbers[row, np.uint64(start) + np.uint64(i)])
 
 
 @njit(forceinline=True, nogil=True, error_model="numpy")
@@ -186,7 +196,7 @@ def _update_diagonal(p, s, at, v, row, w, seed):
             w.decay[e] = -w.dt[e] * p.rate[n, e]
         exp(w.decay, E)
         if s.int8:
-            _load(w.raw, n, v.i8, row, at.ssm + n * E, E)
+            _load_state(s, v, row, at.ssm, n, w)
             _fade_and_add(w.raw, n, 0, E, w.decay, w.conv[E + n], w.peak)
         else:
             _fade_and_add(v.f32, row, at.ssm // 4 + n * E, E, w.decay, w.conv[E + n], w.peak)
@@ -196,17 +206,21 @@ def _update_diagonal(p, s, at, v, row, w, seed):
 
 @njit(forceinline=True, nogil=True, error_model="numpy")
 def _store_state(s, v, row, data, scales, w, seed):
-    """Write `raw` (N, E), in units of the scales in `scale` (H), as int8 with the scales moved to fit."""
+    """Write `raw` (N, E), in units of the scales in `scale` (H), as whole numbers with the scales moved to fit."""
     E, N, P = s.E, s.N, s.P
     for e in range(E):
         w.peak[e] = _ZERO
     for n in range(N):
         raise_to(w.peak, w.raw, n, E)
+    top = LARGEST_16 if s.ssm16 else LARGEST
     for h in range(s.H):
-        w.held[h], v.f32[row, scales // 4 + h] = centre(largest(w.peak, h * P, P), w.scale[h])
+        w.held[h], v.f32[row, scales // 4 + h] = centre(largest(w.peak, h * P, P), w.scale[h], top)
     _spread(s, w.held, w.factor)
     for n in range(N):
-        store(w.raw, n, w.factor, E, v.i8, row, data + n * E, seed)
+        if s.ssm16:
+            store(w.raw, n, w.factor, E, v.i16, row, data // 2 + n * E, seed, top)
+        else:
+            store(w.raw, n, w.factor, E, v.i8, row, data + n * E, seed, top)
 
 
 @njit(forceinline=True, nogil=True, error_model="numpy")
@@ -245,6 +259,6 @@ def _add_to_slot(s, at, v, row, r, fade, weight, w, seed):
     added = weight / scale
     for d in range(s.D):
         w.older[d] = held * np.float32(v.i8[row, np.uint64(start) + np.uint64(d)]) + added * w.newest[d]
-    factor, scale = centre(largest(w.older, 0, s.D), scale)
+    factor, scale = centre(largest(w.older, 0, s.D), scale, LARGEST)
     store_scaled(w.older, factor, s.D, v.i8, row, start, seed)
     v.f32[row, at.slot_scale // 4 + r] = scale

@@ -20,7 +20,7 @@ class Reading(NamedTuple):
     cache: npt.NDArray[np.float32]  # (R, D)
     mass: npt.NDArray[np.float32]  # (R)
     ring: npt.NDArray[np.int64]  # item rows, newest first, at most K
-    inputs: npt.NDArray[np.float32]  # (len(ring), D), x of the same events
+    inputs: npt.NDArray[np.float32]  # (J, D) at most, x of the newest of them
     tail: npt.NDArray[np.uint16]  # fingerprints, newest first, at most T
     events: int
     last_ms: int
@@ -43,10 +43,11 @@ def read_row(p, s, at, v, row):
             held = np.float32(v.i8[row, at.slots + cell]) * scale if s.int8 else v.f32[row, at.slots // 4 + cell]
             cache[r, d] = held
     ring = np.zeros(min(events, s.K), np.int64)
-    inputs = np.zeros((len(ring), s.D), np.float32)
     for j in range(len(ring)):
+        ring[j] = v.u32[row, at.ring_items // 4 + ((events - 1 - j) & (s.K - 1))]
+    inputs = np.zeros((min(len(ring), s.J), s.D), np.float32)
+    for j in range(len(inputs)):
         slot = (events - 1 - j) & (s.K - 1)
-        ring[j] = v.u32[row, at.ring_items // 4 + slot]
         embed(p, s, at, v, row, slot, w.older)
         for d in range(s.D):
             inputs[j, d] = w.older[d] * p.norm_input[0, d] + p.norm_input[1, d]
@@ -66,17 +67,18 @@ def _read_state(p, s, at, v, row, w):
         c = w.conv[E + N + n]
         for e in range(E):
             place, h = n * E + e, e >> s.shift
-            if s.int8:
-                held = np.float32(v.i8[row, at.ssm + place]) * v.f32[row, at.ssm_scale // 4 + h]
-            else:
-                held = v.f32[row, at.ssm // 4 + place]
-            w.peak[e] += c * held
+            w.peak[e] += c * _held(s, v, row, at.ssm, at.ssm_scale, place, h)
             if s.echo:
-                if s.int8:
-                    held = np.float32(v.i8[row, at.echo + place]) * v.f32[row, at.echo_scale // 4 + h]
-                else:
-                    held = v.f32[row, at.echo // 4 + place]
-                w.peak[e] += p.echo_weight[h] * c * held
+                w.peak[e] += p.echo_weight[h] * c * _held(s, v, row, at.echo, at.echo_scale, place, h)
+
+
+@njit(forceinline=True, nogil=True, error_model="numpy")
+def _held(s, v, row, data, scales, place, h):
+    """One number of a state (N, E) at byte `data`, of head h."""
+    if not s.int8:
+        return v.f32[row, data // 4 + place]
+    whole = np.float32(v.i16[row, data // 2 + place]) if s.ssm16 else np.float32(v.i8[row, data + place])
+    return whole * v.f32[row, scales // 4 + h]
 
 
 @njit(forceinline=True, nogil=True, error_model="numpy")

@@ -8,7 +8,7 @@ from numba import njit
 
 from model.elementary import exp, sigmoid, silu, softplus
 from model.lanes import add_scaled, dot, fill, layer_norm, matvec
-from model.quantize import centre, largest, seed_of, store_scaled
+from model.quantize import LARGEST, LARGEST_16, centre, largest, seed_of, store_scaled
 
 WIDE = np.linspace(-87, 88, 400_001, dtype=np.float32)
 
@@ -114,16 +114,17 @@ def test_whole_numbers_stay_exact() -> None:
     assert out[0].tolist() == list(range(-127, 128))
 
 
+@pytest.mark.parametrize("top", [LARGEST, LARGEST_16])
 @pytest.mark.parametrize("most", [1e-20, 0.4, 63.5, 63.6, 127, 127.1, 5e9])
-def test_groups_are_centred_by_powers_of_two(most: float) -> None:
-    """The largest magnitude lands in (63.5, 127] and scale * value is kept."""
-    factor, scale = centre(np.float32(most), np.float32(0.25))
-    assert 63.5 < most * factor <= 127
+def test_groups_are_centred_by_powers_of_two(most: float, top: np.float32) -> None:
+    """The largest magnitude lands in the upper half of the range and scale * value is kept."""
+    factor, scale = centre(np.float32(most), np.float32(0.25), top)
+    assert top / 2 < most * factor <= top
     assert np.log2(factor) == np.round(np.log2(factor))
     assert factor * scale == 0.25
 
 
 def test_an_empty_group_has_scale_zero() -> None:
     """Nothing but zeros is stored as scale 0."""
-    assert centre(np.float32(0), np.float32(1)) == (0, 0)
+    assert centre(np.float32(0), np.float32(1), LARGEST) == (0, 0)
     assert largest(np.zeros(8, np.float32), 0, 8) == 0

@@ -84,7 +84,7 @@ def test_non_negativity_counts_negative_mixing_only() -> None:
     with torch.no_grad():
         made.lowrank.mixing.fill_(0.5)
         made.lowrank.mixing[0, 0] = -2.56
-        assert made.negativity(made.encode(batch)).item() == pytest.approx(2.56 / 256)
+        assert made.negativity(made.encode(batch)).item() == pytest.approx(2.56 / made.config.slots**2)
 
 
 @pytest.mark.parametrize(
