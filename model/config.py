@@ -25,8 +25,8 @@ class ModelConfig:
         ValueError: a size is out of range or two settings contradict each other.
     """
 
-    width: int = 64  # D
-    expand: int = 2  # E = expand * D
+    width: int = 128  # D
+    expand: int = 1  # E = expand * D
     heads: int = 8  # H, of the state space
     state_size: int = 8  # N
     conv_width: int = 4  # W

@@ -58,13 +58,14 @@ class Split:
     test: Held
 
     @classmethod
-    def of(cls, log: ClickLog) -> Split:
-        """By RecBole's protocol."""
+    def of(cls, log: ClickLog, tested: int = 1) -> Split:
+        """By RecBole's protocol, or with more events of each user to test on: each from all before it."""
         log = log.with_frequent_items(ITEM_EVENTS_MIN)
         vocabulary = Vocabulary.of(log, hashed=ModelConfig().hashed_items)
         everything = Histories.of(log, vocabulary)
-        validation = Held.last(everything.without_last(1))
-        return cls(vocabulary, everything.without_last(2), validation, Held.last(everything))
+        validation = Held.last(everything.without_last(tested))
+        test = Held(everything, np.minimum(tested, np.maximum(everything.lengths() - 1, 0)))
+        return cls(vocabulary, everything.without_last(tested + 1), validation, test)
 
     @property
     def items(self) -> int:

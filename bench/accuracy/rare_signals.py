@@ -40,6 +40,7 @@ PLACES = 4  # P
 PLACE_BYTES = 5  # item row (u32) and action (u8)
 CONFIG = ModelConfig(
     width=16,
+    expand=2,
     heads=4,
     window_heads=1,
     slots=8,

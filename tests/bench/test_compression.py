@@ -19,7 +19,7 @@ from training.evaluate import Clicks
 from training.metrics import auc
 from training.served import Served
 
-SMALL = {"width": 32, "heads": 4, "ring_length": 8, "tail_length": 16, "slots": 4}
+SMALL = {"width": 32, "expand": 2, "heads": 4, "ring_length": 8, "tail_length": 16, "slots": 4}
 EVENTS, USERS = 60, 6
 
 

@@ -93,7 +93,7 @@ def test_non_negativity_counts_negative_mixing_only() -> None:
         ({"heads": 3}, "multiple of heads"),
         ({"heads": 64}, "power of two"),
         ({"width": 24, "heads": 2}, "power of two"),
-        ({"window_heads": 8}, "window_heads"),
+        ({"window_heads": 16}, "window_heads"),
         ({"echo": True, "transition": "diagonal"}, "echo: true needs transition: scalar"),
         ({"actions": ()}, "1 to 255"),
         ({"ring_length": 33}, "power of two"),

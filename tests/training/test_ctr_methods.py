@@ -247,7 +247,7 @@ def test_mimn_by_steps() -> None:
 def test_streaming_equals_the_products_steps() -> None:
     """The slots folded event by event and the ring kept by hand give what training sees."""
     torch.manual_seed(7)
-    config = ModelConfig(width=32, slots=4, ring_length=8)
+    config = ModelConfig(width=32, expand=2, slots=4, ring_length=8)
     asked, streaming = _asked(), Streaming(config)
     assert streaming.ring is not None
     end = int(asked.ends[0, 1])
