@@ -79,9 +79,10 @@ def markdown(found: Sequence[rows.Row]) -> str:
     """ablations.md: a table for each data set, the largest loss of NDCG@10 first."""
     parts = [
         "# What each element is worth\n\nOne change at a time from the shipped configuration, trained anew and ranked "
-        "by the network as trained (plain\nprotocol) on the last 8 events of each user, each from all before it; the last columns rank from its compressed "
-        "states, where the product has a fold for it.\nDifferences are to the unchanged model of the same seeds: mean, "
-        "and standard deviation over seeds. A difference within\ntwice that is not one.\n"
+        f"by the network as trained (plain\nprotocol) on the last {TESTED} events of each user, each from all before "
+        "it; the last columns rank from its compressed\nstates, where the product has a fold for it. Differences are "
+        "to the unchanged model of the same seeds: mean, and standard\ndeviation over seeds. A difference within twice "
+        "that is not one.\n"
     ]
     for data in sorted({row["dataset"] for row in found}):
         lines = sorted(_lines([row for row in found if row["dataset"] == data]), key=lambda line: line[-1])
