@@ -28,7 +28,7 @@ class ModelConfig:
     width: int = 128  # D
     expand: int = 1  # E = expand * D
     heads: int = 8  # H, of the state space
-    state_size: int = 8  # N
+    state_size: int = 6  # N
     conv_width: int = 4  # W
     transition: Literal["scalar", "diagonal"] = "scalar"
     spectral_filter: bool = True
@@ -38,7 +38,7 @@ class ModelConfig:
     echo: bool = False
     glu_expand: int = 1  # GLU inner width = glu_expand * D
     ring_length: int = 32  # K
-    tail_length: int = 256  # T
+    tail_length: int = 512  # T
     slots: int = 4  # R
     head_width: int = 64
     head_ring: int = 16  # newest events that the head attends over; no more than the ring holds
