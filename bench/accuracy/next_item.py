@@ -114,8 +114,8 @@ def measure(
     split = Split.of(datasets.load(data, path=path))
     print(f"{data}: {len(split.training.users):,} users, {split.items:,} items, {model}, {settings}", flush=True)
     if model == "echorank":
-        networks = [Checkpoint.load(teacher).network for teacher in teachers]
-        results = list(streaming(split, settings, partial(save, out, data, split), networks))
+        loaded = [Checkpoint.load(teacher) for teacher in teachers]
+        results = list(streaming(split, settings, partial(save, out, data, split), loaded))
     elif model == "popularity":
         results = [popularity(split)]
     else:
@@ -148,7 +148,7 @@ def streaming(
     split: Split,
     values: Mapping[str, Any],
     trained: Callable[[TrainedModel], None] = lambda _: None,
-    teachers: Sequence[Network] = (),
+    teachers: Sequence[Checkpoint] = (),
     variant: Variant | None = None,
 ) -> Iterator[Result]:
     """The product: as trained, then as shipped; `trained` hears of the model in between.
