@@ -109,12 +109,9 @@ class Bundle:
         if row is None:
             return None
         seen = views(_plain(row, np.uint8)[None])
-        events = int(seen.u32[0, self.layout.events // 4])
-        if events == 0:
+        if not seen.u32[0, self.layout.events // 4]:
             return None
-        sequence, cache, mass, ring, inputs, tail = read_row(self._fold, self._sizes, self.layout, seen, 0)
-        last_ms = int(seen.i64[0, self.layout.last_time // 8])
-        return Reading(sequence, cache, mass, ring, inputs, tail, events, last_ms)
+        return read_row(self._fold, self._sizes, self.layout, seen, 0)
 
     def remembered(self, row: npt.NDArray[np.uint8]) -> Remembered:
         """Header and ring of one row (row_bytes,)."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from model.compiled import kernel
 from model.elementary import as_bits, as_float
 
 LARGEST, LARGEST_16 = np.float32(127), np.float32(32767)
@@ -26,7 +27,7 @@ _GOLDEN64, _GOLDEN32 = np.uint64(0x9E3779B97F4A7C15), np.uint32(0x9E3779B9)
 _W1, _W2 = np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def seed_of(user, offset):
     """32-bit seed of one event's roundings."""
     z = np.uint64(user) ^ (np.uint64(offset) * _GOLDEN64)
@@ -47,7 +48,7 @@ def uniform(seed, place):
     return np.float32(np.int32(h >> np.uint32(8))) * _UNIT
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def largest(values, start, n):
     """Largest magnitude in values[start : start + n]; compared as bits, which order as magnitudes do and vectorise."""
     most = np.int32(0)
@@ -56,14 +57,14 @@ def largest(values, start, n):
     return as_float(np.int32(most))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def raise_to(peak, values, row, n):
     """peak[:n] = max(peak[:n], |values[row, :n]|), place by place."""
     for i in range(n):
         peak[i] = as_float(max(as_bits(peak[i]), np.int32(as_bits(values[row, i]) & _MAGNITUDE)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def centre(most, scale, top):
     """Factor (a power of two) and new scale that bring the largest magnitude `most` into (top / 2, top].
 
@@ -79,7 +80,7 @@ def centre(most, scale, top):
     return factor, scale / factor
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def store(values, n_row, factors, n, numbers, row, at, seed, top):
     """numbers[row, at : at + n] = values[n_row, :n] * factors[:n], rounded stochastically."""
     for i in range(n):
@@ -87,7 +88,7 @@ def store(values, n_row, factors, n, numbers, row, at, seed, top):
         numbers[row, place] = _round(values[n_row, i] * factors[i], seed, place, top)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def store_scaled(values, factor, n, i8, row, at, seed):
     """i8[row, at : at + n] = values[:n] * factor, rounded stochastically."""
     for i in range(n):

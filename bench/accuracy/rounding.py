@@ -16,11 +16,14 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from model.block import block_for, enter
 from model.bundle import Bundle
 from model.config import ModelConfig
+from model.drive import compute_drive, scratch_for
 from model.elementary import exp
-from model.fold import fold_events
-from model.front import Scratch, compute_drive, compute_front, scratch_for
+from model.fold import fold_blocks
+from model.front import compute_front
+from model.lanes import TILE
 from model.quantize import seed_of, uniform
 from model.state import Rows, layout, views
 
@@ -94,9 +97,9 @@ class RoundedBundle(Bundle):
             super().fold(rows, index, users, items, actions, times_ms, offsets)
             return
         columns: tuple[npt.NDArray[Any], ...] = (index, users, items, actions, times_ms, offsets)
-        fold_rounded(
-            self._fold, self._sizes, self.layout, views(rows), self.formats, self._places, *map(_writable, columns)
-        )
+        working = block_for(self._fold, self._sizes, TILE), scratch_for(self._sizes)
+        places = self.formats, self._places
+        fold_rounded(self._fold, self._sizes, self.layout, views(rows), *places, *map(_writable, columns), *working)
 
 
 def _writable(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -104,23 +107,24 @@ def _writable(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fold_rounded(p, s, at, v, formats, places, index, users, items, actions, times_ms, offsets):
-    """`fold_events` on float32 rows, one event at a time, each followed by rounding what it changed.
+def fold_rounded(p, s, at, v, formats, places, index, users, items, actions, times_ms, offsets, b, w):
+    """`fold_blocks` on float32 rows, one event at a time, each followed by rounding what it changed.
 
     `at` lays out the float32 rows, whose scales are used here; `places` are the shipped rows' offsets, for the hash.
     """
     wide = 2 if s.ssm16 else 1
-    w = Scratch(*scratch_for(s))
     for i in range(len(index)):
         row, one = index[i], slice(i, i + 1)
         before, last_ms = np.int64(v.u32[row, at.events // 4]), v.i64[row, at.last_time // 8]
-        fold_events(p, s, at, v, index[one], users[one], items[one], actions[one], times_ms[one], offsets[one])
+        columns = index[one], users[one], items[one], actions[one], times_ms[one], offsets[one]
+        fold_blocks(p, s, at, v, *columns, b, w)
         events = np.int64(v.u32[row, at.events // 4])
         if events == before:
             continue
         elapsed_ms = max(times_ms[i] - last_ms, np.int64(0)) if before else np.int64(0)
-        compute_front(p, s, at, v, row, events, w)
-        compute_drive(p, s, at, v, row, events, w)
+        enter(s, at, v, row, b, 0)
+        compute_front(p, s, b, np.int64(1))
+        compute_drive(p, s, at, v, b, np.int64(0), w)
         seed = seed_of(users[i], offsets[i])
         _round_conv(s, at, v, row, formats, places, (events - 1) % s.W, seed)
         for h in range(s.H):
