@@ -36,7 +36,7 @@ SHORT: Values = {"length": 50, "tokens": 1_600, "learning_rate": 2e-3, "dropout"
 SAMPLED: Values = {"prefixes": 30_000, "epochs": 60, "patience": 8}
 RECIPES: Mapping[str, Recipe] = {
     "ml-100k": Recipe(shared=LONG, bidirectional={**SAMPLED, "prefixes": 5_000}),
-    "ml-1m": Recipe(shared={**LONG, "epochs": 14}, bidirectional=SAMPLED),
+    "ml-1m": Recipe(shared={**LONG, "epochs": 20}, bidirectional=SAMPLED),
     "beauty": Recipe(shared=SHORT, bidirectional=SAMPLED),
     "video-games": Recipe(shared=SHORT, bidirectional=SAMPLED),
     "foursquare-nyc": Recipe(shared=LONG, bidirectional=SAMPLED),
