@@ -64,6 +64,10 @@ def train(
             help="Processes that train together, by Ray Train; each step then averages so many batches.", min=1
         ),
     ] = 1,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(help="Directory of a trained model whose judgement the new one learns too; repeat for several."),
+    ] = None,
 ) -> None:
     """Train a model on a log of clicks.
 
@@ -74,6 +78,7 @@ def train(
       [cyan]echorank train ml-100k --minutes 2[/cyan]
       [cyan]echorank train ml-1m --out out/ml-1m --device cuda --seed 1[/cyan]
       [cyan]echorank train ml-1m --settings out/tune/settings.json --workers 2[/cyan]
+      [cyan]echorank train ml-1m --seed 1 --teacher out/ml-1m[/cyan]
       [cyan]echorank train archive --path out/archive[/cyan]
       [cyan]echorank train file --path clicks.parquet --field user=uid --field time=ts --time-unit s[/cyan]
     """
@@ -90,6 +95,7 @@ def train(
         time_unit=time_unit.value,
         settings_file=settings,
         workers=workers,
+        teachers=teacher or (),
     )
 
 

@@ -52,7 +52,7 @@ class Bundle:
     ) -> None:
         self.version, self.config, self.items = version, config, items
         self.layout, self._sizes = layout(config), sizes_of(config)
-        self._fold, self._scorer = fold, Scorer(score, len(items))
+        self._fold, self._scorer = fold, Scorer(score, len(items), config.ring_length)
         keys = np.array([xxhash.xxh64_intdigest(item.encode()) for item in items], dtype=np.uint64)
         self._order = np.argsort(keys, kind="stable")
         self._keys = keys[self._order]
@@ -109,12 +109,9 @@ class Bundle:
         if row is None:
             return None
         seen = views(_plain(row, np.uint8)[None])
-        events = int(seen.u32[0, self.layout.events // 4])
-        if events == 0:
+        if not seen.u32[0, self.layout.events // 4]:
             return None
-        sequence, cache, mass, ring, inputs, tail = read_row(self._fold, self._sizes, self.layout, seen, 0)
-        last_ms = int(seen.i64[0, self.layout.last_time // 8])
-        return Reading(sequence, cache, mass, ring, inputs, tail, events, last_ms)
+        return read_row(self._fold, self._sizes, self.layout, seen, 0)
 
     def remembered(self, row: npt.NDArray[np.uint8]) -> Remembered:
         """Header and ring of one row (row_bytes,)."""

@@ -2,8 +2,8 @@
 
 Dimension letters used in this package
     B users, L events, D model width, E = expand * D inner width, H heads, P = E / H head width,
-    N state size, K ring length, R low-rank slots, T seen-tail length, W short-convolution width,
-    M candidates, V catalogue items, U hashed rows for unknown items.
+    N state size, K ring length, J newest events that the head attends over, R low-rank slots, T seen-tail length,
+    W short-convolution width, M candidates, V catalogue items, U hashed rows for unknown items.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +25,10 @@ class ModelConfig:
         ValueError: a size is out of range or two settings contradict each other.
     """
 
-    width: int = 64  # D
-    expand: int = 2  # E = expand * D
+    width: int = 128  # D
+    expand: int = 1  # E = expand * D
     heads: int = 8  # H, of the state space
-    state_size: int = 8  # N
+    state_size: int = 6  # N
     conv_width: int = 4  # W
     transition: Literal["scalar", "diagonal"] = "scalar"
     spectral_filter: bool = True
@@ -38,13 +38,15 @@ class ModelConfig:
     echo: bool = False
     glu_expand: int = 1  # GLU inner width = glu_expand * D
     ring_length: int = 32  # K
-    tail_length: int = 256  # T
-    slots: int = 16  # R
+    tail_length: int = 512  # T
+    slots: int = 4  # R
     head_width: int = 64
+    head_ring: int = 16  # newest events that the head attends over; no more than the ring holds
     actions: tuple[str, ...] = ("click",)
     gap_buckets: int = 32
     hashed_items: int = 64  # U
     state_dtype: Literal["int8", "float32"] = "int8"
+    ssm_bits: Literal[8, 16] = 16  # of the state space's (and echo's) numbers in an int8 state
     drop_duplicates: bool = False
 
     def __post_init__(self) -> None:
@@ -65,6 +67,8 @@ class ModelConfig:
             size = getattr(self, name)
             if size & (size - 1) or not 1 <= size <= 4096:
                 raise ValueError(f"{name} = {size} must be a power of two between 1 and 4096")
+        if self.head_ring < 1:
+            raise ValueError(f"head_ring = {self.head_ring} must be at least 1")
 
     @property
     def inner(self) -> int:
@@ -75,6 +79,11 @@ class ModelConfig:
     def head_dim(self) -> int:
         """P = E / H."""
         return self.inner // self.heads
+
+    @property
+    def attended(self) -> int:
+        """J, the newest events that the head attends over."""
+        return min(self.head_ring, self.ring_length)
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, so that equal settings give equal bytes."""

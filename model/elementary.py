@@ -16,6 +16,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from model.compiled import kernel
+
 _LOG2E = np.float32(1.4426950408889634)
 _LN2_HIGH = np.float32(0.693359375)
 _LN2_LOW = np.float32(-2.12194440e-4)
@@ -58,28 +60,28 @@ def _exp(x):
     return series * as_float(np.int32((np.int32(k) + np.int32(127)) << np.int32(23)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def exp(x, n):
     """Exponential of x[:n], in place."""
     for i in range(n):
         x[i] = _exp(x[i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def sigmoid(x, n):
     """x[:n] = 1 / (1 + exp(-x[:n]))."""
     for i in range(n):
         x[i] = _ONE / (_ONE + _exp(-x[i]))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def silu(x, n):
     """x[:n] = x[:n] * sigmoid(x[:n])."""
     for i in range(n):
         x[i] = x[i] / (_ONE + _exp(-x[i]))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def softplus(x, n):
     """x[:n] = log(1 + exp(x[:n]))."""
     for i in range(n):

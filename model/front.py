@@ -1,148 +1,148 @@
-"""From the ring to the state space's drive: the part that folding an event and reading a state share.
+"""From the ring to the state space's input: the part that folding an event and reading a state share.
 
-Everything here is a pure function of the ring (and the convolution's tail), so a reader recomputes it from the state
-alone and the fold need not store a single activation. Compiled; each part mirrors the `step` of its namesake in this
-package.
+Everything here is a pure function of the ring, so a reader recomputes it from the state alone and the fold need not
+store a single activation. It works on the first n events of a block; what it does to one depends on no other. Compiled;
+each part mirrors the `step` of its namesake in this package.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from numba import njit
 
-from model.elementary import exp, sigmoid, silu, softplus
-from model.lanes import LANES, add_scaled, dot, inverse_rms, layer_norm, matvec
+from model.compiled import kernel, piece
+from model.elementary import exp, sigmoid
+from model.lanes import EPSILON_NORM, add_filtered, add_scaled, dot, layer_norm, matmul, prefetch, squares
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
-class Scratch(NamedTuple):
-    """Working memory of one fold or read; sizes in the letters of `model.config`."""
-
-    ones: npt.NDArray[np.float32]  # (D)
-    newest: npt.NDArray[np.float32]  # (D) input x_t of the newest event
-    older: npt.NDArray[np.float32]  # (D) input of an older one
-    front: npt.NDArray[np.float32]  # (D) what enters the state space
-    wide: npt.NDArray[np.float32]  # (2F) or more
-    narrow: npt.NDArray[np.float32]  # (F) or more
-    scores: npt.NDArray[np.float32]  # (heads, K)
-    mixed: npt.NDArray[np.float32]  # (E + 2N + H, padded) newest input of the convolution, raw step sizes
-    conv: npt.NDArray[np.float32]  # (E + 2N) its output: x, B, C
-    dt: npt.NDArray[np.float32]  # (E)
-    decay: npt.NDArray[np.float32]  # (E), of heads or channels
-    raw: npt.NDArray[np.float32]  # (N, E), a state on its way in or out
-    peak: npt.NDArray[np.float32]  # (E) or (D)
-    factor: npt.NDArray[np.float32]  # (E)
-    scale: npt.NDArray[np.float32]  # (H)
-    held: npt.NDArray[np.float32]  # (H)
-    spread: npt.NDArray[np.float32]  # (E), a number of each head, at each of its channels
-
-
-@njit(cache=True, nogil=True)
-def scratch_for(s):
-    """Working memory for one thread."""
-    width = max(s.D, 2 * s.F, s.R + LANES)
-    return (
-        np.ones(s.D, np.float32),
-        np.zeros(s.D, np.float32),
-        np.zeros(s.D, np.float32),
-        np.zeros(s.D, np.float32),
-        np.zeros(width, np.float32),
-        np.zeros(width, np.float32),
-        np.zeros((s.window_heads, s.K), np.float32),
-        np.zeros(s.E + 2 * s.N + s.H + LANES, np.float32),
-        np.zeros(s.E + 2 * s.N, np.float32),
-        np.zeros(s.E, np.float32),
-        np.zeros(s.E, np.float32),
-        np.zeros((s.N, s.E), np.float32),
-        np.zeros(max(s.E, s.D), np.float32),
-        np.zeros(s.E, np.float32),
-        np.zeros(s.H, np.float32),
-        np.zeros(s.H, np.float32),
-        np.zeros(s.E, np.float32),
-    )
+@kernel
+def compute_front(p, s, b, n):
+    """newest = x_t, front = what enters the state space, mixed = its mix, assigned = the slots' weights."""
+    for r in range(n):
+        if r + 1 < n:
+            _fetch(s, b, r + 1, p.item_input)
+        input_at(p, s, b, r, 0, b.newest[r])
+        if s.filter:
+            _spectral(p, s, b, r)
+        else:
+            for d in range(s.D):
+                b.front[r, d] = b.newest[r, d]
+    if s.window:
+        _window(p, s, b, n)
+    if s.input_glu:
+        glu(b.front, p.in_gate, p.in_gate_bias, p.in_out, p.in_out_bias, p.norm_in, s, b, n)
+    for r in range(n):
+        b.mixed[r] = _ZERO
+        for slot in range(s.R):
+            b.assigned[r, slot] = p.assign_bias[slot]
+    matmul(b.front, p.mix, n, b.mixed)
+    matmul(b.newest, p.assign, n, b.assigned)
 
 
-@njit(forceinline=True, nogil=True, error_model="numpy")
-def embed(p, s, at, v, row, slot, out):
-    """out[:D] = (item + action + gap) / its root mean square, for the event in one slot of the ring.
+@piece
+def _fetch(s, b, r, table):
+    """Ask for the rows of a table of items that event r is going to need."""
+    for j in range(min(b.events[r], s.K)):
+        prefetch(table, b.items[r, j] * s.D, s.D)
 
-    The three tables are stored with each row's mean taken out, so the sum needs no centring.
-    """
-    item = v.u32[row, at.ring_items // 4 + slot]
-    action = v.u8[row, at.ring_actions + slot]
-    gap = v.u8[row, at.ring_gaps + slot]
+
+@piece
+def input_at(p, s, b, r, j, out):
+    """out[:D] = x, the normalised input of place j of an event's ring."""
+    item, action, gap = p.item_input[b.items[r, j]], p.action_input[b.actions[r, j]], p.gap_input[b.gaps[r, j]]
+    scale = _inverse(squares(item, 0, action, 0, gap, 0, s.D) / np.float32(s.D))
     for d in range(s.D):
-        out[d] = (p.item_input[item, d] + p.action_input[action, d]) + p.gap_input[gap, d]
-    scale = inverse_rms(out, s.D)
-    for d in range(s.D):
-        out[d] = out[d] * scale
+        whole = (item[d] + action[d]) + gap[d]
+        out[d] = (whole * scale) * p.norm_input[0, d] + p.norm_input[1, d]
 
 
-@njit(forceinline=True, nogil=True, error_model="numpy")
-def glu(x, gate, gate_bias, out, out_bias, norm, s, w):
-    """x[:D] = LayerNorm(x + W2(v * sigmoid(g)) + b2)."""
-    F, D = s.F, s.D
-    for i in range(2 * F):
-        w.wide[i] = gate_bias[i]
-    matvec(x, gate, D, 2 * F, w.wide)
-    for i in range(F):
-        w.narrow[i] = w.wide[F + i]
-    sigmoid(w.narrow, F)
-    for i in range(F):
-        w.narrow[i] = w.narrow[i] * w.wide[i]
-    for d in range(D):
-        x[d] += out_bias[d]
-    matvec(w.narrow, out, F, D, x)
-    layer_norm(x, w.ones, norm, D)
-
-
-@njit(forceinline=True, nogil=True, error_model="numpy")
-def spectral(p, s, at, v, row, events, w):
+@piece
+def _spectral(p, s, b, r):
     """front = LayerNorm(x_t + sum_j k_j x_{t-j}) over the filled ring.
 
-    The input norm's weight is inside the stored taps, its bias in `taps_bias` (summed over the taps in use).
+    The three tables that make an input are stored with each row's mean taken out, so their sum needs no centring. The
+    input norm's weight is inside the stored taps, its bias in `taps_bias` (summed over the taps in use).
     """
-    filled = min(events, s.K)
-    for d in range(s.D):
-        w.front[d] = w.newest[d] + p.taps_bias[filled - 1, d]
+    D, filled, front, x = s.D, min(b.events[r], s.K), b.front[r], b.newest[r]
     for j in range(filled):
-        embed(p, s, at, v, row, (events - 1 - j) & (s.K - 1), w.older)
-        for d in range(s.D):
-            w.front[d] += p.taps[j, d] * w.older[d]
-    layer_norm(w.front, w.ones, p.norm_filter, s.D)
-
-
-@njit(forceinline=True, nogil=True, error_model="numpy")
-def window(p, s, at, v, row, events, w):
-    """front = LayerNorm(front + W_out attention(front; keys and values of the ring's items))."""
-    D, K, heads, filled = s.D, s.K, s.window_heads, min(events, s.K)
-    width = D // heads
+        item, action, gap = b.items[r, j] * D, b.actions[r, j] * D, b.gaps[r, j] * D
+        b.scales[j] = squares(p.item_input, item, p.action_input, action, p.gap_input, gap, D)
+    for j in range(filled):
+        b.scales[j] = _inverse(b.scales[j] / np.float32(D))
     for d in range(D):
-        w.wide[d] = _ZERO
-        w.narrow[d] = _ZERO
-    matvec(w.front, p.window_query, D, D, w.wide)
-    scale = _ONE / np.float32(math.sqrt(np.float32(width)))
+        front[d] = x[d] + p.taps_bias[filled - 1, d]
     for j in range(filled):
-        item = v.u32[row, at.ring_items // 4 + ((events - 1 - j) & (K - 1))]
-        for h in range(heads):
-            score = dot(w.wide, h * width, p.window_key, np.int64(item) * D + h * width, width)
-            w.scores[h, j] = score * scale + p.window_bias[h, j]
-    for h in range(heads):
-        softmax(w.scores[h], filled)
-    for j in range(filled):
-        item = v.u32[row, at.ring_items // 4 + ((events - 1 - j) & (K - 1))]
-        for h in range(heads):
-            add_scaled(w.narrow, h * width, w.scores[h, j], p.window_value, np.int64(item) * D + h * width, width)
-    matvec(w.narrow, p.window_out, D, D, w.front)
-    layer_norm(w.front, w.ones, p.norm_window, D)
+        item, action, gap = b.items[r, j] * D, b.actions[r, j] * D, b.gaps[r, j] * D
+        add_filtered(
+            front, 0, b.scales[j], p.taps, j * D, p.item_input, item, p.action_input, action, p.gap_input, gap, D
+        )
+    layer_norm(front, p.norm_filter, D)
 
 
-@njit(forceinline=True, nogil=True, error_model="numpy")
+@piece
+def _inverse(mean_square):
+    return _ONE / np.float32(math.sqrt(mean_square + EPSILON_NORM))
+
+
+@piece
+def _window(p, s, b, n):
+    """front = LayerNorm(front + W_out attention(front; keys and values of the ring's items))."""
+    for r in range(n):
+        b.wide[r] = _ZERO
+        b.narrow[r] = _ZERO
+    matmul(b.front, p.window_query, n, b.wide)
+    for r in range(n):
+        if r + 1 < n:
+            _fetch(s, b, r + 1, p.window_key)
+            _fetch(s, b, r + 1, p.window_value)
+        _attend(p, s, b, r)
+    matmul(b.narrow, p.window_out, n, b.front)
+    for r in range(n):
+        layer_norm(b.front[r], p.norm_window, s.D)
+
+
+@piece
+def _attend(p, s, b, r):
+    """narrow = attention of one event's query in `wide` over its ring."""
+    D, width, filled = s.D, s.D // s.window_heads, min(b.events[r], s.K)
+    scale, query, out = _ONE / np.float32(math.sqrt(np.float32(width))), b.wide[r], b.narrow[r]
+    for j in range(filled):
+        for h in range(s.window_heads):
+            score = dot(query, h * width, p.window_key, b.items[r, j] * D + h * width, width)
+            b.scores[h, j] = score * scale + p.window_bias[h, j]
+    for h in range(s.window_heads):
+        softmax(b.scores[h], filled)
+    for j in range(filled):
+        for h in range(s.window_heads):
+            add_scaled(out, h * width, b.scores[h, j], p.window_value, b.items[r, j] * D + h * width, width)
+
+
+@piece
+def glu(x, gate, gate_bias, out, out_bias, norm, s, b, n):
+    """x[:n, :D] = LayerNorm(x + W2(v * sigmoid(g)) + b2)."""
+    F, D = s.F, s.D
+    for r in range(n):
+        for i in range(2 * F):
+            b.wide[r, i] = gate_bias[i]
+    matmul(x, gate, n, b.wide)
+    for r in range(n):
+        row, value, inner = x[r], b.wide[r], b.narrow[r]
+        for i in range(F):
+            inner[i] = value[F + i]
+        sigmoid(inner, F)
+        for i in range(F):
+            inner[i] = inner[i] * value[i]
+        for d in range(D):
+            row[d] += out_bias[d]
+    matmul(b.narrow, out, n, x)
+    for r in range(n):
+        layer_norm(x[r], norm, D)
+
+
+@kernel
 def softmax(x, n):
     """x[:n] normalised in place, in order."""
     most, whole = x[0], _ZERO
@@ -155,63 +155,3 @@ def softmax(x, n):
         whole += x[i]
     for i in range(n):
         x[i] = x[i] / whole
-
-
-@njit(forceinline=True, nogil=True, error_model="numpy")
-def compute_front(p, s, at, v, row, events, w):
-    """newest = x_t and front = what enters the state space, from a ring that holds the newest event."""
-    embed(p, s, at, v, row, (events - 1) & (s.K - 1), w.newest)
-    for d in range(s.D):
-        w.newest[d] = w.newest[d] * p.norm_input[0, d] + p.norm_input[1, d]
-    if s.filter:
-        spectral(p, s, at, v, row, events, w)
-    else:
-        for d in range(s.D):
-            w.front[d] = w.newest[d]
-    if s.window:
-        window(p, s, at, v, row, events, w)
-    if s.input_glu:
-        glu(w.front, p.in_gate, p.in_gate_bias, p.in_out, p.in_out_bias, p.norm_in, s, w)
-
-
-@njit(forceinline=True, nogil=True, error_model="numpy")
-def compute_drive(p, s, at, v, row, events, w):
-    """Convolved x, B, C in `conv`, step sizes in `dt`, decays of a scalar transition in `decay`, from `front`."""
-    channels, columns = s.E + 2 * s.N, p.mix.shape[1]
-    for c in range(columns):
-        w.mixed[c] = _ZERO
-    matvec(w.front, p.mix, s.D, columns, w.mixed)
-    for c in range(channels):
-        w.conv[c] = p.conv_bias[c] + p.conv[s.W - 1, c] * w.mixed[c]
-    for j in range(1, min(events, s.W)):
-        entry = (events - 1 - j) % s.W
-        tap = s.W - 1 - j
-        if s.int8:
-            scale, start = v.f32[row, at.conv_scale // 4 + entry], np.uint64(at.conv + entry * channels)
-            for c in range(channels):
-                w.conv[c] += p.conv[tap, c] * (np.float32(v.i8[row, start + np.uint64(c)]) * scale)
-        else:
-            start = np.uint64(at.conv // 4 + entry * channels)
-            for c in range(channels):
-                w.conv[c] += p.conv[tap, c] * v.f32[row, start + np.uint64(c)]
-    silu(w.conv, channels)
-    _step_sizes(p, s, w)
-
-
-@njit(forceinline=True, nogil=True, error_model="numpy")
-def _step_sizes(p, s, w):
-    first = s.E + 2 * s.N
-    for h in range(s.H):
-        w.narrow[h] = w.mixed[first + h]
-    if s.scalar:
-        for h in range(s.H):
-            w.dt[h] = w.narrow[h] + p.dt_bias[h]
-        softplus(w.dt, s.H)
-        for h in range(s.H):
-            w.decay[h] = -w.dt[h] * p.rate[0, h]
-        exp(w.decay, s.H)
-    else:
-        for e in range(s.E):
-            w.dt[e] = p.dt_bias[e]
-        matvec(w.narrow, p.dt_spread, s.H, s.E, w.dt)
-        softplus(w.dt, s.E)

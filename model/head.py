@@ -26,7 +26,7 @@ def count_bucket(events: Tensor) -> Tensor:
 
 
 class RingAttention(nn.Module):
-    """Exact target attention over the last K events with the candidate as the query.
+    """Exact target attention over the J newest events with the candidate as the query.
 
     An event is its input x_t: what was done, and after how long, counts as much as with which item.
     """
@@ -36,11 +36,11 @@ class RingAttention(nn.Module):
         self.query = nn.Linear(config.width, config.width, bias=False)
         self.key = nn.Linear(config.width, config.width, bias=False)
         self.value = nn.Linear(config.width, config.width, bias=False)
-        self.age_bias = nn.Parameter(torch.zeros(config.ring_length))
+        self.age_bias = nn.Parameter(torch.zeros(config.attended))
 
     def forward(self, vectors: Tensor, ring: Tensor, filled: Tensor) -> Tensor:
-        """Candidates (..., M, D) over inputs (..., K, D) newest first, filled (..., K), to (..., M, D)."""
-        scores = self.query(vectors) @ self.key(ring).mT * vectors.shape[-1] ** -0.5 + self.age_bias  # (..., M, K)
+        """Candidates (..., M, D) over inputs (..., J, D) newest first, filled (..., J), to (..., M, D)."""
+        scores = self.query(vectors) @ self.key(ring).mT * vectors.shape[-1] ** -0.5 + self.age_bias  # (..., M, J)
         weights = scores.masked_fill(~filled[..., None, :], float("-inf")).softmax(dim=-1)
         mixed: Tensor = weights @ self.value(ring)
         return mixed

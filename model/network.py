@@ -97,8 +97,8 @@ class Network(nn.Module):
         return self.lowrank.negativity()
 
     def _ring(self, x: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs (B, Q, K, D) of the K events up to each position, newest first, and which exist."""
-        back = at[..., None] - torch.arange(self.config.ring_length, device=at.device)  # (B, Q, K)
+        """Inputs (B, Q, J, D) of the newest events up to each position, newest first, and which exist."""
+        back = at[..., None] - torch.arange(self.config.attended, device=at.device)  # (B, Q, J)
         taken = _take(x, back.clamp(min=0).flatten(1)).unflatten(1, back.shape[1:])
         return taken, back >= 0
 

@@ -28,6 +28,7 @@ class Sizes(NamedTuple):
     N: int
     W: int
     K: int
+    J: int
     T: int
     R: int
     F: int  # inner width of the GLUs
@@ -39,6 +40,7 @@ class Sizes(NamedTuple):
     echo: int
     scalar: int
     int8: int
+    ssm16: int
     drop_duplicates: int
 
 
@@ -98,6 +100,7 @@ def sizes_of(config: ModelConfig) -> Sizes:
         N=config.state_size,
         W=config.conv_width,
         K=config.ring_length,
+        J=config.attended,
         T=config.tail_length,
         R=config.slots,
         F=config.glu_expand * config.width,
@@ -109,6 +112,7 @@ def sizes_of(config: ModelConfig) -> Sizes:
         echo=int(config.echo),
         scalar=int(config.transition == "scalar"),
         int8=int(config.state_dtype == "int8"),
+        ssm16=int(config.ssm_bits == 16),
         drop_duplicates=int(config.drop_duplicates),
     )
 
@@ -122,7 +126,7 @@ class ScoreParams(NamedTuple):
     member_bias: Array  # (age buckets), 0 for "older or never"
     ring_query: Array  # (V+U, D), pre-stored and scaled, the keys' projection absorbed
     ring_value: Array  # (D, D)
-    ring_bias: Array  # (K)
+    ring_bias: Array  # (J), the newest events that the head attends over
     slot_query: Array  # (V+U, D), pre-stored and scaled
     slot_key: Array  # (D, D)
     slot_value: Array  # (D, D)

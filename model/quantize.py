@@ -1,10 +1,10 @@
-"""Int8 numbers with a float32 scale, rounded stochastically, the same on every replay.
+"""Whole numbers of 8 or 16 bits with a float32 scale, rounded stochastically, the same on every replay.
 
 A group of numbers is held as value = scale * q. Decays multiply the scale and leave q alone, so slow decay costs no
 precision however many events pass; only what an event adds is rounded. After each addition the group is moved by
-powers of two until its largest |q| lies in (63.5, 127], then rounded: q = floor(v + r), r uniform in [0, 1) from a
-hash of (user, offset, place), so the error is unbiased, and a number that is a whole multiple of the scale stays
-exact.
+powers of two until its largest |q| lies in the upper half of the range, then rounded: q = floor(v + r), r uniform in
+[0, 1) from a hash of (user, offset, place), so the error is unbiased, and a number that is a whole multiple of the
+scale stays exact. The noise of a slow recurrence's roundings adds up over its memory, so its numbers have 16 bits.
 
 The hash is `lowbias32` (C. Wellons, hash-prospector) over a 32-bit seed mixed by splitmix64's finaliser (S. Vigna).
 """
@@ -14,10 +14,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from model.compiled import kernel
 from model.elementary import as_bits, as_float
 
-LARGEST = np.float32(127)
-_HALF_LARGEST = np.float32(63.5)
+LARGEST, LARGEST_16 = np.float32(127), np.float32(32767)
 _TINY = np.float32(1e-30)
 _ZERO, _HALF, _ONE, _TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
 _UNIT = np.float32(2.0**-24)
@@ -27,7 +27,7 @@ _GOLDEN64, _GOLDEN32 = np.uint64(0x9E3779B97F4A7C15), np.uint32(0x9E3779B9)
 _W1, _W2 = np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def seed_of(user, offset):
     """32-bit seed of one event's roundings."""
     z = np.uint64(user) ^ (np.uint64(offset) * _GOLDEN64)
@@ -48,7 +48,7 @@ def uniform(seed, place):
     return np.float32(np.int32(h >> np.uint32(8))) * _UNIT
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def largest(values, start, n):
     """Largest magnitude in values[start : start + n]; compared as bits, which order as magnitudes do and vectorise."""
     most = np.int32(0)
@@ -57,46 +57,46 @@ def largest(values, start, n):
     return as_float(np.int32(most))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def raise_to(peak, values, row, n):
     """peak[:n] = max(peak[:n], |values[row, :n]|), place by place."""
     for i in range(n):
         peak[i] = as_float(max(as_bits(peak[i]), np.int32(as_bits(values[row, i]) & _MAGNITUDE)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def centre(most, scale):
-    """Factor (a power of two) and new scale that bring the largest magnitude `most` into (63.5, 127].
+@kernel
+def centre(most, scale, top):
+    """Factor (a power of two) and new scale that bring the largest magnitude `most` into (top / 2, top].
 
     A group whose largest value is below 1e-30 counts as zero: factor and scale are 0.
     """
     if not most * scale > _TINY:
         return _ZERO, _ZERO
     factor = _ONE
-    while most * factor > LARGEST:
+    while most * factor > top:
         factor *= _HALF
-    while most * factor <= _HALF_LARGEST:
+    while most * factor <= top * _HALF:
         factor *= _TWO
     return factor, scale / factor
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def store(values, n_row, factors, n, i8, row, at, seed):
-    """i8[row, at : at + n] = values[n_row, :n] * factors[:n], rounded stochastically."""
+@kernel
+def store(values, n_row, factors, n, numbers, row, at, seed, top):
+    """numbers[row, at : at + n] = values[n_row, :n] * factors[:n], rounded stochastically."""
     for i in range(n):
         place = np.uint64(at) + np.uint64(i)
-        i8[row, place] = _round(values[n_row, i] * factors[i], seed, place)
+        numbers[row, place] = _round(values[n_row, i] * factors[i], seed, place, top)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def store_scaled(values, factor, n, i8, row, at, seed):
     """i8[row, at : at + n] = values[:n] * factor, rounded stochastically."""
     for i in range(n):
         place = np.uint64(at) + np.uint64(i)
-        i8[row, place] = _round(values[i] * factor, seed, place)
+        i8[row, place] = _round(values[i] * factor, seed, place, LARGEST)
 
 
 @njit(inline="always")
-def _round(value, seed, place):
+def _round(value, seed, place, top):
     moved = np.float32(np.floor(value + uniform(seed, place)))
-    return np.int8(np.int32(min(max(moved, -LARGEST), LARGEST)))
+    return np.int32(min(max(moved, -top), top))

@@ -6,91 +6,108 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from model.block import Floats, Integers, block_for, enter
+from model.compiled import kernel, piece
+from model.drive import compute_drive, scratch_for
 from model.elementary import silu
-from model.front import Scratch, compute_drive, compute_front, embed, glu, scratch_for
-from model.lanes import inverse_rms, layer_norm, matvec
+from model.front import compute_front, glu, input_at
+from model.lanes import TILE, inverse_rms, layer_norm, matmul
+from model.params import FoldParams, Sizes
+from model.state import RowViews, StateLayout
 
 
 class Reading(NamedTuple):
     """One user's state, decoded."""
 
-    sequence: npt.NDArray[np.float32]  # (D)
-    cache: npt.NDArray[np.float32]  # (R, D)
-    mass: npt.NDArray[np.float32]  # (R)
-    ring: npt.NDArray[np.int64]  # item rows, newest first, at most K
-    inputs: npt.NDArray[np.float32]  # (len(ring), D), x of the same events
+    sequence: Floats  # (D)
+    cache: Floats  # (R, D)
+    mass: Floats  # (R)
+    ring: Integers  # item rows, newest first, at most K
+    inputs: Floats  # (J, D) at most, x of the newest of them
     tail: npt.NDArray[np.uint16]  # fingerprints, newest first, at most T
     events: int
     last_ms: int
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def read_row(p, s, at, v, row):
-    """(sequence, cache, mass, ring, inputs, tail) of a row that has events."""
-    w = Scratch(*scratch_for(s))
-    events = np.int64(v.u32[row, at.events // 4])
-    compute_front(p, s, at, v, row, events, w)
-    compute_drive(p, s, at, v, row, events, w)
-    _read_state(p, s, at, v, row, w)
-    _finish(p, s, w)
-    cache, mass = np.zeros((s.R, s.D), np.float32), np.zeros(s.R, np.float32)
-    for r in range(s.R):
-        mass[r], scale = v.f32[row, at.slot_mass // 4 + r], v.f32[row, at.slot_scale // 4 + r]
-        for d in range(s.D):
-            cell = r * s.D + d
-            held = np.float32(v.i8[row, at.slots + cell]) * scale if s.int8 else v.f32[row, at.slots // 4 + cell]
-            cache[r, d] = held
-    ring = np.zeros(min(events, s.K), np.int64)
-    inputs = np.zeros((len(ring), s.D), np.float32)
-    for j in range(len(ring)):
-        slot = (events - 1 - j) & (s.K - 1)
-        ring[j] = v.u32[row, at.ring_items // 4 + slot]
-        embed(p, s, at, v, row, slot, w.older)
-        for d in range(s.D):
-            inputs[j, d] = w.older[d] * p.norm_input[0, d] + p.norm_input[1, d]
-    tail = np.zeros(min(max(events - s.K, 0), s.T), np.uint16)
-    for j in range(len(tail)):
-        tail[j] = v.u16[row, at.tail // 2 + ((events - s.K - 1 - j) & (s.T - 1))]
-    return w.front, cache, mass, ring, inputs, tail
+def read_row(p: FoldParams, s: Sizes, at: StateLayout, v: RowViews, row: int) -> Reading:
+    """What a row says that has events."""
+    events = int(v.u32[row, at.events // 4])
+    filled = min(events, s.K)
+    b, w = block_for(p, s, TILE), scratch_for(s)
+    inputs = np.zeros((min(filled, s.J), s.D), np.float32)
+    shown = np.zeros((2, TILE, s.E), np.float32)
+    _read(p, s, at, v, row, b, w, shown[0], shown[1], inputs)
+    left = at.tail // 2 + (events - 1 - s.K - np.arange(min(events - filled, s.T)) & s.T - 1)
+    return Reading(
+        sequence=b.front[0].copy(),
+        cache=_cache(s, at, v, row),
+        mass=v.f32[row, at.slot_mass // 4 : at.slot_mass // 4 + s.R].copy(),
+        ring=b.items[0, :filled].copy(),
+        inputs=inputs,
+        tail=v.u16[row, left],
+        events=events,
+        last_ms=int(v.i64[row, at.last_time // 8]),
+    )
 
 
-@njit(forceinline=True, nogil=True, error_model="numpy")
-def _read_state(p, s, at, v, row, w):
-    """peak[:E] = C . h + skip x (+ the echo's part)."""
+def _cache(s: Sizes, at: StateLayout, v: RowViews, row: int) -> Floats:
+    """The slots (R, D) of a row."""
+    if not s.int8:
+        return v.f32[row, at.slots // 4 : at.slots // 4 + s.R * s.D].reshape(s.R, s.D).copy()
+    whole = v.i8[row, at.slots : at.slots + s.R * s.D].reshape(s.R, s.D).astype(np.float32)
+    whole *= v.f32[row, at.slot_scale // 4 : at.slot_scale // 4 + s.R, None]
+    return whole
+
+
+@kernel
+def _read(p, s, at, v, row, b, w, shown, gate, inputs):
+    """front[0] = sequence state of a row, inputs (J, D) at most = x of its newest events; `shown`, `gate` (TILE, E)."""
+    enter(s, at, v, row, b, 0)
+    n = np.int64(1)
+    compute_front(p, s, b, n)
+    compute_drive(p, s, at, v, b, 0, w)
+    _read_state(p, s, at, v, row, w, shown[0])
+    _finish(p, s, b, shown, gate)
+    for j in range(len(inputs)):
+        input_at(p, s, b, 0, j, inputs[j])
+
+
+@piece
+def _read_state(p, s, at, v, row, w, out):
+    """out[:E] = C . h + skip x (+ the echo's part)."""
     E, N = s.E, s.N
     for e in range(E):
-        w.peak[e] = p.skip[e >> s.shift] * w.conv[e]
+        out[e] = p.skip[e >> s.shift] * w.conv[e]
     for n in range(N):
         c = w.conv[E + N + n]
         for e in range(E):
             place, h = n * E + e, e >> s.shift
-            if s.int8:
-                held = np.float32(v.i8[row, at.ssm + place]) * v.f32[row, at.ssm_scale // 4 + h]
-            else:
-                held = v.f32[row, at.ssm // 4 + place]
-            w.peak[e] += c * held
+            out[e] += c * _held(s, v, row, at.ssm, at.ssm_scale, place, h)
             if s.echo:
-                if s.int8:
-                    held = np.float32(v.i8[row, at.echo + place]) * v.f32[row, at.echo_scale // 4 + h]
-                else:
-                    held = v.f32[row, at.echo // 4 + place]
-                w.peak[e] += p.echo_weight[h] * c * held
+                out[e] += p.echo_weight[h] * c * _held(s, v, row, at.echo, at.echo_scale, place, h)
 
 
-@njit(forceinline=True, nogil=True, error_model="numpy")
-def _finish(p, s, w):
-    """front[:D] = sequence state: gate, norm, projection, residual, GLU."""
-    E, D = s.E, s.D
-    gate = np.zeros(E, np.float32)
-    matvec(w.front, p.gate, D, E, gate)
-    silu(gate, E)
-    for e in range(E):
-        w.peak[e] = w.peak[e] * gate[e]
-    scale = inverse_rms(w.peak, E)
-    for e in range(E):
-        w.peak[e] = w.peak[e] * scale * p.norm_ssm[e]
-    matvec(w.peak, p.ssm_out, E, D, w.front)
-    layer_norm(w.front, w.ones, p.norm_residual, D)
-    glu(w.front, p.out_gate, p.out_gate_bias, p.out_out, p.out_out_bias, p.norm_out, s, w)
+@piece
+def _held(s, v, row, data, scales, place, h):
+    """One number of a state (N, E) at byte `data`, of head h."""
+    if not s.int8:
+        return v.f32[row, data // 4 + place]
+    whole = np.float32(v.i16[row, data // 2 + place]) if s.ssm16 else np.float32(v.i8[row, data + place])
+    return whole * v.f32[row, scales // 4 + h]
+
+
+@piece
+def _finish(p, s, b, shown, gate):
+    """front[0] = sequence state from what the state space shows: gate, norm, projection, residual, GLU."""
+    y = shown[0]
+    matmul(b.front, p.gate, 1, gate)
+    silu(gate[0], s.E)
+    for e in range(s.E):
+        y[e] = y[e] * gate[0, e]
+    scale = inverse_rms(y, s.E)
+    for e in range(s.E):
+        y[e] = y[e] * scale * p.norm_ssm[e]
+    matmul(shown, p.ssm_out, 1, b.front)
+    layer_norm(b.front[0], p.norm_residual, s.D)
+    glu(b.front, p.out_gate, p.out_gate_bias, p.out_out, p.out_out_bias, p.norm_out, s, b, 1)

@@ -38,8 +38,8 @@ class Scores:
 class Scorer:
     """Scores with one model's parameters; stateless, so threads may share it."""
 
-    def __init__(self, params: ScoreParams, catalogue: int) -> None:
-        self._p, self._catalogue = params, catalogue
+    def __init__(self, params: ScoreParams, catalogue: int, ring_length: int) -> None:
+        self._p, self._catalogue, self._ring_length = params, catalogue, ring_length
 
     def score(self, reading: Reading | None, items: Items, now_ms: int, level: Level) -> Scores:
         """Click probabilities of item rows (M,) for a user (None: cold, answered at PRIOR)."""
@@ -73,7 +73,7 @@ class Scorer:
 
     def _member(self, reading: Reading, items: Items) -> npt.NDArray[np.int64]:
         last = len(self._p.member_bias) - 1
-        return member_buckets(items, reading.ring, reading.tail, len(self._p.ring_bias), last)
+        return member_buckets(items, reading.ring, reading.tail, self._ring_length, last)
 
     def _full(
         self, reading: Reading, items: Items, vectors: Array, member: Items, next_item: Array, now_ms: int
@@ -91,7 +91,7 @@ class Scorer:
         return logits
 
     def _attend_ring(self, reading: Reading, items: Items) -> Array:
-        """Exact target attention over the ring, (M, D)."""
+        """Exact target attention over the newest events, (M, D)."""
         p, inputs = self._p, reading.inputs
         scores = p.ring_query[items] @ inputs.T + p.ring_bias[: len(inputs)]
         attended: Array = _softmax(scores) @ (inputs @ p.ring_value)

@@ -23,24 +23,24 @@ Rows = npt.NDArray[np.uint8]  # (capacity, row_bytes)
 class StateLayout(NamedTuple):
     """Byte offsets of the parts of a row; every part starts at a multiple of 4, the row ends at one of 8.
 
-    Parts marked i8 hold f32 instead, four times as long, where `state_dtype` is float32; their scales are then unused.
-    A scale that is 0 means that its whole group is 0.
+    Parts marked i8 and i16 hold f32 instead where `state_dtype` is float32; their scales are then unused. i16 is i8
+    where `ssm_bits` is 8. A scale that is 0 means that its whole group is 0.
     """
 
     last_time: int  # i64: event time of the newest event, ms since 1970
     events: int  # u32: events folded so far
     ring_items: int  # u32 (K): item rows, position = event number mod K
-    ring_times: int  # u32 (K): low 32 bits of the event times in ms
+    ring_times: int  # u32 (K): low 32 bits of the event times in ms, absent without `drop_duplicates`
     ring_actions: int  # u8 (K)
     ring_gaps: int  # u8 (K): bucket of the gap before each event
     tail: int  # u16 (T): fingerprints of the items that left the ring
     conv_scale: int  # f32 (W)
     conv: int  # i8 (W, E + 2N): the last W inputs of the short convolution
     ssm_scale: int  # f32 (H)
-    ssm: int  # i8 (N, E)
+    ssm: int  # i16 (N, E)
     echo_scale: int  # f32 (H), absent without echo
     echo_weight: int  # f32 (H): Q, absent without echo
-    echo: int  # i8 (N, E), absent without echo
+    echo: int  # i16 (N, E), absent without echo
     slot_scale: int  # f32 (R)
     slot_mass: int  # f32 (R)
     slots: int  # i8 (R, D)
@@ -51,13 +51,13 @@ def layout(config: ModelConfig) -> StateLayout:
     """Lay out the row of one user for `config`."""
     number = 1 if config.state_dtype == "int8" else 4
     conv_channels = config.inner + 2 * config.state_size
-    ssm_bytes = config.inner * config.state_size * number
+    ssm_bytes = config.inner * config.state_size * (config.ssm_bits // 8 if config.state_dtype == "int8" else 4)
     echo = int(config.echo)
     sizes = (
         8,  # last_time
         8,  # events, then 4 reserved bytes
         4 * config.ring_length,
-        4 * config.ring_length,
+        4 * config.ring_length * int(config.drop_duplicates),
         config.ring_length,
         config.ring_length,
         2 * config.tail_length,
@@ -84,6 +84,7 @@ class RowViews(NamedTuple):
 
     u8: npt.NDArray[np.uint8]
     i8: npt.NDArray[np.int8]
+    i16: npt.NDArray[np.int16]
     u16: npt.NDArray[np.uint16]
     u32: npt.NDArray[np.uint32]
     f32: npt.NDArray[np.float32]
@@ -95,6 +96,7 @@ def views(rows: Rows) -> RowViews:
     return RowViews(
         rows,
         rows.view(np.int8),
+        rows.view(np.int16),
         rows.view(np.uint16),
         rows.view(np.uint32),
         rows.view(np.float32),
@@ -112,25 +114,34 @@ def widen(row: npt.NDArray[np.uint8], config: ModelConfig) -> npt.NDArray[np.uin
     exact = dataclasses.replace(config, state_dtype="float32")
     start, stop, wide = layout(config), layout(exact), zeros(exact, 1)
     held, out = views(np.array(row)[None]), views(wide)
+    numbers = held.i16 if config.ssm_bits == 16 else held.i8
     H, N, P, R, D = config.heads, config.state_size, config.head_dim, config.slots, config.width
     out.u8[0, : stop.conv_scale] = held.u8[0, : start.conv_scale]
-    _write_out(held, out, (start.conv_scale, start.conv), stop.conv, (config.conv_width, 1, config.inner + 2 * N))
-    _write_out(held, out, (start.ssm_scale, start.ssm), stop.ssm, (N, H, P))
-    _write_out(held, out, (start.slot_scale, start.slots), stop.slots, (R, 1, D))
+    conv = (config.conv_width, 1, config.inner + 2 * N)
+    _write_out(held, held.i8, out, (start.conv_scale, start.conv), stop.conv, conv)
+    _write_out(held, numbers, out, (start.ssm_scale, start.ssm), stop.ssm, (N, H, P))
+    _write_out(held, held.i8, out, (start.slot_scale, start.slots), stop.slots, (R, 1, D))
     _copy(held, out, start.slot_mass, stop.slot_mass, R)
     if config.echo:
-        _write_out(held, out, (start.echo_scale, start.echo), stop.echo, (N, H, P))
+        _write_out(held, numbers, out, (start.echo_scale, start.echo), stop.echo, (N, H, P))
         _copy(held, out, start.echo_weight, stop.echo_weight, H)
     return wide[0]
 
 
-def _write_out(held: RowViews, out: RowViews, places: tuple[int, int], to: int, shape: tuple[int, int, int]) -> None:
+def _write_out(
+    held: RowViews,
+    numbers: npt.NDArray[np.integer],
+    out: RowViews,
+    places: tuple[int, int],
+    to: int,
+    shape: tuple[int, int, int],
+) -> None:
     """Numbers of `shape` at places[1] times their scales at places[0]: one a head (middle axis), else one a row."""
-    scales, start = places
+    scales, start = places[0] // 4, places[1] // numbers.itemsize
     size, groups = int(np.prod(shape)), shape[1] if shape[1] > 1 else shape[0]
-    numbers = held.i8[0, start : start + size].astype(np.float32).reshape(shape)
-    scale = held.f32[0, scales // 4 : scales // 4 + groups].reshape((1, -1, 1) if shape[1] > 1 else (-1, 1, 1))
-    out.f32[0, to // 4 : to // 4 + size] = (numbers * scale).ravel()
+    whole = numbers[0, start : start + size].astype(np.float32).reshape(shape)
+    scale = held.f32[0, scales : scales + groups].reshape((1, -1, 1) if shape[1] > 1 else (-1, 1, 1))
+    out.f32[0, to // 4 : to // 4 + size] = (whole * scale).ravel()
 
 
 def _copy(held: RowViews, out: RowViews, start: int, to: int, count: int) -> None:

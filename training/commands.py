@@ -40,6 +40,7 @@ def train_model(
     cache: Path | None = None,
     settings_file: Path | None = None,
     workers: int = 1,
+    teachers: Sequence[Path] = (),
     console: Console | None = None,
 ) -> Run:
     """Train on a data set by name, print how it compares to popularity, and save the model to `out`.
@@ -48,7 +49,8 @@ def train_model(
     it will be used.
 
     Raises:
-        DatasetError: the data cannot be had or read.
+        DatasetError: the data, or a teacher, cannot be had or read.
+        TrainingError: a teacher knows another catalogue.
         ValueError: a setting is out of range.
 
     """
@@ -67,6 +69,7 @@ def train_model(
         settings=settings,
         show_progress=console.is_terminal,
         workers=workers,
+        teachers=[Checkpoint.load(teacher) for teacher in teachers],
     )
     run.checkpoint.save(out)
     console.print(comparison(run))

@@ -32,8 +32,8 @@ from training.ctr_streaming import Streaming
 from training.errors import TrainingError
 from training.slot_variants import SlotChange
 
-SHAPE = ModelConfig(width=32, slots=16, ring_length=32)
-SMALL = dataclasses.replace(SHAPE, slots=4, ring_length=16)  # 1/50 of dot-product attention at 1,000 events
+SHAPE = ModelConfig(width=32, expand=2)  # slots and ring as shipped: 1/50 of dot-product attention at 1,000 events
+LARGE = dataclasses.replace(SHAPE, slots=16, head_ring=32)
 RECENT = 32
 HIDDEN = 64
 
@@ -72,8 +72,8 @@ METHODS: Mapping[str, Callable[[int], Interest]] = {
     "streaming-slots": lambda length: Streaming(SHAPE, ring="none"),  # noqa: ARG005
     "streaming-items": lambda length: Streaming(SHAPE, ring="items"),  # noqa: ARG005
     "streaming-sequence": lambda length: Streaming(SHAPE, sequence=True),  # noqa: ARG005
-    "streaming-small": lambda length: Streaming(SMALL),  # noqa: ARG005
-    **{f"slots-{count}": _slots(count) for count in (1, 2, 4, 8, 32)},
+    "streaming-large": lambda length: Streaming(LARGE),  # noqa: ARG005
+    **{f"slots-{count}": _slots(count) for count in (1, 2, 8, 16, 32)},
     **{f"slots-{name}": _slots(SHAPE.slots, change) for name, change in SLOT_CHANGES.items()},
 }
 NEEDS_CATEGORIES = frozenset({"sim-hard"})

@@ -5,7 +5,7 @@ serves. The slots read the row from its first event: a streaming state has no wi
 events beyond the other methods' `length` may still be in it.
 
 Multiply-adds a candidate: its query is stored; keys, values and the mixing are formed once a request, so 2 R D for the
-slots and 2 K D for the ring; the sequence state is the user's alone, 0.
+slots and 2 J D for the ring's J newest events; the sequence state is the user's alone, 0.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Streaming(Interest):
     """Slots, ring and sequence state; each but the slots can be left out.
 
     Args:
-        config: sizes; `slots` and `ring_length` decide the cost.
+        config: sizes; `slots` and `head_ring` decide the cost.
         ring: "inputs" attends over item, action and gap together as the product does, "items" over items alone.
         sequence: adds the state space's output after the newest event.
         slots: what differs from the product's slots, for studies.
@@ -55,7 +55,7 @@ class Streaming(Interest):
         found = [self.lowrank.read(cache, mass, one).squeeze(2)]
         if self.ring is not None:
             source = asked.vectors if self.of_ring == "items" else asked.x
-            back = at[..., None] - torch.arange(self.config.ring_length, device=at.device)  # (B, Q, K)
+            back = at[..., None] - torch.arange(self.config.attended, device=at.device)  # (B, Q, J)
             filled = back >= asked.begins[..., None]
             kept = _take(source, back.clamp(min=0).flatten(1)).unflatten(1, back.shape[1:])  # (B, Q, K, D)
             found.append(self.ring(one, kept, filled).squeeze(2))
@@ -68,8 +68,8 @@ class Streaming(Interest):
         return self.lowrank.negativity()
 
     def multiply_adds(self, length: int) -> int:
-        """2 (R + K) D."""
-        ring = min(self.config.ring_length, length) if self.ring is not None else 0
+        """2 (R + J) D."""
+        ring = min(self.config.attended, length) if self.ring is not None else 0
         return 2 * (self.config.slots + ring) * self.config.width
 
     def state_bytes(self) -> int | None:
@@ -79,7 +79,7 @@ class Streaming(Interest):
         if self.ssm is not None:
             floats += config.inner * config.state_size
             floats += (config.conv_width - 1) * (config.inner + 2 * config.state_size)
-        return FLOAT_BYTES * floats + (RING_EVENT_BYTES * config.ring_length if self.ring is not None else 0)
+        return FLOAT_BYTES * floats + (RING_EVENT_BYTES * config.attended if self.ring is not None else 0)
 
 
 def _take(x: Tensor, at: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from model.network import Network
+from training.checkpoint import Checkpoint
 from training.errors import TrainingError
-from training.sequences import Histories, Windows, groups, pad
+from training.sequences import Histories, Vocabulary, Windows, groups, pad
 from training.softmax import Guide
 
 TOKENS = 12_800
@@ -29,11 +30,15 @@ class Teachers:
     """
 
     @torch.inference_mode()
-    def __init__(self, networks: Sequence[Network], histories: Histories, items: int, weight: float) -> None:
-        if other := [network.items for network in networks if network.items != items]:
+    def __init__(
+        self, teachers: Sequence[Checkpoint], histories: Histories, vocabulary: Vocabulary, weight: float
+    ) -> None:
+        if any(teacher.items != vocabulary.items for teacher in teachers):
             raise TrainingError(
-                f"a teacher knows {other[0]} items and this catalogue has {items}: train it on this data"
+                f"a teacher knows other items than the {len(vocabulary.items):,} of this catalogue, or numbers them "
+                "otherwise: train it on the same data"
             )
+        networks, items = [teacher.network for teacher in teachers], len(vocabulary.items)
         self.weight, share = weight, 1 / len(networks)
         parts = [_encodings(network.eval(), histories) for network in networks]
         self.encodings = torch.cat(parts, dim=1) * share  # (n, sum of D)

@@ -10,7 +10,7 @@ import functools
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from torch.distributed import is_initialized
 
 from model.config import ModelConfig
 from training import patient_ray
+from training.checkpoint import Checkpoint
 from training.errors import TrainingError
 from training.harness import pick_device
 from training.runs import prepare_process
@@ -40,6 +41,7 @@ def train_together(
     vocabulary: Vocabulary,
     training: Histories,
     held: Held,
+    teachers: Sequence[Checkpoint] = (),
 ) -> TrainedModel:
     """Fit as `train` does, by `count` workers; gloo averages on CPUs, NCCL on GPUs.
 
@@ -55,7 +57,7 @@ def train_together(
     with started(count), tempfile.TemporaryDirectory(prefix="echorank-train-") as folder:
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"parts": ray.put((shape, settings, vocabulary, training, held))},
+            train_loop_config={"parts": ray.put((shape, settings, vocabulary, training, held, teachers))},
             torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
             scaling_config=ScalingConfig(num_workers=count, use_gpu=on_gpu),
             run_config=RunConfig(name="train", storage_path=folder, failure_config=FailureConfig(max_failures=0)),
@@ -107,9 +109,9 @@ def _work(config: dict[str, Any]) -> tuple[TrainedModel, list[str]]:
     prepare_process()
     if (device := get_device()).type == "cuda":
         torch.cuda.set_device(device)
-    shape, settings, vocabulary, training, held = ray.get(config["parts"])
+    shape, settings, vocabulary, training, held, teachers = ray.get(config["parts"])
     group = Group(settings.seed)
-    model = train(shape, settings, vocabulary, training, held, show_progress=False, workers=group)
+    model = train(shape, settings, vocabulary, training, held, show_progress=False, workers=group, teachers=teachers)
     return model, group.gather(_digest(model))
 
 

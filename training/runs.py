@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,10 +64,16 @@ def train_leave_one_out(
     settings: TrainConfig | None = None,
     show_progress: bool = True,
     workers: int = 1,
+    teachers: Sequence[Checkpoint] = (),
 ) -> Run:
-    """Train on all but each user's last two events; choose by the last but one, test on the last."""
+    """Train on all but each user's last two events; choose by the last but one, test on the last.
+
+    Raises:
+        TrainingError: a teacher knows another catalogue.
+
+    """
     prepare_process()
-    return _run(leave_one_out(log, shape), settings, data_set, date, workers, show_progress=show_progress)
+    return _run(leave_one_out(log, shape), settings, data_set, date, workers, teachers, show_progress=show_progress)
 
 
 def leave_one_out(log: ClickLog, shape: ModelConfig | None = None) -> Parts:
@@ -94,6 +101,7 @@ def train_by_time(
     settings: TrainConfig | None = None,
     show_progress: bool = True,
     workers: int = 1,
+    teachers: Sequence[Checkpoint] = (),
 ) -> Run:
     """Train on all but the last `validation` share of the time line, which chooses the epoch and is the test.
 
@@ -101,11 +109,12 @@ def train_by_time(
 
     Raises:
         DatasetError: the log is too short to be split.
+        TrainingError: a teacher knows another catalogue.
 
     """
     prepare_process()
     parts = by_time(log, shape, validation=validation, events_min=events_min)
-    return _run(parts, settings, data_set, date, workers, show_progress=show_progress)
+    return _run(parts, settings, data_set, date, workers, teachers, show_progress=show_progress)
 
 
 def by_time(log: ClickLog, shape: ModelConfig | None = None, *, validation: float = 0.1, events_min: int = 1) -> Parts:
@@ -171,16 +180,23 @@ def prepare_process() -> None:
 
 
 def _run(
-    parts: Parts, settings: TrainConfig | None, data_set: str, date: str, workers: int, *, show_progress: bool
+    parts: Parts,
+    settings: TrainConfig | None,
+    data_set: str,
+    date: str,
+    workers: int,
+    teachers: Sequence[Checkpoint],
+    *,
+    show_progress: bool,
 ) -> Run:
     settings = settings or TrainConfig()
     from_parts = (parts.shape, settings, parts.vocabulary, parts.training, parts.held)
     if workers == 1:
-        model = train(*from_parts, show_progress=show_progress)
+        model = train(*from_parts, show_progress=show_progress, teachers=teachers)
     else:
         from training.distributed import train_together  # noqa: PLC0415 - one worker needs no Ray
 
-        model = train_together(workers, *from_parts)
+        model = train_together(workers, *from_parts, teachers=teachers)
     return _finish(model, parts.training, parts.held, parts.test, data_set, date)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from model.config import ModelConfig
 from model.embedding import Sequences
 from model.network import Encoding, Network
+from training.checkpoint import Checkpoint
 from training.distill import Teachers
 from training.evaluate import NetworkRanker, rank
 from training.harness import FitConfig, Line, fit, pick_device
@@ -160,14 +161,14 @@ def train(
     show_progress: bool = True,
     on_epoch: Callable[[Line], None] | None = None,
     workers: Workers | None = None,
-    teachers: Sequence[Network] = (),
+    teachers: Sequence[Checkpoint] = (),
     network_type: type[Network] = Network,
     task_type: type[StreamingTask] = StreamingTask,
 ) -> TrainedModel:
     """Fit a network to the `training` histories; stop and choose the epoch by NDCG@10 on `held`.
 
-    With `teachers`, trained networks of the same catalogue, the new one also learns what these say. Studies bring
-    types of their own.
+    With `teachers`, models of the same catalogue, the new one also learns what these say. Studies bring types of their
+    own.
 
     Raises:
         TrainingError: a teacher knows another catalogue.
@@ -180,7 +181,7 @@ def train(
     network = network_type(shape, len(vocabulary.items), settings.dropout)
     start_from_data(network, training, settings.negatives, settings.seed)
     network.to(device)
-    said = Teachers(teachers, training, network.items, settings.teacher_weight) if teachers else None
+    said = Teachers(teachers, training, vocabulary, settings.teacher_weight) if teachers else None
     task = task_type(network, settings, training, held, said)
     fitted = fit(network, task, settings, random, show_progress=show_progress, on_epoch=on_epoch, workers=workers)
     history = tuple(Epoch.of(line) for line in fitted.history)

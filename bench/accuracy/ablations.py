@@ -1,5 +1,8 @@
 """What each element of the streaming model is worth: one change at a time from what ships, trained anew.
 
+The last TESTED events of each user are the test, not the last alone: on ML-1M one event a user leaves a standard error
+of .006 in HR@10, more than most elements are worth. So figures here are not those of accuracy.md.
+
 A row is a seed of a change; the table shows the mean difference to the unchanged model of the same seeds, which takes
 away most of what a seed does to all of them.
 """
@@ -21,6 +24,7 @@ from training import datasets
 from training.runs import prepare_process
 
 SHIPPED = "as shipped"
+TESTED = 8
 CHANGES: Mapping[str, Mapping[str, Any]] = {
     SHIPPED: {},
     "no spectral filter": {"spectral_filter": False},
@@ -31,15 +35,16 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "diagonal transition": {"transition": "diagonal"},
     "N = 4": {"state_size": 4},
     "N = 16": {"state_size": 16},
-    "expand 1": {"expand": 1, "heads": 4},
+    "expand 2": {"expand": 2},
+    "four window heads": {"window_heads": 4},
     "ring of 16": {"ring_length": 16},
     "ring of 64": {"ring_length": 64},
     "membership of 33 events": {"tail_length": 1},
     "membership of 96 events": {"tail_length": 64},
     "membership of 1,056 events": {"tail_length": 1024},
-    "width 32": {"width": 32},
-    "width 128": {"width": 128},
-    "no click loss": {"click_weight": 1e-9},
+    "width 32": {"width": 32, "expand": 4},
+    "width 64": {"width": 64, "expand": 2},
+    "no click loss": {"click_weight": 0.0},
     "dropout 0": {"dropout": 0.0},
     "dropout 0.4": {"dropout": 0.4},
     **{name: {} for name in VARIANTS},
@@ -74,9 +79,10 @@ def markdown(found: Sequence[rows.Row]) -> str:
     """ablations.md: a table for each data set, the largest loss of NDCG@10 first."""
     parts = [
         "# What each element is worth\n\nOne change at a time from the shipped configuration, trained anew and ranked "
-        "by the network as trained (plain\nprotocol, see accuracy.md); the last columns rank from its compressed "
-        "states, where the product has a fold for it.\nDifferences are to the unchanged model of the same seeds: mean, "
-        "and standard deviation over seeds. A difference within\ntwice that is not one.\n"
+        f"by the network as trained (plain\nprotocol) on the last {TESTED} events of each user, each from all before "
+        "it; the last columns rank from its compressed\nstates, where the product has a fold for it. Differences are "
+        "to the unchanged model of the same seeds: mean, and standard\ndeviation over seeds. A difference within twice "
+        "that is not one.\n"
     ]
     for data in sorted({row["dataset"] for row in found}):
         lines = sorted(_lines([row for row in found if row["dataset"] == data]), key=lambda line: line[-1])
@@ -135,7 +141,7 @@ def ablations(
     if unknown := sorted(set(only or ()) - CHANGES.keys()):
         raise typer.BadParameter(f"--only {', '.join(unknown)} is unknown; known are {', '.join(CHANGES)}")
     prepare_process()
-    split = next_item.Split.of(datasets.load(data, path=path))
+    split = next_item.Split.of(datasets.load(data, path=path), TESTED)
     done = {(row["dataset"], row["model"], row["seed"]) for row in rows.read(table)}
     for seed in range(seeds):
         for name in only or CHANGES:

@@ -1,4 +1,4 @@
-"""What states cost in accuracy as float32, float16, int8 and int4: bytes a user against HR@10, NDCG@10 and AUC.
+"""What states cost in accuracy as float32, float16, int16, int8 and int4: bytes a user against HR@10, NDCG@10 and AUC.
 
 Each user's events but the last are folded one by one with states in the format under study; then the last event is
 ranked among all items at level SEQUENCE (HR, NDCG) and asked beside unseen items at level FULL (AUC). All formats are
@@ -16,7 +16,7 @@ import typer
 
 from bench import report
 from bench.accuracy import served_model
-from bench.accuracy.rounding import FLOAT16, INT4, INT8, Formats, RoundedBundle, state_bytes
+from bench.accuracy.rounding import FLOAT16, INT4, INT8, INT12, INT16, Formats, RoundedBundle, state_bytes
 from bench.accuracy.served_model import ServedModel
 from model.bundle import Bundle
 from model.config import ModelConfig
@@ -40,21 +40,22 @@ class Variant(NamedTuple):
 
 def variants(config: ModelConfig) -> list[Variant]:
     """Every format for all parts, then int8 and int4 for one part alone, then mixtures; float32 comes first."""
-    found = [Variant("float32", Formats()), Variant("int8, shipped fold", None)]
+    found = [Variant("float32", Formats()), Variant("shipped fold", None)]
     found += [
         Variant(f"{name}, {rounding}", Formats.every(kept, stochastic=rounding == "stochastic"))
-        for name, kept in (("float16", FLOAT16), ("int8", INT8), ("int4", INT4))
+        for name, kept in (("float16", FLOAT16), ("int16", INT16), ("int8", INT8), ("int4", INT4))
         for rounding in ("stochastic", "nearest")
     ]
     parts = {"conv": "convolution tail", "ssm": "state space", "slots": "low-rank cache"}
     if config.echo:
         parts["echo"] = "echo"
-    for name, kept in (("int8", INT8), ("int4", INT4)):
+    for name, kept in (("int16", INT16), ("int12", INT12), ("int8", INT8), ("int4", INT4)):
         found += [
             Variant(f"{name}, {title} alone", Formats()._replace(**{part: kept})) for part, title in parts.items()
         ]
     found += [
-        Variant(f"int4 {title}, rest int8", Formats.every(INT8)._replace(**{part: INT4}))
+        Variant(f"{name} {title}, rest int8", Formats.every(INT8)._replace(**{part: kept}))
+        for name, kept in (("int16", INT16), ("int12", INT12), ("int4", INT4))
         for part, title in parts.items()
     ]
     return found
@@ -92,7 +93,7 @@ def measure(model: ServedModel, variant: Variant, *, negatives: int = NEGATIVES,
 
 def row(config: ModelConfig, variant: Variant, found: Outcome, exact: Outcome) -> dict[str, Any]:
     """One line of the report: figures, and what they lose against float32 with 95 % bootstrap intervals."""
-    formats = variant.formats or Formats.every(INT8)
+    formats = variant.formats or Formats.shipped(config)
     line: dict[str, Any] = {"states": variant.name, "state_bytes": state_bytes(config, formats)}
     line |= {"formats": formats._asdict(), "seed": 0}
     for name in FIGURES:
@@ -136,7 +137,7 @@ def compression(
     path: Annotated[Path | None, typer.Option(help="The data set's file, where PyPI has none.")] = None,
     quick: Annotated[bool, typer.Option(help="Three formats only; writes below out/bench/.")] = False,
 ) -> None:
-    """Bytes a user against HR, NDCG and AUC for states in float32, float16, int8 and int4.
+    """Bytes a user against HR, NDCG and AUC for states in float32, float16, int16, int8 and int4.
 
     Writes bench/results/compression.json and compression.md. A format takes about a minute on ML-1M.
     """

@@ -14,7 +14,7 @@ import typer
 
 from bench import report
 from bench.accuracy import served_model
-from bench.accuracy.rounding import FLOAT16, INT4, INT8, Formats, RoundedBundle
+from bench.accuracy.rounding import FLOAT16, INT4, INT8, INT16, Formats, RoundedBundle
 from model.bundle import Bundle
 from model.params import EPSILON
 from model.scorer import Level
@@ -29,7 +29,7 @@ CANDIDATES = 200
 SMALLEST = 1e-9
 FORMATS = {
     f"{name}, {rounding}": Formats.every(kept, stochastic=rounding == "stochastic")
-    for name, kept in (("int8", INT8), ("int4", INT4), ("float16", FLOAT16))
+    for name, kept in (("int16", INT16), ("int8", INT8), ("int4", INT4), ("float16", FLOAT16))
     for rounding in ("stochastic", "nearest")
 }
 

@@ -29,7 +29,7 @@ from training.runs import leave_one_out, prepare_process
 from training.sequences import Held
 
 Biases = npt.NDArray[np.float32]
-SHIPPED = 288  # ring and seen tail
+RING = 32
 ALL = 1 << 30
 FIGURES = ("hr10", "ndcg10", "hr10_excluded", "ndcg10_excluded")
 
@@ -47,15 +47,15 @@ class Memory(NamedTuple):
 def memories() -> Iterator[Memory]:
     """Everything under study, by kind and size."""
     yield Memory("none", 0, 0)
-    yield Memory("ring of 32", 0, 32)
+    yield Memory("ring of 32", 0, RING)
     for tail in (32, 64, 128, 256, 512, 1024):
-        yield Memory(f"ring, {tail:,} fingerprints", 2 * tail, 32 + tail)
+        yield Memory(f"ring, {tail:,} fingerprints", 2 * tail, RING + tail)
     for bits in (1024, 2048, 4096, 8192):
         for hashes in (1, 2):
             name = f"ring, 256 fingerprints, Bloom filter of {bits:,} bits, hashes: {hashes}"
-            yield Memory(name, 512 + bits // 8, SHIPPED, bits, hashes)
+            yield Memory(name, 512 + bits // 8, RING + 256, bits, hashes)
     for bits in (2048, 4096, 8192):
-        yield Memory(f"ring, Bloom filter of {bits:,} bits, hashes: 1", bits // 8, 32, bits)
+        yield Memory(f"ring, Bloom filter of {bits:,} bits, hashes: 1", bits // 8, RING, bits)
     yield Memory("everything, exactly", None, ALL)
 
 

@@ -58,13 +58,14 @@ class Split:
     test: Held
 
     @classmethod
-    def of(cls, log: ClickLog) -> Split:
-        """By RecBole's protocol."""
+    def of(cls, log: ClickLog, tested: int = 1) -> Split:
+        """By RecBole's protocol, or with more events of each user to test on: each from all before it."""
         log = log.with_frequent_items(ITEM_EVENTS_MIN)
         vocabulary = Vocabulary.of(log, hashed=ModelConfig().hashed_items)
         everything = Histories.of(log, vocabulary)
-        validation = Held.last(everything.without_last(1))
-        return cls(vocabulary, everything.without_last(2), validation, Held.last(everything))
+        validation = Held.last(everything.without_last(tested))
+        test = Held(everything, np.minimum(tested, np.maximum(everything.lengths() - 1, 0)))
+        return cls(vocabulary, everything.without_last(tested + 1), validation, test)
 
     @property
     def items(self) -> int:
@@ -113,8 +114,8 @@ def measure(
     split = Split.of(datasets.load(data, path=path))
     print(f"{data}: {len(split.training.users):,} users, {split.items:,} items, {model}, {settings}", flush=True)
     if model == "echorank":
-        networks = [Checkpoint.load(teacher).network for teacher in teachers]
-        results = list(streaming(split, settings, partial(save, out, data, split), networks))
+        loaded = [Checkpoint.load(teacher) for teacher in teachers]
+        results = list(streaming(split, settings, partial(save, out, data, split), loaded))
     elif model == "popularity":
         results = [popularity(split)]
     else:
@@ -147,7 +148,7 @@ def streaming(
     split: Split,
     values: Mapping[str, Any],
     trained: Callable[[TrainedModel], None] = lambda _: None,
-    teachers: Sequence[Network] = (),
+    teachers: Sequence[Checkpoint] = (),
     variant: Variant | None = None,
 ) -> Iterator[Result]:
     """The product: as trained, then as shipped; `trained` hears of the model in between.

@@ -40,9 +40,11 @@ PLACES = 4  # P
 PLACE_BYTES = 5  # item row (u32) and action (u8)
 CONFIG = ModelConfig(
     width=16,
+    expand=2,
     heads=4,
     window_heads=1,
     slots=8,
+    head_ring=32,
     spectral_filter=False,
     window_attention=False,
     actions=("click", "purchase"),
@@ -190,11 +192,11 @@ def measure(reader: Reader, *, users: int = 256, distances: tuple[int, ...] = DI
 
 
 def extra_bytes(parts: tuple[str, ...]) -> int:
-    """Bytes a user that these parts take, as shipped (int8)."""
+    """Bytes a user that these parts take, as shipped."""
     each = {
         "slots": CONFIG.slots * (CONFIG.width + 8),
-        "ring": 10 * CONFIG.ring_length,
-        "sequence": CONFIG.inner * CONFIG.state_size + 4 * CONFIG.heads,
+        "ring": 6 * CONFIG.ring_length,
+        "sequence": CONFIG.inner * CONFIG.state_size * CONFIG.ssm_bits // 8 + 4 * CONFIG.heads,
         "protected": PLACES * PLACE_BYTES,
     }
     return sum(each[part] for part in parts)

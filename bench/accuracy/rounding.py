@@ -2,8 +2,8 @@
 
 A part of a state is kept as float32, float16, or whole numbers up to a largest one with a float32 scale a group. Whole
 numbers follow `model.quantize`: decay moves the scale alone, powers of two keep the largest number in the upper half of
-the range, and only what an event adds is rounded. With 127 as the largest number, rounding draws the same random
-numbers as the shipped fold does, so the two agree but for float32's own rounding.
+the range, and only what an event adds is rounded. With the shipped formats, rounding draws the same random numbers as
+the shipped fold does, so the two agree but for float32's own rounding.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from model.block import block_for, enter
 from model.bundle import Bundle
 from model.config import ModelConfig
+from model.drive import compute_drive, scratch_for
 from model.elementary import exp
-from model.fold import fold_events
-from model.front import Scratch, compute_drive, compute_front, scratch_for
+from model.fold import fold_blocks
+from model.front import compute_front
+from model.lanes import TILE
 from model.quantize import seed_of, uniform
 from model.state import Rows, layout, views
 
-FLOAT32, FLOAT16, INT8, INT4 = 0, -1, 127, 7  # a whole number's format is called by its largest value
-_BYTES = {FLOAT32: 4.0, FLOAT16: 2.0, INT8: 1.0, INT4: 0.5}
+FLOAT32, FLOAT16, INT16, INT12, INT8, INT4 = 0, -1, 32767, 2047, 127, 7  # whole numbers are called by their largest
+_BYTES = {FLOAT32: 4.0, FLOAT16: 2.0, INT16: 2.0, INT12: 1.5, INT8: 1.0, INT4: 0.5}
 _FADED, _TINY = np.float32(1e-25), np.float32(1e-30)
 _HALF = np.float32(0.5)
 _HALF_LARGEST = np.float32(65504)  # of float16
@@ -45,6 +48,14 @@ class Formats(NamedTuple):
         """The same format for all parts."""
         return cls(kept, kept, kept, kept, int(stochastic))
 
+    @classmethod
+    def shipped(cls, config: ModelConfig) -> Formats:
+        """What `config` keeps states in."""
+        if config.state_dtype == "float32":
+            return cls()
+        recurrent = INT16 if config.ssm_bits == 16 else INT8
+        return cls(INT8, recurrent, recurrent, INT8)
+
 
 def state_bytes(config: ModelConfig, formats: Formats) -> int:
     """Bytes of one user's state, index not included; float formats need no scales."""
@@ -56,7 +67,8 @@ def state_bytes(config: ModelConfig, formats: Formats) -> int:
         (formats.echo, config.heads * echo, ssm // config.heads),
         (formats.slots, config.slots, config.width),
     )
-    exact = 16 + 10 * config.ring_length + 2 * config.tail_length + 4 * config.heads * echo + 4 * config.slots
+    ring = (10 if config.drop_duplicates else 6) * config.ring_length
+    exact = 16 + ring + 2 * config.tail_length + 4 * config.heads * echo + 4 * config.slots
     kept = sum(groups * (size * _BYTES[kept] + (4 if kept > 0 else 0)) for kept, groups, size in parts)
     return 8 * math.ceil((exact + kept) / 8)
 
@@ -85,9 +97,9 @@ class RoundedBundle(Bundle):
             super().fold(rows, index, users, items, actions, times_ms, offsets)
             return
         columns: tuple[npt.NDArray[Any], ...] = (index, users, items, actions, times_ms, offsets)
-        fold_rounded(
-            self._fold, self._sizes, self.layout, views(rows), self.formats, self._places, *map(_writable, columns)
-        )
+        working = block_for(self._fold, self._sizes, TILE), scratch_for(self._sizes)
+        places = self.formats, self._places
+        fold_rounded(self._fold, self._sizes, self.layout, views(rows), *places, *map(_writable, columns), *working)
 
 
 def _writable(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -95,32 +107,33 @@ def _writable(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fold_rounded(p, s, at, v, formats, places, index, users, items, actions, times_ms, offsets):
-    """`fold_events` on float32 rows, one event at a time, each followed by rounding what it changed.
+def fold_rounded(p, s, at, v, formats, places, index, users, items, actions, times_ms, offsets, b, w):
+    """`fold_blocks` on float32 rows, one event at a time, each followed by rounding what it changed.
 
-    `at` lays out the float32 rows, whose scales are used here; `places` are the int8 rows' offsets, for the hash.
+    `at` lays out the float32 rows, whose scales are used here; `places` are the shipped rows' offsets, for the hash.
     """
-    w = Scratch(*scratch_for(s))
+    wide = 2 if s.ssm16 else 1
     for i in range(len(index)):
         row, one = index[i], slice(i, i + 1)
         before, last_ms = np.int64(v.u32[row, at.events // 4]), v.i64[row, at.last_time // 8]
-        fold_events(p, s, at, v, index[one], users[one], items[one], actions[one], times_ms[one], offsets[one])
+        columns = index[one], users[one], items[one], actions[one], times_ms[one], offsets[one]
+        fold_blocks(p, s, at, v, *columns, b, w)
         events = np.int64(v.u32[row, at.events // 4])
         if events == before:
             continue
         elapsed_ms = max(times_ms[i] - last_ms, np.int64(0)) if before else np.int64(0)
-        compute_front(p, s, at, v, row, events, w)
-        compute_drive(p, s, at, v, row, events, w)
+        enter(s, at, v, row, b, 0)
+        compute_front(p, s, b, np.int64(1))
+        compute_drive(p, s, at, v, b, np.int64(0), w)
         seed = seed_of(users[i], offsets[i])
         _round_conv(s, at, v, row, formats, places, (events - 1) % s.W, seed)
         for h in range(s.H):
             fade = w.decay[h] if s.scalar else np.float32(1)
-            _round_head(s, v, row, formats.ssm, at.ssm, at.ssm_scale, places.ssm, h, fade, formats.stochastic, seed)
+            start = places.ssm // wide
+            _round_head(s, v, row, formats.ssm, at.ssm, at.ssm_scale, start, h, fade, formats.stochastic, seed)
             if s.echo:
-                fade = p.echo_gamma[h]
-                _round_head(
-                    s, v, row, formats.echo, at.echo, at.echo_scale, places.echo, h, fade, formats.stochastic, seed
-                )
+                fade, start = p.echo_gamma[h], places.echo // wide
+                _round_head(s, v, row, formats.echo, at.echo, at.echo_scale, start, h, fade, formats.stochastic, seed)
         for r in range(s.R):
             w.peak[r] = -p.slot_rate[r] * (np.float32(elapsed_ms) * np.float32(0.001))
         exp(w.peak, s.R)

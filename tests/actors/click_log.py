@@ -18,7 +18,7 @@ from monitoring.metrics import Metrics
 
 B = TypeVar("B", bound=Bundle)
 ITEMS = tuple(f"item-{number}" for number in range(20))
-CONFIG = ModelConfig(width=32, state_size=4, ring_length=8, tail_length=16, slots=4)
+CONFIG = ModelConfig(width=32, expand=2, state_size=4, ring_length=8, tail_length=16, slots=4)
 
 
 def bundle(seed: int = 0, config: ModelConfig = CONFIG) -> Bundle:

@@ -40,19 +40,19 @@ def test_a_run_adds_its_row_and_all_models_go_on_from_there(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One model gives one row; `all` passes over it, and over what needs categories, and adds the others."""
-    few = ("mean", "sim-hard", "lrea", "streaming-small")
+    few = ("mean", "sim-hard", "lrea", "streaming")
     monkeypatch.setattr(ctr, "METHODS", {name: ctr.METHODS[name] for name in few})
     out = tmp_path / "accuracy.json"
-    _run(log, out, "--model", "streaming-small")
+    _run(log, out, "--model", "streaming")
     (row,) = rows.read(out)
-    assert (row["task"], row["model"], row["dataset"]) == ("ctr", "streaming-small", "file, histories 10 to 20")
+    assert (row["task"], row["model"], row["dataset"]) == ("ctr", "streaming", "file, histories 10 to 20")
     assert row["multiply_adds"] == 2 * (4 + 16) * 32
-    assert row["state_bytes"] == 4 * 4 * 33 + 160
+    assert row["state_bytes"] == 4 * 4 * 33 + 96
     assert row["intervals"]["auc"][0] <= row["auc"] <= row["intervals"]["auc"][1]
     said = _run(log, out, "--model", "all")
-    assert "streaming-small: there already" in said
+    assert "streaming: there already" in said
     assert "sim-hard: left out" in said
-    assert [row["model"] for row in rows.read(out)] == ["lrea", "mean", "streaming-small"]
+    assert [row["model"] for row in rows.read(out)] == ["lrea", "mean", "streaming"]
 
 
 def test_what_cannot_be_compared_is_refused(log: Path, tmp_path: Path) -> None:

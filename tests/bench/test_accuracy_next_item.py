@@ -36,7 +36,16 @@ def test_a_run_adds_its_row(model: str, membership: bool, tmp_path: Path) -> Non
 @pytest.mark.usefixtures("circle")
 def test_the_streaming_model_gives_a_row_as_trained_and_one_as_shipped(tmp_path: Path) -> None:
     """The shipped row says what a user's state costs; both come from one training."""
-    sizes = ("width=32", "heads=4", "state_size=4", "head_width=16", "ring_length=8", "tail_length=16", "slots=4")
+    sizes = (
+        "width=32",
+        "expand=2",
+        "heads=4",
+        "state_size=4",
+        "head_width=16",
+        "ring_length=8",
+        "tail_length=16",
+        "slots=4",
+    )
     next_item.measure("circle", "echorank", changes=(*FEW, *sizes, "positions=2"), table=tmp_path / "accuracy.json")
     trained, shipped = rows.read(tmp_path / "accuracy.json")
     assert (trained["model"], shipped["model"]) == ("echorank", "echorank-int8")

@@ -1,6 +1,8 @@
-"""States in other formats: the study's int8 is the shipped one, and coarser formats cost more."""
+"""States in other formats: the study's form of the shipped one agrees with it, and coarser formats cost more."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from training.evaluate import Clicks
 from training.metrics import auc
 from training.served import Served
 
-SMALL = {"width": 32, "heads": 4, "ring_length": 8, "tail_length": 16, "slots": 4}
+SMALL = {"width": 32, "expand": 2, "heads": 4, "ring_length": 8, "tail_length": 16, "slots": 4}
 EVENTS, USERS = 60, 6
 
 
@@ -52,12 +54,17 @@ def error(found: np.ndarray, exact: np.ndarray) -> float:
     return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
 
 
-@pytest.mark.parametrize("changed", [{}, {"echo": True}, {"transition": "diagonal"}], ids=str)
-def test_int8_of_the_study_is_the_shipped_one(changed: dict[str, object]) -> None:
+@pytest.mark.parametrize("changed", [{}, {"echo": True}, {"transition": "diagonal"}, {"ssm_bits": 8}], ids=str)
+def test_the_studys_form_of_what_ships_is_what_ships(changed: dict[str, object]) -> None:
     """Against float32 both err by the same size, and they are far closer to each other than to float32."""
     model = bundle(**changed)
     exact, shipped, studied = (
-        readings(each) for each in (RoundedBundle(model, Formats()), model, RoundedBundle(model, Formats.every(INT8)))
+        readings(each)
+        for each in (
+            RoundedBundle(model, Formats()),
+            model,
+            RoundedBundle(model, Formats.shipped(model.config)),
+        )
     )
     for part in range(2):
         shipped_error, studied_error = error(shipped[part], exact[part]), error(studied[part], exact[part])
@@ -86,12 +93,13 @@ def test_a_part_alone_leaves_the_others_exact() -> None:
 
 
 @pytest.mark.parametrize("changed", [{}, {"echo": True}], ids=str)
-def test_bytes_of_int8_are_those_of_the_layout(changed: dict[str, object]) -> None:
+def test_bytes_are_those_of_the_layout(changed: dict[str, object]) -> None:
     """The study counts bytes as the shipped layout does; int4 takes fewer, floats more."""
     config = ModelConfig(**changed)  # type: ignore[arg-type]
     sizes = [state_bytes(config, Formats.every(kept)) for kept in (INT4, INT8, FLOAT16, FLOAT32)]
-    assert sizes[1] == layout(config).row_bytes
     assert sizes == sorted(sizes)
+    assert state_bytes(config, Formats.shipped(config)) == layout(config).row_bytes
+    assert sizes[1] == layout(replace(config, ssm_bits=8)).row_bytes
 
 
 def test_values_a_user_add_up_to_the_auc() -> None:

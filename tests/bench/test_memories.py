@@ -34,14 +34,14 @@ def test_a_filter_forgets_nothing_and_errs_on_the_safe_side() -> None:
 
 
 def test_the_shipped_memory_ranks_as_the_network_does() -> None:
-    """What the study calls ring and 256 fingerprints is what the network itself knows."""
+    """What the study calls ring and 512 fingerprints is what the network itself knows."""
     log = cyclic_log()
     vocabulary = Vocabulary.of(log, hashed=4)
     held = Held.last(Histories.of(log, vocabulary))
     torch.manual_seed(0)
     network = Network(ModelConfig(hashed_items=4), len(vocabulary.items)).eval()
     torch.nn.init.normal_(network.membership.bias)
-    shipped = next(memory for memory in memories() if memory.name == "ring, 256 fingerprints")
+    shipped = next(memory for memory in memories() if memory.name == "ring, 512 fingerprints")
     none, found = measure(network, held, [next(memories()), shipped])
     expected = rank(NetworkRanker(network), held, network.items)
     assert found.plain.tolist() == expected.plain.tolist()

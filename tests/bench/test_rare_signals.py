@@ -41,7 +41,7 @@ def test_a_protected_place_carries_the_signal_past_the_ring() -> None:
     """A few steps of training on distances beyond the ring suffice; the ring alone stays near chance there."""
     prepare_process()
     kept, lost = (
-        rare_signals.measure(rare_signals.train(parts, 120, 0, distances=(5, 60)), users=64, distances=(5, 60))
+        rare_signals.measure(rare_signals.train(parts, 160, 0, distances=(5, 60)), users=64, distances=(5, 60))
         for parts in (("ring", "protected"), ("ring",))
     )
     assert kept[60] > 0.9

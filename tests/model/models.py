@@ -17,9 +17,10 @@ VARIANTS = {
     "default": {},
     "echo": {"echo": True},
     "diagonal": {"transition": "diagonal"},
+    "int8 recurrence": {"ssm_bits": 8, "echo": True},
     "plain": {"window_attention": False, "input_glu": False},
     "no filter": {"spectral_filter": False},
-    "small": {"ring_length": 8, "tail_length": 16, "conv_width": 3, "slots": 4, "width": 32, "heads": 4},
+    "small": {"ring_length": 8, "tail_length": 16, "conv_width": 3, "slots": 8, "width": 32, "expand": 2, "heads": 4},
 }
 
 

@@ -15,7 +15,7 @@ from model.config import ModelConfig
 from model.embedding import Sequences
 from model.fold import fold_events
 from model.params import FoldParams, sizes_of
-from model.read import read_row
+from model.read import Reading, read_row
 from model.reference import ReferenceState, step
 from model.state import layout, views, zeros
 from tests.model.models import VARIANTS, fold_all, histories, network
@@ -24,8 +24,8 @@ BUDGET_BYTES = 4096
 INDEX_BYTES_MAX = 32
 
 
-def read(params: FoldParams, config: ModelConfig, rows: np.ndarray, row: int) -> tuple[np.ndarray, ...]:
-    """(sequence, cache, mass, ring, inputs, tail) of one row."""
+def read(params: FoldParams, config: ModelConfig, rows: np.ndarray, row: int) -> Reading:
+    """What one row says."""
     return read_row(params, sizes_of(config), layout(config), views(rows), row)
 
 
@@ -47,8 +47,9 @@ def test_fold_equals_the_reference(variant: str, events: int) -> None:
     rows = fold_all(params, config, batch)
     sequence, state = reference(config, batch)
     for user in range(2):
-        got, cache, mass, ring, inputs, tail = read(params, config, rows, user)
-        np.testing.assert_allclose(inputs, state.x[user, : len(ring)].numpy(), atol=1e-4)
+        got, cache, mass, ring, inputs, tail, *_ = read(params, config, rows, user)
+        assert len(inputs) == min(events, config.attended)
+        np.testing.assert_allclose(inputs, state.x[user, : len(inputs)].numpy(), atol=1e-4)
         np.testing.assert_allclose(got, sequence[user].numpy(), atol=1e-4)
         np.testing.assert_allclose(cache, state.cache[user].numpy(), atol=1e-4, rtol=1e-4)
         np.testing.assert_allclose(mass, state.mass[user].numpy(), atol=1e-4, rtol=1e-4)

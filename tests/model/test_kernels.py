@@ -7,8 +7,8 @@ import pytest
 from numba import njit
 
 from model.elementary import exp, sigmoid, silu, softplus
-from model.lanes import add_scaled, dot, fill, layer_norm, matvec
-from model.quantize import centre, largest, seed_of, store_scaled
+from model.lanes import LANES, TILE, add_filtered, add_scaled, dot, layer_norm, matmul, prefetch, squares, total
+from model.quantize import LARGEST, LARGEST_16, centre, largest, seed_of, store_scaled
 
 WIDE = np.linspace(-87, 88, 400_001, dtype=np.float32)
 
@@ -41,57 +41,64 @@ def test_sigmoid_and_softplus_are_within_their_bounds(compiled: object, exact: o
 
 
 @njit
-def sums(x, y):  # type: ignore[no-untyped-def]
-    """Dot product of the second halves, and their scaled sum."""
+def sums(x, y, z):  # type: ignore[no-untyped-def]
+    """Of the second halves: dot product, sum, squares of the three added; then their scaled sum and their filtered."""
     half = len(x) // 2
-    out = y.copy()
-    add_scaled(out, half, np.float32(0.5), x, half, half)
-    return dot(x, half, y, half, half), out
+    prefetch(x, half, half)
+    scaled, filtered = y.copy(), y.copy()
+    add_scaled(scaled, half, np.float32(0.5), x, half, half)
+    add_filtered(filtered, half, np.float32(0.5), z, half, x, half, y, half, z, half, half)
+    square = squares(x, half, y, half, z, half, half)
+    return dot(x, half, y, half, half), total(x, half, half), square, scaled, filtered
+
+
+def in_order(terms: np.ndarray) -> np.float32:
+    """Sixteen lanes, then halves: lane k takes in k + 8, then k + 4, k + 2, k + 1."""
+    lanes = np.zeros(LANES, np.float32)
+    for i in range(0, len(terms), LANES):
+        lanes += terms[i : i + LANES]
+    while len(lanes) > 1:
+        lanes = lanes[: len(lanes) // 2] + lanes[len(lanes) // 2 :]
+    return np.float32(lanes[0])
 
 
 def test_lanes_sum_in_the_documented_order() -> None:
-    """Eight lanes, then ((0 + 4) + (2 + 6)) + ((1 + 5) + (3 + 7)), to the bit."""
+    """Every sum and update, to the bit, beside its definition; what lies outside its places is left alone."""
     random = np.random.default_rng(0)
-    x, y = random.normal(size=(2, 64)).astype(np.float32)
-    got, added = sums(x, y)
-    lanes = np.zeros(8, np.float32)
-    for i in range(32, 64, 8):
-        lanes += x[i : i + 8] * y[i : i + 8]
-    a, b, c, d = (lanes[k] + lanes[k + 4] for k in range(4))
-    assert got == (a + c) + (b + d)
-    np.testing.assert_array_equal(added[32:], y[32:] + np.float32(0.5) * x[32:])
-    np.testing.assert_array_equal(added[:32], y[:32])
+    x, y, z = random.normal(size=(3, 96)).astype(np.float32)
+    product, whole, square, scaled, filtered = sums(x, y, z)
+    right, half = slice(48, 96), np.float32(0.5)
+    added = (x + y) + z
+    assert product == in_order((x * y)[right])
+    assert whole == in_order(x[right])
+    assert square == in_order((added * added)[right])
+    np.testing.assert_array_equal(scaled[right], (y + half * x)[right])
+    np.testing.assert_array_equal(filtered[right], (y + z * (added * half))[right])
+    np.testing.assert_array_equal(scaled[:48], y[:48])
+    np.testing.assert_array_equal(filtered[:48], y[:48])
 
 
-@njit
-def product(x, matrix):  # type: ignore[no-untyped-def]
-    """x @ matrix, and its columns from the ninth on filled with 7."""
-    y = np.zeros(matrix.shape[1], np.float32)
-    matvec(x, matrix, matrix.shape[0], matrix.shape[1], y)
-    filled = y.copy()
-    fill(filled, 8, np.float32(7), matrix.shape[1] - 8)
-    return y, filled
-
-
-def test_products_add_four_rows_at_a_time() -> None:
-    """y += (x0 m0 + x1 m1) + (x2 m2 + x3 m3), row blocks in order, to the bit."""
+@pytest.mark.parametrize("rows", [1, TILE, 2 * TILE])
+def test_products_add_four_rows_at_a_time(rows: int) -> None:
+    """y += (x0 m0 + x1 m1) + (x2 m2 + x3 m3), row blocks in order, to the bit and alike for every row of x."""
     random = np.random.default_rng(0)
-    x, matrix = random.normal(size=64).astype(np.float32), random.normal(size=(64, 40)).astype(np.float32)
-    got, filled = product(x, matrix)
-    expected = np.zeros(40, np.float32)
+    x = random.normal(size=(2 * TILE, 64)).astype(np.float32)
+    matrix, got = random.normal(size=(64, 48)).astype(np.float32), np.ones((2 * TILE, 50), np.float32)
+    matmul(x, matrix, rows, got)
+    expected = np.ones((2 * TILE, 48), np.float32)
     for i in range(0, 64, 4):
-        a, b, c, d = (x[i + k] * matrix[i + k] for k in range(4))
+        a, b, c, d = (x[:, i + k, None] * matrix[i + k] for k in range(4))
         expected += (a + b) + (c + d)
-    np.testing.assert_array_equal(got, expected)
-    np.testing.assert_allclose(got, x @ matrix, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(filled, np.concatenate([got[:8], np.full(32, 7, np.float32)]))
+    np.testing.assert_array_equal(got[:rows, :48], expected[:rows])
+    np.testing.assert_allclose(got[:rows, :48], 1 + x[:rows] @ matrix, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(got[:, 48:], 1)
 
 
 def test_norm_agrees_with_numpy() -> None:
     """Normalisation is right to float32."""
     x = np.random.default_rng(0).normal(size=64).astype(np.float32)
     norm, normal = np.stack([np.full(64, 2.0), np.ones(64)]).astype(np.float32), x.copy()
-    layer_norm(normal, np.ones(64, np.float32), norm, 64)
+    layer_norm(normal, norm, 64)
     np.testing.assert_allclose(normal, 2 * (x - x.mean()) / np.sqrt(x.var() + 1e-5) + 1, rtol=1e-4, atol=1e-5)
 
 
@@ -114,16 +121,17 @@ def test_whole_numbers_stay_exact() -> None:
     assert out[0].tolist() == list(range(-127, 128))
 
 
+@pytest.mark.parametrize("top", [LARGEST, LARGEST_16])
 @pytest.mark.parametrize("most", [1e-20, 0.4, 63.5, 63.6, 127, 127.1, 5e9])
-def test_groups_are_centred_by_powers_of_two(most: float) -> None:
-    """The largest magnitude lands in (63.5, 127] and scale * value is kept."""
-    factor, scale = centre(np.float32(most), np.float32(0.25))
-    assert 63.5 < most * factor <= 127
+def test_groups_are_centred_by_powers_of_two(most: float, top: np.float32) -> None:
+    """The largest magnitude lands in the upper half of the range and scale * value is kept."""
+    factor, scale = centre(np.float32(most), np.float32(0.25), top)
+    assert top / 2 < most * factor <= top
     assert np.log2(factor) == np.round(np.log2(factor))
     assert factor * scale == 0.25
 
 
 def test_an_empty_group_has_scale_zero() -> None:
     """Nothing but zeros is stored as scale 0."""
-    assert centre(np.float32(0), np.float32(1)) == (0, 0)
+    assert centre(np.float32(0), np.float32(1), LARGEST) == (0, 0)
     assert largest(np.zeros(8, np.float32), 0, 8) == 0

@@ -52,7 +52,7 @@ def test_filter_is_a_direct_causal_convolution() -> None:
     """Filtering by FFT equals the sum over taps, which sees no event that is yet to come."""
     torch.manual_seed(0)
     filtering = SpectralFilter(ModelConfig(ring_length=8))
-    x, taps = torch.randn(2, 30, 64), filtering.taps()
+    x, taps = torch.randn(2, 30, filtering.response.shape[1]), filtering.taps()
     direct = torch.zeros_like(x)
     for t in range(30):
         for j in range(min(8, t + 1)):
@@ -64,7 +64,7 @@ def test_filter_equals_the_published_one_at_the_end_of_a_window() -> None:
     """At the last position of a window of K events, circular and causal convolution agree."""
     torch.manual_seed(0)
     filtering = SpectralFilter(ModelConfig(ring_length=8))
-    x = torch.randn(2, 8, 64)
+    x = torch.randn(2, 8, filtering.response.shape[1])
     spectrum = torch.fft.rfft(x, dim=1) * torch.view_as_complex(filtering.response)
     published = filtering.norm(x + torch.fft.irfft(spectrum, n=8, dim=1))
     torch.testing.assert_close(filtering(x)[:, -1], published[:, -1], atol=1e-5, rtol=1e-5)

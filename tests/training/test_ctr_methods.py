@@ -15,7 +15,7 @@ from training.baselines.interest import Asked
 from training.baselines.linear_attention import LinearAttention
 from training.baselines.pooling import MeanPooling
 from training.baselines.target_attention import RecentAttention, TargetAttention
-from training.ctr_methods import METHODS, SHAPE, SMALL, method
+from training.ctr_methods import LARGE, METHODS, SHAPE, method
 from training.ctr_streaming import Streaming
 from training.errors import TrainingError
 
@@ -88,27 +88,27 @@ def test_what_has_a_state_costs_the_same_at_any_length(name: str) -> None:
     assert interest.multiply_adds(1_000) == interest.multiply_adds(100_000)
 
 
-def test_the_small_streaming_form_is_a_fiftieth_of_attention() -> None:
+def test_the_streaming_form_is_a_fiftieth_of_attention() -> None:
     """At 1,000 events: (4 + 16) slots and ring places against 1,000 events."""
     full = TargetAttention(D).multiply_adds(1_000)
     assert full == 2 * 1_000 * 32
-    assert 50 * Streaming(SMALL, ring="inputs").multiply_adds(1_000) == full
-    assert Streaming(SHAPE).multiply_adds(1_000) == 2 * (16 + 32) * 32
+    assert 50 * Streaming(SHAPE).multiply_adds(1_000) == full
+    assert Streaming(LARGE).multiply_adds(1_000) == 2 * (16 + 32) * 32
     assert din.DeepInterest(D).multiply_adds(1_000) == 32 * 16 + 1_000 * (32 * 16 + 16 + 32)
 
 
 def test_state_bytes_by_hand() -> None:
-    """Slots of D + 1 floats, 10 bytes a ring event; SDIM's 16 x 8 bucket sums; linear attention's D x D and D."""
-    assert Streaming(SHAPE).state_bytes() == 4 * 16 * 33 + 10 * 32
-    assert Streaming(SHAPE, ring="none").state_bytes() == 4 * 16 * 33
+    """Slots of D + 1 floats, 6 bytes a ring event; SDIM's 16 x 8 bucket sums; linear attention's D x D and D."""
+    assert Streaming(SHAPE).state_bytes() == 4 * 4 * 33 + 6 * 16
+    assert Streaming(LARGE, ring="none").state_bytes() == 4 * 16 * 33
     assert sdim.HashCollisions(D).state_bytes() == 4 * 16 * 8 * 32
     assert LinearAttention(D).state_bytes() == 4 * (32 * 32 + 32)
 
 
 def test_unknown_methods_are_named() -> None:
     """The message names the nearest one."""
-    with pytest.raises(TrainingError, match="streaming-small"):
-        method("streaming-smal", 10)
+    with pytest.raises(TrainingError, match="streaming-large"):
+        method("streaming-larg", 10)
 
 
 # Each method once more, for one impression, as its paper writes it.
@@ -247,7 +247,7 @@ def test_mimn_by_steps() -> None:
 def test_streaming_equals_the_products_steps() -> None:
     """The slots folded event by event and the ring kept by hand give what training sees."""
     torch.manual_seed(7)
-    config = ModelConfig(width=32, slots=4, ring_length=8)
+    config = ModelConfig(width=32, expand=2, slots=4, ring_length=8)
     asked, streaming = _asked(), Streaming(config)
     assert streaming.ring is not None
     end = int(asked.ends[0, 1])

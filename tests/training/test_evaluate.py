@@ -21,7 +21,7 @@ from training.targets import NegativeSampler, labelled, random_positions
 def small_network(items: int, seed: int = 0) -> Network:
     """An untrained network whose membership biases matter."""
     torch.manual_seed(seed)
-    network = Network(ModelConfig(width=32, heads=4, head_width=16, hashed_items=8), items)
+    network = Network(ModelConfig(width=32, expand=2, heads=4, head_width=16, hashed_items=8), items)
     torch.nn.init.normal_(network.membership.bias)
     torch.nn.init.normal_(network.evidence.out)
     return network.eval()

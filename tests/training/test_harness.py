@@ -16,7 +16,7 @@ from training.initial import start_from_data
 from training.sequences import Held, Histories, Vocabulary, groups, training_windows
 from training.train import StreamingTask, TrainConfig, train
 
-SHAPE = ModelConfig(width=32, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4)
+SHAPE = ModelConfig(width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4)
 SETTINGS = TrainConfig(epochs=2, tokens=64, dropout=0.1, average_decay=0.9, positions=2, negatives=3)
 
 

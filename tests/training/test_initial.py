@@ -16,7 +16,7 @@ from training.sequences import Histories, Vocabulary
 def network_of(items: int) -> Network:
     """A small untrained network."""
     torch.manual_seed(0)
-    return Network(ModelConfig(width=32, heads=4, hashed_items=8), items)
+    return Network(ModelConfig(width=32, expand=2, heads=4, hashed_items=8), items)
 
 
 def histories_of(rows: list[str]) -> Histories:

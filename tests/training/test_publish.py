@@ -25,7 +25,7 @@ from training.served import ask
 from training.targets import NegativeSampler
 from training.train import TrainConfig
 
-SHAPE = ModelConfig(width=32, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4)
+SHAPE = ModelConfig(width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4)
 QUICK = TrainConfig(epochs=3, tokens=64, learning_rate=1e-2, dropout=0.0, average_decay=0.9, positions=2, negatives=3)
 DATE = "2026-01-01"
 

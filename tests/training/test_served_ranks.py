@@ -19,7 +19,7 @@ from training.evaluate import NetworkRanker, rank
 from training.sequences import Held, Histories, Vocabulary
 from training.served import rank_served
 
-SHAPE = ModelConfig(width=32, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4)
+SHAPE = ModelConfig(width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4)
 
 
 def slowly(bundle: Bundle, held: Held) -> list[tuple[int, int]]:

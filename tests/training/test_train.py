@@ -18,7 +18,7 @@ from training.harness import Schedule, pick_device
 from training.sequences import Held, Histories, Vocabulary
 from training.train import TrainConfig, TrainedModel, train
 
-SHAPE = ModelConfig(width=32, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4)
+SHAPE = ModelConfig(width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4)
 GOLDEN = [(1.9614, 0.5120), (1.0855, 0.3340), (0.6743, 0.2388), (0.5454, 0.1987)]  # next item, click
 QUICK = TrainConfig(epochs=4, tokens=64, learning_rate=1e-2, dropout=0.0, average_decay=0.9, positions=2, negatives=3)
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 FLOAT_BYTES = 4
-RING_EVENT_BYTES = 10  # item, time, action and gap bucket of an event, as `model.state` keeps them
+RING_EVENT_BYTES = 6  # item, action and gap bucket of an event, as `model.state` keeps them
 
 
 class Asked(NamedTuple):
