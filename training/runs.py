@@ -21,7 +21,7 @@ from training.train import TrainConfig, TrainedModel, train
 
 THREADS = 1  # small batches: beside any other load, a second thread waits more than it works
 ITEM_EVENTS_MIN = 5  # RecBole's protocol
-QUICK = TrainConfig(epochs=6, minutes_max=0.9)  # for a split log that somebody waits for
+QUICK = TrainConfig(epochs=6, dropout=0.3, minutes_max=0.9)  # for a split log that somebody waits for
 
 
 @dataclass(frozen=True, kw_only=True)
