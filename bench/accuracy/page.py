@@ -19,8 +19,8 @@ Next item: the last event of each user is the test, the whole catalogue competes
 figures do not mask the history, `_excluded` ones take already-seen items out of the competition. State bytes are what a
 user costs between two events; `-` means that the whole history is read again at each question. Click-through: histories
 from before the impression only, a global split in time; multiply-adds are those of the interest part for each candidate
-at a history of the longest length. Minutes are of one thread, validation included: next item in processor time, which does
-not count what else ran beside it, click-through by the clock.
+at a history of the longest length. Minutes are of one thread, validation included: next item in processor time, which
+does not count what else ran beside it, click-through by the clock.
 """
 FIRST = {"next-item": "ndcg10", "ctr": "auc"}  # the figure that orders a table
 DIGITS = 4
