@@ -107,7 +107,7 @@ def tune(
     path: PathOption = None,
     field: FieldOption = None,
     time_unit: TimeUnitOption = TimeUnit.MS,
-    shapes: Annotated[bool, typer.Option("--shapes", help="Search width and slots, too.")] = False,
+    shapes: Annotated[bool, typer.Option("--shapes", help="Search state size and slots, too.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search in --out after a stop.")] = False,
     seed: Annotated[int, typer.Option(help="Draws the settings, and seeds every trial.")] = 0,
     device: DeviceOption = Device.AUTO,

@@ -7,7 +7,7 @@ import datetime
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +18,7 @@ from training.checkpoint import Checkpoint
 from training.columns import TimeUnit
 from training.errors import DatasetError, TrainingError
 from training.publish import Published, publish
-from training.runs import Run, by_time, leave_one_out, train_by_time, train_leave_one_out
+from training.runs import Run, by_time, leave_one_out, shape_for, train_by_time, train_leave_one_out
 from training.train import TrainConfig
 
 if TYPE_CHECKING:
@@ -55,11 +55,12 @@ def train_model(
 
     """
     console = console or Console()
-    shape, settings = read_settings(settings_file)
+    changes, settings = read_settings(settings_file)
     settings = dataclasses.replace(settings, seed=seed, device=device, minutes_max=minutes or settings.minutes_max)
     log = datasets.load(data_set, path=path, cache=cache, fields=fields, time_unit=time_unit)
     users, items, events = log.counts()
-    console.print(f"{data_set}: {users:,} users, {items:,} items, {events:,} events")
+    shape = shape_for(events, changes)
+    console.print(f"{data_set}: {users:,} users, {items:,} items, {events:,} events; width {shape.width}")
     training = train_by_time if data_set in datasets.OWN_LOGS else train_leave_one_out
     run = training(
         log,
@@ -123,24 +124,26 @@ def tune_model(
     return trials
 
 
-def read_settings(file: Path | None) -> tuple[ModelConfig, TrainConfig]:
-    """What `echorank tune` wrote, {"training": {...}, "shape": {...}}; without a file, the defaults.
+def read_settings(file: Path | None) -> tuple[dict[str, Any], TrainConfig]:
+    """What `echorank tune` wrote, {"training": {...}, "shape": {...}}: changes to the shape, and the recipe.
 
     Raises:
         TrainingError: the file cannot be read, or a setting is unknown or out of range.
 
     """
     if file is None:
-        return ModelConfig(), TrainConfig()
+        return {}, TrainConfig()
     try:
         content = json.loads(file.read_text())
         if unknown := set(content) - {"training", "shape"}:
             raise ValueError(f"unknown parts {sorted(unknown)}; known are 'training' and 'shape'")
-        return ModelConfig(**content.get("shape", {})), TrainConfig(**content.get("training", {}))
+        changes = content.get("shape", {})
+        ModelConfig(**changes)  # says what is wrong with it
+        return changes, TrainConfig(**content.get("training", {}))
     except (OSError, ValueError, TypeError) as error:
         raise TrainingError(
             f"{file} holds no settings of a training ({error}); write them with echorank tune, or as "
-            '{"training": {"learning_rate": 0.006}, "shape": {"slots": 16}}'
+            '{"training": {"learning_rate": 0.006}, "shape": {"slots": 2}}'
         ) from error
 
 

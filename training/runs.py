@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,7 +22,9 @@ from training.train import TrainConfig, TrainedModel, train
 
 THREADS = 1  # small batches: beside any other load, a second thread waits more than it works
 ITEM_EVENTS_MIN = 5  # RecBole's protocol
-QUICK = TrainConfig(epochs=6, dropout=0.3, minutes_max=0.9)  # for a split log that somebody waits for
+WIDE_EVENTS = 500_000  # with fewer, the shipped width learns a log by heart sooner than it learns it (docs/training.md)
+NARROW: Mapping[str, Any] = {"width": 64, "expand": 2}  # of about the same bytes a user
+QUICK = TrainConfig(epochs=6, minutes_max=0.9)  # for a split log that somebody waits for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,18 @@ class SplitRun:
     remaining: ClickLog  # in time order: unseen by the training
 
 
+def shape_for(events: int, changes: Mapping[str, Any] | None = None) -> ModelConfig:
+    """The shape for a log of so many events; `changes` are settings of `ModelConfig` that go over it.
+
+    Raises:
+        ValueError: a setting is out of range.
+
+    """
+    changes = changes or {}
+    narrow = events < WIDE_EVENTS and not changes.keys() & NARROW.keys()
+    return ModelConfig(**{**(NARROW if narrow else {}), **changes})
+
+
 def train_leave_one_out(
     log: ClickLog,
     *,
@@ -78,7 +93,7 @@ def train_leave_one_out(
 
 def leave_one_out(log: ClickLog, shape: ModelConfig | None = None) -> Parts:
     """Each user's last event as the test, the one before as the validation, the rest to learn from."""
-    shape, log = shape or ModelConfig(), log.with_frequent_items(ITEM_EVENTS_MIN)
+    shape, log = shape or shape_for(len(log)), log.with_frequent_items(ITEM_EVENTS_MIN)
     vocabulary = Vocabulary.of(log, hashed=shape.hashed_items)
     everything = Histories.of(log, vocabulary)
     return Parts(
@@ -126,7 +141,7 @@ def by_time(log: ClickLog, shape: ModelConfig | None = None, *, validation: floa
     """
     if not 0 < validation < 1:
         raise ValueError(f"validation = {validation} must be between 0 and 1")
-    shape, log = shape or ModelConfig(), log.by_time()
+    shape, log = shape or shape_for(len(log)), log.by_time()
     since = int(len(log) * (1 - validation))
     if not 0 < since < len(log):
         raise DatasetError(f"a log of {len(log)} events is too short to hold out {validation:.0%}; bring more events")

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from training.runs import NARROW
+
 Values = Mapping[str, Any]
 REFERENCES = ("sasrec", "gru4rec", "mamba4rec", "echomamba4rec", "echomamba4rec-published-init")
 MODELS = ("echorank", *REFERENCES, "popularity")
@@ -32,16 +34,14 @@ class Recipe:
 
 LONG: Values = {"length": 200, "tokens": 3_200, "learning_rate": 2e-3, "dropout": 0.2, "epochs": 24}
 SHORT: Values = {"length": 50, "tokens": 1_600, "learning_rate": 2e-3, "dropout": 0.5, "epochs": 24}
-# Short histories over a large catalogue: at width 128 the best epoch comes early and is worse.
-NARROW: Values = {"width": 64, "expand": 2}
 # A bidirectional model learns from one position a window, so one of its epochs is a sample of the prefixes.
 SAMPLED: Values = {"prefixes": 30_000, "epochs": 60, "patience": 8}
 RECIPES: Mapping[str, Recipe] = {
-    "ml-100k": Recipe(shared=LONG, bidirectional={**SAMPLED, "prefixes": 5_000}),
+    "ml-100k": Recipe(shared=LONG, echorank=NARROW, bidirectional={**SAMPLED, "prefixes": 5_000}),
     "ml-1m": Recipe(shared={**LONG, "epochs": 20}, bidirectional=SAMPLED),
     "beauty": Recipe(shared=SHORT, echorank=NARROW, bidirectional=SAMPLED),
     "video-games": Recipe(shared=SHORT, echorank=NARROW, bidirectional=SAMPLED),
-    "foursquare-nyc": Recipe(shared=LONG, bidirectional=SAMPLED),
+    "foursquare-nyc": Recipe(shared=LONG, echorank=NARROW, bidirectional=SAMPLED),
 }
 
 

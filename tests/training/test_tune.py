@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from model.config import ModelConfig
 from tests.training.logs import cyclic_log
 from tests.training.test_train import QUICK, SHAPE
 from training.commands import read_settings
@@ -63,8 +62,8 @@ def test_settings_come_back_as_they_were_written(tmp_path: Path) -> None:
     """Chosen settings are sorted into recipe and shape, and a file of them is read as such."""
     file = tmp_path / "settings.json"
     file.write_text(json.dumps(as_settings({"learning_rate": 0.01, "slots": 8, "tokens": 512})))
-    shape, settings = read_settings(file)
-    assert shape == dataclasses.replace(ModelConfig(), slots=8)
+    changes, settings = read_settings(file)
+    assert changes == {"slots": 8}
     assert settings == dataclasses.replace(TrainConfig(), learning_rate=0.01, tokens=512)
 
 
@@ -75,6 +74,7 @@ def test_settings_come_back_as_they_were_written(tmp_path: Path) -> None:
         ('{"learning_rate": 1}', "unknown parts \\['learning_rate'\\]"),
         ('{"training": {"learn": 1}}', "learn"),
         ('{"training": {"dropout": 2}}', "dropout = 2 must be in"),
+        ('{"shape": {"width": 60}}', "width = 60 must be a multiple of heads"),
     ],
 )
 def test_settings_that_cannot_be_used_are_named(tmp_path: Path, text: str, message: str) -> None:
