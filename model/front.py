@@ -13,7 +13,7 @@ import numpy as np
 
 from model.compiled import kernel, piece
 from model.elementary import exp, sigmoid
-from model.lanes import EPSILON_NORM, add_filtered, add_scaled, dot, layer_norm, matmul, prefetch, squares
+from model.lanes import add_filtered, add_scaled, dot, inverse_root, layer_norm, matmul, prefetch, squares
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
@@ -53,7 +53,7 @@ def _fetch(s, b, r, table):
 def input_at(p, s, b, r, j, out):
     """out[:D] = x, the normalised input of place j of an event's ring."""
     item, action, gap = p.item_input[b.items[r, j]], p.action_input[b.actions[r, j]], p.gap_input[b.gaps[r, j]]
-    scale = _inverse(squares(item, 0, action, 0, gap, 0, s.D) / np.float32(s.D))
+    scale = inverse_root(squares(item, 0, action, 0, gap, 0, s.D) / np.float32(s.D))
     for d in range(s.D):
         whole = (item[d] + action[d]) + gap[d]
         out[d] = (whole * scale) * p.norm_input[0, d] + p.norm_input[1, d]
@@ -71,7 +71,7 @@ def _spectral(p, s, b, r):
         item, action, gap = b.items[r, j] * D, b.actions[r, j] * D, b.gaps[r, j] * D
         b.scales[j] = squares(p.item_input, item, p.action_input, action, p.gap_input, gap, D)
     for j in range(filled):
-        b.scales[j] = _inverse(b.scales[j] / np.float32(D))
+        b.scales[j] = inverse_root(b.scales[j] / np.float32(D))
     for d in range(D):
         front[d] = x[d] + p.taps_bias[filled - 1, d]
     for j in range(filled):
@@ -80,11 +80,6 @@ def _spectral(p, s, b, r):
             front, 0, b.scales[j], p.taps, j * D, p.item_input, item, p.action_input, action, p.gap_input, gap, D
         )
     layer_norm(front, p.norm_filter, D)
-
-
-@piece
-def _inverse(mean_square):
-    return _ONE / np.float32(math.sqrt(mean_square + EPSILON_NORM))
 
 
 @piece

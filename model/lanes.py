@@ -18,11 +18,11 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from model.compiled import kernel
+from model.compiled import kernel, piece
 
 LANES = 16  # float32 that are worked on side by side
 TILE = 4  # rows that a product takes at a time
-EPSILON_NORM = np.float32(1e-5)
+_EPSILON = np.float32(1e-5)
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _ONE = np.float32(1)
 
@@ -214,10 +214,16 @@ def prefetch(_context: Any, x: Any, x_at: Any, n: Any) -> Any:
     return types.void(x, types.int64, types.int64), generate
 
 
+@piece
+def inverse_root(mean_square):
+    """1 / sqrt(mean_square + epsilon)."""
+    return _ONE / np.float32(math.sqrt(mean_square + _EPSILON))
+
+
 @kernel
 def inverse_rms(x, size):
     """1 / sqrt(mean of squares + epsilon) of x[:size]."""
-    return _ONE / np.float32(math.sqrt(dot(x, 0, x, 0, size) / np.float32(size) + EPSILON_NORM))
+    return inverse_root(dot(x, 0, x, 0, size) / np.float32(size))
 
 
 @kernel

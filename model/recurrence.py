@@ -58,11 +58,8 @@ def _spread(s, of_heads, out):
 
 @piece
 def _update_scalar(s, at, v, row, w, seed):
-    """h <- a h + dt x (outer) B, one decay a head; u = dt x in `peak`."""
-    _spread(s, w.dt, w.spread)
-    for e in range(s.E):
-        w.peak[e] = w.spread[e] * w.conv[e]
-    _accumulate(s, v, row, at.ssm, at.ssm_scale, w, seed)
+    """h <- a h + dt x (outer) B, one decay a head."""
+    _accumulate(s, v, row, at.ssm, at.ssm_scale, w.dt, w, seed)
 
 
 @piece
@@ -74,16 +71,16 @@ def _update_echo(p, s, at, v, row, w, seed):
         v.f32[row, at.echo_weight // 4 + h] = q
         w.decay[h] = gamma
         w.narrow[h] = q * w.dt[h]
-    _spread(s, w.narrow, w.spread)
-    for e in range(s.E):
-        w.peak[e] = w.spread[e] * w.conv[e]
-    _accumulate(s, v, row, at.echo, at.echo_scale, w, seed)
+    _accumulate(s, v, row, at.echo, at.echo_scale, w.narrow, w, seed)
 
 
 @piece
-def _accumulate(s, v, row, data, scales, w, seed):
-    """One state (N, E) <- decay of each head * state + B (outer) u, u in `peak`; decay moves the scales alone."""
+def _accumulate(s, v, row, data, scales, weights, w, seed):
+    """One state (N, E) <- decay of each head * state + B (outer) (its weight * x); decay moves the scales alone."""
     E, N = s.E, s.N
+    _spread(s, weights, w.spread)
+    for e in range(E):
+        w.peak[e] = w.spread[e] * w.conv[e]
     if not s.int8:
         _spread(s, w.decay, w.factor)
         for n in range(N):

@@ -66,3 +66,11 @@ def test_differences_are_between_equal_seeds() -> None:
     page = ablations.markdown([*found, row("with echo", 1, 0.4)])
     assert "| with echo | 2 | 0.3000" in page
     assert "+0.1000 ± 0.0000" in page
+
+
+def test_changes_that_a_recipe_has_anyway_are_passed_over() -> None:
+    """Short logs are learned at width 64, long ones at 128: each is a change for the other alone."""
+    assert ablations.changes_nothing("ml-100k", "width 64")
+    assert ablations.changes_nothing("ml-1m", "width 128")
+    assert not ablations.changes_nothing("ml-1m", "width 64")
+    assert not ablations.changes_nothing("ml-1m", ablations.SHIPPED)
