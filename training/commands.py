@@ -16,6 +16,7 @@ from model.config import ModelConfig
 from training import datasets
 from training.checkpoint import Checkpoint
 from training.columns import TimeUnit
+from training.distill import StreamingTeacher
 from training.errors import DatasetError, TrainingError
 from training.publish import Published, publish
 from training.runs import Run, by_time, leave_one_out, shape_for, train_by_time, train_leave_one_out
@@ -70,7 +71,7 @@ def train_model(
         settings=settings,
         show_progress=console.is_terminal,
         workers=workers,
-        teachers=[Checkpoint.load(teacher) for teacher in teachers],
+        teachers=[StreamingTeacher.load(teacher) for teacher in teachers],
     )
     run.checkpoint.save(out)
     console.print(comparison(run))

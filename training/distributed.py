@@ -22,7 +22,7 @@ from torch.distributed import is_initialized
 
 from model.config import ModelConfig
 from training import patient_ray
-from training.checkpoint import Checkpoint
+from training.distill import Teacher
 from training.errors import TrainingError
 from training.harness import pick_device
 from training.runs import prepare_process
@@ -41,7 +41,7 @@ def train_together(
     vocabulary: Vocabulary,
     training: Histories,
     held: Held,
-    teachers: Sequence[Checkpoint] = (),
+    teachers: Sequence[Teacher] = (),
 ) -> TrainedModel:
     """Fit as `train` does, by `count` workers; gloo averages on CPUs, NCCL on GPUs.
 

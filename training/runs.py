@@ -13,6 +13,7 @@ from model.config import ModelConfig
 from training.allocation import keep_freed_memory
 from training.checkpoint import Checkpoint
 from training.clicklog import ClickLog
+from training.distill import Teacher
 from training.errors import DatasetError
 from training.evaluate import NetworkRanker, rank
 from training.popularity import Popularity
@@ -79,7 +80,7 @@ def train_leave_one_out(
     settings: TrainConfig | None = None,
     show_progress: bool = True,
     workers: int = 1,
-    teachers: Sequence[Checkpoint] = (),
+    teachers: Sequence[Teacher] = (),
 ) -> Run:
     """Train on all but each user's last two events; choose by the last but one, test on the last.
 
@@ -116,7 +117,7 @@ def train_by_time(
     settings: TrainConfig | None = None,
     show_progress: bool = True,
     workers: int = 1,
-    teachers: Sequence[Checkpoint] = (),
+    teachers: Sequence[Teacher] = (),
 ) -> Run:
     """Train on all but the last `validation` share of the time line, which chooses the epoch and is the test.
 
@@ -200,7 +201,7 @@ def _run(
     data_set: str,
     date: str,
     workers: int,
-    teachers: Sequence[Checkpoint],
+    teachers: Sequence[Teacher],
     *,
     show_progress: bool,
 ) -> Run:

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from model.config import ModelConfig
 from model.embedding import Sequences
 from model.network import Encoding, Network
-from training.checkpoint import Checkpoint
-from training.distill import Teachers
+from training.distill import Teacher, Teachers
 from training.evaluate import NetworkRanker, rank
 from training.harness import FitConfig, Line, fit, pick_device
 from training.initial import start_from_data
@@ -161,7 +160,7 @@ def train(
     show_progress: bool = True,
     on_epoch: Callable[[Line], None] | None = None,
     workers: Workers | None = None,
-    teachers: Sequence[Checkpoint] = (),
+    teachers: Sequence[Teacher] = (),
     network_type: type[Network] = Network,
     task_type: type[StreamingTask] = StreamingTask,
 ) -> TrainedModel:
@@ -181,7 +180,8 @@ def train(
     network = network_type(shape, len(vocabulary.items), settings.dropout)
     start_from_data(network, training, settings.negatives, settings.seed)
     network.to(device)
-    said = Teachers(teachers, training, vocabulary, settings.teacher_weight) if teachers else None
+    opinions = [teacher.opinion(training, vocabulary) for teacher in teachers]
+    said = Teachers(opinions, settings.teacher_weight) if opinions else None
     task = task_type(network, settings, training, held, said)
     fitted = fit(network, task, settings, random, show_progress=show_progress, on_epoch=on_epoch, workers=workers)
     history = tuple(Epoch.of(line) for line in fitted.history)

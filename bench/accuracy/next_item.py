@@ -33,10 +33,10 @@ from training.baselines.mamba import Start
 from training.baselines.mamba4rec import Mamba4Rec
 from training.baselines.next_item import Reference, ReferenceRanker, ReferenceTask
 from training.baselines.sasrec import SASRec
-from training.checkpoint import Checkpoint
 from training.clicklog import ClickLog
+from training.distill import StreamingTeacher, Teacher
 from training.evaluate import NetworkRanker, rank
-from training.harness import FitConfig, Line, fit, pick_device
+from training.harness import FitConfig, Fitted, Line, fit, pick_device
 from training.popularity import Popularity
 from training.publish import assess, uncalibrated
 from training.ranking import Ranking
@@ -114,7 +114,7 @@ def measure(
     split = Split.of(datasets.load(data, path=path))
     print(f"{data}: {len(split.training.users):,} users, {split.items:,} items, {model}, {settings}", flush=True)
     if model == "echorank":
-        loaded = [Checkpoint.load(teacher) for teacher in teachers]
+        loaded = [StreamingTeacher.load(teacher) for teacher in teachers]
         results = list(streaming(split, settings, partial(save, out, data, split), loaded))
     elif model == "popularity":
         results = [popularity(split)]
@@ -148,7 +148,7 @@ def streaming(
     split: Split,
     values: Mapping[str, Any],
     trained: Callable[[TrainedModel], None] = lambda _: None,
-    teachers: Sequence[Checkpoint] = (),
+    teachers: Sequence[Teacher] = (),
     variant: Variant | None = None,
 ) -> Iterator[Result]:
     """The product: as trained, then as shipped; `trained` hears of the model in between.
@@ -195,6 +195,20 @@ def save(out: Path | None, data: str, split: Split, model: TrainedModel) -> None
 
 def reference(split: Split, name: str, values: Mapping[str, Any], *, membership: bool) -> Result:
     """One of the papers' models, read anew from the newest events at each question."""
+    began = time.process_time()
+    model, fitted = fit_reference(split, name, values, membership=membership)
+    minutes = (time.process_time() - began) / 60
+    return Result(
+        model=name + ("+membership" if membership else ""),
+        ranking=rank(ReferenceRanker(model), split.test, split.items, context=values["length"]),
+        minutes=minutes,
+        state_bytes=None,
+        more={"epochs": len(fitted.history), "best_epoch": fitted.best.epoch + 1},
+    )
+
+
+def fit_reference(split: Split, name: str, values: Mapping[str, Any], *, membership: bool) -> tuple[Reference, Fitted]:
+    """The reference called `name`, trained."""
     values = dict(values)
     width, prefixes = values.pop("width", WIDTH), values.pop("prefixes", 0)
     (settings,) = configured(values, FitConfig)
@@ -203,15 +217,8 @@ def reference(split: Split, name: str, values: Mapping[str, Any], *, membership:
     model.start_from(split.training, settings.seed)
     model.to(pick_device(settings.device))
     task = ReferenceTask(model, settings, split.training, split.validation, prefixes=prefixes)
-    random, began = np.random.default_rng(settings.seed), time.process_time()
-    fitted = fit(model, task, settings, random, show_progress=False, on_epoch=say)
-    return Result(
-        model=name + ("+membership" if membership else ""),
-        ranking=rank(ReferenceRanker(model), split.test, split.items, context=settings.length),
-        minutes=(time.process_time() - began) / 60,
-        state_bytes=None,
-        more={"epochs": len(fitted.history), "best_epoch": fitted.best.epoch + 1},
-    )
+    random = np.random.default_rng(settings.seed)
+    return model, fit(model, task, settings, random, show_progress=False, on_epoch=say)
 
 
 def encoder_of(name: str, width: int, settings: FitConfig) -> torch.nn.Module:

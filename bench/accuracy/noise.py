@@ -16,13 +16,12 @@ import numpy as np
 import typer
 
 from bench import report
-from model.config import ModelConfig
 from training import datasets
 from training.checkpoint import Checkpoint
 from training.clicklog import ClickLog, Longs
 from training.evaluate import NetworkRanker, rank
 from training.publish import assess
-from training.runs import ITEM_EVENTS_MIN, prepare_process
+from training.runs import ITEM_EVENTS_MIN, prepare_process, shape_for
 from training.sequences import Held, Histories, Vocabulary
 from training.train import TrainConfig, train
 
@@ -58,7 +57,7 @@ def cell(log: ClickLog, front: str, trained_on: float, out: Path, settings: Trai
     if (out / "model.json").exists():
         return Checkpoint.load(out)
     spectral, window = FRONTS[front]
-    shape = ModelConfig(spectral_filter=spectral, window_attention=window)
+    shape = shape_for(len(log), {"spectral_filter": spectral, "window_attention": window})
     vocabulary = Vocabulary.of(log, hashed=shape.hashed_items)
     everything = inject(Histories.of(log, vocabulary), len(vocabulary.items), trained_on, settings.seed, kept_last=2)
     training, held = everything.without_last(2), Held.last(everything.without_last(1))

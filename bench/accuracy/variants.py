@@ -1,6 +1,6 @@
 """Networks and losses that the product does not have, for the study of what its own choices are worth.
 
-None of them can be folded by the compiled kernel, so their rows rank with the network as trained.
+A network that the product does not have cannot be folded by the compiled kernel either: its rows rank as trained.
 """
 
 from __future__ import annotations
@@ -135,6 +135,7 @@ class Variant(NamedTuple):
 
     network: type[Network] = Network
     task: type[StreamingTask] = StreamingTask
+    teacher: str = ""  # a model of bench.accuracy.recipes that is trained first, and teaches
 
 
 VARIANTS = {
@@ -143,4 +144,6 @@ VARIANTS = {
     "shared echo": Variant(network=SharedEcho),
     "label smoothing": Variant(task=Smoothed),
     "gBCE": Variant(task=Sampled),
+    "taught by its own kind": Variant(teacher="echorank"),
+    "taught by EchoMamba4Rec": Variant(teacher="echomamba4rec"),
 }

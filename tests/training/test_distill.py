@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
 from model.config import ModelConfig
+from model.embedding import Sequences
 from model.network import Network
 from tests.training.logs import cyclic_log
-from training.checkpoint import Checkpoint
-from training.distill import Teachers
+from training.baselines.echomamba4rec import EchoMamba4Rec
+from training.baselines.next_item import Reference, ReferenceTeacher
+from training.distill import StreamingTeacher, Teachers
 from training.errors import TrainingError
 from training.sequences import Held, Histories, Vocabulary, Windows, pad
 from training.train import TrainConfig, train
@@ -22,21 +23,30 @@ VOCABULARY = Vocabulary.of(cyclic_log(), hashed=8)
 HISTORIES = Histories.of(cyclic_log(), VOCABULARY)
 
 
-def teacher(seed: int, items: tuple[str, ...] = VOCABULARY.items, width: int = 32) -> Checkpoint:
+def teacher(seed: int, items: tuple[str, ...] = VOCABULARY.items, width: int = 32) -> StreamingTeacher:
     """An untrained model with lively weights."""
     torch.manual_seed(seed)
     network = Network(replace(SHAPE, width=width, hashed_items=8), len(items)).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    counts, calibration = np.ones(len(items), dtype=np.int64), np.array([[1.0, 0.0]] * 3)
-    return Checkpoint(network=network, items=items, counts=counts, calibration=calibration, metadata={})
+    return StreamingTeacher(network, items)
+
+
+def reference(seed: int) -> Reference:
+    """An untrained bidirectional model with lively weights."""
+    torch.manual_seed(seed)
+    model = Reference(EchoMamba4Rec(32, 6, 0.0), VOCABULARY, 32, membership=True).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
 
 
 def test_teachers_speak_as_the_mean_of_their_logits() -> None:
     """Of two models of different width, after every event of two histories, membership included."""
     both = [teacher(0), teacher(1, width=64)]
-    said = Teachers(both, HISTORIES, VOCABULARY, 0.5)
+    said = Teachers([one.opinion(HISTORIES, VOCABULARY) for one in both], 0.5)
     batch = pad(HISTORIES, Windows(HISTORIES.starts[:2], HISTORIES.starts[1:3]))
     with torch.no_grad():
         each = [one.network.next_item_logits(one.network.encode(batch.events), batch.events) for one in both]
@@ -50,6 +60,26 @@ def test_teachers_speak_as_the_mean_of_their_logits() -> None:
             (seen.position[mine], seen.item[mine]), guide.extra, accumulate=True
         )
         torch.testing.assert_close(logits, expected[user, : len(place)], rtol=1e-4, atol=1e-4)
+
+
+def test_a_bidirectional_teacher_speaks_of_each_event_without_reading_on() -> None:
+    """After every event of a history it says what it says of that prefix alone; a streaming one speaks beside it."""
+    model, streaming = reference(2), teacher(0)
+    opinions = [one.opinion(HISTORIES, VOCABULARY) for one in (ReferenceTeacher(model, 6), streaming)]
+    said = Teachers(opinions, 0.5)
+    batch = pad(HISTORIES, Windows(HISTORIES.starts[:1], HISTORIES.starts[1:2]))
+    length = batch.events.items.shape[1]
+    assert length > 6  # so that some prefixes are cut
+    at = torch.arange(length)
+    with torch.no_grad():
+        mine = streaming.network.next_item_logits(streaming.network.encode(batch.events), batch.events)[0]
+        windows = [slice(max(0, end - 6), end) for end in range(1, length + 1)]
+        encoded = [model.encode(Sequences(*(c[:, cut] for c in batch.events)))[0, -1] for cut in windows]
+        theirs = model.logits_at(torch.stack(encoded), batch.events, torch.zeros_like(at), at)
+    seen = streaming.network.membership.seen(batch.events.items, batch.events.mask)
+    guide = said.guide(torch.from_numpy(batch.begins)[0] + at, seen.age)
+    logits = (guide.x @ guide.table.mT + guide.bias).index_put((seen.position, seen.item), guide.extra, accumulate=True)
+    torch.testing.assert_close(logits, (mine + theirs) / 2, rtol=1e-4, atol=1e-4)
 
 
 def test_a_student_comes_closer_to_what_it_is_told() -> None:
@@ -68,4 +98,4 @@ def test_a_student_comes_closer_to_what_it_is_told() -> None:
 def test_a_teacher_of_another_catalogue_is_refused() -> None:
     """Also one that knows the same items under other numbers."""
     with pytest.raises(TrainingError, match="train it on the same data"):
-        Teachers([teacher(0, VOCABULARY.items[::-1])], HISTORIES, VOCABULARY, 0.5)
+        teacher(0, VOCABULARY.items[::-1]).opinion(HISTORIES, VOCABULARY)

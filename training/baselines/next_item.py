@@ -23,6 +23,8 @@ from torch.nn.functional import cross_entropy
 from model.config import ModelConfig
 from model.embedding import Sequences
 from model.membership import Membership
+from training.distill import TOKENS, Opinion
+from training.errors import TrainingError
 from training.evaluate import add_membership_at, rank
 from training.harness import FitConfig
 from training.initial import repeat_bias
@@ -105,6 +107,35 @@ class ReferenceRanker:
         if self._last is None or self._last[0] is not events:
             self._last = events, self.model.encode(moved)
         return self.model.logits_at(self._last[1][row, at], moved, row, at).cpu()
+
+
+class ReferenceTeacher:
+    """A reference as a teacher (`training.distill.Teacher`): each prefix of a history is read on its own.
+
+    So a model that reads both ways says nothing at an event that it could know only from a later one.
+    """
+
+    def __init__(self, model: Reference, length: int) -> None:
+        self.model, self.length = model.eval(), length
+
+    @torch.inference_mode()
+    def opinion(self, histories: Histories, vocabulary: Vocabulary) -> Opinion:
+        """What it says after each event, from the up to `length` newest.
+
+        Raises:
+            TrainingError: it was trained on a catalogue of another size.
+
+        """
+        items = len(vocabulary.items)
+        if self.model.items != items:
+            raise TrainingError(f"a teacher of {self.model.items:,} items cannot teach a catalogue of {items:,}")
+        firsts, ends = np.repeat(histories.starts[:-1], histories.lengths()), np.arange(1, len(histories.items) + 1)
+        found = torch.zeros(len(ends), self.model.table.weight.shape[1])
+        for windows in groups(Windows(np.maximum(firsts, ends - self.length), ends), TOKENS):
+            events = pad(histories, windows).events
+            last = events.mask.sum(dim=1) - 1
+            found[torch.from_numpy(windows.ends - 1)] = self.model.encode(events)[torch.arange(len(last)), last]
+        return Opinion(found, self.model.table.weight[:items], torch.zeros(items), self.model.membership)
 
 
 class ReferenceTask:
