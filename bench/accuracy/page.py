@@ -20,7 +20,8 @@ figures do not mask the history, `_excluded` ones take already-seen items out of
 user costs between two events; `-` means that the whole history is read again at each question. Click-through: histories
 from before the impression only, a global split in time; multiply-adds are those of the interest part for each candidate
 at a history of the longest length. Minutes are of one thread, validation included: next item in processor time, which
-does not count what else ran beside it, click-through by the clock.
+does not count what else ran beside it, click-through by the clock; machines differ by a factor of two, so compare
+minutes only between rows of one machine, which the rows name.
 """
 FIRST = {"next-item": "ndcg10", "ctr": "auc"}  # the figure that orders a table
 DIGITS = 4

@@ -35,7 +35,7 @@ def row(
     state_bytes: int | None,
     **more: object,
 ) -> dict[str, Any]:
-    """One run, with the command that this process was started with and the commit it was made from.
+    """One run, with the command that this process was started with, the commit it was made from, and the machine.
 
     `state_bytes` are what a user costs between two events, None where the whole history is read again each time.
     `more` is kept beside the figures, such as intervals and multiply-adds.
@@ -59,6 +59,7 @@ def row(
         "command": origin["command"],
         "commit": origin["commit"],
         "date": origin["date"][:10],
+        "hardware": origin["hardware"],
     }
 
 
