@@ -16,6 +16,7 @@ from model.config import ModelConfig
 from model.echo import Echo
 from model.embedding import Sequences, gaps_of
 from model.glu import GLU
+from model.membership import Membership
 from model.network import Encoding, Network
 from model.scan import scan_scalar
 from model.ssm import Drive, StateSpace
@@ -85,6 +86,39 @@ class SharedEcho(Network):
         self.ssm.echo = NarrowEcho(config)
 
 
+class Forgetful(Membership):
+    """Adds nothing to the logits of items that were seen; the head still hears of them."""
+
+    def bias_of(self, bucket: Tensor) -> Tensor:
+        """See `Membership.bias_of`."""
+        return 0.0 * super().bias_of(bucket)
+
+
+class NoMembership(Network):
+    """Next items from the sequence state alone."""
+
+    def __init__(self, config: ModelConfig, items: int, dropout: float = 0.0) -> None:
+        super().__init__(config, items, dropout)
+        self.membership: Membership = Forgetful(config)
+
+
+class Ageless(Membership):
+    """One bias for all that was seen, however long ago."""
+
+    def bucket(self, age: Tensor) -> Tensor:
+        """See `Membership.bucket`: the first for all but what is older than the reach, or never was."""
+        bucket = super().bucket(age)
+        return bucket.masked_fill(bucket < self.buckets - 1, 0)
+
+
+class AgelessMembership(Network):
+    """Membership without ages."""
+
+    def __init__(self, config: ModelConfig, items: int, dropout: float = 0.0) -> None:
+        super().__init__(config, items, dropout)
+        self.membership: Membership = Ageless(config)
+
+
 class Smoothed(StreamingTask):
     """Label smoothing: a tenth of the target is spread evenly over the catalogue (arXiv 1512.00567)."""
 
@@ -142,6 +176,8 @@ VARIANTS = {
     "two blocks": Variant(network=TwoBlocks),
     "timed steps": Variant(network=TimedSteps),
     "shared echo": Variant(network=SharedEcho),
+    "no membership": Variant(network=NoMembership),
+    "membership without ages": Variant(network=AgelessMembership),
     "label smoothing": Variant(task=Smoothed),
     "gBCE": Variant(task=Sampled),
     "taught by its own kind": Variant(teacher="echorank"),
