@@ -21,6 +21,7 @@ from cluster import (
     commands_query,
     commands_replay,
     commands_system,
+    forks,
 )
 from cluster.options import ConfigOption, settings_from
 
@@ -32,6 +33,7 @@ class ReadableErrors(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; exit with 2 for a configuration that cannot be used, 1 for any other of our errors."""
+        forks.only_to_exec()
         try:
             return super().invoke(ctx)
         except (EchoRankError, OSError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster import forks
 from cluster.broker import Broker, resolve
 
 # Small and quick to start rather than fast: 150 MB and 3 CPU seconds a broker. Settings from outside come first.
@@ -18,6 +19,11 @@ NEIGHBOUR = Path(__file__).resolve().parents[2] / "shared" / "kafka"
 def kafka_home() -> str | None:
     """Where an Apache Kafka is: KAFKA_HOME, else a checkout's neighbour, else nowhere."""
     return os.environ.get("KAFKA_HOME") or (str(NEIGHBOUR) if NEIGHBOUR.is_dir() else None)
+
+
+def pytest_configure() -> None:
+    """As the command line does, before any test imports gRPC."""
+    forks.only_to_exec()
 
 
 def pytest_report_header() -> str:
