@@ -11,7 +11,7 @@ from typing import TypeVar
 import ray
 from ray._private.node import Node
 
-SLOW = "timed out during startup"
+SLOW = ("timed out during startup", "Timed out waiting for file")  # the node's, and its control store's
 TRIES = 3
 
 Started = TypeVar("Started")
@@ -36,7 +36,7 @@ def start(init: Callable[[], Started]) -> Started:
             _end_half_started(error.__traceback__)
             if not ray.is_initialized():
                 ray.shutdown()  # what `ray.init` had begun
-            if SLOW not in str(error) or tries == TRIES:  # Ray has no narrower class for it
+            if not any(words in str(error) for words in SLOW) or tries == TRIES:  # Ray has no narrower class for it
                 raise
             log.warning("Ray's own processes did not start within 30 s, as on a busy machine; trying again")
 
