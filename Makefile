@@ -61,7 +61,7 @@ sim: $(READY) ## Simulate SEEDS (1000) runs of the whole system with faults, und
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
 chaos: $(READY) ## Strike a real deployment KILLS (50) times under load and count every click (needs Apache Kafka: KAFKA_HOME)
-	$(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
+	GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
 
 bench: bench-fold bench-score bench-snapshot bench-recovery bench-replay ## Run every benchmark and write bench/results/
 
