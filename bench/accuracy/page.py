@@ -21,7 +21,8 @@ user costs between two events; `-` means that the whole history is read again at
 from before the impression only, a global split in time; multiply-adds are those of the interest part for each candidate
 at a history of the longest length. Minutes are of one thread, validation included: next item in processor time, which
 does not count what else ran beside it, click-through by the clock; machines differ by a factor of two, so compare
-minutes only between rows of one machine, which the rows name.
+minutes only between rows of one machine, which the rows name. In brackets: what was not as in the recipe
+(`bench/accuracy/recipes.py`).
 """
 FIRST = {"next-item": "ndcg10", "ctr": "auc"}  # the figure that orders a table
 DIGITS = 4
@@ -49,12 +50,12 @@ def _table_of(row: rows.Row) -> tuple[str, str]:
 
 def _section(task: Any, found: list[rows.Row]) -> str:
     names = rows.FIGURES[task]
-    models = [list(group) for _, group in groupby(sorted(found, key=lambda row: row["model"]), lambda r: r["model"])]
+    models = [list(group) for _, group in groupby(sorted(found, key=rows.label), rows.label)]
     models.sort(key=lambda seeds: -statistics.mean(row[FIRST[task]] for row in seeds))
     heads = ["model", "seeds", *names, "minutes", "state bytes", *(["multiply-adds"] if task == "ctr" else [])]
     lines = [
         [
-            seeds[0]["model"],
+            rows.label(seeds[0]),
             len(seeds),
             *(_spread([row[name] for row in seeds]) for name in names),
             f"{statistics.mean(row['train_minutes'] for row in seeds):.1f}",

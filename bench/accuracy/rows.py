@@ -1,4 +1,4 @@
-"""The table of accuracy results: bench/results/accuracy.json, one row a run, replaced when the run is made again.
+"""The table of accuracy results: bench/results/accuracy.json, one row a run, replaced when the same run is made again.
 
 Runs take hours and are made one by one, on several cores or machines, so each adds its own row to the file.
 """
@@ -16,7 +16,6 @@ from bench import report
 
 Task = Literal["next-item", "ctr"]
 Row = Mapping[str, Any]
-KEY = ("task", "dataset", "model", "seed")  # what makes two rows the same run
 FIGURES: Mapping[Task, tuple[str, ...]] = {
     "next-item": ("hr10", "ndcg10", "mrr10", "hr10_excluded", "ndcg10_excluded", "mrr10_excluded"),
     "ctr": ("auc", "gauc", "log_loss", "ece"),
@@ -82,8 +81,17 @@ def read(path: Path = PATH) -> list[dict[str, Any]]:
     return found
 
 
+def label(one: Row) -> str:
+    """The model, and whatever was not as in its recipe: `echorank (epochs=14)`."""
+    other = [f"{name}={value}" for name, value in sorted(one.get("changed", {}).items())]
+    if "teachers" in one:
+        other.append(f"teachers={one['teachers']}")
+    return f"{one['model']} ({', '.join(other)})" if other else str(one["model"])
+
+
 def _key(one: Row) -> tuple[Any, ...]:
-    return tuple(one[name] for name in KEY)
+    """What makes two rows the same run."""
+    return one["task"], one["dataset"], label(one), one["seed"]
 
 
 @contextmanager

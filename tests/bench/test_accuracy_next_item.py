@@ -92,3 +92,14 @@ def test_the_page_has_means_and_spreads(tmp_path: Path) -> None:
     assert "3,648" in lines[1]
     assert text.count("`make b`") == 1
     assert json.loads(table.read_text())
+
+
+def test_a_run_with_other_settings_stands_beside_the_recipes(tmp_path: Path) -> None:
+    """`--set` and teachers make another run, which neither replaces nor is averaged with the plain one."""
+    table = tmp_path / "accuracy.json"
+    figures = dict.fromkeys(rows.FIGURES["next-item"], 0.1)
+    for more in ({}, {"changed": {"epochs": 2}}, {"teachers": 1}, {"changed": {"epochs": 2}}):
+        rows.add(rows.row("next-item", "d", "m", 0, figures, train_minutes=1.0, state_bytes=None, **more), table)
+    assert [rows.label(row) for row in rows.read(table)] == ["m", "m (epochs=2)", "m (teachers=1)"]
+    lines = [line for line in page.write(table).read_text().splitlines() if line.startswith(("| m |", "| m ("))]
+    assert [line.split("|")[2].strip() for line in lines] == ["1", "1", "1"]
