@@ -51,8 +51,8 @@ check: $(READY) ## Lint, format, types, tidiness, fresh stubs: exactly what CI c
 	$(BIN)/mypy
 	$(BIN)/pytest tests/test_tidy.py tests/test_stubs.py
 
-test: $(READY) ## Run every test (brokers and clusters are started and stopped by the tests)
-	$(BIN)/pytest $(ARGS)
+test: $(READY) ## Run every test on two processes (brokers and clusters are started and stopped by the tests)
+	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
 stubs: $(READY) ## Regenerate rpc/ from proto/
 	$(BIN)/python -m grpc_tools.protoc -Irpc=proto --python_out=. --pyi_out=. --grpc_python_out=. proto/*.proto

@@ -32,6 +32,15 @@ def pytest_report_header() -> str:
     return f"broker: Apache Kafka from {home}" if home else "broker: embedded (set KAFKA_HOME for Apache Kafka)"
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Share tests out by file (`pytest -n 2 --dist loadgroup`); those that need a broker or a cluster stay together.
+
+    They mostly wait, so other tests use the cores meanwhile; and they share one broker, with one cluster at a time.
+    """
+    services = any(item.get_closest_marker(name) for name in ("ray", "broker"))
+    item.add_marker(pytest.mark.xdist_group("services" if services else item.location[0]))
+
+
 @pytest.fixture(scope="session")
 def broker() -> Iterator[Broker]:
     """One broker for all tests, Apache Kafka where there is one; each test makes topics of its own."""
