@@ -33,12 +33,11 @@ def pytest_report_header() -> str:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Share tests out by file (`pytest -n 2 --dist loadgroup`); those that need a broker or a cluster stay together.
+    """Share tests out by file (`pytest -n 2 --dist loadgroup`); those that start a Ray cluster stay together.
 
-    They mostly wait, so other tests use the cores meanwhile; and they share one broker, with one cluster at a time.
+    They are half of the time and mostly wait, so the others use the cores meanwhile, and one cluster runs at a time.
     """
-    services = any(item.get_closest_marker(name) for name in ("ray", "broker"))
-    item.add_marker(pytest.mark.xdist_group("services" if services else item.location[0]))
+    item.add_marker(pytest.mark.xdist_group("ray" if item.get_closest_marker("ray") else item.location[0]))
 
 
 @pytest.fixture(scope="session")
