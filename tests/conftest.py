@@ -35,7 +35,7 @@ def pytest_report_header() -> str:
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Share tests out by file (`pytest -n 2 --dist loadgroup`); those that start a Ray cluster stay together.
 
-    They are half of the time and mostly wait, so the others use the cores meanwhile, and one cluster runs at a time.
+    So one cluster runs at a time, two fifths of the whole time, and the others use what it leaves of the cores.
     """
     item.add_marker(pytest.mark.xdist_group("ray" if item.get_closest_marker("ray") else item.location[0]))
 
