@@ -68,16 +68,13 @@ def _front(network: Network) -> dict[str, Tensor | None]:
 
 
 def _state(network: Network) -> dict[str, Tensor | None]:
-    ssm, slots, glu, echo = network.ssm, network.lowrank, network.output_glu, network.ssm.echo
-    rate = ssm.log_A.exp()
+    ssm, slots, glu = network.ssm, network.lowrank, network.output_glu
     return {
         "mix": _padded(torch.cat([ssm.mix.weight, ssm.step_size.weight]).mT),
-        "dt_spread": None if ssm.scalar else ssm.dt_spread.weight.mT,
         "dt_bias": ssm.dt_bias,
-        "rate": rate[None] if ssm.scalar else rate.mT,
+        "rate": ssm.log_A.exp(),
         "conv": ssm.conv.weight[:, 0].mT,
         "conv_bias": ssm.conv_bias(),
-        "echo_gamma": echo.gamma() if echo else torch.zeros(1),
         "assign": _padded(slots.assign.weight.mT),
         "assign_bias": slots.assign.bias,
         "slot_rate": slots.log_rate.exp(),
@@ -85,7 +82,6 @@ def _state(network: Network) -> dict[str, Tensor | None]:
         "skip": ssm.skip,
         "norm_ssm": ssm.norm.weight,
         "ssm_out": ssm.out.weight.mT,
-        "echo_weight": echo.weights() if echo else torch.zeros(1),
         "norm_residual": _norm(network.ssm_norm),
         "out_gate": glu.gate.weight.mT,
         "out_gate_bias": glu.gate.bias,

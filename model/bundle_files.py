@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 from model.config import ModelConfig
 from model.errors import BundleError
 
-FORMAT = 3
+FORMAT = 4
 CONFIG, WEIGHTS, ITEMS, GOLDEN, MANIFEST = (
     "config.json",
     "weights.safetensors",

@@ -30,12 +30,10 @@ class ModelConfig:
     heads: int = 8  # H, of the state space
     state_size: int = 6  # N
     conv_width: int = 4  # W
-    transition: Literal["scalar", "diagonal"] = "scalar"
     spectral_filter: bool = True
     window_attention: bool = True
     window_heads: int = 2
     input_glu: bool = True
-    echo: bool = False
     glu_expand: int = 1  # GLU inner width = glu_expand * D
     ring_length: int = 32  # K
     tail_length: int = 512  # T
@@ -46,7 +44,7 @@ class ModelConfig:
     gap_buckets: int = 32
     hashed_items: int = 64  # U
     state_dtype: Literal["int8", "float32"] = "int8"
-    ssm_bits: Literal[8, 16] = 16  # of the state space's (and echo's) numbers in an int8 state
+    ssm_bits: Literal[8, 16] = 16  # of the state space's numbers in an int8 state
     drop_duplicates: bool = False
 
     def __post_init__(self) -> None:
@@ -59,8 +57,6 @@ class ModelConfig:
             raise ValueError(f"width = {self.width} must be a multiple of 16 (the kernels work in lanes of 16)")
         if self.width % self.window_heads or (self.width // self.window_heads) % 16:
             raise ValueError(f"width / window_heads = {self.width}/{self.window_heads} must be a multiple of 16")
-        if self.echo and self.transition != "scalar":
-            raise ValueError("echo: true needs transition: scalar (a diagonal echo doubles the state's bytes)")
         if not 1 <= len(self.actions) <= 255:
             raise ValueError(f"actions: 1 to 255 names are possible, got {len(self.actions)}")
         for name in ("ring_length", "tail_length"):

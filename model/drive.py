@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from model.compiled import piece
 from model.elementary import exp, silu, softplus
-from model.lanes import LANES, add_scaled
+from model.lanes import LANES
 from model.params import Sizes
 
 Floats = npt.NDArray[np.float32]
@@ -22,8 +22,8 @@ class Scratch(NamedTuple):
     """Working memory of one event's recurrence; sizes in the letters of `model.config`."""
 
     conv: Floats  # (E + 2N) the convolution's output: x, B, C
-    dt: Floats  # (E)
-    decay: Floats  # (E), of heads or channels
+    dt: Floats  # (H)
+    decay: Floats  # (H)
     raw: Floats  # (N, E), a state on its way in or out
     peak: Floats  # (E) or (D)
     factor: Floats  # (E)
@@ -37,8 +37,8 @@ def scratch_for(s: Sizes) -> Scratch:
     """Working memory for one thread."""
     return Scratch(
         np.zeros(s.E + 2 * s.N, np.float32),
-        np.zeros(s.E, np.float32),
-        np.zeros(s.E, np.float32),
+        np.zeros(s.H, np.float32),
+        np.zeros(s.H, np.float32),
         np.zeros((s.N, s.E), np.float32),
         np.zeros(max(s.E, s.D), np.float32),
         np.zeros(s.E, np.float32),
@@ -51,7 +51,7 @@ def scratch_for(s: Sizes) -> Scratch:
 
 @piece
 def compute_drive(p, s, at, v, b, r, w):
-    """Convolved x, B, C in `conv`, step sizes in `dt`, decays of a scalar transition in `decay`, from event r's mix.
+    """Convolved x, B, C in `conv`, step sizes in `dt`, decays in `decay`, from event r's mix.
 
     The row may hold later events of the user already, but not their inputs of the convolution.
     """
@@ -81,16 +81,9 @@ def _add_input(p, s, at, v, row, entry, tap, w):
 @piece
 def _step_sizes(p, s, mixed, w):
     first = s.E + 2 * s.N
-    if s.scalar:
-        for h in range(s.H):
-            w.dt[h] = mixed[first + h] + p.dt_bias[h]
-        softplus(w.dt, s.H)
-        for h in range(s.H):
-            w.decay[h] = -w.dt[h] * p.rate[0, h]
-        exp(w.decay, s.H)
-    else:
-        for e in range(s.E):
-            w.dt[e] = p.dt_bias[e]
-        for h in range(s.H):
-            add_scaled(w.dt, 0, mixed[first + h], p.dt_spread, h * s.E, s.E)
-        softplus(w.dt, s.E)
+    for h in range(s.H):
+        w.dt[h] = mixed[first + h] + p.dt_bias[h]
+    softplus(w.dt, s.H)
+    for h in range(s.H):
+        w.decay[h] = -w.dt[h] * p.rate[h]
+    exp(w.decay, s.H)

@@ -37,8 +37,6 @@ class Sizes(NamedTuple):
     filter: int
     window: int
     input_glu: int
-    echo: int
-    scalar: int
     int8: int
     ssm16: int
     drop_duplicates: int
@@ -66,12 +64,10 @@ class FoldParams(NamedTuple):
     in_out_bias: Array  # (D)
     norm_in: Array
     mix: Array  # (D, E+2N+H), the last H columns drive the step sizes; padded to whole lanes
-    dt_spread: Array  # (H, E) for the diagonal transition
-    dt_bias: Array  # (H) or (E)
-    rate: Array  # A: (1, H) or (N, E)
+    dt_bias: Array  # (H)
+    rate: Array  # A, (H)
     conv: Array  # (W, E+2N), newest last
     conv_bias: Array  # (E+2N)
-    echo_gamma: Array  # (H)
     assign: Array  # (D, R), padded to whole lanes
     assign_bias: Array  # (R)
     slot_rate: Array  # (R), per second
@@ -80,7 +76,6 @@ class FoldParams(NamedTuple):
     skip: Array  # (H)
     norm_ssm: Array  # (E)
     ssm_out: Array  # (E, D)
-    echo_weight: Array  # (H)
     norm_residual: Array
     out_gate: Array  # (D, 2F)
     out_gate_bias: Array
@@ -109,8 +104,6 @@ def sizes_of(config: ModelConfig) -> Sizes:
         filter=int(config.spectral_filter),
         window=int(config.window_attention),
         input_glu=int(config.input_glu),
-        echo=int(config.echo),
-        scalar=int(config.transition == "scalar"),
         int8=int(config.state_dtype == "int8"),
         ssm16=int(config.ssm_bits == 16),
         drop_duplicates=int(config.drop_duplicates),

@@ -75,7 +75,7 @@ def _read(p, s, at, v, row, b, w, shown, gate, inputs):
 
 @piece
 def _read_state(p, s, at, v, row, w, out):
-    """out[:E] = C . h + skip x (+ the echo's part)."""
+    """out[:E] = C . h + skip x."""
     E, N = s.E, s.N
     for e in range(E):
         out[e] = p.skip[e >> s.shift] * w.conv[e]
@@ -83,18 +83,16 @@ def _read_state(p, s, at, v, row, w, out):
         c = w.conv[E + N + n]
         for e in range(E):
             place, h = n * E + e, e >> s.shift
-            out[e] += c * _held(s, v, row, at.ssm, at.ssm_scale, place, h)
-            if s.echo:
-                out[e] += p.echo_weight[h] * c * _held(s, v, row, at.echo, at.echo_scale, place, h)
+            out[e] += c * _held(s, at, v, row, place, h)
 
 
 @piece
-def _held(s, v, row, data, scales, place, h):
-    """One number of a state (N, E) at byte `data`, of head h."""
+def _held(s, at, v, row, place, h):
+    """One number of the state (N, E), of head h."""
     if not s.int8:
-        return v.f32[row, data // 4 + place]
-    whole = np.float32(v.i16[row, data // 2 + place]) if s.ssm16 else np.float32(v.i8[row, data + place])
-    return whole * v.f32[row, scales // 4 + h]
+        return v.f32[row, at.ssm // 4 + place]
+    whole = np.float32(v.i16[row, at.ssm // 2 + place]) if s.ssm16 else np.float32(v.i8[row, at.ssm + place])
+    return whole * v.f32[row, at.ssm_scale // 4 + h]
 
 
 @piece

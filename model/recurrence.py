@@ -1,4 +1,4 @@
-"""What an event leaves in its user's state: convolution tail, state space, echo, slots.
+"""What an event leaves in its user's state: convolution tail, state space, slots.
 
 Decay goes into the scales, the event's part is added and rounded. Compiled, one event at a time in log order.
 """
@@ -25,12 +25,7 @@ def update_states(p, s, at, v, b, n, w):
         row, seed = b.row[r], b.seed[r]
         compute_drive(p, s, at, v, b, r, w)
         _store_conv(s, at, v, row, b.events[r], b.mixed[r], seed)
-        if s.scalar:
-            _update_scalar(s, at, v, row, w, seed)
-        else:
-            _update_diagonal(p, s, at, v, row, w, seed)
-        if s.echo:
-            _update_echo(p, s, at, v, row, w, seed)
+        _update_state_space(s, at, v, row, w, seed)
         _update_slots(p, s, at, v, b, r, w)
 
 
@@ -57,37 +52,19 @@ def _spread(s, of_heads, out):
 
 
 @piece
-def _update_scalar(s, at, v, row, w, seed):
-    """h <- a h + dt x (outer) B, one decay a head."""
-    _accumulate(s, v, row, at.ssm, at.ssm_scale, w.dt, w, seed)
-
-
-@piece
-def _update_echo(p, s, at, v, row, w, seed):
-    """Q <- 1 + gamma a Q,  S <- gamma S + Q u (outer) B."""
-    for h in range(s.H):
-        gamma = p.echo_gamma[h]
-        q = _ONE + gamma * w.decay[h] * v.f32[row, at.echo_weight // 4 + h]
-        v.f32[row, at.echo_weight // 4 + h] = q
-        w.decay[h] = gamma
-        w.narrow[h] = q * w.dt[h]
-    _accumulate(s, v, row, at.echo, at.echo_scale, w.narrow, w, seed)
-
-
-@piece
-def _accumulate(s, v, row, data, scales, weights, w, seed):
-    """One state (N, E) <- decay of each head * state + B (outer) (its weight * x); decay moves the scales alone."""
+def _update_state_space(s, at, v, row, w, seed):
+    """h (N, E) <- a h + B (outer) dt x, a and dt of each head; decay moves the scales alone."""
     E, N = s.E, s.N
-    _spread(s, weights, w.spread)
+    _spread(s, w.dt, w.spread)
     for e in range(E):
         w.peak[e] = w.spread[e] * w.conv[e]
     if not s.int8:
         _spread(s, w.decay, w.factor)
         for n in range(N):
-            _fade_and_add(v.f32, row, data // 4 + n * E, E, w.factor, w.conv[E + n], w.peak)
+            _fade_and_add(v.f32, row, at.ssm // 4 + n * E, E, w.factor, w.conv[E + n], w.peak)
         return
     for h in range(s.H):
-        scale = v.f32[row, scales // 4 + h] * w.decay[h]
+        scale = v.f32[row, at.ssm_scale // 4 + h] * w.decay[h]
         w.scale[h] = scale if scale > _FADED else _ONE
         w.held[h] = _ONE if scale > _FADED else _ZERO
         w.narrow[h] = _ONE / w.scale[h]
@@ -96,18 +73,18 @@ def _accumulate(s, v, row, data, scales, weights, w, seed):
     for e in range(E):
         w.peak[e] = w.peak[e] * w.spread[e]
     for n in range(N):
-        _load_state(s, v, row, data, n, w)
+        _load_state(s, at, v, row, n, w)
         _fade_and_add(w.raw, n, 0, E, w.factor, w.conv[E + n], w.peak)
-    _store_state(s, v, row, data, scales, w, seed)
+    _store_state(s, at, v, row, w, seed)
 
 
 @piece
-def _load_state(s, v, row, data, n, w):
-    """raw[n] = the whole numbers of direction n of a state (N, E) at byte `data`."""
+def _load_state(s, at, v, row, n, w):
+    """raw[n] = the whole numbers of direction n of the state (N, E)."""
     if s.ssm16:
-        _load(w.raw, n, v.i16, row, data // 2 + n * s.E, s.E)
+        _load(w.raw, n, v.i16, row, at.ssm // 2 + n * s.E, s.E)
     else:
-        _load(w.raw, n, v.i8, row, data + n * s.E, s.E)
+        _load(w.raw, n, v.i8, row, at.ssm + n * s.E, s.E)
 
 
 @piece
@@ -126,33 +103,7 @@ def _fade_and_add(state, row, start, size, fade, weight, x):
 
 
 @piece
-def _update_diagonal(p, s, at, v, row, w, seed):
-    """h <- a h + dt x (outer) B, one decay a channel and state: the decay cannot move into a scale."""
-    E, N = s.E, s.N
-    for e in range(E):
-        w.peak[e] = w.dt[e] * w.conv[e]
-    for h in range(s.H):
-        scale = v.f32[row, at.ssm_scale // 4 + h]
-        w.scale[h] = scale if s.int8 and scale > _FADED else _ONE
-        w.narrow[h] = _ONE / w.scale[h]
-    _spread(s, w.narrow, w.spread)
-    for e in range(E):
-        w.peak[e] = w.peak[e] * w.spread[e]
-    for n in range(N):
-        for e in range(E):
-            w.decay[e] = -w.dt[e] * p.rate[n, e]
-        exp(w.decay, E)
-        if s.int8:
-            _load_state(s, v, row, at.ssm, n, w)
-            _fade_and_add(w.raw, n, 0, E, w.decay, w.conv[E + n], w.peak)
-        else:
-            _fade_and_add(v.f32, row, at.ssm // 4 + n * E, E, w.decay, w.conv[E + n], w.peak)
-    if s.int8:
-        _store_state(s, v, row, at.ssm, at.ssm_scale, w, seed)
-
-
-@piece
-def _store_state(s, v, row, data, scales, w, seed):
+def _store_state(s, at, v, row, w, seed):
     """Write `raw` (N, E), in units of the scales in `scale` (H), as whole numbers with the scales moved to fit."""
     E, N, P = s.E, s.N, s.P
     for e in range(E):
@@ -161,13 +112,13 @@ def _store_state(s, v, row, data, scales, w, seed):
         raise_to(w.peak, w.raw, n, E)
     top = LARGEST_16 if s.ssm16 else LARGEST
     for h in range(s.H):
-        w.held[h], v.f32[row, scales // 4 + h] = centre(largest(w.peak, h * P, P), w.scale[h], top)
+        w.held[h], v.f32[row, at.ssm_scale // 4 + h] = centre(largest(w.peak, h * P, P), w.scale[h], top)
     _spread(s, w.held, w.factor)
     for n in range(N):
         if s.ssm16:
-            store(w.raw, n, w.factor, E, v.i16, row, data // 2 + n * E, seed, top)
+            store(w.raw, n, w.factor, E, v.i16, row, at.ssm // 2 + n * E, seed, top)
         else:
-            store(w.raw, n, w.factor, E, v.i8, row, data + n * E, seed, top)
+            store(w.raw, n, w.factor, E, v.i8, row, at.ssm + n * E, seed, top)
 
 
 @piece

@@ -1,11 +1,10 @@
 """The linear recurrence h_t = a_t h_{t-1} + u_t (outer) B_t, read out as y_t = h_t C_t, over whole histories.
 
-`scan_scalar` has one decay a head and step (Mamba-2, arXiv 2405.21060) and works in chunks: a small quadratic form
-inside each chunk, states carried between chunks. `scan_diagonal` has one decay a channel and state (Mamba, arXiv
-2312.00752) and steps through time. Beside them stands `recurrence`, the definition in a loop, for tests.
+One decay a head and step (Mamba-2, arXiv 2405.21060). `scan` works in chunks: a small quadratic form inside each chunk,
+states carried between chunks. Beside it stands `recurrence`, the definition in a loop, for tests and studies.
 
     u      (B, L, H, P)     input, already scaled by the step size
-    log_a  (B, L, H)        log of the decay, not positive; (B, L, H, P, N) for the diagonal form
+    log_a  (B, L, H)        log of the decay, not positive; for `recurrence` also (B, L, H, P, N)
     b, c   (B, L, N)        input and output directions
     y      (B, L, H, P)
 """
@@ -20,7 +19,7 @@ CHUNK = 16
 
 
 def recurrence(u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """The definition, step by step, for either form; returns (y, last state (B, H, P, N))."""
+    """The definition, step by step; returns (y, last state (B, H, P, N))."""
     decay = log_a.exp()
     if decay.dim() == 3:
         decay = decay[..., None, None]  # (B, L, H, 1, 1)
@@ -32,8 +31,8 @@ def recurrence(u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, 
     return torch.stack(outputs, dim=1), state
 
 
-def scan_scalar(u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Chunked form of `recurrence` for one decay a head: y (B, L, H, P)."""
+def scan(u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Chunked form of `recurrence`: y (B, L, H, P)."""
     length = u.shape[1]
     extra = -length % CHUNK
     u, log_a = pad(u, (0, 0, 0, 0, 0, extra)), pad(log_a, (0, 0, 0, extra))
@@ -60,8 +59,3 @@ def scan_scalar(u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     carried = (c @ torch.stack(before, dim=1)).unflatten(-1, (u.shape[2], -1))  # (B, G, S, H, P)
     y = inside.movedim(2, 3) + carried * total.exp().movedim(2, 3)[..., None]
     return y.flatten(1, 2)[:, :length]  # (B, L, H, P)
-
-
-def scan_diagonal(u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """`recurrence` for one decay a channel and state: y (B, L, H, P)."""
-    return recurrence(u, log_a, b, c)[0]

@@ -38,9 +38,6 @@ class StateLayout(NamedTuple):
     conv: int  # i8 (W, E + 2N): the last W inputs of the short convolution
     ssm_scale: int  # f32 (H)
     ssm: int  # i16 (N, E)
-    echo_scale: int  # f32 (H), absent without echo
-    echo_weight: int  # f32 (H): Q, absent without echo
-    echo: int  # i16 (N, E), absent without echo
     slot_scale: int  # f32 (R)
     slot_mass: int  # f32 (R)
     slots: int  # i8 (R, D)
@@ -52,7 +49,6 @@ def layout(config: ModelConfig) -> StateLayout:
     number = 1 if config.state_dtype == "int8" else 4
     conv_channels = config.inner + 2 * config.state_size
     ssm_bytes = config.inner * config.state_size * (config.ssm_bits // 8 if config.state_dtype == "int8" else 4)
-    echo = int(config.echo)
     sizes = (
         8,  # last_time
         8,  # events, then 4 reserved bytes
@@ -65,9 +61,6 @@ def layout(config: ModelConfig) -> StateLayout:
         config.conv_width * conv_channels * number,
         4 * config.heads,
         ssm_bytes,
-        4 * config.heads * echo,
-        4 * config.heads * echo,
-        ssm_bytes * echo,
         4 * config.slots,
         4 * config.slots,
         config.slots * config.width * number,
@@ -122,9 +115,6 @@ def widen(row: npt.NDArray[np.uint8], config: ModelConfig) -> npt.NDArray[np.uin
     _write_out(held, numbers, out, (start.ssm_scale, start.ssm), stop.ssm, (N, H, P))
     _write_out(held, held.i8, out, (start.slot_scale, start.slots), stop.slots, (R, 1, D))
     _copy(held, out, start.slot_mass, stop.slot_mass, R)
-    if config.echo:
-        _write_out(held, numbers, out, (start.echo_scale, start.echo), stop.echo, (N, H, P))
-        _copy(held, out, start.echo_weight, stop.echo_weight, H)
     return wide[0]
 
 

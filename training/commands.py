@@ -69,7 +69,6 @@ def train_model(
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         shape=shape,
         settings=settings,
-        show_progress=console.is_terminal,
         workers=workers,
         teachers=[StreamingTeacher.load(teacher) for teacher in teachers],
     )

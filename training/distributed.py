@@ -11,13 +11,16 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import ray
 import torch
 import xxhash
+from ray.exceptions import RayError
+from ray.util.queue import Queue
 from torch.distributed import is_initialized
 
 from model.config import ModelConfig
@@ -25,6 +28,7 @@ from training import patient_ray
 from training.distill import Teacher
 from training.errors import TrainingError
 from training.harness import pick_device
+from training.progress import TrainingProgress
 from training.runs import prepare_process
 from training.sequences import Held, Histories, Vocabulary
 from training.train import TrainConfig, TrainedModel, train
@@ -41,9 +45,11 @@ def train_together(
     vocabulary: Vocabulary,
     training: Histories,
     held: Held,
+    *,
+    show_progress: bool = True,
     teachers: Sequence[Teacher] = (),
 ) -> TrainedModel:
-    """Fit as `train` does, by `count` workers; gloo averages on CPUs, NCCL on GPUs.
+    """Fit as `train` does, by `count` workers; gloo averages on CPUs, NCCL on GPUs. Progress comes epoch by epoch.
 
     Raises:
         TrainingError: a worker failed, or the workers ended with different weights.
@@ -54,10 +60,18 @@ def train_together(
     from ray.train.v2.api.exceptions import TrainingFailedError  # noqa: PLC0415
 
     on_gpu = pick_device(settings.device).type == "cuda"
-    with started(count), tempfile.TemporaryDirectory(prefix="echorank-train-") as folder:
+    with (
+        started(count),
+        tempfile.TemporaryDirectory(prefix="echorank-train-") as folder,
+        TrainingProgress(shown=show_progress) as progress,
+        _heard_by(progress) as epochs,
+    ):
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"parts": ray.put((shape, settings, vocabulary, training, held, teachers))},
+            train_loop_config={
+                "parts": ray.put((shape, settings, vocabulary, training, held, teachers)),
+                "epochs": epochs,
+            },
             torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
             scaling_config=ScalingConfig(num_workers=count, use_gpu=on_gpu),
             run_config=RunConfig(name="train", storage_path=folder, failure_config=FailureConfig(max_failures=0)),
@@ -101,6 +115,26 @@ def started(cpus: int) -> Iterator[None]:
         ray.shutdown()
 
 
+@contextmanager
+def _heard_by(progress: TrainingProgress) -> Iterator[Queue]:
+    """A queue whose lines `progress` shows as they come."""
+    epochs = Queue(actor_options={"num_cpus": 0})
+    listener = Thread(target=_listen, args=(epochs, progress), daemon=True)
+    listener.start()
+    try:
+        yield epochs
+    finally:
+        with suppress(RayError):  # the queue may have died with its node; the training's own error says more
+            epochs.put(None)
+        listener.join()
+
+
+def _listen(epochs: Queue, progress: TrainingProgress) -> None:
+    with suppress(RayError):
+        while (line := epochs.get()) is not None:
+            progress.epoch(line)
+
+
 def _work(config: dict[str, Any]) -> tuple[TrainedModel, list[str]]:
     """What each worker does; Ray returns the first one's answer."""
     from ray.train.torch import get_device  # noqa: PLC0415
@@ -111,7 +145,17 @@ def _work(config: dict[str, Any]) -> tuple[TrainedModel, list[str]]:
         torch.cuda.set_device(device)
     shape, settings, vocabulary, training, held, teachers = ray.get(config["parts"])
     group = Group(settings.seed)
-    model = train(shape, settings, vocabulary, training, held, show_progress=False, workers=group, teachers=teachers)
+    model = train(
+        shape,
+        settings,
+        vocabulary,
+        training,
+        held,
+        show_progress=False,
+        on_epoch=config["epochs"].put if group.rank == 0 else None,
+        workers=group,
+        teachers=teachers,
+    )
     return model, group.gather(_digest(model))
 
 

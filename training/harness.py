@@ -89,6 +89,7 @@ class Line:
     losses: tuple[float, ...]  # means over the epoch's steps
     metrics: Mapping[str, float]  # validation, of the averaged weights
     seconds: float  # since the start
+    done: float  # share of the training that is over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +140,9 @@ def fit(
 
             means = tuple(workers.mean(torch.stack(losses).mean(dim=0)).tolist())
             metrics = workers.first(lambda: task.validate(averaged))
-            history.append(Line(epoch=epoch, losses=means, metrics=metrics, seconds=schedule.seconds()))
-            progress.epoch(schedule.done, metrics["ndcg10"])
+            seconds, done = schedule.seconds(), schedule.done
+            history.append(Line(epoch=epoch, losses=means, metrics=metrics, seconds=seconds, done=done))
+            progress.epoch(history[-1])
             if on_epoch is not None:
                 on_epoch(history[-1])
             best = max(history, key=lambda line: line.metrics["ndcg10"])  # the first of equals

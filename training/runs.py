@@ -212,7 +212,7 @@ def _run(
     else:
         from training.distributed import train_together  # noqa: PLC0415 - one worker needs no Ray
 
-        model = train_together(workers, *from_parts, teachers=teachers)
+        model = train_together(workers, *from_parts, show_progress=show_progress, teachers=teachers)
     return _finish(model, parts.training, parts.held, parts.test, data_set, date)
 
 

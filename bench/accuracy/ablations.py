@@ -36,8 +36,6 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "no window attention": {"window_attention": False},
     "neither of the two": {"spectral_filter": False, "window_attention": False},
     "no GLU before the state space": {"input_glu": False},
-    "with echo": {"echo": True},
-    "diagonal transition": {"transition": "diagonal"},
     "N = 4": {"state_size": 4},
     "N = 16": {"state_size": 16},
     "expand 2": {"expand": 2},

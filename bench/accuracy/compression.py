@@ -38,7 +38,7 @@ class Variant(NamedTuple):
     formats: Formats | None
 
 
-def variants(config: ModelConfig) -> list[Variant]:
+def variants() -> list[Variant]:
     """Every format for all parts, then int8 and int4 for one part alone, then mixtures; float32 comes first."""
     found = [Variant("float32", Formats()), Variant("shipped fold", None)]
     found += [
@@ -47,8 +47,6 @@ def variants(config: ModelConfig) -> list[Variant]:
         for rounding in ("stochastic", "nearest")
     ]
     parts = {"conv": "convolution tail", "ssm": "state space", "slots": "low-rank cache"}
-    if config.echo:
-        parts["echo"] = "echo"
     for name, kept in (("int16", INT16), ("int12", INT12), ("int8", INT8), ("int4", INT4)):
         found += [
             Variant(f"{name}, {title} alone", Formats()._replace(**{part: kept})) for part, title in parts.items()
@@ -143,7 +141,7 @@ def compression(
     """
     model = served_model.load(checkpoint, data, path)
     config = model.bundle.config
-    chosen = variants(config)[: 3 if quick else None]
+    chosen = variants()[: 3 if quick else None]
     about = {"data": data, "model": str(checkpoint), "users": f"{len(model.histories.users):,}", "seeds": "0"}
     about |= report.provenance(quick)
     lines: list[dict[str, Any]] = []

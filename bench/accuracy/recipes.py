@@ -37,12 +37,13 @@ SMALL: Values = {**LONG, "tokens": 1_024, "learning_rate": 6e-3, "epochs": 8}  #
 SHORT: Values = {"length": 50, "tokens": 1_600, "learning_rate": 2e-3, "dropout": 0.5, "epochs": 24}
 # A bidirectional model learns from one position a window, so one of its epochs is a sample of the prefixes.
 SAMPLED: Values = {"prefixes": 30_000, "epochs": 60, "patience": 8}
+FEW: Values = {**SAMPLED, "prefixes": 5_000, "epochs": 20}  # for a thousand users
 RECIPES: Mapping[str, Recipe] = {
-    "ml-100k": Recipe(shared=SMALL, echorank=NARROW, bidirectional={**SAMPLED, "prefixes": 5_000, "epochs": 20}),
+    "ml-100k": Recipe(shared=SMALL, echorank=NARROW, bidirectional=FEW),
     "ml-1m": Recipe(shared={**LONG, "epochs": 20}, bidirectional=SAMPLED),
     "beauty": Recipe(shared=SHORT, echorank=NARROW, bidirectional=SAMPLED),
     "video-games": Recipe(shared=SHORT, echorank=NARROW, bidirectional=SAMPLED),
-    "foursquare-nyc": Recipe(shared=LONG, echorank=NARROW, bidirectional=SAMPLED),
+    "foursquare-nyc": Recipe(shared=LONG, echorank=NARROW, bidirectional=FEW),
 }
 
 

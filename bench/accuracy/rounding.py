@@ -39,14 +39,13 @@ class Formats(NamedTuple):
 
     conv: int = FLOAT32
     ssm: int = FLOAT32
-    echo: int = FLOAT32
     slots: int = FLOAT32
     stochastic: int = 1
 
     @classmethod
     def every(cls, kept: int, *, stochastic: bool = True) -> Formats:
         """The same format for all parts."""
-        return cls(kept, kept, kept, kept, int(stochastic))
+        return cls(kept, kept, kept, int(stochastic))
 
     @classmethod
     def shipped(cls, config: ModelConfig) -> Formats:
@@ -54,21 +53,19 @@ class Formats(NamedTuple):
         if config.state_dtype == "float32":
             return cls()
         recurrent = INT16 if config.ssm_bits == 16 else INT8
-        return cls(INT8, recurrent, recurrent, INT8)
+        return cls(INT8, recurrent, INT8)
 
 
 def state_bytes(config: ModelConfig, formats: Formats) -> int:
     """Bytes of one user's state, index not included; float formats need no scales."""
-    echo = int(config.echo)
     conv, ssm = config.inner + 2 * config.state_size, config.inner * config.state_size
     parts = (
         (formats.conv, config.conv_width, conv),
         (formats.ssm, config.heads, ssm // config.heads),
-        (formats.echo, config.heads * echo, ssm // config.heads),
         (formats.slots, config.slots, config.width),
     )
     ring = (10 if config.drop_duplicates else 6) * config.ring_length
-    exact = 16 + ring + 2 * config.tail_length + 4 * config.heads * echo + 4 * config.slots
+    exact = 16 + ring + 2 * config.tail_length + 4 * config.slots
     kept = sum(groups * (size * _BYTES[kept] + (4 if kept > 0 else 0)) for kept, groups, size in parts)
     return 8 * math.ceil((exact + kept) / 8)
 
@@ -93,7 +90,7 @@ class RoundedBundle(Bundle):
         offsets: npt.NDArray[np.int64],
     ) -> None:
         """See `Bundle.fold`."""
-        if self.formats[:4] == Formats()[:4]:
+        if self.formats[:3] == Formats()[:3]:
             super().fold(rows, index, users, items, actions, times_ms, offsets)
             return
         columns: tuple[npt.NDArray[Any], ...] = (index, users, items, actions, times_ms, offsets)
@@ -128,12 +125,7 @@ def fold_rounded(p, s, at, v, formats, places, index, users, items, actions, tim
         seed = seed_of(users[i], offsets[i])
         _round_conv(s, at, v, row, formats, places, (events - 1) % s.W, seed)
         for h in range(s.H):
-            fade = w.decay[h] if s.scalar else np.float32(1)
-            start = places.ssm // wide
-            _round_head(s, v, row, formats.ssm, at.ssm, at.ssm_scale, start, h, fade, formats.stochastic, seed)
-            if s.echo:
-                fade, start = p.echo_gamma[h], places.echo // wide
-                _round_head(s, v, row, formats.echo, at.echo, at.echo_scale, start, h, fade, formats.stochastic, seed)
+            _round_head(s, at, v, row, formats, places.ssm // wide, h, w.decay[h], seed)
         for r in range(s.R):
             w.peak[r] = -p.slot_rate[r] * (np.float32(elapsed_ms) * np.float32(0.001))
         exp(w.peak, s.R)
@@ -150,11 +142,13 @@ def _round_conv(s, at, v, row, formats, places, entry, seed):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _round_head(s, v, row, kept, data, scales, places, h, fade, stochastic, seed):
-    """One head (N, P) of a state (N, E), whose scale faded by `fade`."""
-    scale = v.f32[row, scales // 4 + h] * fade
-    start, place = data // 4 + h * s.P, places + h * s.P
-    v.f32[row, scales // 4 + h] = _round(v.f32, row, start, s.N, s.E, s.P, kept, scale, stochastic, seed, place)
+def _round_head(s, at, v, row, formats, first, h, fade, seed):
+    """One head (N, P) of the state (N, E), whose scale faded by `fade`; `first` is its place in a shipped row."""
+    scale = v.f32[row, at.ssm_scale // 4 + h] * fade
+    start, place = at.ssm // 4 + h * s.P, first + h * s.P
+    v.f32[row, at.ssm_scale // 4 + h] = _round(
+        v.f32, row, start, s.N, s.E, s.P, formats.ssm, scale, formats.stochastic, seed, place
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

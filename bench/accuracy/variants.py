@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, pad
 
+from bench.accuracy.dropped import Diagonal, SharedEcho, WithEcho
 from model.config import ModelConfig
-from model.echo import Echo
 from model.embedding import Sequences, gaps_of
 from model.glu import GLU
 from model.membership import Membership
 from model.network import Encoding, Network
-from model.scan import scan_scalar
 from model.ssm import Drive, StateSpace
 from training.losses import membership_places
 from training.sequences import Batch
@@ -66,24 +65,6 @@ class TimedSteps(Network):
         """See `Network.encode`."""
         self.ssm.gaps = gaps_of(batch.times_ms, self.config.gap_buckets)
         return super().encode(batch)
-
-
-class NarrowEcho(Echo):
-    """One echo for all N directions: E numbers instead of N x E, read out as they are."""
-
-    def forward(self, u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:  # noqa: ARG002
-        """See `Echo.forward`."""
-        one = torch.ones_like(b[..., :1])
-        shown = scan_scalar(u * self.looks(log_a)[..., None], self.gamma().log().expand_as(log_a), one, one)
-        return self.weights()[:, None] * shown
-
-
-class SharedEcho(Network):
-    """The reverse direction without directions of its own."""
-
-    def __init__(self, config: ModelConfig, items: int, dropout: float = 0.0) -> None:
-        super().__init__(config, items, dropout)
-        self.ssm.echo = NarrowEcho(config)
 
 
 class Forgetful(Membership):
@@ -175,7 +156,9 @@ class Variant(NamedTuple):
 VARIANTS = {
     "two blocks": Variant(network=TwoBlocks),
     "timed steps": Variant(network=TimedSteps),
+    "with echo": Variant(network=WithEcho),
     "shared echo": Variant(network=SharedEcho),
+    "diagonal transition": Variant(network=Diagonal),
     "no membership": Variant(network=NoMembership),
     "membership without ages": Variant(network=AgelessMembership),
     "label smoothing": Variant(task=Smoothed),

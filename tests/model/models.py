@@ -15,9 +15,7 @@ from model.state import Rows, layout, views, zeros
 ITEMS = 90
 VARIANTS = {
     "default": {},
-    "echo": {"echo": True},
-    "diagonal": {"transition": "diagonal"},
-    "int8 recurrence": {"ssm_bits": 8, "echo": True},
+    "int8 recurrence": {"ssm_bits": 8},
     "plain": {"window_attention": False, "input_glu": False},
     "no filter": {"spectral_filter": False},
     "small": {"ring_length": 8, "tail_length": 16, "conv_width": 3, "slots": 8, "width": 32, "expand": 2, "heads": 4},

@@ -67,7 +67,7 @@ def test_nothing_leaks_from_the_future(variant: str) -> None:
 
 def test_every_parameter_is_trained() -> None:
     """Next-item and click logits together reach every parameter of the network with a gradient."""
-    made = network(ModelConfig(echo=True, actions=("view", "buy")))
+    made = network(ModelConfig(actions=("view", "buy")))
     batch = histories(2, 40, made.config)
     encoding = made.encode(batch)
     at, candidates = torch.full((2, 1), 39), torch.arange(ITEMS)[None, None].expand(2, 1, -1)
@@ -94,7 +94,6 @@ def test_non_negativity_counts_negative_mixing_only() -> None:
         ({"heads": 64}, "power of two"),
         ({"width": 24, "heads": 2}, "power of two"),
         ({"window_heads": 16}, "window_heads"),
-        ({"echo": True, "transition": "diagonal"}, "echo: true needs transition: scalar"),
         ({"actions": ()}, "1 to 255"),
         ({"ring_length": 33}, "power of two"),
     ],

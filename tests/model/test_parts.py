@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from model.config import ModelConfig
-from model.echo import Echo, reverse_scan_pooled
 from model.embedding import gap_bucket, gaps_of
 from model.membership import Membership
-from model.scan import recurrence, scan_diagonal, scan_scalar
+from model.scan import recurrence, scan
 from model.spectral import SpectralFilter
 from tests.model.models import histories
 
@@ -20,32 +19,7 @@ def test_chunked_scan_equals_the_recurrence(length: int) -> None:
     torch.manual_seed(length)
     u, log_a = torch.randn(2, length, 4, 8), -torch.rand(2, length, 4)
     b, c = torch.randn(2, length, 6), torch.randn(2, length, 6)
-    torch.testing.assert_close(scan_scalar(u, log_a, b, c), recurrence(u, log_a, b, c)[0], atol=1e-5, rtol=1e-4)
-
-
-def test_diagonal_scan_with_equal_decays_is_the_scalar_one() -> None:
-    """Where every channel and state of a head decays alike, both transitions agree."""
-    torch.manual_seed(0)
-    u, log_a = torch.randn(2, 40, 4, 8), -torch.rand(2, 40, 4)
-    b, c = torch.randn(2, 40, 6), torch.randn(2, 40, 6)
-    spread = log_a[..., None, None].expand(-1, -1, -1, 8, 6)
-    torch.testing.assert_close(scan_diagonal(u, spread, b, c), scan_scalar(u, log_a, b, c), atol=1e-5, rtol=1e-4)
-
-
-def test_echo_equals_the_reverse_scan() -> None:
-    """The streamed echo is the discounted sum of a brute-force reverse scan over every prefix, in double precision."""
-    torch.manual_seed(0)
-    heads, width, states, length = 8, 16, 8, 60
-    echo = Echo(ModelConfig()).double()
-    u, decay = torch.randn(length, heads, width).double(), torch.rand(length, heads).double()
-    b = torch.randn(length, states).double()
-    outer = u[..., None] * b[:, None, None]  # (L, H, P, N)
-    q, s = torch.zeros(1, heads).double(), torch.zeros(1, heads, width, states).double()
-    for n in range(length):
-        _, q, s = echo.step(u[None, n], decay[None, n], b[None, n], b[None, n], q, s)
-        for head in range(heads):
-            brute = reverse_scan_pooled(outer[: n + 1, head], decay[: n + 1, head], echo.gamma()[head].item())
-            torch.testing.assert_close(s[0, head], brute, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(scan(u, log_a, b, c), recurrence(u, log_a, b, c)[0], atol=1e-5, rtol=1e-4)
 
 
 def test_filter_is_a_direct_causal_convolution() -> None:

@@ -67,8 +67,11 @@ def test_one_process_of_a_group_averages_like_one_alone(group: Group) -> None:
 
 
 @pytest.mark.ray
-def test_two_workers_learn_together_and_a_dead_one_is_named() -> None:
-    """The loss falls and the weights are equal, which `train_together` checks; a crash saves nothing and says so."""
+def test_two_workers_learn_together_and_a_dead_one_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """The loss falls and the weights are equal, which `train_together` checks; a crash saves nothing and says so.
+
+    Each epoch is told as it ends, by the first worker alone.
+    """
     parts = leave_one_out(cyclic_log(), SHAPE)
     settings = dataclasses.replace(QUICK, device="cpu")
     with started(2):
@@ -76,6 +79,8 @@ def test_two_workers_learn_together_and_a_dead_one_is_named() -> None:
         losses = [line.next_item for line in model.history]
         assert losses[-1] < 0.6 * losses[0]
         assert model.best.ndcg10 > 0.9
+        told = [line.split(":")[0] for line in capsys.readouterr().err.splitlines() if line.startswith("epoch")]
+        assert told == [f"epoch {line.epoch + 1}" for line in model.history]
         columns = {field.name: getattr(parts.training, field.name) for field in dataclasses.fields(Histories)}
         with pytest.raises(TrainingError, match=r"training with 2 workers failed \(.*worker 1: .*nothing was saved"):
             train_together(2, SHAPE, settings, parts.vocabulary, Deadly(**columns), parts.held)
