@@ -19,6 +19,7 @@ from training.metrics import Doubles
 from training.ranking import Ranking
 from training.sequences import Batch, Held, Windows, groups, pad
 from training.targets import Bools, ClickTargets, NegativeSampler, labelled
+from training.workers import Alone, Workers
 
 TOKENS = 12_800
 WORK_MAX = 8_000_000  # elements of the largest temporary: events x catalogue, or events x history x WIDEST
@@ -92,20 +93,24 @@ class Asked(NamedTuple):
         return self.batch.begins[self.row]
 
 
-def rank(ranker: Ranker, held: Held, items: int, *, context: int | None = None) -> Ranking:
+def rank(
+    ranker: Ranker, held: Held, items: int, *, context: int | None = None, workers: Workers | None = None
+) -> Ranking:
     """Rank each held-out catalogue event (row < `items`) among all items, given the `context` events before it.
+
+    Each of several `workers` ranks its share of the users, and all get the whole.
 
     Raises:
         TrainingError: there is nothing to rank.
         ValueError: the scores are not numbers.
 
     """
-    parts = []
-    for asked in asks(held, items, context):
+    workers, parts = workers or Alone(), []
+    for asked in asks(held.share(workers.rank, workers.size), items, context):
         row, at = torch.from_numpy(asked.row), torch.from_numpy(asked.at)
         scores = ranker.logits_at(asked.batch.events, row, at).numpy()  # (m, V)
         parts.append(Ranking.of(scores, held, asked.begins + asked.at))
-    return Ranking.joined(parts)
+    return Ranking.joined([part for each in workers.gather(parts) for part in each])
 
 
 def asks(

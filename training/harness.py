@@ -76,8 +76,8 @@ class Task(Protocol):
         """The losses of one batch, one number each, of the network that is being fitted."""
         ...
 
-    def validate(self, network: nn.Module) -> Mapping[str, float]:
-        """Metrics of a copy of the network on held-out events; `ndcg10` decides."""
+    def validate(self, network: nn.Module, workers: Workers) -> Mapping[str, float]:
+        """Metrics of a copy of the network on held-out events, equal for all workers; `ndcg10` decides."""
         ...
 
 
@@ -139,7 +139,7 @@ def fit(
                     break
 
             means = tuple(workers.mean(torch.stack(losses).mean(dim=0)).tolist())
-            metrics = workers.first(lambda: task.validate(averaged))
+            metrics = task.validate(averaged, workers)
             seconds, done = schedule.seconds(), schedule.done
             history.append(Line(epoch=epoch, losses=means, metrics=metrics, seconds=seconds, done=done))
             progress.epoch(history[-1])

@@ -126,6 +126,11 @@ class Held(NamedTuple):
         tails = late[histories.starts[1:]] - late[histories.starts[:-1]]
         return cls(histories, np.minimum(tails, np.maximum(histories.lengths() - 1, 0)))
 
+    def share(self, number: int, count: int) -> Held:
+        """The targets of every `count`-th user, from user `number` on."""
+        own = np.arange(len(self.tails)) % count == number
+        return self._replace(tails=np.where(own, self.tails, 0))
+
 
 class Windows(NamedTuple):
     """Slices [begin, end) of the flat columns of `Histories`, each within one user."""

@@ -144,10 +144,11 @@ class StreamingTask:
         logits = self.network.head(encoding, events, asked.at, asked.candidates, asked.now_ms)
         return click_loss(logits, asked)
 
-    def validate(self, network: nn.Module) -> Mapping[str, float]:
+    def validate(self, network: nn.Module, workers: Workers) -> Mapping[str, float]:
         """Ranking metrics of the next item."""
         assert isinstance(network, Network)
-        return rank(NetworkRanker(network), self.held, network.items, context=self.settings.context).summary()
+        ranker, context = NetworkRanker(network), self.settings.context
+        return rank(ranker, self.held, network.items, context=context, workers=workers).summary()
 
 
 def train(

@@ -23,6 +23,9 @@ T = TypeVar("T")
 class Workers(Protocol):
     """What a training loop asks of those it trains with; everybody must ask the same things in the same order."""
 
+    rank: int  # which one this is, from 0
+    size: int
+
     def own(self, random: np.random.Generator) -> np.random.Generator:
         """A generator for what may differ between workers, such as negatives."""
         ...
@@ -43,9 +46,15 @@ class Workers(Protocol):
         """The first worker's answer, which alone is asked."""
         ...
 
+    def gather(self, own: T) -> list[T]:
+        """What every worker says, by rank."""
+        ...
+
 
 class Alone:
     """One worker."""
+
+    rank, size = 0, 1
 
     def own(self, random: np.random.Generator) -> np.random.Generator:
         """The same generator."""
@@ -65,6 +74,10 @@ class Alone:
     def first(self, ask: Callable[[], T]) -> T:
         """The answer."""
         return ask()
+
+    def gather(self, own: T) -> list[T]:
+        """What it says."""
+        return [own]
 
 
 class Group:
@@ -103,8 +116,8 @@ class Group:
         assert answer is not None
         return answer
 
-    def gather(self, own: str) -> list[str]:
-        """What every worker says, by rank."""
-        said: list[str | None] = [None] * self.size
+    def gather(self, own: T) -> list[T]:
+        """By an all-gather of pickles."""
+        said: list[T | None] = [None] * self.size
         dist.all_gather_object(said, own)
         return [each for each in said if each is not None]

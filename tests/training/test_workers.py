@@ -64,6 +64,16 @@ def test_one_process_of_a_group_averages_like_one_alone(group: Group) -> None:
             assert (parameter.grad is None) == (gradient is None)
             assert gradient is None or torch.equal(torch.as_tensor(parameter.grad), gradient)
         assert workers.first(lambda: 7) == 7
+        assert workers.gather(7) == [7]
+
+
+def test_every_held_out_event_has_a_worker() -> None:
+    """Three workers' shares are those of all, each user's events with one worker."""
+    held = leave_one_out(cyclic_log(), SHAPE).held
+    shares = np.stack([held.share(number, 3).tails for number in range(3)])
+    assert np.array_equal(shares.sum(axis=0), held.tails)
+    assert (np.count_nonzero(shares, axis=0) <= 1).all()
+    assert (shares.sum(axis=1) > 0).all()
 
 
 @pytest.mark.ray

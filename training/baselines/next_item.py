@@ -30,6 +30,7 @@ from training.harness import FitConfig
 from training.initial import repeat_bias
 from training.losses import next_item_loss
 from training.sequences import Batch, Held, Histories, Vocabulary, Windows, groups, pad, training_windows
+from training.workers import Workers
 
 SPREAD = 0.02  # standard deviation of the item table at the start
 
@@ -177,10 +178,11 @@ class ReferenceTask:
         logits = self.model.prefix_logits(events, row, last - 1)
         return cross_entropy(logits, wanted, reduction="sum") / (wanted >= 0).sum().clamp(min=1)
 
-    def validate(self, network: nn.Module) -> Mapping[str, float]:
+    def validate(self, network: nn.Module, workers: Workers) -> Mapping[str, float]:
         """Ranking metrics, from the newest `length` events of each history."""
         assert isinstance(network, Reference)
-        return rank(ReferenceRanker(network), self.held, network.items, context=self.settings.length).summary()
+        ranker, context = ReferenceRanker(network), self.settings.length
+        return rank(ranker, self.held, network.items, context=context, workers=workers).summary()
 
 
 def sampled_prefixes(histories: Histories, length: int, count: int, random: np.random.Generator) -> Windows:
