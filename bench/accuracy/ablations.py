@@ -12,6 +12,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -65,16 +66,21 @@ def changes_nothing(data: str, name: str) -> bool:
     return bool(change) and shapes[0] == shapes[1]
 
 
-def measure(split: next_item.Split, data: str, name: str, seed: int, table: Path) -> dict[str, Any]:
-    """Train one changed model, rank as trained and, where there is a fold for it, with its states; add the row."""
-    settings = {**recipe_of(data, "echorank"), "seed": seed, **CHANGES[name]}
+def measure(
+    split: next_item.Split, data: str, name: str, seed: int, table: Path, base: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Train one changed model, rank as trained and, where there is a fold for it, with its states; add the row.
+
+    `base` goes over the recipe of all, and stands beside the data set's name.
+    """
+    settings = {**recipe_of(data, "echorank"), **base, "seed": seed, **CHANGES[name]}
     variant = VARIANTS.get(name, Variant())
     teachers = [teacher_of(split, data, variant.teacher, seed)] if variant.teacher else []
     exact, *served = next_item.streaming(split, settings, teachers=teachers, variant=variant)
     figures, from_states = (result.ranking.summary() for result in (exact, served[0] if served else exact))
     row = rows.row(
         "next-item",
-        data,
+        titled(data, base),
         name,
         seed,
         {figure: figures[figure] for figure in rows.FIGURES["next-item"]},
@@ -86,6 +92,11 @@ def measure(split: next_item.Split, data: str, name: str, seed: int, table: Path
     )
     rows.add(row, table)
     return row
+
+
+def titled(data: str, base: Mapping[str, Any]) -> str:
+    """A data set's name, and what was not as in its recipe for all changes: `ml-1m (epochs=5)`."""
+    return f"{data} ({', '.join(f'{name}={value}' for name, value in base.items())})" if base else data
 
 
 def teacher_of(split: next_item.Split, data: str, name: str, seed: int) -> Teacher:
@@ -155,6 +166,9 @@ def ablations(
     data: Annotated[str, typer.Option(help="Data set by name.")] = "ml-100k",
     path: Annotated[Path | None, typer.Option(help="The data set's file, where PyPI has none.")] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each change.", min=1)] = 3,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE, over the recipe of every change; repeatable.")
+    ] = None,
     only: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(CHANGES)}; repeatable.")] = None,
     table: Annotated[Path, typer.Option(help="The file of rows; ablations.md is written beside it.")] = TABLE,
 ) -> None:
@@ -164,14 +178,15 @@ def ablations(
     """
     if unknown := sorted(set(only or ()) - CHANGES.keys()):
         raise typer.BadParameter(f"--only {', '.join(unknown)} is unknown; known are {', '.join(CHANGES)}")
+    base = next_item.parse(changes or [])
     prepare_process()
     split = next_item.Split.of(datasets.load(data, path=path), TESTED)
     done = {(row["dataset"], row["model"], row["seed"]) for row in rows.read(table)}
     for seed in range(seeds):
         for name in only or CHANGES:
-            if (data, name, seed) in done or changes_nothing(data, name):
+            if (titled(data, base), name, seed) in done or changes_nothing(data, name):
                 continue
             typer.echo(f"{name}, seed {seed}")
-            row = measure(split, data, name, seed, table)
+            row = measure(split, data, name, seed, table, base)
             typer.echo(f"{name}, seed {seed}: HR@10 {row['hr10']:.4f}  NDCG@10 {row['ndcg10']:.4f}")
             table.with_suffix(".md").write_text(markdown(rows.read(table)))

@@ -45,6 +45,10 @@ def test_a_run_adds_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert smaller["changed"] == {"state_size": 4}
     assert smaller["state_bytes"] < shipped["state_bytes"]
     assert set(smaller["from_states"]) == set(ablations.FIGURES)
+    fewer = ablations.measure(split, "cyclic", "N = 4", 0, table, {"slots": 2})
+    assert fewer["dataset"] == "cyclic (slots=2)"
+    assert fewer["state_bytes"] < smaller["state_bytes"]
+    assert len(rows.read(table)) == 3
 
 
 @pytest.mark.parametrize("name", VARIANTS)
