@@ -29,6 +29,7 @@ from training.runs import prepare_process
 from training.train import TrainConfig, train
 
 SHIPPED = "as shipped"
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 TESTED = 8
 OTHER_SEED = 1_000  # from a student's seed to its teacher's
 CHANGES: Mapping[str, Mapping[str, Any]] = {
@@ -59,15 +60,20 @@ STATES = ("from states: hr10", "ndcg10")
 FIGURES = ("hr10", "ndcg10", "hr10_excluded", "ndcg10_excluded")
 
 
-def changes_nothing(data: str, name: str) -> bool:
-    """Whether a change sets what the data set's recipe has anyway, as a width of 64 where logs are short."""
-    recipe, change = recipe_of(data, "echorank"), CHANGES[name]
+def changes_nothing(data: str, name: str, base: Mapping[str, Any] = NOTHING) -> bool:
+    """Whether a change sets what the data set's recipe has anyway, as a width of 64 where logs are short.
+
+    Raises:
+        ValueError: `base` or the change has a setting that is unknown or out of range.
+
+    """
+    recipe, change = {**recipe_of(data, "echorank"), **base}, CHANGES[name]
     shapes = [next_item.configured({**recipe, **more}, ModelConfig, TrainConfig) for more in ({}, change)]
     return bool(change) and shapes[0] == shapes[1]
 
 
 def measure(
-    split: next_item.Split, data: str, name: str, seed: int, table: Path, base: Mapping[str, Any] = MappingProxyType({})
+    split: next_item.Split, data: str, name: str, seed: int, table: Path, base: Mapping[str, Any] = NOTHING
 ) -> dict[str, Any]:
     """Train one changed model, rank as trained and, where there is a fold for it, with its states; add the row.
 
@@ -178,13 +184,17 @@ def ablations(
     """
     if unknown := sorted(set(only or ()) - CHANGES.keys()):
         raise typer.BadParameter(f"--only {', '.join(unknown)} is unknown; known are {', '.join(CHANGES)}")
-    base = next_item.parse(changes or [])
+    try:
+        base = next_item.parse(changes or [])
+        chosen = [name for name in only or CHANGES if not changes_nothing(data, name, base)]
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
     prepare_process()
     split = next_item.Split.of(datasets.load(data, path=path), TESTED)
     done = {(row["dataset"], row["model"], row["seed"]) for row in rows.read(table)}
     for seed in range(seeds):
-        for name in only or CHANGES:
-            if (titled(data, base), name, seed) in done or changes_nothing(data, name):
+        for name in chosen:
+            if (titled(data, base), name, seed) in done:
                 continue
             typer.echo(f"{name}, seed {seed}")
             row = measure(split, data, name, seed, table, base)
