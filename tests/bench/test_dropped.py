@@ -9,7 +9,7 @@ from bench.accuracy.dropped import DiagonalStateSpace, Echo, NarrowEcho
 from model.config import ModelConfig
 from model.ssm import StateSpace
 
-SMALL = ModelConfig(width=32, expand=2, heads=4)
+SMALL = ModelConfig(width=32, expand=2, heads=8)
 
 
 def reverse_scan_pooled(u: Tensor, decay: Tensor, gamma: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def reverse_scan_pooled(u: Tensor, decay: Tensor, gamma: Tensor) -> Tensor:
 def test_echo_equals_the_reverse_scan() -> None:
     """At every prefix, for each head and direction, in double precision; the shared echo sums without directions."""
     torch.manual_seed(0)
-    heads, width, states, length = SMALL.heads, 8, 6, 40
+    heads, width, states, length = SMALL.heads, 16, 8, 60
     u, decay = torch.randn(length, heads, width).double(), torch.rand(length, heads).double()
     b, c = torch.randn(2, length, states).double()
     outer = u[..., None] * b[:, None, None]  # (L, H, P, N)
@@ -39,7 +39,7 @@ def test_echo_equals_the_reverse_scan() -> None:
                     brute = reverse_scan_pooled(outer[past, head], decay[past, head], gamma) @ c[n]
                 else:
                     brute = reverse_scan_pooled(u[past, head], decay[past, head], gamma)
-                torch.testing.assert_close(pooled[n, head], brute, atol=1e-9, rtol=1e-9)
+                torch.testing.assert_close(pooled[n, head], brute, atol=1e-10, rtol=1e-10)
 
 
 def test_equal_decays_of_all_channels_are_one_decay_a_head() -> None:
