@@ -69,20 +69,38 @@ def _has_room(host: str | None, room: Mapping[str, int]) -> bool:
 
 
 def _standbys(current: Sequence[Placed], owners: Sequence[str], hosts: Mapping[str, str]) -> list[str | None]:
+    """A standby for each partition, none beyond the fair share of its host.
+
+    There always is such a placement (Hall's theorem: see `_fair_standbys`), but not always one that leaves everything
+    that has its place: where all who may take a partition are full, others make room, along augmenting paths.
+    """
     fair = _fair_standbys(owners, hosts)
-    load: Counter[str] = Counter()
-    chosen: list[str | None] = [None] * len(current)
+    held: dict[str, list[int]] = {host: [] for host in hosts}
     for partition, placed in enumerate(current):
-        standby = placed.standby
-        if standby in _able(owners[partition], hosts) and load[standby] < fair:
-            chosen[partition] = standby
-            load[standby] += 1
-    for partition, placed in enumerate(current):
-        if chosen[partition] is None:
-            best = _best_standby(placed, owners[partition], hosts, load, fair)
-            chosen[partition] = best
-            load[best] += 1
-    return chosen
+        if placed.standby in _able(owners[partition], hosts) and len(held[placed.standby]) < fair:
+            held[placed.standby].append(partition)
+
+    def seat(partition: int, full: set[str]) -> bool:
+        """Whether a host was found, other than those known to be `full`."""
+        for host in _by_worth(current[partition], _able(owners[partition], hosts), held):
+            if len(held[host]) < fair:
+                held[host].append(partition)
+                return True
+        for host in _able(owners[partition], hosts):
+            if host not in full:
+                full.add(host)
+                if (other := next((other for other in held[host] if seat(other, full)), None)) is not None:
+                    held[host].remove(other)
+                    held[host].append(partition)
+                    return True
+        return False
+
+    seated = {partition for partitions in held.values() for partition in partitions}
+    for partition in range(len(current)):
+        if partition not in seated and not seat(partition, set()):
+            raise AssertionError(f"no host has room for the standby of partition {partition}")
+    where = {partition: host for host, partitions in held.items() for partition in partitions}
+    return [where[partition] for partition in range(len(current))]
 
 
 def _able(owner: str, hosts: Mapping[str, str]) -> list[str]:
@@ -91,17 +109,16 @@ def _able(owner: str, hosts: Mapping[str, str]) -> list[str]:
 
 
 def _fair_standbys(owners: Sequence[str], hosts: Mapping[str, str]) -> int:
-    """How many a host must take at least: its part of all, or of those that a crowded node leaves to few others."""
+    """The most that a host must take: its part of all, or of those that a crowded node leaves to few others.
+
+    Partitions owned on two nodes may go to any host between them, so no other set of them can ask for more.
+    """
     owned = Counter(hosts[owner] for owner in owners)
     able = {hosts[owner]: len(_able(owner, hosts)) for owner in owners}
     parts = [(len(owners), len(hosts)), *((owned[node], able[node]) for node in owned)]
     return max(-(-partitions // takers) for partitions, takers in parts)
 
 
-def _best_standby(placed: Placed, owner: str, hosts: Mapping[str, str], load: Mapping[str, int], fair: int) -> str:
-    """Within its fair share, with the states in memory already, least loaded."""
-
-    def worth(host: str) -> tuple[bool, bool, bool, int, str]:
-        return (load[host] >= fair, host != placed.owner, host != placed.standby, load[host], host)
-
-    return min(_able(owner, hosts), key=worth)
+def _by_worth(placed: Placed, able: Sequence[str], held: Mapping[str, Sequence[int]]) -> list[str]:
+    """Those with the states in memory already first, then the least loaded."""
+    return sorted(able, key=lambda host: (host != placed.owner, host != placed.standby, len(held[host]), host))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cluster.placement import Placed, place
@@ -50,7 +50,15 @@ def test_standbys_are_elsewhere_and_spread(situation: tuple[list[Placed], dict[s
     assert {each.standby for each in placed} - {None} <= hosts.keys()
 
 
+CROWDED = (
+    [Placed("shard-0"), Placed("shard-0"), Placed("shard-1"), Placed("shard-0"), Placed("shard-3", "shard-0")],
+    {"shard-0": "b", "shard-1": "b", "shard-3": "c", "shard-2": "a", "shard-4": "a"},
+    1,
+)
+
+
 @given(situation=situations())
+@example(situation=CROWDED)
 def test_what_is_placed_stays(situation: tuple[list[Placed], dict[str, str], int]) -> None:
     """A placement is where it wants to be."""
     current, hosts, standbys = situation
