@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from bench.drive import Driver, choose
 from cluster import wiring
 from cluster.client import Client
 from cluster.config import ArchiveSettings, ArmSettings, MonitoringSettings, ServingSettings, Settings, StateSettings
+from cluster.ports import free_port
 from model.bundle import load_bundle
 from rpc.echorank_pb2 import ScoreRequest
 
@@ -198,7 +198,7 @@ def markdown(rows: list[Row], found: dict[str, object], origin: dict[str, str]) 
 
 def settings(directory: Path, bundle: Path | None) -> Settings:
     """The shipped defaults on free ports, with states below `directory`."""
-    serving, monitoring = _free_port(), _free_port()
+    serving, monitoring = free_port(), free_port()
     return Settings(
         state=StateSettings(directory=str(directory)),
         archive=ArchiveSettings(directory=str(directory / "archive")),
@@ -249,13 +249,6 @@ def main(
     folder = report.write("score", {"rows": [row._asdict() for row in rows], **found, **origin}, text, quick)
     console.print(text, markup=False, soft_wrap=True)
     console.print(f"written: {folder}/score.json and score.md", markup=False, soft_wrap=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from actors.errors import BrokerUnavailable, ConfigError
-from cluster.broker_process import HOST, BrokerProcess, choose_port
+from cluster.broker_process import BrokerProcess
+from cluster.ports import HOST, choose_port, free_port
 
 FORMAT_TIMEOUT_S = 60.0
 
@@ -58,7 +59,7 @@ def start_apache(
 
     """
     _check_installation(home, environ)
-    port, controller_port = choose_port(port), choose_port(None)
+    port, controller_port = choose_port(port), free_port()
     with ExitStack() as undo:
         scratch = tempfile.TemporaryDirectory(prefix="echorank-kafka-")
         undo.callback(scratch.cleanup)

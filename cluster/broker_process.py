@@ -13,12 +13,12 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from actors.errors import BrokerUnavailable, ConfigError
+from actors.errors import BrokerUnavailable
 from cluster.kafka_clients import KafkaAccess, KafkaAdmin
+from cluster.ports import HOST
 
 log = logging.getLogger(__name__)
 
-HOST = "127.0.0.1"
 START_TIMEOUT_S = 90.0  # a JVM on a busy machine with two cores needs 15
 STOP_TIMEOUT_S = 10.0
 LOG_TAIL_CHARACTERS = 2_000
@@ -113,26 +113,6 @@ class BrokerProcess:
         tail = self.log_path.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
         self.stop()
         return BrokerUnavailable(f"{self.name} {what}; the end of its log says:\n{tail}")
-
-
-def choose_port(wanted: int | None) -> int:
-    """`wanted` if it is free, or any free port.
-
-    Raises:
-        ConfigError: somebody listens on `wanted` already.
-
-    """
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, wanted or 0))
-        except OSError as error:
-            raise ConfigError(
-                f"the broker's port {wanted} on {HOST} cannot be used ({error.strerror}); stop what listens there, "
-                f"choose another port, or set kafka.bootstrap_servers to use that broker"
-            ) from error
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _dies_with_parent() -> bool:

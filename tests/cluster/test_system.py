@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import tempfile
 import time
 import uuid
@@ -46,6 +45,7 @@ from cluster.config import (
 )
 from cluster.kafka_clients import KafkaAccess, producer
 from cluster.kafka_log import KafkaLog
+from cluster.ports import free_port
 from cluster.system import System
 from model.bundle import load_bundle, write_bundle
 from model.config import ModelConfig
@@ -315,10 +315,3 @@ def until(condition: Callable[[], bool], within_s: float = RECOVERY_S) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, f"still not after {within_s} s"
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -25,10 +25,10 @@ from cluster.config import (
     StateSettings,
     TopicSettings,
 )
+from cluster.ports import free_port
 from cluster.system import System
 from model.bundle import Bundle, random_bundle
 from model.config import ModelConfig
-from tests.cluster.test_system import free_port
 from tests.ray_nodes import add_node, head_node
 
 pytestmark = [pytest.mark.ray, pytest.mark.broker]

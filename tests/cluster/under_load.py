@@ -32,6 +32,7 @@ from cluster.config import (
     TopicSettings,
 )
 from cluster.kafka_clients import KafkaAccess
+from cluster.ports import free_port
 from cluster.remote import COORDINATOR
 from cluster.routing import RoutingTable
 from cluster.system import System
@@ -40,7 +41,7 @@ from model.config import ModelConfig
 from model.network import Network
 from tests.chaos.questions import OK, Questions
 from tests.chaos.recovery import until
-from tests.cluster.test_system import ITEMS, PARTITIONS, USERS, Clicks, free_port, offline_digests
+from tests.cluster.test_system import ITEMS, PARTITIONS, USERS, Clicks, offline_digests
 
 TOKEN = "open-sesame"
 PATIENCE_S = 60.0

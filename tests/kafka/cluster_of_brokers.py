@@ -17,8 +17,9 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from cluster.apache_kafka import format_data, new_cluster_id
-from cluster.broker_process import HOST, BrokerProcess, choose_port
+from cluster.broker_process import BrokerProcess
 from cluster.kafka_clients import KafkaAccess
+from cluster.ports import HOST, free_port
 from tests.conftest import SMALL_JAVA
 from tests.kafka.tcp_proxy import TcpProxy
 
@@ -64,10 +65,10 @@ class Node:
 
     number: int
     directory: Path
-    port: int = field(default_factory=lambda: choose_port(None))
-    behind: int = field(default_factory=lambda: choose_port(None))  # where the proxy finds it
-    controller: int = field(default_factory=lambda: choose_port(None))
-    proxied: int = field(default_factory=lambda: choose_port(None))
+    port: int = field(default_factory=free_port)
+    behind: int = field(default_factory=free_port)  # where the proxy finds it
+    controller: int = field(default_factory=free_port)
+    proxied: int = field(default_factory=free_port)
     process: BrokerProcess | None = None
     frozen: bool = False
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.broker_process import choose_port
+from cluster.ports import free_port
 from tests.kafka.tcp_proxy import HOST, TcpProxy
 
 
@@ -48,14 +48,14 @@ def connect(proxy: TcpProxy, timeout_s: float = 0.3) -> socket.socket:
 
 def test_it_passes(echo: int) -> None:
     """Bytes come back through it."""
-    with TcpProxy(choose_port(None), echo) as proxy, connect(proxy, 5) as client:
+    with TcpProxy(free_port(), echo) as proxy, connect(proxy, 5) as client:
         client.sendall(b"hello")
         assert client.recv(16) == b"hello"
 
 
 def test_held_bytes_arrive_later(echo: int) -> None:
     """While held, a connection is open and silent; afterwards nothing is missing."""
-    with TcpProxy(choose_port(None), echo) as proxy, connect(proxy) as client:
+    with TcpProxy(free_port(), echo) as proxy, connect(proxy) as client:
         client.sendall(b"one")
         assert client.recv(16) == b"one"
         proxy.be("hold")
@@ -69,7 +69,7 @@ def test_held_bytes_arrive_later(echo: int) -> None:
 
 def test_refused_clients_are_reset_and_come_back(echo: int) -> None:
     """Open connections break, new ones are refused, and the port is the same afterwards."""
-    with TcpProxy(choose_port(None), echo) as proxy, connect(proxy, 5) as client:
+    with TcpProxy(free_port(), echo) as proxy, connect(proxy, 5) as client:
         client.sendall(b"one")
         assert client.recv(16) == b"one"
         proxy.be("refuse")
@@ -85,7 +85,7 @@ def test_refused_clients_are_reset_and_come_back(echo: int) -> None:
 
 def test_lost_answers_end_the_connection(echo: int) -> None:
     """What went missing is never made up: the connection is reset when answers flow again."""
-    with TcpProxy(choose_port(None), echo) as proxy, connect(proxy) as client:
+    with TcpProxy(free_port(), echo) as proxy, connect(proxy) as client:
         proxy.be("deaf")
         client.sendall(b"one")
         with pytest.raises(TimeoutError):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from cluster.ports import free_port
 from tests.monitoring.exporter_process import PARTITIONS
 from tests.monitoring.prometheus_names import MONITORING, rules
 
@@ -53,9 +53,7 @@ class Prometheus:
     """A server with the shipped configuration, made quick and pointed at the gateway of the test."""
 
     def __init__(self, directory: Path, gateway: str, stack: ExitStack) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{probe.getsockname()[1]}"
+        self.address = f"127.0.0.1:{free_port()}"
         shipped = (MONITORING / "prometheus.yml").read_text()
         quick = shipped.replace("127.0.0.1:9464", gateway).replace(" 5s", " 250ms").replace(" 15s", " 250ms")
         config = directory / "prometheus.yml"
