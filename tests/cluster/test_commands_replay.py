@@ -31,9 +31,9 @@ from actors.snapshot import SnapshotStore
 from actors.store import PartitionStore
 from cluster.admin import Admin
 from cluster.broker import Broker
-from cluster.broker_process import choose_port
 from cluster.kafka_clients import KafkaAccess, KafkaAdmin, producer
 from cluster.main import app
+from cluster.ports import free_port
 from cluster.routing import Replica, Route, RoutingTable
 from cluster.topics import Topic, ensure_topics
 from monitoring.metrics import Metrics
@@ -49,7 +49,7 @@ def _a_deployment_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     for section in ("state", "archive"):
         monkeypatch.setenv(f"ECHORANK__{section.upper()}__DIRECTORY", str(tmp_path / section))
-    monkeypatch.setenv("ECHORANK__SERVING__PORT", str(choose_port(None)))
+    monkeypatch.setenv("ECHORANK__SERVING__PORT", str(free_port()))
     monkeypatch.setattr("cluster.replaying.load_bundle", lambda _: bundle())
 
 

@@ -29,9 +29,9 @@ from actors.ingest import Ingest, IngestSettings
 from actors.ingest_ports import ClickHistory
 from actors.lane import Backoff
 from cluster.broker import Broker, resolve
-from cluster.broker_process import choose_port
 from cluster.kafka_clients import KafkaAccess, KafkaAdmin, KafkaSink, producer
 from cluster.kafka_log import KafkaLog
+from cluster.ports import free_port
 from cluster.topics import Topic, ensure_topics
 from monitoring.metrics import Metrics
 from tests.actors.ingest_fakes import FakeShards
@@ -252,7 +252,7 @@ async def test_offsets_deleted_by_retention_come_from_the_archive(
 
 def test_an_unreachable_broker_is_an_error_in_time() -> None:
     """No client hangs on an address where nobody listens; the error names it."""
-    access = KafkaAccess(bootstrap_servers=f"127.0.0.1:{choose_port(None)}", connect_timeout_s=0.5)
+    access = KafkaAccess(bootstrap_servers=f"127.0.0.1:{free_port()}", connect_timeout_s=0.5)
     for build in (
         lambda: KafkaLog(access, topic="t", group_id="g", poll_timeout_ms=20, records_per_poll_max=1),
         lambda: KafkaSink(access),
