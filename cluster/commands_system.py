@@ -30,13 +30,11 @@ def up(config: ConfigOption = None) -> None:
 
     settings = settings_from(config)
     logs.set_up(level=settings.monitoring.log_level, as_json=settings.monitoring.log_json, actor="echorank")
-    # SIGTERM, as Kubernetes and systemd send it, ends the system as Ctrl-C does, also while it starts.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _end_like_ctrl_c()
     try:
         typer.echo("Starting broker, Ray and actors ...")
         system = wiring.start(settings)
         try:
-            signal.signal(signal.SIGTERM, signal.default_int_handler)  # ray.init put its own there, which aborts
             system.wait_ready()
             _print_addresses(system)
             threading.Event().wait()
@@ -69,7 +67,13 @@ def demo(
     """
     from cluster import demo as demonstration  # noqa: PLC0415
 
+    _end_like_ctrl_c()
     demonstration.run(settings_from(config), out=out, clicks_per_s=speed, minutes=minutes, seed=seed)
+
+
+def _end_like_ctrl_c() -> None:
+    """SIGTERM, as Kubernetes and systemd send it, from now on stops the system in order, also while it starts."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _print_addresses(system: System) -> None:

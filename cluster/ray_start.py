@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_TH
 
 
 def start_ray(settings: RaySettings, *, show_logs: bool) -> None:
-    """Join the cluster at `settings.address`, or start a Ray of our own; a slow start is tried again."""
+    """Join the cluster at `settings.address`, or start a Ray of our own; a slow start is tried again.
+
+    A handler of SIGTERM that the process has set stays: Ray's own would end it in the midst of what it does.
+    """
     python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
     local: dict[str, Any] = {
         "include_dashboard": False,
@@ -39,4 +43,7 @@ def start_ray(settings: RaySettings, *, show_logs: bool) -> None:
         logging_level=logging.ERROR,
         **({} if settings.address else local),
     )
+    own = signal.getsignal(signal.SIGTERM)
     patient_ray.start(init)
+    if callable(own) and signal.getsignal(signal.SIGTERM) is not own:
+        signal.signal(signal.SIGTERM, own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,24 @@ def test_a_slow_start_is_tried_again_and_leaves_nothing_behind(monkeypatch: pyte
         assert not [pid for pid in half_started if Path(f"/proc/{pid}").exists()]
     finally:
         ray.shutdown()
+
+
+def test_a_handler_of_sigterm_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray puts its own handler in place of the process's; afterwards the process's is back, and one of none is not."""
+
+    def ray_handler(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(ray_start.ray, "init", lambda **_: signal.signal(signal.SIGTERM, ray_handler))
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        ray_start.start_ray(RaySettings(), show_logs=False)
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        ray_start.start_ray(RaySettings(), show_logs=False)
+        assert signal.getsignal(signal.SIGTERM) is ray_handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_other_errors_of_ray_are_raised_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
