@@ -90,12 +90,16 @@ def _forward(x, dt, rate, b, c, y):
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _backward(x, dt, rate, b, c, grad_y, grad_x, grad_dt, grad_rate, grad_b, grad_c):
-    """With g_t the gradient of h_t: g_t = grad_y_t C_t + exp(-dt_{t+1} rate) g_{t+1}."""
+    """With g_t the gradient of h_t: g_t = grad_y_t C_t + later_t, where later_{t-1} = exp(-dt_t rate) g_t.
+
+    One short loop a gradient: all in one, the compiler has too many arrays to tell apart and works number by number.
+    """
     users, length, channels = x.shape
     states = rate.shape[1]
     h = np.zeros((length + 1, states), np.float32)  # h[t + 1] is the state after event t
     decay = np.zeros((length, states), np.float32)
-    g = np.zeros(states, np.float32)
+    later = np.zeros((length + 1, states), np.float32)  # later[t]: what events from t on ask of the state before t
+    to_rate = np.zeros(states, np.float32)
     for user in range(users):
         for e in range(channels):
             for t in range(length):
@@ -104,18 +108,24 @@ def _backward(x, dt, rate, b, c, grad_y, grad_x, grad_dt, grad_rate, grad_b, gra
                 for n in range(states):
                     decay[t, n] = _exp(-step * rate[e, n])
                     h[t + 1, n] = decay[t, n] * h[t, n] + u * b[user, t, n]
-            g[:] = np.float32(0)
-            for t in range(length - 1, -1, -1):
+            for past in range(length):  # counted up: an index that counts down is checked for wrapping around
+                t = length - 1 - past
+                back = grad_y[user, t, e]
+                for n in range(states):
+                    later[t, n] = decay[t, n] * (back * c[user, t, n] + later[t + 1, n])
+            to_rate[:] = np.float32(0)
+            for t in range(length):
                 step, value, back = dt[user, t, e], x[user, t, e], grad_y[user, t, e]
                 to_u, to_step = np.float32(0), np.float32(0)
                 for n in range(states):
-                    g[n] += back * c[user, t, n]
                     grad_c[user, t, n] += back * h[t + 1, n]
-                    grad_b[user, t, n] += g[n] * step * value
-                    to_u += g[n] * b[user, t, n]
-                    g[n] *= decay[t, n]
-                    faded = g[n] * h[t, n]
-                    to_step -= faded * rate[e, n]
-                    grad_rate[user, e, n] -= faded * step
+                for n in range(states):
+                    grad_b[user, t, n] += (back * c[user, t, n] + later[t + 1, n]) * (step * value)
+                for n in range(states):
+                    to_u += (back * c[user, t, n] + later[t + 1, n]) * b[user, t, n]
+                    to_step -= later[t, n] * h[t, n] * rate[e, n]
+                for n in range(states):
+                    to_rate[n] -= later[t, n] * h[t, n] * step
                 grad_x[user, t, e] = to_u * step
                 grad_dt[user, t, e] = to_u * value + to_step
+            grad_rate[user, e] = to_rate
