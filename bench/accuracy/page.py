@@ -20,8 +20,9 @@ figures do not mask the history, `_excluded` ones take already-seen items out of
 user costs between two events; `-` means that the whole history is read again at each question. Click-through: histories
 from before the impression only, a global split in time; multiply-adds are those of the interest part for each candidate
 at a history of the longest length. Minutes are of one thread, validation included: next item in processor time, which
-does not count what else ran beside it, click-through by the clock; machines differ by a factor of two, so compare
-minutes only between rows of one machine, which the rows name. In brackets: what was not as in the recipe
+does not count what else ran beside it, click-through by the clock. Machines differ by a factor of two, and on the EPYC
+most rows from 2026-11-27 on had MKL's AVX-512 code, which saves another quarter and more (docs/training.md, "On AMD's
+processors"), so minutes of different rows compare roughly at best. In brackets: what was not as in the recipe
 (`bench/accuracy/recipes.py`).
 """
 FIRST = {"next-item": "ndcg10", "ctr": "auc"}  # the figure that orders a table
