@@ -10,6 +10,7 @@ import pytest
 from bench.accuracy import next_item, page, recipes, rows
 from tests.training.logs import cyclic_log
 from training import datasets
+from training.harness import FitConfig
 
 FEW = ("epochs=1", "length=8", "tokens=128", "device=cpu")
 
@@ -75,6 +76,18 @@ def test_every_recipe_is_made_of_known_settings() -> None:
         for model in recipes.MODELS:
             values = {name: value for name, value in recipes.recipe_of(data, model).items() if name != "prefixes"}
             next_item.configured(values, next_item.ModelConfig, next_item.TrainConfig)
+
+
+def test_committed_rows_are_trained_to_the_end_of_their_recipes() -> None:
+    """Each ran all its epochs or stopped for lack of a better one, so none is left from a recipe that was shorter."""
+    for row in rows.read():
+        if row["task"] != "next-item" or "epochs" not in row:
+            continue
+        model = row["model"].removesuffix("+membership").removesuffix("-int8")
+        settings = {**recipes.recipe_of(row["dataset"], model), **row.get("changed", {})}
+        waited = row["epochs"] - row["best_epoch"]
+        patience = settings.get("patience", FitConfig.patience)
+        assert row["epochs"] == settings["epochs"] or waited == patience, f"train anew: {row['command']}"
 
 
 def test_the_page_has_means_and_spreads(tmp_path: Path) -> None:
