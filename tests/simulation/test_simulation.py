@@ -13,7 +13,7 @@ from tests.simulation.planted import PLANTED
 from tests.simulation.runner import arms, explain, only, run_seed, shrink, sweep
 from tests.simulation.world import run
 
-SEEDS = int(os.environ.get("SEEDS", "300"))
+SEEDS = int(os.environ.get("SEEDS", "1000"))
 FOUND_WITHIN = 50  # seeds
 
 
