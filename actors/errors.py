@@ -96,6 +96,12 @@ class Overloaded(EchoRankError):
         self.retry_after_s = retry_after_s
 
 
+class StreamIdle(EchoRankError):
+    """No question came on a stream for so long that it was closed; the next question opens another."""
+
+    retriable = True
+
+
 class Draining(EchoRankError):
     """This server takes no new requests because it is about to stop."""
 

@@ -11,12 +11,11 @@ from typing import Any
 
 import grpc
 
-from actors.errors import Draining, Overloaded
+from actors.admission import Admission, Bounds, Turn
 from actors.status import status_of
 from monitoring.metrics import Metrics
 
 SERVICE, ADMIN = "echorank.v1.Scoring", "echorank.v1.Admin"
-RETRY_AFTER_S = 0.1  # a full queue empties in less
 
 log = logging.getLogger(__name__)
 
@@ -25,16 +24,15 @@ Guard = Callable[[Context], AbstractAsyncContextManager[None]]
 
 
 class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
-    """Admits at most `queue_max` calls at a time, counts each by its code, and turns errors into statuses."""
+    """Admits as many calls as `bounds` allow, counts each by its code, and turns errors into statuses."""
 
-    def __init__(self, metrics: Metrics, queue_max: int) -> None:
-        self._metrics, self._queue_max = metrics, queue_max
-        self._in_flight = 0
-        self._draining = False
+    def __init__(self, metrics: Metrics, bounds: Bounds) -> None:
+        self._metrics = metrics
+        self._room = Admission(metrics, bounds)
 
     def drain(self) -> None:
         """Refuse every call from now on; those in flight go on."""
-        self._draining = True
+        self._room.drain()
 
     async def intercept_service(
         self,
@@ -47,9 +45,10 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] 
         if handler is None or service not in {SERVICE, ADMIN}:
             return handler
         codec = handler.request_deserializer, handler.response_serializer
-        guard = functools.partial(self._guard, method, self._admitted if service == SERVICE else self._let_in)
         if handler.request_streaming:
-            return grpc.stream_stream_rpc_method_handler(_stream(guard, handler.stream_stream), *codec)
+            guard = functools.partial(self._guard, method, self._room.stream)
+            return grpc.stream_stream_rpc_method_handler(_turns(guard, handler.stream_stream, self._room), *codec)
+        guard = functools.partial(self._guard, method, self._room.question if service == SERVICE else self._let_in)
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(_stream(guard, handler.unary_stream), *codec)
         return grpc.unary_unary_rpc_method_handler(_unary(guard, handler.unary_unary), *codec)
@@ -79,31 +78,8 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] 
 
     @contextmanager
     def _let_in(self) -> Iterator[None]:
-        self._check_not_draining()
+        self._room.check_not_draining()
         yield
-
-    @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        self._check_not_draining()
-        if self._in_flight >= self._queue_max:
-            raise Overloaded(
-                f"{self._in_flight} requests are in flight and serving.queue_max is {self._queue_max}; send "
-                "fewer at a time, or retry later",
-                RETRY_AFTER_S,
-            )
-        self._count(+1)
-        try:
-            yield
-        finally:
-            self._count(-1)
-
-    def _check_not_draining(self) -> None:
-        if self._draining:
-            raise Draining("this server is about to stop and takes no new requests; retry, another one will answer")
-
-    def _count(self, change: int) -> None:
-        self._in_flight += change
-        self._metrics.requests_in_flight.set(self._in_flight)
 
 
 def _unary(guard: Guard, call: Callable[[Any, Context], Awaitable[Any]]) -> Any:
@@ -115,12 +91,28 @@ def _unary(guard: Guard, call: Callable[[Any, Context], Awaitable[Any]]) -> Any:
 
 
 def _stream(guard: Guard, call: Callable[[Any, Context], AsyncIterator[Any]]) -> Any:
-    """For a stream of answers, to one request or to a stream of them."""
+    """For a stream of answers to one request."""
 
     async def guarded(asked: Any, context: Context) -> AsyncIterator[Any]:
         async with guard(context):
             async for response in call(asked, context):
                 yield response
+
+    return guarded
+
+
+def _turns(guard: Guard, call: Callable[[Any, Context], AsyncIterator[Any]], room: Admission) -> Any:
+    """For a stream of answers to a stream of questions: one is in flight from when it came until its answer is sent."""
+
+    async def guarded(asked: Any, context: Context) -> AsyncIterator[Any]:
+        async with guard(context):
+            turn = Turn(room)
+            try:
+                async for response in call(room.each(aiter(asked), turn), context):
+                    turn.end()
+                    yield response
+            finally:
+                turn.end()
 
     return guarded
 

@@ -31,6 +31,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.StaleEpoch: grpc.StatusCode.ABORTED,
+    errors.StreamIdle: grpc.StatusCode.ABORTED,
     errors.Superseded: grpc.StatusCode.ABORTED,
     errors.OtherRun: grpc.StatusCode.ABORTED,
     errors.TombstoneTooLow: grpc.StatusCode.ABORTED,

@@ -260,6 +260,10 @@ class ServingSettings(Section):
         default=1_048_576, description="Bytes of the largest gRPC message, either way."
     )
     queue_max: Count = Field(default=512, description="Requests in flight per server before RESOURCE_EXHAUSTED.")
+    streams_max: Count = Field(default=512, description="Open ScoreStream calls per server before RESOURCE_EXHAUSTED.")
+    stream_idle_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        default=300.0, description="Seconds without a question after which a ScoreStream is closed (ABORTED)."
+    )
     deadline_default_ms: Count = Field(
         default=1000, description="Deadline in milliseconds of a request that brings none."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from actors.admission import Bounds
 from actors.archive import RollSettings
 from actors.event_format import EventFormat, FieldPaths
 from actors.ingest import IngestSettings
@@ -23,6 +24,12 @@ def limits(settings: Settings) -> RequestLimits:
         id_bytes_max=settings.events.id_bytes_max,
         deadline_default_s=settings.serving.deadline_default_ms / 1000,
     )
+
+
+def bounds(settings: Settings) -> Bounds:
+    """How much a server takes at a time."""
+    serving = settings.serving
+    return Bounds(queue_max=serving.queue_max, streams_max=serving.streams_max, stream_idle_s=serving.stream_idle_s)
 
 
 def shard_settings(settings: Settings) -> ShardSettings:

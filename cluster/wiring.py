@@ -325,7 +325,7 @@ def _server(settings: Settings, metrics: Metrics, *add_services: Callable[[Any],
         for add_service in add_services:
             add_service(server)
 
-    requests, names = RequestInterceptor(metrics, settings.serving.queue_max), (SERVICE, ADMIN)[: len(add_services)]
+    requests, names = RequestInterceptor(metrics, derived.bounds(settings)), (SERVICE, ADMIN)[: len(add_services)]
     return RpcServer(add, requests, settings.serving.message_bytes_max, names)
 
 

@@ -76,6 +76,7 @@ class Metrics:
             "second_asked", "Questions put to a second shard as well, by what the first did.", "reason"
         )
         self.requests_in_flight = gauge("requests_in_flight", "Requests being served.")
+        self.streams_open = gauge("streams_open", "ScoreStream calls that are open, whether or not they ask.")
         # arms
         self.exposures_total = counter("exposures", "Answers in the exposure log: written, dropped.", "arm", "outcome")
         self.arm_weight = gauge("arm_weight", "Share of the traffic, 0 to 1.", "arm")

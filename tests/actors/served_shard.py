@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 from prometheus_client import CollectorRegistry
 
+from actors.admission import Bounds
 from actors.applied import AppliedOffsets
 from actors.click import ClickBatch, key
 from actors.clock import ManualClock
@@ -34,6 +35,7 @@ PARTITIONS = 4
 ITEMS = tuple(f"item-{number}" for number in range(40))
 NOW_MS = 1_700_000_000_000
 MESSAGE_BYTES_MAX = 65_536
+EIGHT = Bounds(queue_max=8)
 SMALL_LIMITS = RequestLimits(candidates_max=20, id_bytes_max=16)
 
 
@@ -86,7 +88,7 @@ async def served_shard(
     partitions: Iterable[int] = range(PARTITIONS),
     arms: Mapping[str, Bundle] | None = None,
     limits: RequestLimits = SMALL_LIMITS,
-    queue_max: int = 8,
+    bounds: Bounds = EIGHT,
     pace: type[Pace] = Pace,
     exposures: ExposureLog | None = None,
 ) -> AsyncIterator[ServedShard]:
@@ -112,7 +114,7 @@ async def served_shard(
             exposures=exposures,
             pace=pace,
         )
-        requests = RequestInterceptor(metrics, queue_max)
+        requests = RequestInterceptor(metrics, bounds)
         server = RpcServer(
             lambda target: pb_grpc.add_ScoringServicer_to_server(service, target), requests, MESSAGE_BYTES_MAX
         )

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
 
+from actors.admission import Bounds
 from actors.errors import ConfigError, ShardUnavailable
 from actors.gateway import ARM_METADATA, Gateway
 from actors.interceptor import RequestInterceptor
@@ -33,7 +34,7 @@ from monitoring.metrics import Metrics
 from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc
 from tests.actors.exposure_fakes import FakeSink, exposure_log
-from tests.actors.served_shard import ITEMS, MESSAGE_BYTES_MAX, PARTITIONS, ServedShard, served_shard, user_of
+from tests.actors.served_shard import EIGHT, ITEMS, MESSAGE_BYTES_MAX, PARTITIONS, ServedShard, served_shard, user_of
 from tests.waiting import PATIENCE_S, until
 
 LOW, HIGH = user_of(0), user_of(3)  # of shard-0 and of shard-1
@@ -65,7 +66,7 @@ class Door:
 
 
 @asynccontextmanager
-async def opened(directory: Path, queue_max: int = 8) -> AsyncIterator[Door]:
+async def opened(directory: Path, bounds: Bounds = EIGHT) -> AsyncIterator[Door]:
     """A gateway before two shards, without a routing table yet."""
     async with AsyncExitStack() as stack:
         shards = [
@@ -77,7 +78,7 @@ async def opened(directory: Path, queue_max: int = 8) -> AsyncIterator[Door]:
         metrics = Metrics(CollectorRegistry())
         limits = RequestLimits(id_bytes_max=16)
         gateway = Gateway(limits=limits, salt="s", message_bytes_max=MESSAGE_BYTES_MAX, metrics=metrics)
-        server = RpcServer(gateway.add_to, RequestInterceptor(metrics, queue_max), MESSAGE_BYTES_MAX)
+        server = RpcServer(gateway.add_to, RequestInterceptor(metrics, bounds), MESSAGE_BYTES_MAX)
         address = await server.start("127.0.0.1", 0)
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
         stub = pb_grpc.ScoringStub(channel)
@@ -341,7 +342,7 @@ async def test_routing_answers_the_table(door: Door) -> None:
 
 async def test_a_full_gateway_sheds(tmp_path: Path) -> None:
     """RESOURCE_EXHAUSTED above queue_max, counted by method and code."""
-    async with opened(tmp_path, queue_max=1) as door:
+    async with opened(tmp_path, Bounds(queue_max=1)) as door:
         door.gateway.follow(door.table(1))
         request = pb.ScoreRequest(user=LOW, items=ITEMS[:1], min_offset=1)
         waiting = asyncio.ensure_future(door.stub.Score(request, timeout=PATIENCE_S))
@@ -387,6 +388,6 @@ async def test_reflection_lists_the_services(door: Door) -> None:
 async def test_a_port_in_use_is_named(door: Door) -> None:
     """Two servers never share a port; the message names it and what to do."""
     port = int(door.address.rsplit(":", 1)[1])
-    second = RpcServer(door.gateway.add_to, RequestInterceptor(door.metrics, 1), MESSAGE_BYTES_MAX)
+    second = RpcServer(door.gateway.add_to, RequestInterceptor(door.metrics, Bounds(queue_max=1)), MESSAGE_BYTES_MAX)
     with pytest.raises(ConfigError, match=rf"cannot listen on 127.0.0.1:{port}: the port is in use.*set serving.host"):
         await second.start("127.0.0.1", port)

@@ -11,6 +11,7 @@ import pytest
 import xxhash
 from google.rpc.error_details_pb2 import BadRequest, RetryInfo
 
+from actors.admission import Bounds
 from actors.click import key
 from actors.deadline import FULL, SEQUENCE, Pace
 from actors.errors import DeadlineExceeded
@@ -204,7 +205,7 @@ async def test_too_little_time_for_the_full_model_degrades(tmp_path: Path) -> No
 
 async def test_a_full_queue_sheds(tmp_path: Path) -> None:
     """The call above queue_max is refused at once with a delay; the one in flight is answered."""
-    async with served_shard(tmp_path, queue_max=1) as served:
+    async with served_shard(tmp_path, bounds=Bounds(queue_max=1)) as served:
         request = pb.ScoreRequest(user=USER, items=ITEMS[:1], arm="main", min_offset=1)
         waiting = asyncio.ensure_future(served.stub.Score(request, timeout=PATIENCE_S))
         await until(lambda: served.counted("requests_in_flight"))

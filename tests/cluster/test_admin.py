@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner, Result
 
+from actors.admission import Bounds
 from actors.errors import ErasureIncomplete, InvalidRequest, NotOwner, ShardUnavailable
 from actors.interceptor import ADMIN, SERVICE, RequestInterceptor
 from actors.owned import Fingerprint
@@ -120,7 +121,7 @@ async def desk() -> AsyncIterator[Desk]:
     admin = Admin(
         overseer=overseer, replicas=replicas, table=lambda: made[0].table, erase=erased, token=TOKEN, wait=wait
     )
-    server = RpcServer(admin.add_to, RequestInterceptor(metrics, queue_max=0), 65_536, (SERVICE, ADMIN))
+    server = RpcServer(admin.add_to, RequestInterceptor(metrics, Bounds(queue_max=0)), 65_536, (SERVICE, ADMIN))
     made.append(Desk(await server.start("127.0.0.1", 0), overseer, replicas, metrics))
     await server.set_serving(True)
     yield made[0]
@@ -281,7 +282,7 @@ async def test_a_user_is_erased_over_grpc() -> None:
         token=None,
     )
     metrics = Metrics(CollectorRegistry())
-    server = RpcServer(admin.add_to, RequestInterceptor(metrics, queue_max=0), 65_536, (SERVICE, ADMIN))
+    server = RpcServer(admin.add_to, RequestInterceptor(metrics, Bounds(queue_max=0)), 65_536, (SERVICE, ADMIN))
     async with AdminClient(await server.start("127.0.0.1", 0)) as client:
         receipt = await client.erase(USER)
         with pytest.raises(grpc.aio.AioRpcError, match="user is empty"):

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner, Result
 
 from actors import rebuild
+from actors.admission import Bounds
 from actors.archive_reader import ArchiveReader
 from actors.click import Click, ClickBatch, key
 from actors.clock import ManualClock
@@ -274,7 +275,7 @@ def running(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     async def serve() -> None:
         admin = Admin(overseer=None, replicas=shards, table=lambda: table, erase=None, token="open-sesame")  # type: ignore[arg-type]
-        interceptor = RequestInterceptor(Metrics(CollectorRegistry()), queue_max=0)
+        interceptor = RequestInterceptor(Metrics(CollectorRegistry()), Bounds(queue_max=0))
         server = RpcServer(admin.add_to, interceptor, 65_536, (ADMIN,))
         ports.append(int((await server.start("127.0.0.1", 0)).rsplit(":", 1)[1]))
         loops.append(asyncio.get_running_loop())
