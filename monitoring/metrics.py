@@ -22,16 +22,11 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._declare_states()
+        self._declare_serving()
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"echorank_{name}", text, labels, registry=registry)
-
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"echorank_{name}", text, labels, registry=registry)
-
-        def histogram(name: str, text: str, edges: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(f"echorank_{name}", text, labels, buckets=edges, registry=registry)
-
+    def _declare_states(self) -> None:
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
         # ingest
         self.events_total = counter("events", "Events by what became of them.", "partition", "outcome")
         self.ingest_lag_records = gauge("ingest_lag_records", "High watermark less position.", "partition")
@@ -48,7 +43,7 @@ class Metrics:
             "echorank_event_to_score_seconds",
             "Record time to visible for scoring.",
             buckets=FRESHNESS_EDGES,
-            registry=registry,
+            registry=self.registry,
         )
         self.state_bytes = gauge("state_bytes", "Bytes of user states.", "arm", "tier")
         self.state_users = gauge("state_users", "Users with a state.", "arm", "tier")
@@ -67,6 +62,9 @@ class Metrics:
         self.archive_records_total = counter("archive_records", "Clicks written to the archive.", "partition")
         self.archive_lag_records = gauge("archive_lag_records", "High watermark less archived end.", "partition")
         self.archive_failures_total = counter("archive_failures", "What kept clicks out of the archive.", "reason")
+
+    def _declare_serving(self) -> None:
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
         # serving
         self.score_seconds = histogram("score_seconds", "Time to score one request.", SCORE_EDGES, "arm", "level")
         self.score_candidates = histogram("score_candidates", "Candidates a request.", CANDIDATE_EDGES)
@@ -87,3 +85,12 @@ class Metrics:
         hidden = Metrics(CollectorRegistry())
         hidden.ingest_lag_records = self.standby_lag_records
         return hidden
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"echorank_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"echorank_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, edges: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"echorank_{name}", text, labels, buckets=edges, registry=self.registry)
