@@ -15,19 +15,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from actors.errors import ConfigError
 from cluster.config_problems import problems_of
 from cluster.config_sources import apply_environment, file_values
+from cluster.config_values import Count, Port, Seconds, Secret, Text, Token
 
 FULL_WEIGHT = 10_000
-
-Port = Annotated[int, Field(ge=0, le=65_535)]
-Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Text = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
     """A group of settings: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class RaySettings(Section):
@@ -57,7 +53,7 @@ class KafkaSettings(Section):
         default=None, description="SASL mechanism; needed with SASL_PLAINTEXT and SASL_SSL."
     )
     sasl_username: str | None = Field(default=None, description="SASL user name.")
-    sasl_password: str | None = Field(
+    sasl_password: Secret | None = Field(
         default=None,
         repr=False,
         description="SASL password; better set as ECHORANK__KAFKA__SASL_PASSWORD than in a file.",
@@ -270,7 +266,7 @@ class ServingSettings(Section):
     ready_lag_records_max: Annotated[int, Field(ge=0)] = Field(
         default=1000, description="Records a partition may lag and still count as ready in health checks."
     )
-    admin_token: str | None = Field(
+    admin_token: Token | None = Field(
         default=None,
         repr=False,
         description="Bearer token that admin calls need; null lets everybody who reaches the port in.",
@@ -343,11 +339,13 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
         ConfigError: one line per problem: the setting's dotted path, its value, what is allowed.
 
     """
-    values = file_values(path) if path else {}
-    origins = apply_environment(values, environ, Settings)
+    problems: list[str] = []
+    values = file_values(path, Settings, problems) if path else {}
+    origins = apply_environment(values, environ, Settings, problems)
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        lines = problems_of(error, Settings, origins)
-        source = str(path) if path else "the environment"
-        raise ConfigError("\n".join([f"{source}: {len(lines)} problem(s)", *lines])) from None
+        problems += problems_of(error, Settings, origins)
+    if problems:
+        raise ConfigError("\n".join([f"{path or 'the environment'}: {len(problems)} problem(s)", *problems]))
+    return settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
@@ -14,6 +15,7 @@ from pydantic.fields import FieldInfo
 if TYPE_CHECKING:
     from rich.table import Table
 
+PREFIX = "ECHORANK__"
 SECRETS = frozenset({"kafka.sasl_password", "serving.admin_token"})
 WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a number"}
 
@@ -39,8 +41,13 @@ def is_list(field: FieldInfo) -> bool:
 
 
 def takes_text(field: FieldInfo) -> bool:
-    """True if the setting is free text."""
-    return str in _alternatives(field)
+    """True if the setting is text, free or one of a few words."""
+    return all(kind in {str, type(None)} or get_origin(kind) is Literal for kind in _alternatives(field))
+
+
+def may_be_null(field: FieldInfo) -> bool:
+    """True if null is one of the setting's values."""
+    return type(None) in _alternatives(field)
 
 
 def allowed(field: FieldInfo) -> str:
@@ -88,6 +95,7 @@ def to_yaml(settings: BaseModel, *, secrets: bool = False) -> str:
     lines = [
         "# EchoRank's one deployment file. Check it with `echorank config check`.",
         "# The environment overrides any setting: ECHORANK__SERVING__PORT=7000 sets serving.port, and so on.",
+        "# A text is taken from its variable as it is; an empty variable is null, where null is allowed.",
     ]
     for name, field in type(settings).model_fields.items():
         lines += [
@@ -112,9 +120,11 @@ def _body(value: Any, path: str, indent: str, secrets: bool) -> Iterator[str]:
             yield from (f"{indent}# {field.description}", f"{indent}{name}:")
             yield from _body(inner, inner_path, indent + "  ", secrets)
             continue
-        hidden = inner_path in SECRETS and inner is not None and not secrets
         yield f"{indent}# {field.description}"
-        yield f"{indent}{name}: {_scalar('********' if hidden else inner)}  # {_limits(field)}"
+        if inner_path in SECRETS and inner is not None and not secrets:
+            yield f"{indent}# {name} is set and left out here: set {variable_of(inner_path)}, or print it by --secrets."
+        else:
+            yield f"{indent}{name}: {_scalar(inner)}  # {_limits(field)}"
 
 
 def to_table(model: type[BaseModel], start: str = "") -> Table:
@@ -125,9 +135,13 @@ def to_table(model: type[BaseModel], start: str = "") -> Table:
     for path, field in settings_of(model):
         if path.startswith(start):
             default = "required" if field.is_required() else _scalar(field.default)
-            variable = f"ECHORANK__{path.split('[]')[0].upper().replace('.', '__')}"
-            table.add_row(path.replace("[]", "[i]"), default, allowed(field), field.description, variable)
+            table.add_row(path.replace("[]", "[i]"), default, allowed(field), field.description, variable_of(path))
     return table
+
+
+def variable_of(path: str) -> str:
+    """The variable of the environment that sets this setting, or the list that it stands in."""
+    return f"{PREFIX}{path.split('[]', maxsplit=1)[0].upper().replace('.', '__')}"
 
 
 def _limits(field: FieldInfo) -> str:
@@ -136,4 +150,7 @@ def _limits(field: FieldInfo) -> str:
 
 
 def _scalar(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
+    """One line of YAML, whatever a text holds."""
+    if isinstance(value, str) and not value.isprintable():
+        return yaml.safe_dump(value, default_style='"', width=sys.maxsize).strip()
+    return yaml.safe_dump(value, default_flow_style=True, width=sys.maxsize).removesuffix("...\n").strip()

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from cluster.config_docs import SECRETS, allowed, is_list, section_of, settings_of
+from cluster.config_docs import SECRETS, allowed, is_list, section_of, settings_of, variable_of
 
 Location = tuple[int | str, ...]
 
@@ -23,11 +23,12 @@ def problems_of(error: ValidationError, model: type[BaseModel], origins: Mapping
 def _line(detail: ErrorDetails, model: type[BaseModel], origins: Mapping[str, str]) -> str:
     section, field = _find(model, detail["loc"])
     path = _dotted(detail["loc"])
-    name = f"{path} ({origins[path]})" if path in origins else path
-    shown = "(hidden)" if path in SECRETS else _short(detail["input"])
+    variables = [variable for set_path, variable in origins.items() if f"{set_path}.".startswith(f"{path}.")]
+    name = f"{path} ({variables[0]})" if variables and (path in origins or field is None) else path
+    shown = "(hidden)" if path in SECRETS else _short(detail["input"], is_section=field and section_of(field))
     match detail["type"]:
         case "extra_forbidden":
-            return f"  {name}: unknown setting; {_nearest(path, section, model)}"
+            return f"  {name}: unknown setting; {_nearest(path, section, model, by_variable=bool(variables))}"
         case "missing":
             return f"  {name}: missing; {_wanted(field)}"
         case "value_error":
@@ -64,14 +65,16 @@ def _wanted(field: FieldInfo | None) -> str:
     return f"expected {'at least one entry of a list, each' if is_list(field) else 'a section'} with {keys}"
 
 
-def _nearest(path: str, section: type[BaseModel], model: type[BaseModel]) -> str:
+def _nearest(path: str, section: type[BaseModel], model: type[BaseModel], *, by_variable: bool) -> str:
     """The known setting that an unknown one probably means."""
     parent, _, leaf = path.rpartition(".")
     everywhere = [known for known, _ in settings_of(model)]
     same_name = [known for known in everywhere if known.rpartition(".")[2] == leaf]
     siblings = [f"{parent}.{name}".lstrip(".") for name in _close(leaf, section.model_fields)]
-    if guesses := same_name or siblings:
-        return f"did you mean {' or '.join(guesses)}?"
+    flat = {known.replace(".", "_"): known for known in everywhere}
+    if guesses := same_name or siblings or [flat[name] for name in _close(path.replace(".", "_"), flat)]:
+        variables = f" Its variable is {' or '.join(map(variable_of, guesses))}" if by_variable else ""
+        return f"did you mean {' or '.join(guesses)}?{variables}"
     return f"known here: {', '.join(section.model_fields)}"
 
 
@@ -79,6 +82,8 @@ def _close(name: str, known: Iterable[str]) -> list[str]:
     return difflib.get_close_matches(name.lower(), list(known), n=1)
 
 
-def _short(value: Any) -> str:
+def _short(value: Any, *, is_section: object) -> str:
+    if is_section and not isinstance(value, int | float | None):
+        return f"a {type(value).__name__}"  # which may hold a secret
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

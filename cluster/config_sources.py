@@ -2,46 +2,52 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from actors.errors import ConfigError
-from cluster.config_docs import settings_of, takes_text
+from cluster import config_yaml
+from cluster.config_docs import (
+    PREFIX,
+    SECRETS,
+    allowed,
+    is_list,
+    may_be_null,
+    section_of,
+    settings_of,
+    takes_text,
+    variable_of,
+)
+from cluster.config_yaml import NotYaml
 
-PREFIX = "ECHORANK__"
+KUBERNETES_LINK = re.compile(r"(tcp|udp|sctp)://")  # what a service named echorank-... puts into every pod beside it
+ALIKE = 0.9
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error; the plain loader would drop the first in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        mapping = super().construct_mapping(node, deep)
-        if len(mapping) < len(node.value):
-            keys = [key_node.value for key_node, _ in node.value]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise yaml.constructor.ConstructorError(None, None, f"{twice!r} stands twice", node.start_mark)
-        return mapping
-
-
-def file_values(path: Path) -> dict[str, Any]:
+def file_values(path: Path, model: type[BaseModel], problems: list[str]) -> dict[str, Any]:
     """The sections of a YAML file; an empty file has none, an empty section keeps its defaults.
+
+    A line for each text that YAML reads as something else goes to `problems`.
 
     Raises:
         ConfigError: the file is missing, unreadable, or not a mapping in YAML.
 
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 (a SafeLoader)
+        values = config_yaml.read(path.read_text(encoding="utf-8"), model, "", problems)
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; make one with `echorank config print > ray_config.yaml`") from None
+        raise ConfigError(f"{path}: no such file; make one with `echorank config print --out {path}`") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error}); it must be a readable UTF-8 file") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML; {_one_line(error)}") from None
+    except NotYaml as error:
+        raise ConfigError(f"{path}: not valid YAML; {error}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -49,31 +55,76 @@ def file_values(path: Path) -> dict[str, Any]:
             f"{path}: expected sections such as `serving:` at the top, got a {type(values).__name__}; "
             "compare with `echorank config print`"
         )
-    return {str(name): section for name, section in values.items() if section is not None}
+    return _without_empty_sections(values, model)
 
 
-def apply_environment(values: dict[str, Any], environ: Mapping[str, str], model: type[BaseModel]) -> dict[str, str]:
+def _without_empty_sections(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    kept = {}
+    for name, value in values.items():
+        field = model.model_fields.get(name) if isinstance(name, str) else None
+        inner = section_of(field) if field else None
+        if inner is None or value is not None:
+            kept[name] = _without_empty_sections(value, inner) if inner and isinstance(value, dict) else value
+    return kept
+
+
+def apply_environment(
+    values: dict[str, Any], environ: Mapping[str, str], model: type[BaseModel], problems: list[str]
+) -> dict[str, str]:
     """Write `ECHORANK__*` over `values`, in place; the variable's name for each dotted path that it set.
 
-    A value is read as YAML, except that a setting that takes text gets digits and the like as text.
+    A setting that takes text gets the variable as it is; where it may be null, an empty variable says so, except for a
+    secret. Any other value is read as YAML.
 
     Raises:
-        ConfigError: a value is not YAML, or a path goes through something that is not a section.
+        ConfigError: a value is not YAML, a path goes through something that is not a section, or a name is misspelt.
 
     """
-    text_settings = {path for path, field in settings_of(model) if takes_text(field)}
-    origins = {}
-    for variable in sorted(name for name in environ if name.startswith(PREFIX)):
+    settings = dict(settings_of(model))
+    origins: dict[str, str] = {}
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX):
+            _refuse_misspelt(variable, environ[variable], settings)
+            continue
         parts = variable.removeprefix(PREFIX).lower().split("__")
-        path, raw = ".".join(parts), environ[variable]
-        try:
-            value = yaml.safe_load(raw)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{variable}: {raw!r} is not a YAML value; {_one_line(error)}") from None
-        is_text = path in text_settings and value is not None
-        _section(values, parts[:-1], variable)[parts[-1]] = raw if is_text else value
+        path = ".".join(parts)
+        if path in origins:
+            raise ConfigError(f"{variable} and {origins[path]} set the same setting; unset one of them")
+        if path not in settings:
+            _refuse_misplaced(variable, path, settings)
+        section = _section(values, parts[:-1], variable)
+        if (field := settings.get(path)) is not None:
+            section[parts[-1]] = _setting(path, field, environ[variable], variable)
+        else:
+            section[parts[-1]] = _sections(parts, model, environ[variable], variable, problems)
         origins[path] = variable
     return origins
+
+
+def _setting(path: str, field: FieldInfo, raw: str, variable: str) -> Any:
+    if takes_text(field):
+        return None if raw == "" and may_be_null(field) and path not in SECRETS else raw
+    try:
+        return yaml.safe_load(raw)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise ConfigError(f"{variable}: {_cut(raw)} is not a YAML value; expected {allowed(field)}") from None
+
+
+def _sections(parts: list[str], model: type[BaseModel], raw: str, variable: str, problems: list[str]) -> Any:
+    """The value of a section, or list of sections, that stands at `parts`; the variable itself for an unknown name."""
+    field: FieldInfo | None = None
+    found: type[BaseModel] | None = model
+    for part in parts:
+        if found is None or (field is not None and is_list(field)):
+            return raw
+        field = found.model_fields.get(part)
+        found = section_of(field) if field else None
+    if found is None or field is None:
+        return raw
+    try:
+        return config_yaml.read(raw, found, ".".join(parts), problems, listed=is_list(field))
+    except NotYaml as error:
+        raise ConfigError(f"{variable}: not valid YAML or JSON; {error}") from None
 
 
 def _section(values: dict[str, Any], parts: list[str], variable: str) -> dict[str, Any]:
@@ -85,5 +136,42 @@ def _section(values: dict[str, Any], parts: list[str], variable: str) -> dict[st
     return values
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _refuse_misspelt(variable: str, value: str, settings: Mapping[str, FieldInfo]) -> None:
+    """A variable that is meant for EchoRank but does not reach it: ECHORANK_KAFKA__..., echorank__kafka__...
+
+    Raises:
+        ConfigError: it looks like one.
+
+    """
+    if not re.match(r"echorank_", variable, re.IGNORECASE) or KUBERNETES_LINK.match(value):
+        return
+    known = {_plain(name): name for name in (variable_of(path) for path in settings)}
+    alike = difflib.get_close_matches(_plain(variable), list(known), n=1, cutoff=ALIKE)
+    if alike:
+        raise ConfigError(f"{variable} sets nothing; did you mean {known[alike[0]]}?")
+    if "__" in variable:
+        raise ConfigError(
+            f"{variable} sets nothing: variables are {PREFIX}SECTION__KEY, with two underscores after each part, such "
+            f"as {PREFIX}SERVING__PORT"
+        )
+
+
+def _refuse_misplaced(variable: str, path: str, settings: Mapping[str, FieldInfo]) -> None:
+    """A name that has underscores too few or too many, or goes on beyond a setting.
+
+    Raises:
+        ConfigError: it is one.
+
+    """
+    for known in settings:
+        if (_plain(variable_of(known)) == _plain(variable) and "[]" not in known) or path.startswith(f"{known}."):
+            raise ConfigError(f"{variable} sets nothing; did you mean {variable_of(known)}?")
+
+
+def _plain(variable: str) -> str:
+    return re.sub(r"_+", "_", variable.upper()).removeprefix("ECHORANK_")
+
+
+def _cut(text: str) -> str:
+    shown = repr(text)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."

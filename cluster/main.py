@@ -50,7 +50,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="[bold]First steps[/bold]: [cyan]echorank demo[/cyan] shows everything on real clicks; "
-    "[cyan]echorank config print > ray_config.yaml[/cyan] and [cyan]echorank up[/cyan] start your own.",
+    "[cyan]echorank config print --out ray_config.yaml[/cyan] and [cyan]echorank up[/cyan] start your own.",
 )
 config_app = typer.Typer(no_args_is_help=True, help="Check, print and explain the configuration.")
 
@@ -80,15 +80,18 @@ def config_check(
 @config_app.command("print")
 def config_print(
     config: ConfigOption = None,
-    secrets: Annotated[bool, typer.Option("--secrets", help="Print passwords instead of stars.")] = False,
+    secrets: Annotated[bool, typer.Option("--secrets", help="Print passwords and tokens too.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Write to this new file instead of standard output.")] = None,
 ) -> None:
     """Print the settings in force, each with its meaning, as a file that can be loaded again.
 
-    Example: [cyan]echorank config print > ray_config.yaml[/cyan]
-    """
-    from cluster.config_docs import to_yaml  # noqa: PLC0415
+    Secrets are left out, with a comment in their place.
 
-    typer.echo(to_yaml(settings_from(config), secrets=secrets), nl=False)
+    Example: [cyan]echorank config print --out production.yaml[/cyan]
+    """
+    from cluster import config_printing  # noqa: PLC0415
+
+    config_printing.print_settings(config, out, secrets=secrets)
 
 
 @config_app.command("docs")

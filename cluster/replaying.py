@@ -47,7 +47,7 @@ class Order:
     allow_gaps: bool = False
     source: Source = Source.BOTH
     address: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True, kw_only=True)

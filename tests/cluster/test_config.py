@@ -63,19 +63,22 @@ def test_environment_beats_the_file(tmp_path: Path) -> None:
     assert (settings.serving.port, settings.serving.shards, settings.events.fields.user) == (7001, 3, "uid")
 
 
-def test_environment_values_are_yaml_but_text_settings_take_digits_as_text() -> None:
-    """Null and true are YAML values; a password of digits stays text."""
+def test_environment_values_are_yaml_but_text_settings_take_the_variable_as_it_is() -> None:
+    """True and numbers are YAML; text is nothing but itself, and an empty variable is null where null is allowed."""
     environ = {
-        "ECHORANK__KAFKA__SASL_PASSWORD": "0123",
+        "ECHORANK__KAFKA__GROUP_ID": "0123",
+        "ECHORANK__KAFKA__BOOTSTRAP_SERVERS": "",
         "ECHORANK__KAFKA__SASL_USERNAME": "null",
+        "ECHORANK__KAFKA__SASL_MECHANISM": "",
         "ECHORANK__MONITORING__LOG_JSON": "true",
+        "ECHORANK__STATE__IDLE_S": "null",
         "ECHORANK__STATE__SNAPSHOT_INTERVAL_S": "5",
     }
     settings = load(None, environ)
-    assert settings.kafka.sasl_password == "0123"
-    assert settings.kafka.sasl_username is None
+    assert (settings.kafka.group_id, settings.kafka.bootstrap_servers) == ("0123", None)
+    assert (settings.kafka.sasl_username, settings.kafka.sasl_mechanism) == ("null", None)
     assert settings.monitoring.log_json is True
-    assert settings.state.snapshot_interval_s == 5.0
+    assert (settings.state.idle_s, settings.state.snapshot_interval_s) == (None, 5.0)
 
 
 @pytest.mark.parametrize("as_text", [yaml.safe_dump, json.dumps])
@@ -175,7 +178,7 @@ def test_files_that_are_not_settings_are_refused(tmp_path: Path, text: str, part
 
 def test_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     """The message holds the command that writes the file."""
-    with pytest.raises(ConfigError, match=r"echorank config print > ray_config\.yaml"):
+    with pytest.raises(ConfigError, match=r"echorank config print --out .*nowhere\.yaml"):
         load(tmp_path / "nowhere.yaml", {})
 
 
@@ -185,15 +188,6 @@ def test_mistakes_in_the_environment_name_the_variable() -> None:
     assert "did you mean serving.port?" in environment_problem(ECHORANK__SERVING__PRT="1")
     assert "ECHORANK__ARMS" in environment_problem(ECHORANK__ARMS="[]", ECHORANK__ARMS__NAME="a")
     assert "ECHORANK__RAY__CPUS: '[' is not a YAML value" in environment_problem(ECHORANK__RAY__CPUS="[")
-
-
-def test_secrets_stay_out_of_messages_and_prints(tmp_path: Path) -> None:
-    """The password shows up neither in an error, nor in a repr, nor in what `config print` writes."""
-    assert "4711" not in problem(tmp_path, "kafka: {sasl_password: 4711}")
-    settings = load(None, {"ECHORANK__KAFKA__SASL_PASSWORD": "hunter2"})
-    assert "hunter2" not in repr(settings)
-    assert "hunter2" not in to_yaml(settings)
-    assert "hunter2" in to_yaml(settings, secrets=True)
 
 
 def test_printed_settings_load_to_the_same_settings(tmp_path: Path) -> None:

@@ -110,6 +110,44 @@ def test_config_print_is_a_file_that_loads(tmp_path: Path, monkeypatch: pytest.M
     assert load(tmp_path / "printed.yaml", {}) == load(None, {"ECHORANK__SERVING__SHARDS": "5"}) != Settings()
 
 
+@pytest.mark.parametrize("redirection", ["> ray_config.yaml", ">> ray_config.yaml", "| tee ray_config.yaml"])
+@pytest.mark.parametrize("before", ["serving: {shards: 7}\n", ""])
+def test_config_print_over_the_file_it_reads_is_refused(redirection: str, before: str, tmp_path: Path) -> None:
+    """The shell has emptied the file by then: no defaults over the user's settings, but a way that works."""
+    (tmp_path / "ray_config.yaml").write_text(before)
+    program = f"set -o pipefail; (sleep 0.5; exec {sys.executable} -m cluster.main config print) {redirection}"
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", program], check=False, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 2
+    assert "echorank config print --out" in done.stderr
+    assert (tmp_path / "ray_config.yaml").read_text() == (before if ">>" in redirection else "")
+
+
+def test_config_print_reads_a_pipe() -> None:
+    """A pipe has no size, and is no empty file."""
+    program = f"{sys.executable} -m cluster.main config print --config <(echo 'serving: {{shards: 7}}')"
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", program], check=True, env=environ, capture_output=True, text=True, timeout=60)
+    assert "  shards: 7 " in done.stdout
+
+
+def test_config_print_writes_a_new_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--out takes a new name or an empty file, and leaves a file with content alone; secrets are for the owner only."""
+    monkeypatch.setenv("ECHORANK__SERVING__ADMIN_TOKEN", "hunter2")
+    (tmp_path / "ray_config.yaml").touch()
+    assert run("config", "print", "--out", "ray_config.yaml").exit_code == 0
+    written = (tmp_path / "ray_config.yaml").read_text()
+    assert "hunter2" not in written
+    assert run("config", "print").stdout == written
+    refused = run("config", "print", "--out", "ray_config.yaml")
+    assert (refused.exit_code, (tmp_path / "ray_config.yaml").read_text()) == (2, written)
+    assert run("config", "print", "--secrets", "--out", "secret.yaml").exit_code == 0
+    assert (tmp_path / "secret.yaml").stat().st_mode & 0o077 == 0
+    assert load(tmp_path / "secret.yaml", {}).serving.admin_token == "hunter2"
+
+
 def test_config_docs_lists_a_section() -> None:
     """Path, default, meaning and variable of each setting of the section; others are left out."""
     result = run("config", "docs", "serving.port")
