@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from actors.errors import BadRecord
+from actors.errors import BadRecord, RecordsRefused
 from monitoring.metrics import Metrics
 
+log = logging.getLogger(__name__)
+
+MESSAGE_MAX = 1000  # characters of a reason
+CUT = 8  # how much shorter a refused letter is tried next
 HEADER = "__streams.errors."  # names as of KIP-1034, so that tools for Kafka Streams' dead letters read ours
 TRUNCATED = "__echorank.truncated."  # + key or value: the original number of bytes
 
@@ -68,6 +73,7 @@ class RecordSink(Protocol):
 
         Raises:
             BrokerUnavailable: at least one was not acknowledged; others may have been.
+            RecordsRefused: some will never be taken; the others are written.
         """
         ...
 
@@ -85,7 +91,9 @@ class DeadLetters:
     Ingest sends them before it applies the batch they were in, so a crash in between writes them a second
     time rather than never: the headers name partition and offset, by which a reader can drop doubles.
     Keys and values longer than `bytes_max` are cut, and a header gives the original length, so that a record
-    which just fitted into the clicks topic still fits with the headers added.
+    which just fitted into the clicks topic still fits with the headers added. A letter that the topic refuses all the
+    same is cut further; what it refuses in any size is counted, logged with its offset, and passed, because the clicks
+    behind it must not wait for ever.
     """
 
     def __init__(
@@ -100,24 +108,46 @@ class DeadLetters:
         Raises:
             BrokerUnavailable: some may not be written; none was counted; send all again.
         """
-        self._sink.write(self._topic, [self._record(letter) for letter in letters])
+        try:
+            self._sink.write(self._topic, [self._record(letter, self._bytes_max) for letter in letters])
+        except RecordsRefused as error:
+            for at in sorted(error.refused):
+                self._send_cut(letters[at])
         for reason, count in Counter(letter.reason for letter in letters).items():
             self._metrics.dlq_total.labels(reason).inc(count)
         for partition, count in Counter(letter.partition for letter in letters).items():
             self._metrics.events_total.labels(partition, "dead_letter").inc(count)
 
-    def _record(self, letter: DeadLetter) -> OutRecord:
+    def _send_cut(self, letter: DeadLetter) -> None:
+        """Write a refused letter by itself, as it was and then ever shorter."""
+        bytes_max = self._bytes_max
+        while True:
+            try:
+                return self._sink.write(self._topic, [self._record(letter, bytes_max)])
+            except RecordsRefused as error:
+                if bytes_max == 0:
+                    self._metrics.dlq_refused_total.labels(letter.reason).inc()
+                    log.error(
+                        "partition %d: the dead letter of offset %d is not kept, as its topic refuses it in any size "
+                        "(%s). Check max.message.bytes and cleanup.policy of topic %s. It was: %s",
+                        *(letter.partition, letter.offset, error, self._topic, letter.message[:MESSAGE_MAX]),
+                    )
+                    return None
+                bytes_max //= CUT
+
+    def _record(self, letter: DeadLetter, bytes_max: int) -> OutRecord:
         headers = [
             (HEADER + "exception", f"BadRecord.{letter.reason}".encode()),
-            (HEADER + "message", letter.message.encode(errors="replace")),
+            (HEADER + "message", letter.message[: min(MESSAGE_MAX, bytes_max)].encode(errors="replace")),
             (HEADER + "topic", self._source_topic.encode()),
             (HEADER + "partition", str(letter.partition).encode()),
             (HEADER + "offset", str(letter.offset).encode()),
         ]
         for name, content in (("key", letter.key), ("value", letter.value)):
-            if content is not None and len(content) > self._bytes_max:
+            if content is not None and len(content) > bytes_max:
                 headers.append((TRUNCATED + name, str(len(content)).encode()))
-        return OutRecord(key=self._cut(letter.key), value=self._cut(letter.value), headers=tuple(headers))
+        return OutRecord(key=_cut(letter.key, bytes_max), value=_cut(letter.value, bytes_max), headers=tuple(headers))
 
-    def _cut(self, content: bytes | None) -> bytes | None:
-        return content if content is None else content[: self._bytes_max]
+
+def _cut(content: bytes | None, bytes_max: int) -> bytes | None:
+    return content if content is None else content[:bytes_max]

@@ -6,6 +6,8 @@ A message names what happened, with the values, and what to do about it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from model.errors import BundleError, EchoRankError
 
 __all__ = ["BundleError", "EchoRankError"]
@@ -148,6 +150,14 @@ class BrokerUnavailable(EchoRankError):
     """No Kafka broker answers."""
 
     retriable = True
+
+
+class RecordsRefused(EchoRankError):
+    """The broker will never take some records of a batch, by their place in it; all others are written."""
+
+    def __init__(self, topic: str, refused: Mapping[int, str]) -> None:
+        super().__init__(f"topic {topic} takes {len(refused)} records never: {', '.join(sorted({*refused.values()}))}")
+        self.refused = dict(refused)
 
 
 class OffsetOutOfRange(EchoRankError):

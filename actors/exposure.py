@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from actors.dead_letter import OutRecord, RecordSink
-from actors.errors import EchoRankError, InvalidRequest
+from actors.errors import EchoRankError, InvalidRequest, RecordsRefused
 from actors.interceptor import Context
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2 as pb
@@ -102,7 +102,7 @@ class ExposureLog:
             return
         try:
             self._sink = self._sink or self._open_sink()
-            self._sink.write(self._topic, [record for _, record in batch])
+            batch = self._taken(self._sink, batch)
         except Exception as error:
             if not self._failing:  # said once until it works again; the metric goes on counting
                 unexpected = None if isinstance(error, EchoRankError) else error
@@ -114,6 +114,16 @@ class ExposureLog:
             self._failing, outcome = False, "written"
         for arm, count in Counter(arm for arm, _ in batch).items():
             self._count(arm, outcome, count)
+
+    def _taken(self, sink: RecordSink, batch: list[tuple[str, OutRecord]]) -> list[tuple[str, OutRecord]]:
+        """Write them; those that the broker took, the others dropped."""
+        try:
+            sink.write(self._topic, [record for _, record in batch])
+        except RecordsRefused as error:
+            for at in error.refused:
+                self._count(batch[at][0], "dropped")
+            return [exposure for at, exposure in enumerate(batch) if at not in error.refused]
+        return batch
 
     def _count(self, arm: str, outcome: str, count: int = 1) -> None:
         self._metrics.exposures_total.labels(arm, outcome).inc(count)

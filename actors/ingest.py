@@ -19,7 +19,7 @@ from actors.clock import Clock
 from actors.codec import Decoder
 from actors.dead_letter import DeadLetter, DeadLetters
 from actors.errors import BrokerUnavailable, EchoRankError, OffsetOutOfRange, OtherLog, ShardUnavailable
-from actors.ingest_ports import ClickHistory, ClickLog, ShardPort, Slice
+from actors.ingest_ports import ClickHistory, ClickLog, LogEnds, ShardPort, Slice
 from actors.lane import Backoff, Lane
 from actors.lost_offsets import LostOffsets
 from monitoring.metrics import Metrics
@@ -39,6 +39,7 @@ class IngestSettings:
     apply_patience_s: float = 0.1  # how long a slow shard may delay the others' next poll, once a batch
     round_s: float = 0.01  # from one round's start to the next: a few clicks at a time cost as much as hundreds
     round_full: int = 500  # clicks; a round of so many is followed at once
+    tell_ends_s: float = 1.0  # between reminders of where the log ends: a shard that hears none calls itself stale
     history_patience_s: float = 120.0  # how long lost offsets wait for an archive that has not reached their end
 
 
@@ -46,7 +47,8 @@ class Ingest:
     """Polls, decodes and applies; one for any number of partitions and shards.
 
     Not thread-safe: call everything from one event loop. `click_log` blocks, so it polls in a worker thread, one
-    call at a time. Where the log has lost offsets that a state needs, they are taken from `history`.
+    call at a time. Where the log has lost offsets that a state needs, they are taken from `history`. `ends` says where
+    partitions end, of those about whom there is news: a lane that stands still reads nothing and would not know.
     """
 
     def __init__(
@@ -60,22 +62,25 @@ class Ingest:
         settings: IngestSettings,
         wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
         history: ClickHistory | None = None,
+        ends: LogEnds = dict,
     ) -> None:
         self._log, self._dead_letters, self._decoder, self._shards = click_log, dead_letters, decoder, shards
         self._metrics, self._clock, self._settings, self._wait = metrics, clock, settings, wait
+        self._ends = ends
         self._lost = LostOffsets(shards, history, clock, settings.history_patience_s)
         self._lettering = asyncio.Lock()
         self._lanes: dict[int, Lane] = {}
         self._epochs: dict[int, int] = {}
         self._durable: asyncio.Future[Mapping[int, int]] | None = None
         self._commit_at = clock.monotonic() + settings.commit_interval_s
+        self._tell_at = clock.monotonic()
 
     def assign(self, epochs: Mapping[int, int]) -> None:
         """Take over exactly these partitions, each with its owner's epoch, from the next round on."""
         self._epochs = dict(epochs)
 
     def lags(self) -> dict[int, int | None]:
-        """Records between what is applied and the end of the log; None while that is unknown or at a standstill."""
+        """Records between what is applied and the end of the log; None until both are known."""
         return {partition: lane.lag() for partition, lane in self._lanes.items()}
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -221,11 +226,16 @@ class Ingest:
         return await self._shards.apply(batch, lane.epoch)
 
     def _report_ends(self) -> None:
+        """Show lags and tell shards where the log ends, of lanes that stand still as well: new ends, and all again."""
+        now, heard = self._clock.monotonic(), self._ends()
+        if again := now >= self._tell_at:
+            self._tell_at = now + self._settings.tell_ends_s
         ends: dict[int, int] = {}
         for partition, lane in self._lanes.items():
+            lane.hear(heard.get(partition))
             if (lag := lane.lag()) is not None:
                 self._metrics.ingest_lag_records.labels(partition).set(lag)
-            if (end := lane.new_end()) is not None:
+            if (end := lane.end_to_tell(again=again)) is not None:
                 ends[partition] = end
         if ends:
             self._shards.observe_ends(ends)

@@ -20,6 +20,9 @@ class Slice:
     records: Sequence[Record]
 
 
+LogEnds = Callable[[], Mapping[int, int]]  # where partitions end, of those whose leaders said so lately
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
     """The offsets [start, stop) of a partition, which a history does not hold; `reason` says why."""

@@ -41,10 +41,12 @@ class Lane:
         self.lettered = 0  # dead letters below this offset are written already
         self.task: asyncio.Task[int] | None = None  # ends with the shard's position
         self._log, self._metrics, self._clock, self._backoff = click_log, metrics, clock, backoff
-        self._applied = 0  # the shard's position, as it last said
+        self._applied: int | None = None  # the shard's position, as it last said
+        self._heard: int | None = None  # the log's end, as somebody beside this reader heard it
+        self._end: int | None = None  # the newest end that is known
         self._read: int | None = None  # the reader's position; None before the first seek and after a failure
         self._open = False
-        self._failures = 0  # in a row
+        self._failures = 0  # since the shard's position last moved, or a batch last arrived
         self._retry_at = 0.0
         self._told_end: int | None = None
         self._compared = False  # position and end, since the lane opened
@@ -65,6 +67,7 @@ class Lane:
         if self.task is None or not self.task.done():
             return
         task, self.task = self.task, None
+        delivered = self._read is not None
         try:
             position = task.result()
         except OffsetGap as gap:
@@ -77,13 +80,14 @@ class Lane:
         except EchoRankError as error:
             self.back_off(error)
         else:
-            self._failures = 0
+            if delivered or position != self._applied:  # a shard that only says where it stands helps nobody yet
+                self._failures = 0
             self._go_on_at(position)
 
     def back_off(self, error: EchoRankError, *, longest: bool = False) -> None:
         """Stop reading for a while, longer with each failure in a row; `longest` where only a person can help.
 
-        For the archive as well: it takes its time, and the shard's answers in between start the row anew.
+        For the archive as well: it takes its time. A row is told of less and less often: at 1, 2, 4, 8 ... failures.
         """
         self._failures += 1
         longest = longest or isinstance(error, ArchiveError)
@@ -94,22 +98,35 @@ class Lane:
         self._read = self._told_end = None
         self.shut()
         self._count(error)
-        log.warning("partition %d: %r; next try in %.2f s", self.partition, error, delay_s)
+        seldom = self._failures & (self._failures - 1) == 0
+        log.log(
+            logging.WARNING if seldom else logging.DEBUG,
+            "partition %d waits after %d failures in a row; next try in %.2f s: %r",
+            *(self.partition, self._failures, delay_s, error),
+        )
 
     def shut(self) -> None:
         """Take no part in polls until the next result from the shard."""
         if self._open:
+            self.end()  # known to the last, since nothing is fetched from now on
             self._log.pause(self.partition)
             self._open = False
 
-    def end(self) -> int | None:
-        """The high watermark; None while the lane does not read."""
-        return self._log.highwater(self.partition) if self._open else None
+    def hear(self, end: int | None) -> None:
+        """Learn from beside where the log ends; None while nobody says so."""
+        self._heard = end
 
-    def new_end(self) -> int | None:
-        """The high watermark if it changed since this was last asked."""
+    def end(self) -> int | None:
+        """Where the log ends, as far as anybody knows, whether the lane reads or stands still; None at first."""
+        read = self._log.highwater(self.partition) if self._open else None
+        if read is not None or self._heard is not None:
+            self._end = max(known for known in (read, self._heard) if known is not None)
+        return self._end
+
+    def end_to_tell(self, *, again: bool) -> int | None:
+        """The log's end, if it changed since this was last asked; with `again` also if it was heard anew."""
         end = self.end()
-        if end is None or end == self._told_end:
+        if end is None or (end == self._told_end and not (again and self._heard is not None)):
             return None
         self._told_end = end
         return end
@@ -119,16 +136,16 @@ class Lane:
 
         Not every broker refuses to read beyond the end, and reading on once the log has grown would skip events.
         """
-        end = self.end()
-        if end is None or self._compared:
+        end = self._log.highwater(self.partition) if self._open else None
+        if end is None or self._applied is None or self._compared:
             return None
         self._compared = True
         return self._applied if end < self._applied else None
 
     def lag(self) -> int | None:
-        """Records between what is applied and the high watermark; None while the lane does not read."""
+        """Records between what is applied and the log's end; None until both are known."""
         end = self.end()
-        return None if end is None else max(0, end - self._applied)
+        return None if end is None or self._applied is None else max(0, end - self._applied)
 
     async def abandon(self) -> None:
         """Leave the partition; what is at the shard is applied or not, and the next reader asks."""

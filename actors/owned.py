@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from actors.roles import Grant, Held, Role
 from actors.store import PartitionStore
 
 Stores = dict[str, PartitionStore]  # by arm
+STILL_S = 10.0  # a shard that restarts, or an election, takes less
 
 
 class Fingerprint(NamedTuple):
@@ -63,6 +65,10 @@ class Owned:
     closed: bool = False
     ready: bool = False
     end: int | None = None  # the log's high watermark, as last heard
+    heard_s: float = -math.inf  # monotonic time of that
+    still: bool = False  # the position does not move although it should
+    still_at: int = -1  # the position that was seen away from the end,
+    still_since_s: float = math.inf  # first at this monotonic time
     writer: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -127,9 +133,9 @@ class Owned:
             stores = {} if self.closed else self.stores or {}
             return sum(store.evict_idle(idle_s) for store in stores.values())
 
-    def observe_end(self, end: int, lag_max: int) -> None:
-        """Learn the high watermark."""
-        self.end = end
+    def observe_end(self, end: int, lag_max: int, now_s: float) -> None:
+        """Learn the high watermark at `now_s`, the clock's monotonic time."""
+        self.end, self.heard_s = end, now_s
         self.check_ready(lag_max)
 
     def check_ready(self, lag_max: int) -> None:
@@ -137,14 +143,28 @@ class Owned:
         if self.stores is not None and self.end is not None and self.end - self.position <= lag_max:
             self.ready = True
 
-    def stale(self, position: int, lag_max: int) -> bool:
-        """Whether more than `lag_max` records may lie beyond `position`; so it is until an end is known."""
-        return self.end is None or self.end - position > lag_max
+    def stale(self, position: int, lag_max: int, heard_since_s: float) -> bool:
+        """Whether more than `lag_max` records may lie beyond `position`.
 
-    def held(self, lag_max: int) -> Held:
+        So it is until an end is known, when none was heard since `heard_since_s`, and while the partition stands still.
+        """
+        return self.still or self.end is None or self.heard_s < heard_since_s or self.end - position > lag_max
+
+    def held(self, lag_max: int, now_s: float) -> Held:
         """The partition in a heartbeat; clicks may have been applied since its end was heard."""
         self.check_ready(lag_max)
-        return Held(epoch=self.epoch, role=self.role, position=self.position, caught_up=self.ready)
+        self._check_still(lag_max, now_s)
+        caught_up = self.ready and not self.still
+        return Held(epoch=self.epoch, role=self.role, position=self.position, caught_up=caught_up)
+
+    def _check_still(self, lag_max: int, now_s: float) -> None:
+        """It stands still when its position stayed away from the log's end for `STILL_S`: behind it, or beyond it."""
+        position = self.position
+        if self.end is None or 0 <= self.end - position <= lag_max:
+            self.still_since_s = math.inf
+        elif position != self.still_at or self.still_since_s == math.inf:
+            self.still_at, self.still_since_s = position, now_s
+        self.still = now_s - self.still_since_s >= STILL_S
 
     def stats(self) -> PartitionStats:
         """The figures for status reports."""

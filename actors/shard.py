@@ -45,6 +45,7 @@ class ShardSettings:
     bytes_per_user_max: int = 4096
     users_initial: int = 1024
     ready_lag_records_max: int = 1000
+    silence_s: float = math.inf  # without news of the log's end, after which newer clicks may exist
     tiers: TierSettings | None = None  # None: everybody stays in memory
     shadows_one_in: int = 0  # users, of whom one is also kept unrounded; 0: nobody
 
@@ -148,8 +149,8 @@ class Shard:
 
     def held(self) -> dict[int, Held]:
         """Each restored partition, for heartbeats."""
-        lag_max = self._settings.ready_lag_records_max
-        return {owned.partition: owned.held(lag_max) for owned in self._all() if owned.stores is not None}
+        lag_max, now_s = self._settings.ready_lag_records_max, self._clock.monotonic()
+        return {owned.partition: owned.held(lag_max, now_s) for owned in self._all() if owned.stores is not None}
 
     def positions(self) -> dict[int, int]:
         """The next offset of each restored partition: the least of its arms', as some arm needs what lies above."""
@@ -210,7 +211,7 @@ class Shard:
 
     def observe_end(self, partition: int, end: int) -> None:
         """Learn the partition's high watermark: it decides what is ready and what is stale."""
-        self._get(partition).observe_end(end, self._settings.ready_lag_records_max)
+        self._get(partition).observe_end(end, self._settings.ready_lag_records_max, self._clock.monotonic())
 
     def ready(self, partition: int) -> bool:
         """Whether the partition came within `ready_lag_records_max` of its end since it was owned."""
@@ -310,8 +311,10 @@ class Shard:
 
     def _is_stale(self, owned: Owned, offset: int) -> bool:
         """A standby's answers, and those of an owner that may have a successor by now, count as stale always."""
-        in_charge = owned.role is Role.OWNER and self._clock.monotonic() <= self._lease_ends_s
-        return not in_charge or owned.stale(offset, self._settings.ready_lag_records_max)
+        now_s = self._clock.monotonic()
+        in_charge = owned.role is Role.OWNER and now_s <= self._lease_ends_s
+        lag_max, heard_since_s = self._settings.ready_lag_records_max, now_s - self._settings.silence_s
+        return not in_charge or owned.stale(offset, lag_max, heard_since_s)
 
     def _all(self) -> list[Owned]:
         return sorted(self._owned.copy().values(), key=lambda owned: owned.partition)

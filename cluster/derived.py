@@ -14,6 +14,7 @@ from actors.store_maker import TierSettings
 from cluster.config import Settings
 from cluster.coordinator import CoordinatorSettings
 from cluster.kafka_clients import KafkaAccess
+from cluster.log_watch import SILENT_S
 from cluster.topics import Topic
 
 
@@ -40,6 +41,7 @@ def shard_settings(settings: Settings) -> ShardSettings:
         bytes_per_user_max=settings.state.bytes_per_user_max,
         users_initial=settings.state.users_initial,
         ready_lag_records_max=settings.serving.ready_lag_records_max,
+        silence_s=SILENT_S,
         tiers=_tier_settings(settings),
         shadows_one_in=settings.state.compression_sample,
     )

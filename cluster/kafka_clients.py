@@ -10,16 +10,23 @@ from uuid import UUID
 
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import (
+    InvalidRecordError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAlreadyExistsError,
+)
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import TopicPartition
 
 from actors.dead_letter import OutRecord
-from actors.errors import BrokerUnavailable
+from actors.errors import BrokerUnavailable, RecordsRefused
 
 # Clients learn of a new leader from the old one's refusal or reset connection. One that hangs sends neither: without
 # fresh metadata, its partitions would wait for request_timeout_s.
 METADATA_AGE_MS = 5000
+NEVER_TAKEN = MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError  # as often as one may try
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,15 +119,29 @@ class KafkaSink:
         self._producer = producer(access, **(bounds | options))
 
     def write(self, topic: str, records: Sequence[OutRecord]) -> None:
-        """Write all `records` and return when every in-sync replica has them; BrokerUnavailable if one is not."""
+        """Write all `records` and return when every in-sync replica has them.
+
+        Raises:
+            BrokerUnavailable: at least one was not acknowledged.
+            RecordsRefused: the broker will never take some of them; the others are written.
+        """
         with reported(self._access, f"writing {len(records)} records to topic {topic}"):
-            sent = [
-                self._producer.send(topic, key=record.key, value=record.value, headers=list(record.headers))
-                for record in records
-            ]
-            self._producer.flush(self._access.request_timeout_s)
-            for future in sent:
-                future.get(timeout=self._access.request_timeout_s)
+            refused: dict[int, str] = {}
+            sent: dict[int, Any] = {}
+            for at, record in enumerate(records):
+                try:
+                    sent[at] = self._producer.send(
+                        topic, key=record.key, value=record.value, headers=list(record.headers)
+                    )
+                except NEVER_TAKEN as error:
+                    refused[at] = type(error).__name__
+            for at, future in sent.items():
+                try:
+                    future.get(timeout=self._access.request_timeout_s)
+                except NEVER_TAKEN as error:
+                    refused[at] = type(error).__name__
+        if refused:
+            raise RecordsRefused(topic, refused)
 
     def close(self) -> None:
         """Close the connections; what is not acknowledged by then never will be."""

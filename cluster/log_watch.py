@@ -75,12 +75,17 @@ class LogWatch:
         self._metrics, self._clock = metrics, clock
         now_s = clock.monotonic()
         self._heard = dict.fromkeys(partitions, now_s)
+        self._ends: dict[int, int] = {}
         self._silent: set[int] = set()  # partitions whose silence was reported
         self._unread = 0
         self._admin: LogAdmin | None = None
         self._stop = threading.Event()
         for partition in self._heard:
             metrics.log_silence_seconds.labels(partition).set_function(functools.partial(self._silence_s, partition))
+
+    def ends(self) -> dict[int, int]:
+        """Where each partition ends for who reads what is committed, of those that were heard in time; any thread."""
+        return {at: end for at, end in self._ends.copy().items() if self._silence_s(at) < SILENT_S}
 
     def start(self) -> None:
         """Watch until `stop`, or until the process ends."""
@@ -102,6 +107,9 @@ class LogWatch:
             self._look_at_leaders(self._admin, leaders)
         except BrokerUnavailable as error:
             log.debug("the log's watch gets no answer: %s", error)
+            self._disconnect()
+        except Exception:  # whatever it is, the alarm of silence must not end with it
+            log.exception("the log's watch failed; it looks again in %.0f s", INTERVAL_S)
             self._disconnect()
         else:
             self._count_partitions(leaders)
@@ -128,9 +136,10 @@ class LogWatch:
                 log.debug("the leader of partitions %s gives no answer: %s", partitions, error)
                 continue
             for partition in partitions:
-                self._heard[partition] = self._clock.monotonic()
                 held_back = max(0, written[partition] - readable[partition])
                 self._metrics.log_held_back_records.labels(partition).set(held_back)
+                self._ends[partition] = readable[partition]
+                self._heard[partition] = self._clock.monotonic()
 
     def _count_partitions(self, leaders: dict[int, int]) -> None:
         unread = max(0, len(leaders) - self._expected)

@@ -158,7 +158,8 @@ class RemoteShards:
         Batches that are handed over in the same turn of the event loop share one message per owner: a call over Ray
         costs more than folding a hundred clicks.
         """
-        owner, answer = self._owner(batch.partition), asyncio.get_running_loop().create_future()
+        owner = self._owner(batch.partition)
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         waiting = self._batches.setdefault(owner, [])
         waiting.append(Handed(batch, epoch, answer))
         if len(waiting) == 1:
@@ -171,19 +172,30 @@ class RemoteShards:
     async def _send(self, owner: str) -> None:
         await asyncio.sleep(0)  # the other partitions of this round
         handed = self._batches.pop(owner)
-        outcomes: Sequence[int | EchoRankError]
-        try:
-            batches = [(one.batch, one.epoch) for one in handed]
-            outcomes = await call(owner, self._namespace, "apply", batches, timeout_s=BATCH_CALL_S)
-        except EchoRankError as error:
-            outcomes = [error] * len(handed)
-        for one, outcome in zip(handed, outcomes, strict=True):
+        for one, outcome in zip(handed, await self._outcomes(owner, handed), strict=True):
             if one.answer.done():  # its lane was abandoned
                 continue
             if isinstance(outcome, EchoRankError):
                 one.answer.set_exception(outcome)
             else:
                 one.answer.set_result(outcome)
+
+    async def _outcomes(self, owner: str, handed: Sequence[Handed]) -> Sequence[int | EchoRankError]:
+        """What became of each batch; whatever fails, each lane hears of it and can try again."""
+        try:
+            batches = [(one.batch, one.epoch) for one in handed]
+            outcomes: list[int | EchoRankError] = await call(
+                owner, self._namespace, "apply", batches, timeout_s=BATCH_CALL_S
+            )
+            if len(outcomes) == len(handed):
+                return outcomes
+            error: EchoRankError = ShardUnavailable(f"{owner} gave {len(outcomes)} answers to {len(handed)} batches")
+        except EchoRankError as refusal:
+            error = refusal
+        except Exception as unexpected:
+            log.exception("handing %d batches to %s failed", len(handed), owner)
+            error = ShardUnavailable(f"handing batches to {owner} failed: {unexpected!r}; tried again")
+        return [error] * len(handed)
 
     async def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int) -> int:
         """Move the partition over [start, stop)."""

@@ -30,6 +30,7 @@ from actors.errors import ConfigError
 from actors.exposure import ExposureLog
 from actors.gateway import Gateway
 from actors.ingest import Ingest
+from actors.ingest_ports import LogEnds
 from actors.interceptor import ADMIN, SERVICE, RequestInterceptor
 from actors.roles import Role
 from actors.scoring import ScoringService
@@ -179,21 +180,23 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
     name = ingest_name(number)
     metrics = _metrics(settings, name)
     coordinator = RemoteCoordinator(settings.ray.namespace)
+    topics = settings.topics
+    partitions = range(number, topics.partitions, settings.serving.ingests)
+    access, clock = derived.access(settings), SystemClock()
+    watch = watch_kafka(access, topics.clicks, topics.partitions, partitions, metrics, clock)
     process = IngestProcess(
-        owners=_reader(settings, Role.OWNER, KafkaSink(derived.access(settings)), metrics),
-        open_standbys=lambda: _reader(settings, Role.STANDBY, NoSink(), metrics.of_standbys()),
+        owners=_reader(settings, Role.OWNER, KafkaSink(access), metrics, watch.ends),
+        open_standbys=lambda: _reader(settings, Role.STANDBY, NoSink(), metrics.of_standbys(), watch.ends),
         followed=coordinator,
         number=number,
         count=settings.serving.ingests,
     )
-    topics = settings.topics
-    partitions = range(number, topics.partitions, settings.serving.ingests)
-    watch_kafka(derived.access(settings), topics.clicks, topics.partitions, partitions, metrics, SystemClock()).start()
+    watch.start()
     await coordinator.join(_export(settings, metrics, "ingest", name))
     return process
 
 
-def _reader(settings: Settings, role: Role, sink: RecordSink, metrics: Metrics) -> Reader:
+def _reader(settings: Settings, role: Role, sink: RecordSink, metrics: Metrics, ends: LogEnds) -> Reader:
     clock, topics = SystemClock(), settings.topics
     click_log = KafkaLog(
         derived.access(settings),
@@ -213,6 +216,7 @@ def _reader(settings: Settings, role: Role, sink: RecordSink, metrics: Metrics) 
         clock,
         derived.ingest_settings(settings, commits=role is Role.OWNER),
         history=_history(settings),
+        ends=ends,
     )
     return Reader(ingest, shards, click_log.close)
 

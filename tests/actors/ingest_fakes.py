@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from actors.click import Click, ClickBatch
 from actors.dead_letter import OutRecord
-from actors.errors import BrokerUnavailable, NotOwner, OffsetGap, OffsetOutOfRange, StaleEpoch
+from actors.errors import BrokerUnavailable, NotOwner, OffsetGap, OffsetOutOfRange, RecordsRefused, StaleEpoch
 from actors.event_format import EventFormat, encode
 from actors.ingest_ports import Slice
 
@@ -174,18 +174,26 @@ class FakeShards:
 
 @dataclass
 class FakeSink:
-    """A dead-letter topic; `faults` come first, one a write."""
+    """A dead-letter topic; `faults` come first, one a write. `bytes_max` is the longest value taken under a key."""
 
     faults: list[BrokerUnavailable | None] = field(default_factory=list)
     journal: list[str] = field(default_factory=list)
     written: list[OutRecord] = field(default_factory=list)
+    bytes_max: dict[bytes, int] = field(default_factory=dict)
 
     def write(self, topic: str, records: Sequence[OutRecord]) -> None:
         if self.faults and (fault := self.faults.pop(0)) is not None:
             raise fault
         assert topic == "clicks.dlq"
-        self.written.extend(records)
-        self.journal.append(f"dead {len(records)}")
+        refused = {at: "MessageSizeTooLargeError" for at, record in enumerate(records) if not self._takes(record)}
+        self.written.extend(record for at, record in enumerate(records) if at not in refused)
+        self.journal.append(f"dead {len(records) - len(refused)}")
+        if refused:
+            raise RecordsRefused(topic, refused)
+
+    def _takes(self, record: OutRecord) -> bool:
+        bounds = [bound for key, bound in self.bytes_max.items() if key.startswith(record.key or b"")]
+        return len(record.value or b"") <= min(bounds, default=1 << 30)
 
     def header(self, name: str) -> list[str]:
         """The header's value in each record written, in order; missing ones are left out."""

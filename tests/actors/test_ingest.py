@@ -27,6 +27,7 @@ from actors.errors import (
 )
 from actors.event_format import EventFormat
 from actors.ingest import Ingest, IngestSettings
+from actors.ingest_ports import LogEnds
 from actors.lane import Backoff
 from monitoring.metrics import Metrics
 from tests.actors.ingest_fakes import NOW_MS, AfterEffect, FakeLog, FakeRecord, FakeShards, FakeSink, bad, good
@@ -61,7 +62,7 @@ class Rig:
         return self.registry.get_sample_value(f"echorank_{name}", labels) or 0.0
 
 
-def rig(log: FakeLog, shards: FakeShards | None = None, sink: FakeSink | None = None) -> Rig:
+def rig(log: FakeLog, shards: FakeShards | None = None, sink: FakeSink | None = None, ends: LogEnds = dict) -> Rig:
     """An ingest that owns every partition of `log` under epoch 1."""
     shards, sink, clock, registry = shards or FakeShards(), sink or FakeSink(), ManualClock(NOW_MS), CollectorRegistry()
     sink.journal = shards.journal
@@ -72,7 +73,7 @@ def rig(log: FakeLog, shards: FakeShards | None = None, sink: FakeSink | None = 
 
     letters = DeadLetters(sink, topic="clicks.dlq", source_topic="clicks", metrics=metrics)
     patience = IngestSettings(commit_interval_s=5.0, backoff=Backoff(min_s=0.5, max_s=8.0), apply_patience_s=0.02)
-    ingest = Ingest(log, letters, Decoder(EventFormat(), clock), shards, metrics, clock, patience, wait)
+    ingest = Ingest(log, letters, Decoder(EventFormat(), clock), shards, metrics, clock, patience, wait, ends=ends)
     ingest.assign(dict.fromkeys(log.partitions, 1))
     return Rig(ingest, log, shards, sink, clock, registry, waits)
 
@@ -171,7 +172,7 @@ async def test_a_shard_that_never_answers_does_not_hold_up_the_others() -> None:
     r = rig(log, FakeShards(faults={0: [hang]}))
     await r.until(lambda: r.shards.at.get(1) == 30)
     assert 0 not in r.shards.applied
-    assert r.ingest.lags() == {0: None, 1: 0}
+    assert r.ingest.lags() == {0: 10, 1: 0}
     hang.set()
     await r.until(lambda: r.shards.at == {0: 10, 1: 30})
     assert r.shards.applied[0] == list(range(10))
@@ -281,7 +282,7 @@ async def test_a_state_ahead_of_its_log_stands_still(caplog: pytest.LogCaptureFi
 
 
 async def test_lag_and_ends_are_reported() -> None:
-    """Lag is what the shard has not applied; shards learn the high watermark; both are unknown at a standstill."""
+    """Lag is what the shard has not applied, at a standstill as well; shards learn the high watermark."""
     r = rig(FakeLog({0: clicks(10)}, records_per_poll=4), FakeShards(faults={0: [None, DOWN]}))
     assert r.ingest.lags() == {}
     await r.until(lambda: r.shards.at.get(0) == 4)
@@ -289,7 +290,48 @@ async def test_lag_and_ends_are_reported() -> None:
     assert r.count("ingest_lag_records", partition="0") == 6
     assert r.shards.ends == {0: 10}
     await r.ingest.run_once()
-    assert r.ingest.lags() == {0: None}
+    assert r.ingest.lags() == {0: 6}
+
+
+async def test_a_partition_that_stands_still_shows_what_waits() -> None:
+    """The log grows while its dead letter cannot be written: lag and end come from beside, again each second."""
+    ends = {0: 2}
+    log = FakeLog({0: [bad(0), good(1)]})
+    r = rig(log, sink=FakeSink(faults=[BrokerUnavailable("no dlq")] * 1000), ends=lambda: ends)
+    await r.until(lambda: r.count("ingest_retries_total", error="BrokerUnavailable") == 3)
+    ends[0] = 6002
+    await r.ingest.run_once()
+    assert r.ingest.lags() == {0: 6002}
+    assert r.count("ingest_lag_records", partition="0") == 6002
+    assert r.shards.ends == {0: 6002}
+    r.shards.ends.clear()
+    await r.ingest.run_once()
+    assert r.shards.ends == {}
+    r.clock.advance(1.0)
+    await r.ingest.run_once()
+    assert r.shards.ends == {0: 6002}
+
+
+async def test_a_letter_that_cannot_be_written_is_tried_ever_less_often(caplog: pytest.LogCaptureFixture) -> None:
+    """That the shard says where it stands between two tries is no success; so 24 s see few tries and fewer lines."""
+    r = rig(FakeLog({0: [bad(0), good(1)]}), sink=FakeSink(faults=[BrokerUnavailable("no dlq")] * 1000))
+    for _ in range(2400):
+        await r.ingest.run_once()
+        r.clock.advance(0.01)
+    assert r.count("ingest_retries_total", error="BrokerUnavailable") == 7  # after 0, .5, 1.5, 3.5, 7.5, 15.5, 23.5 s
+    assert caplog.text.count("partition 0 waits") == 3
+
+
+async def test_a_letter_that_its_topic_refuses_is_cut_and_else_passed(caplog: pytest.LogCaptureFixture) -> None:
+    """One is written as far as the topic takes it; what it takes in no size is counted, and the clicks go on."""
+    log = FakeLog({0: [FakeRecord(0, b"\xff" * 5000), good(1)], 1: [FakeRecord(0, b"\xff" * 5000, b"k"), good(1)]})
+    r = rig(log, sink=FakeSink(bytes_max={b"u": 1000, b"k": -1}))
+    await r.until(lambda: r.shards.at == {0: 2, 1: 2})
+    assert r.shards.applied == {0: [1], 1: [1]}
+    assert [len(record.value or b"") for record in r.sink.written] == [878]
+    assert r.sink.header("__echorank.truncated.value") == ["5000"]
+    assert r.count("dlq_refused_total", reason="undecodable") == 1
+    assert "partition 1: the dead letter of offset 0 is not kept" in caplog.text
 
 
 async def test_durable_offsets_are_committed_and_failures_tried_again(caplog: pytest.LogCaptureFixture) -> None:

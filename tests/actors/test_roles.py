@@ -81,6 +81,40 @@ def test_an_owner_without_a_lease_says_so(tmp_path: Path) -> None:
     assert not owner.read(0, "main", USER).stale
 
 
+def test_an_owner_that_hears_nothing_of_the_log_says_so(tmp_path: Path) -> None:
+    """Without news of the log's end for `silence_s`, clicks may wait that nobody told of."""
+    owner = shard(tmp_path, silence_s=10.0)
+    owner.own(0, 1)
+    owner.observe_end(0, 0)
+    owner._clock.advance(10.0)  # type: ignore[attr-defined]
+    assert not owner.read(0, "main", USER).stale
+    owner._clock.advance(0.1)  # type: ignore[attr-defined]
+    assert owner.read(0, "main", USER).stale
+    owner.observe_end(0, 0)
+    assert not owner.read(0, "main", USER).stale
+
+
+@pytest.mark.parametrize("end", [LOG.length + 6000, 2])
+def test_a_partition_that_stands_still_is_not_well(tmp_path: Path, end: int) -> None:
+    """Clicks that wait for 10 s while nothing moves, and a state beyond its log, end both health and freshness."""
+    owner = shard(tmp_path)
+    owner.own(0, 1)
+    owner.observe_end(0, LOG.length)
+    owner.apply(LOG.batch(0, 300), 1)
+    assert owner.held()[0].caught_up
+    owner.observe_end(0, end)
+    assert owner.held()[0].caught_up
+    owner._clock.advance(9.9)  # type: ignore[attr-defined]
+    assert owner.held()[0].caught_up
+    owner._clock.advance(0.1)  # type: ignore[attr-defined]
+    assert not owner.held()[0].caught_up
+    assert owner.read(0, "main", USER).stale
+    owner.apply(LOG.batch(300, LOG.length), 1)  # it moves again
+    owner.observe_end(0, LOG.length)
+    assert owner.held()[0].caught_up
+    assert not owner.read(0, "main", USER).stale
+
+
 class SlowSnapshots(SnapshotStore):
     """Snapshots whose restore waits until it is allowed, and may fail."""
 

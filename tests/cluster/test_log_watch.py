@@ -122,6 +122,31 @@ def test_open_transactions_and_added_partitions_show() -> None:
     assert r.sample("unread_partitions") == 2
 
 
+def test_it_says_where_partitions_end_while_it_knows() -> None:
+    """What may be read ends before an open transaction; who is silent for long is left out."""
+    admin = FakeAdmin({0: 1, 2: 2}, written={0: 30, 2: 7}, readable={0: 10, 2: 7})
+    r = Rig(admin)
+    assert r.watch.ends() == {}
+    r.watch.look()
+    assert r.watch.ends() == {0: 10, 2: 7}
+    admin.dead.add(2)
+    r.clock.advance(SILENT_S)
+    r.watch.look()
+    assert r.watch.ends() == {0: 10}
+
+
+def test_what_nobody_thought_of_does_not_end_the_alarm(caplog: pytest.LogCaptureFixture) -> None:
+    """An unexpected error counts as silence: it is logged, the connection is made anew, and silence is reported."""
+    admin = FakeAdmin({0: 1, 2: 1})
+    r = Rig(admin)
+    admin.ends = lambda *_, **__: {}  # type: ignore[method-assign]  # an answer without the partitions
+    r.clock.advance(SILENT_S)
+    r.watch.look()
+    assert "KeyError" in caplog.text
+    assert "where partitions [0, 2] end" in caplog.text
+    assert admin.closed == 1
+
+
 @pytest.mark.broker
 def test_any_broker_answers_the_watch(broker: Broker) -> None:
     """The embedded one as well: no false alarm of silence or of transactions."""

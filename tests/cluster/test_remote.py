@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from actors.errors import NotOwner, ShardUnavailable, SnapshotError
 from cluster import remote
-from cluster.remote import RemoteCoordinator
+from cluster.remote import RemoteCoordinator, RemoteShards
 from monitoring.discovery import Target
+from tests.actors.click_log import ClickLog
+from tests.waiting import PATIENCE_S
 
+LOG = ClickLog()
 TARGET = Target(kind="shard", name="shard-0", address="127.0.0.1:9")
 
 
@@ -51,3 +55,15 @@ async def test_an_operator_hears_at_once_what_is_wrong(answers: list[Any]) -> No
     answers += [SnapshotError("the disk is full")]
     with pytest.raises(SnapshotError, match="the disk is full"):
         await RemoteCoordinator("n").scale(3)
+
+
+@pytest.mark.parametrize("answer", [KeyError("planted"), [7], [7, 8, 9]])
+async def test_no_lane_waits_for_ever(answers: list[Any], caplog: pytest.LogCaptureFixture, answer: Any) -> None:
+    """Whatever goes wrong with a message of batches, each lane hears that it has to try again."""
+    answers += [answer]
+    shards = RemoteShards("n")
+    shards._owners = {0: "shard-0"}
+    handed = [shards.apply(batch, 1) for batch in (LOG.batch(0, 9), LOG.batch(9, 20))]
+    failures = await asyncio.wait_for(asyncio.gather(*handed, return_exceptions=True), PATIENCE_S)
+    assert [type(failure) for failure in failures] == [ShardUnavailable] * 2
+    assert ("planted" in caplog.text) == isinstance(answer, KeyError)

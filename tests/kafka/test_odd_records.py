@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import random
 import time
 from collections import Counter
 
@@ -92,6 +93,28 @@ async def test_empty_and_huge_records_become_dead_letters(scene: Scene) -> None:
     letters = await asyncio.to_thread(records, scene.access, f"{topic}.dlq", 3)
     assert [len(letter.value or b"") for letter in letters] == [0, 0, 450_000]
     assert dict(letters[2].headers)["__streams.errors.message"].startswith(b"the value has 1500000 bytes, more than")
+
+
+async def test_letters_that_their_topic_refuses(scene: Scene) -> None:
+    """The topic takes less than a letter, then less than its headers: cut, then counted; clicks go on."""
+    topic = scene.topic()
+    scene.configure(f"{topic}.dlq", max_message_bytes=1000)
+    good, odd = click(0), b"{bad" + random.Random(0).randbytes(5000)
+    with producer(scene.access) as writer:
+        for key, value in (good, (b"k", odd), (b"k", b""), click(1)):
+            writer.send(topic, value, key=key).get(10)
+    async with scene.path(topic) as path:
+        await path.reach(4)
+        assert path.sample("dlq_refused_total", reason="undecodable") == 0
+        assert path.digests() == path.clean([acknowledged(0, 0), acknowledged(3, 1)])
+        letters = await asyncio.to_thread(records, scene.access, f"{topic}.dlq", 2)
+        assert sorted(len(letter.value or b"") for letter in letters) == [0, 109]
+        scene.configure(f"{topic}.dlq", max_message_bytes=100)
+        with producer(scene.access) as writer:
+            for key, value in ((b"k", odd), click(2)):
+                writer.send(topic, value, key=key).get(10)
+        await path.reach(6)
+        assert path.sample("dlq_refused_total", reason="undecodable") == 1
 
 
 async def test_huge_clicks_count_where_they_are_allowed(scene: Scene) -> None:
