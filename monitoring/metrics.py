@@ -32,6 +32,7 @@ class Metrics:
         self.ingest_lag_records = gauge("ingest_lag_records", "High watermark less position.", "partition")
         self.standby_lag_records = gauge("standby_lag_records", "High watermark less standby's position.", "partition")
         self.dlq_total = counter("dlq", "Records sent to the dead-letter topic.", "reason")
+        self.dlq_refused_total = counter("dlq_refused", "Dead letters that their topic refused in any size.", "reason")
         self.ingest_retries_total = counter("ingest_retries", "Batches to be sent again, by error.", "error")
         self.log_silence_seconds = gauge("log_silence_seconds", "Since the log's end was last heard.", "partition")
         self.log_held_back_records = gauge("log_held_back_records", "Records behind open transactions.", "partition")
