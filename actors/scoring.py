@@ -240,8 +240,10 @@ class ScoringService(pb_grpc.ScoringServicer):
         self._metrics.score_seconds.labels(question.arm, pb.Level.Name(scores.level)[len("LEVEL_") :]).observe(seconds)
         if candidates is not None:
             self._pace[question.arm].learn(scores.level, seconds, candidates)
-        if scores.level != FULL:
-            self._metrics.degraded_total.labels("cold_user" if state.row is None else "deadline").inc()
+        if state.row is None:
+            self._metrics.degraded_total.labels("cold_user").inc()
+        elif candidates is not None and scores.level != FULL:  # recommendations have the level of their order
+            self._metrics.degraded_total.labels("deadline").inc()
 
     def _origin(self, question: _Question, state: StateRead, level: int) -> pb.Origin:
         cold = state.row is None

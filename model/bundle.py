@@ -1,6 +1,6 @@
 """A published model: one directory of weights, item table, configuration and golden examples.
 
-    config.json           the model's configuration, its calibration and where it came from
+    config.json           the model's configuration, where it came from, and by what `Recommend` sorts
     weights.safetensors   the arrays of `model.params`, items' projections pre-stored
     items.parquet         item ids in row order, their 64-bit keys, click counts
     golden.json           clicks of a few made-up users, the digest of their states and some scores
@@ -15,6 +15,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import xxhash
 from model import bundle_files, golden
 from model.config import ModelConfig
 from model.fold import fold_events
+from model.order import Order, order_of
 from model.params import FoldParams, ScoreParams, sizes_of
 from model.read import Reading, read_row
 from model.scorer import Items, Level, Scorer, Scores
@@ -48,9 +50,16 @@ class Bundle:
     """One model version, ready to fold and score. Thread-safe: nothing in it changes after construction."""
 
     def __init__(
-        self, *, version: str, config: ModelConfig, items: tuple[str, ...], fold: FoldParams, score: ScoreParams
+        self,
+        *,
+        version: str,
+        config: ModelConfig,
+        items: tuple[str, ...],
+        fold: FoldParams,
+        score: ScoreParams,
+        order: Order = Order.NEXT_ITEM,
     ) -> None:
-        self.version, self.config, self.items = version, config, items
+        self.version, self.config, self.items, self.order = version, config, items, order
         self.layout, self._sizes = layout(config), sizes_of(config)
         self._fold, self._scorer = fold, Scorer(score, len(items), config.ring_length)
         keys = np.array([xxhash.xxh64_intdigest(item.encode()) for item in items], dtype=np.uint64)
@@ -63,6 +72,12 @@ class Bundle:
         twin = copy.copy(self)
         twin.config = dataclasses.replace(self.config, state_dtype="float32")
         twin.layout, twin._sizes = layout(twin.config), sizes_of(twin.config)
+        return twin
+
+    def ordered(self, order: Order) -> Bundle:
+        """The same model, recommending in another order."""
+        twin = copy.copy(self)
+        twin.order = order
         return twin
 
     def item_rows(self, keys: npt.NDArray[np.uint64]) -> Items:
@@ -133,13 +148,20 @@ class Bundle:
         return self._scorer.next_item(reading)[0]
 
     def recommend(
-        self, row: npt.NDArray[np.uint8] | None, k: int, exclude_seen: bool, now_ms: int, level: int = Level.FULL
+        self, row: npt.NDArray[np.uint8] | None, k: int, exclude_seen: bool, now_ms: int
     ) -> tuple[Items, Scores]:
-        """Top k item rows of the catalogue, best first: retrieved by next-item logit, ranked by the full model."""
-        reading = self.read(row)
-        depth = min(max(RETRIEVED_PER_ITEM * k, RETRIEVED_MIN), len(self.items))
-        found = self._scorer.retrieve(reading, depth, exclude_seen=exclude_seen)
-        scores = self._scorer.score(reading, found, now_ms, Level(level))
+        """Top k item rows of the catalogue, best first, and the probabilities that they are sorted by.
+
+        In the order of the next-item logit they are of level SEQUENCE; in that of the full model's clicks, FULL, and
+        only what the logit retrieved is compared. Equal ones come by the logit, then by row. A cold user gets the
+        popular ones.
+        """
+        reading, catalogue = self.read(row), len(self.items)
+        if self.order is Order.NEXT_ITEM or reading is None:
+            return self._scorer.best(reading, min(k, catalogue), exclude_seen=exclude_seen)
+        depth = min(max(RETRIEVED_PER_ITEM * k, RETRIEVED_MIN), catalogue)
+        found, _ = self._scorer.best(reading, depth, exclude_seen=exclude_seen)
+        scores = self._scorer.score(reading, found, now_ms, Level.FULL)
         best = np.argsort(-scores.probabilities, kind="stable")[:k]
         return found[best], Scores(scores.probabilities[best], scores.level)
 
@@ -165,6 +187,7 @@ def of_content(content: bundle_files.BundleContent) -> Bundle:
         items=content.items,
         fold=FoldParams(**{name: content.arrays[f"fold.{name}"] for name in FoldParams._fields}),
         score=ScoreParams(**{name: content.arrays[f"score.{name}"] for name in ScoreParams._fields}),
+        order=content.order,
     )
 
 
@@ -175,10 +198,12 @@ def write_bundle(
     counts: npt.NDArray[np.float64],
     metadata: dict[str, Any],
     calibration: npt.NDArray[np.float64] | None = None,
+    recommend: Mapping[str, Any] | None = None,
 ) -> str:
     """Publish a trained `model.network.Network` as the directory `path` and return its version.
 
-    Shapes: counts (V,) clicks an item; calibration (3, 2), slope and intercept of FULL, SEQUENCE and PRIOR.
+    Shapes: counts (V,) clicks an item; calibration (3, 2), slope and intercept of FULL, SEQUENCE and PRIOR. `recommend`
+    is what `training.order.measured` found; without it, the next-item logit sorts recommendations.
     """
     from model.absorb import absorb, absorb_head  # noqa: PLC0415 - PyTorch is for publishing only, not for serving
 
@@ -188,7 +213,8 @@ def write_bundle(
     arrays = {f"fold.{name}": value for name, value in fold._asdict().items()}
     arrays |= {f"score.{name}": value for name, value in score._asdict().items()}
     examples = golden.make(bundle)
-    return bundle_files.write(Path(path), network.config, tuple(items), counts, arrays, examples, metadata)
+    record = {"order": order_of(recommend or {}).value, **(recommend or {})}
+    return bundle_files.write(Path(path), network.config, tuple(items), counts, arrays, examples, metadata, record)
 
 
 def random_bundle(config: ModelConfig, items: tuple[str, ...], seed: int = 0) -> Bundle:

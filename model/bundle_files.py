@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from model.config import ModelConfig
 from model.errors import BundleError
+from model.order import RECORD, Order, order_of
 
 FORMAT = 4
 CONFIG, WEIGHTS, ITEMS, GOLDEN, MANIFEST = (
@@ -40,6 +42,12 @@ class BundleContent:
     arrays: dict[str, npt.NDArray[np.float32]]
     golden: dict[str, Any]
     metadata: dict[str, Any]
+    recommend: Mapping[str, Any]  # the order, and what was measured to choose it
+
+    @property
+    def order(self) -> Order:
+        """By what recommendations are sorted."""
+        return order_of(self.recommend)
 
 
 def write(
@@ -50,6 +58,7 @@ def write(
     arrays: dict[str, npt.NDArray[np.float32]],
     golden: dict[str, Any],
     metadata: dict[str, Any],
+    recommend: Mapping[str, Any] | None = None,
 ) -> str:
     """Write a bundle beside `path`, then move it there in one step; returns the version."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -58,7 +67,8 @@ def write(
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary / WEIGHTS)
     keys = np.array([xxhash.xxh64_intdigest(item.encode()) for item in items], dtype=np.uint64)
     pq.write_table(pa.table({"item": list(items), "key": keys, "clicks": counts}), temporary / ITEMS)
-    _write_json(temporary / CONFIG, {"model": json.loads(config.to_json()), "metadata": metadata})
+    about = {"model": json.loads(config.to_json()), "metadata": metadata, RECORD: dict(recommend or {})}
+    _write_json(temporary / CONFIG, about)
     _write_json(temporary / GOLDEN, golden)
     files = {name: _digest(temporary / name) for name in (CONFIG, WEIGHTS, ITEMS, GOLDEN)}
     version = _version(files)
@@ -82,6 +92,8 @@ def read(path: Path) -> BundleContent:
         manifest = json.loads((path / MANIFEST).read_text())
         _check(path, manifest)
         content = json.loads((path / CONFIG).read_text())
+        recommend = content.get(RECORD, {})
+        order_of(recommend)
         return BundleContent(
             version=manifest["version"],
             config=ModelConfig.from_json(json.dumps(content["model"])),
@@ -89,8 +101,9 @@ def read(path: Path) -> BundleContent:
             arrays=load_file(path / WEIGHTS),
             golden=json.loads((path / GOLDEN).read_text()),
             metadata=content["metadata"],
+            recommend=recommend,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"the bundle at {path} cannot be read: {error}; publish it again") from error
 
 

@@ -52,17 +52,20 @@ class Scorer:
         logits = self._full(reading, items, vectors, member, next_item, now_ms)
         return Scores(self._calibrate(logits, Level.FULL), Level.FULL)
 
-    def retrieve(self, reading: Reading | None, k: int, *, exclude_seen: bool) -> Items:
-        """The k best item rows of the catalogue by next-item logit (by popularity for a cold user), best first."""
+    def best(self, reading: Reading | None, k: int, *, exclude_seen: bool) -> tuple[Items, Scores]:
+        """The k best item rows of the catalogue by next-item logit (by popularity for a cold user), best first.
+
+        Their probabilities never rise, whatever `exp` rounds: who sorts by them gets the same list.
+        """
         if reading is None:
-            logits = self._p.popularity[: self._catalogue].copy()
+            logits, level = self._p.popularity[: self._catalogue], Level.PRIOR
         else:
-            logits, member = self.next_item(reading)
+            (logits, member), level = self.next_item(reading), Level.SEQUENCE
             if exclude_seen:
                 logits[member < len(self._p.member_bias) - 1] = -np.inf
-        best = np.argpartition(-logits, min(k, len(logits)) - 1)[:k]
-        best = best[np.lexsort((best, -logits[best]))]
-        return best[np.isfinite(logits[best])]
+        rows = top(logits, k)
+        rows = rows[np.isfinite(logits[rows])]
+        return rows, Scores(np.minimum.accumulate(self._calibrate(logits[rows], level)), level)
 
     def next_item(self, reading: Reading) -> tuple[Array, Items]:
         """Next-item logit and age bucket of every catalogue item, (V,) each."""
@@ -110,6 +113,17 @@ class Scorer:
         slope, intercept = self._p.calibration[level - 1]
         probabilities: Array = 1 / (1 + np.exp(-(slope * logits + intercept).clip(-80, 80)))
         return probabilities
+
+
+def top(values: npt.NDArray[np.floating], k: int) -> Items:
+    """Places of the k largest of `values` (V,), largest first; of equal ones the first places."""
+    k = min(k, len(values))
+    if not k:
+        return np.zeros(0, dtype=np.int64)
+    least = np.partition(values, len(values) - k)[len(values) - k]
+    above = np.flatnonzero(values > least)
+    found = np.concatenate([above, np.flatnonzero(values == least)[: k - len(above)]])
+    return found[np.lexsort((found, -values[found]))]
 
 
 @njit(cache=True, nogil=True)

@@ -70,7 +70,7 @@ class Metrics:
         self.score_seconds = histogram("score_seconds", "Time to score one request.", SCORE_EDGES, "arm", "level")
         self.score_candidates = histogram("score_candidates", "Candidates a request.", CANDIDATE_EDGES)
         self.requests_total = counter("requests", "Requests by method and status code.", "method", "code")
-        self.degraded_total = counter("degraded", "Answers below FULL, by reason.", "reason")
+        self.degraded_total = counter("degraded", "Answers of Score below FULL, and to cold users.", "reason")
         self.second_asked_total = counter(
             "second_asked", "Questions put to a second shard as well, by what the first did.", "reason"
         )

@@ -81,7 +81,8 @@ class ScoringServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Recommend(self, request, context):
-        """The top items of the whole catalogue for the user, best first.
+        """The top items of the whole catalogue for the user, best first, in the order that ranked held-out clicks best when
+        the model was published: by the next-item logit (level SEQUENCE) or by the full model's clicks (level FULL).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

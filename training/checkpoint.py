@@ -8,7 +8,7 @@ model.json            configuration, calibration and metadata
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Checkpoint:
     counts: Longs  # (V,) events of each item in the training part
     calibration: Doubles  # (3, 2): slope and shift of FULL, SEQUENCE and PRIOR
     metadata: dict[str, Any]  # of JSON values
+    recommend: dict[str, Any] = field(default_factory=dict)  # of `training.order`; empty where nothing was measured
 
     def save(self, path: Path) -> None:
         """Write the directory `path`; files of an older model in it are replaced, model.json last."""
@@ -47,6 +48,7 @@ class Checkpoint:
             "config": json.loads(self.network.config.to_json()),
             "calibration": self.calibration.tolist(),
             "metadata": self.metadata,
+            "recommend": self.recommend,
         }
         (path / MODEL).write_text(json.dumps(about, indent=2) + "\n")
 
@@ -70,6 +72,7 @@ class Checkpoint:
                 counts=np.asarray(table["count"].to_numpy()),
                 calibration=np.array(about["calibration"]),
                 metadata=about["metadata"],
+                recommend=about.get("recommend", {}),
             )
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise DatasetError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from model.config import ModelConfig
+from model.order import Order, order_of
 from training import datasets
 from training.checkpoint import Checkpoint
 from training.columns import TimeUnit
@@ -25,6 +26,7 @@ from training.train import TrainConfig
 if TYPE_CHECKING:
     from training.tune import Trial
 
+TITLES = {Order.NEXT_ITEM: "the next-item logit", Order.CLICK: "the click head"}
 SHOWN = ("hr10", "ndcg10", "mrr10", "hr10_excluded", "ndcg10_excluded", "mrr10_excluded")
 
 
@@ -74,6 +76,7 @@ def train_model(
     )
     run.checkpoint.save(out)
     console.print(comparison(run))
+    console.print(sorted_by(run.checkpoint.recommend))
     console.print(
         f"best epoch {run.model.best.epoch + 1} of {len(run.model.history)}, {run.model.seconds:.0f} s; "
         f"saved to {out}; next: echorank publish {out}"
@@ -167,14 +170,25 @@ def publish_model(model: Path, *, out: Path, console: Console | None = None) -> 
 
     """
     published = publish(Checkpoint.load(model), out)
-    (console or Console()).print(f"bundle {published.version} in {out}, golden scores verified")
+    console = console or Console()
+    console.print(f"bundle {published.version} in {out}, golden scores verified")
+    console.print(sorted_by(published.recommend))
     return published
+
+
+def sorted_by(record: Mapping[str, Any]) -> str:
+    """By what `Recommend` will sort, and why, as a sentence."""
+    order = order_of(record)
+    if "measured" not in record:
+        return f"Recommend sorts by {TITLES[order]}: no held-out clicks were at hand to measure another order"
+    said = [f"{TITLES[each]} {record['measured'][each.value]['ndcg10']:.4f}" for each in Order]
+    return f"Recommend sorts by {TITLES[order]}; NDCG@10 on {record['clicks']:,} held-out clicks: {', '.join(said)}"
 
 
 def comparison(run: Run) -> Table:
     """The model beside popularity, plain and with seen items excluded, with bootstrap intervals below the figures."""
     table = Table(
-        title=f"{run.test['events']:,.0f} held-out events, ranked among {len(run.checkpoint.items):,} items",
+        title=f"{run.test['events']:,.0f} held-out events, as recommended from {len(run.checkpoint.items):,} items",
         caption="below: 95 % bootstrap intervals",
     )
     table.add_column("")

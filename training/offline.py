@@ -15,6 +15,7 @@ import numpy as np
 
 from model import bundle_files
 from model.bundle import Bundle, of_content
+from model.order import RECORD
 from training import metrics
 from training.clicklog import ClickLog
 from training.cost import Cost, cost_of
@@ -27,16 +28,17 @@ from training.questions import (
     Questions,
     answer,
     ask,
-    last_items,
     only,
-    popularity,
     translate,
     vocabulary_of,
 )
 from training.ranking import Ranking
+from training.rules import frequent, last, popular, rank_by
 from training.sequences import Histories
 
-BUNDLE, FLOAT, POPULAR, LAST = "this bundle", "its float32 states", "popularity", "own last items"
+BUNDLE, FLOAT = "this bundle", "its float32 states"
+RULES = {"popularity": popular, "own last items": last, "own frequent items": frequent}
+POPULAR, LAST, FREQUENT = RULES
 K = 10
 RANK_METRICS = ("hr10", "ndcg10", "mrr10", "hr10_excluded", "ndcg10_excluded", "mrr10_excluded")
 CURVE_POINTS = 12
@@ -116,18 +118,16 @@ def assess_bundle(
     items = len(bundle.items)
     asked = ask(held.held, items, count_max=count_max, seed=seed)
     served, unrounded = answer(bundle, asked, step), answer(exact, asked, step)
-    rankings = {
-        BUNDLE: served.ranked,
-        FLOAT: unrounded.ranked,
-        POPULAR: popularity(asked, items),
-        LAST: last_items(asked, items),
+    rankings = {BUNDLE: served.ranked, FLOAT: unrounded.ranked}
+    rankings |= {
+        name: rank_by(rule(asked.others(items)), asked.histories, asked.targets) for name, rule in RULES.items()
     }
     values = {name: rank_values(found) for name, found in rankings.items()}
     users = asked.users
     own = values[BUNDLE]
     assessment = Assessment(
         version=content.version,
-        metadata=content.metadata,
+        metadata=content.metadata | {RECORD: dict(content.recommend)},
         config=dataclasses.asdict(content.config),
         data_set=data_set,
         split=held.split,

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from model.absorb import absorb, absorb_head
 from model.bundle import Bundle, load_bundle, write_bundle
 from model.scorer import Level
-from training import calibrate, metrics
+from training import calibrate
 from training.checkpoint import Checkpoint
 from training.clicklog import Longs
 from training.evaluate import Clicks, NetworkRanker, rank
+from training.metrics import Doubles
+from training.order import measured
 from training.sequences import Held, Histories
 from training.served import ask
 from training.targets import NegativeSampler
@@ -30,6 +34,7 @@ class Published:
     path: Path
     version: str
     bundle: Bundle
+    recommend: Mapping[str, Any]  # the bundle's record of its order
 
 
 def assess(
@@ -41,7 +46,7 @@ def assess(
     date: str,
     trained_until_ms: int | None = None,
 ) -> Checkpoint:
-    """Calibrate on held-out events, as a bundle serves them, and gather what the bundle will say about itself.
+    """Calibrate on held-out events, as a bundle serves them, choose the order of recommendations, gather the rest.
 
     Click metrics come from other users than those that the calibration was fitted on. `date` is given by the
     caller, so that equal trainings give equal bytes. `trained_until_ms` is the time of the newest training event
@@ -51,18 +56,20 @@ def assess(
     counts = training.counts(items)
     sampler = NegativeSampler(held.histories, items, popular=0.0, seen=0.0)
     share = EVENTS_MAX / max(1, int(held.tails.sum()))
-    served = ask(uncalibrated(model, counts), held, sampler, negatives=NEGATIVES, share=share, seed=model.settings.seed)
+    bundle = in_memory(model, counts)
+    served = ask(bundle, held, sampler, negatives=NEGATIVES, share=share, seed=model.settings.seed)
     parts = {level: halves(clicks) for level, clicks in served.clicks.items()}
     calibration = np.array([calibrate.fit(fitting.labels, fitting.logits) for fitting, _ in parts.values()])
     ranking = rank(NetworkRanker(model.network), held, items)
     checking = parts[Level.FULL][1].summary(tuple(calibration[0]))
-    checking["hr10"] = float(metrics.hit_ratio(served.ranks, 10).mean())
-    checking["ndcg10"] = float(metrics.ndcg(served.ranks, 10).mean())
+    recommend = measured(in_memory(model, counts, calibration), held, model.settings.seed)
+    checking |= recommend.get("measured", {}).get(recommend["order"], {})
     return Checkpoint(
         network=model.network,
         items=model.vocabulary.items,
         counts=counts,
         calibration=calibration,
+        recommend=recommend,
         metadata={
             "data_set": data_set,
             "date": date,
@@ -77,12 +84,13 @@ def assess(
     )
 
 
-def uncalibrated(model: TrainedModel, counts: Longs) -> Bundle:
-    """The bundle in memory, its probabilities still plain sigmoids of its logits."""
-    score = absorb_head(model.network, counts.astype(np.float64), np.array([[1.0, 0.0]] * len(Level)))
+def in_memory(model: TrainedModel, counts: Longs, calibration: Doubles | None = None) -> Bundle:
+    """The bundle without its files; without a calibration, probabilities are plain sigmoids of the logits."""
+    slopes = np.array([[1.0, 0.0]] * len(Level)) if calibration is None else calibration
+    score = absorb_head(model.network, counts.astype(np.float64), slopes)
     fold = absorb(model.network)
     config, items = model.network.config, model.vocabulary.items
-    return Bundle(version="uncalibrated", config=config, items=items, fold=fold, score=score)
+    return Bundle(version="unpublished", config=config, items=items, fold=fold, score=score)
 
 
 def publish(checkpoint: Checkpoint, out: Path) -> Published:
@@ -94,8 +102,10 @@ def publish(checkpoint: Checkpoint, out: Path) -> Published:
         checkpoint.counts.astype(np.float64),
         checkpoint.metadata,
         checkpoint.calibration,
+        checkpoint.recommend,
     )
-    return Published(path=out, version=version, bundle=load_bundle(out, verify=True))
+    bundle = load_bundle(out, verify=True)
+    return Published(path=out, version=version, bundle=bundle, recommend=checkpoint.recommend)
 
 
 def halves(asked: Clicks) -> tuple[Clicks, Clicks]:

@@ -16,10 +16,9 @@ from model.bundle import Bundle
 from training.clicklog import ClickLog, Longs
 from training.errors import DatasetError
 from training.evaluate import Clicks
-from training.metrics import Doubles
 from training.ranking import Ranking
 from training.sequences import Held, Histories, Vocabulary
-from training.served import logit, walk
+from training.served import logit, places, walk
 from training.targets import NegativeSampler
 
 NEGATIVES = 99  # unseen items beside each held-out click, drawn uniformly, as calibration is fitted
@@ -56,10 +55,15 @@ class Questions:
         """Events (m,) of the user before each click."""
         return self.targets - self.histories.starts[self.users]
 
+    def others(self, items: int) -> Longs:
+        """Events (V,) of each catalogue item, those asked about left out."""
+        asked = np.bincount(self.histories.items[self.targets], minlength=items)[:items]
+        return self.histories.counts(items) - asked
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What a bundle said: its ranking at level SEQUENCE, its probabilities at level FULL."""
+    """What a bundle said: its recommendations, and its probabilities at level FULL."""
 
     ranked: Ranking
     clicks: Clicks  # m x M rows
@@ -103,15 +107,8 @@ def hold_out(log: ClickLog, bundle: Bundle, metadata: dict[str, Any], *, by_time
 
 def ask(held: Held, items: int, *, count_max: int, seed: int = 0) -> Questions:
     """Questions about at most `count_max` held-out clicks on catalogue items (row < `items`), drawn at random."""
-    histories = held.histories
-    ends = histories.starts[1:]
-    targets = np.concatenate(
-        [np.zeros(0, np.int64), *(np.arange(end - tail, end) for end, tail in zip(ends, held.tails, strict=True))]
-    ).astype(np.int64)
-    targets = targets[histories.items[targets] < items]
-    random = np.random.default_rng(seed)
-    if len(targets) > count_max:
-        targets = np.sort(random.choice(targets, count_max, replace=False))
+    histories, random = held.histories, np.random.default_rng(seed)
+    targets = held.targets(items, count_max, random)
     starts = histories.starts[np.searchsorted(histories.starts, targets, side="right") - 1]
     sampler = NegativeSampler(histories, items, popular=0.0, seen=0.0)
     drawn = sampler.draw(starts, (targets - 1 - starts)[:, None], NEGATIVES, random)
@@ -137,44 +134,12 @@ def answer(bundle: Bundle, asked: Questions, step: Callable[[], None] = lambda: 
     for n, (target, row) in enumerate(walk(bundle, histories, asked.targets)):
         now_ms = int(histories.times_ms[target])
         logits[n] = logit(bundle.score(row, asked.candidates[n], now_ms).probabilities)
-        ranked.append(_rank(bundle.next_item(row), asked, n))
+        ranked.append(places(bundle, row, int(histories.items[target]), now_ms))
         step()
     labels = np.zeros((count, width), dtype=bool)
     labels[:, 0] = True
     clicks = Clicks(users=np.repeat(asked.users, width), labels=labels.ravel(), logits=logits.ravel())
-    return Answers(ranked=Ranking.joined(ranked), clicks=clicks)
-
-
-def popularity(asked: Questions, items: int) -> Ranking:
-    """The baseline of the most frequent items first, counted over everything but the held-out clicks."""
-    return _baseline(asked, lambda scores, _: scores, items)
-
-
-def last_items(asked: Questions, items: int) -> Ranking:
-    """The baseline of the user's own last items, newest first, and after them the most frequent ones."""
-
-    def own_first(scores: Doubles, history: Longs) -> Doubles:
-        scores = scores / (1.0 + scores.max())
-        known = np.flatnonzero(history < items)
-        scores[history[known]] = 1.0 + known  # a later event overwrites an earlier one of the same item
-        return scores
-
-    return _baseline(asked, own_first, items)
-
-
-def _baseline(asked: Questions, scored: Callable[[Doubles, Longs], Doubles], items: int) -> Ranking:
-    histories = asked.histories
-    counts = histories.counts(items) - np.bincount(histories.items[asked.targets], minlength=items)[:items]
-    ranked = []
-    for n, (target, length) in enumerate(zip(asked.targets.tolist(), asked.lengths.tolist(), strict=True)):
-        ranked.append(_rank(scored(counts.astype(np.float64), histories.items[target - length : target]), asked, n))
-    return Ranking.joined(ranked)
-
-
-def _rank(scores: np.ndarray, asked: Questions, n: int) -> Ranking:
-    """The rank of question n's item by scores (V,), which are changed."""
-    nobody = Held(asked.histories, np.zeros(0, np.int64))  # only its histories are looked at
-    return Ranking.of(scores[None], nobody, asked.targets[n : n + 1] - 1)
+    return Answers(ranked=Ranking.listed(ranked), clicks=clicks)
 
 
 def _overlap(held: Held, log: ClickLog, bundle: Bundle) -> float:

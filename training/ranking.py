@@ -1,13 +1,14 @@
 """Ranks of held-out events over the whole catalogue, twice, and what they amount to.
 
 By RecBole's protocol every catalogue item competes and the history is not masked ("plain"). Beside it stand the same
-scores with already-seen items taken out of the competition ("excluded"; a target that repeats stays in), as many
-other papers report. Ties count against the target.
+scores with already-seen items taken out of the competition ("excluded"). Scores are ranked as papers do (`of`): ties
+count against the target, and one that repeats stays in. Lists are ranked as they are shown (`listed`): an item has the
+place at which it stands, and one that is left out, repeated or not, is a miss.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from training.metrics import Doubles
 from training.sequences import Held
 
 Scores = npt.NDArray[np.floating]
+UNLISTED = np.iinfo(np.int32).max  # the rank of an item that a list does not hold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,17 @@ class Ranking:
         _rule_out(scores, held, place)
         np.put_along_axis(scores, target[:, None], own, axis=1)
         return cls(plain=plain, excluded=metrics.ranks(scores, target))
+
+    @classmethod
+    def listed(cls, ranks: Iterable[tuple[int, int]]) -> Ranking:
+        """Of pairs of ranks, plain and excluded, `UNLISTED` where the item was not in the list.
+
+        Raises:
+            TrainingError: there is none.
+
+        """
+        pairs = np.array(list(ranks), dtype=np.int64).reshape(-1, 2)
+        return cls.joined([cls(plain=pairs[:, 0], excluded=pairs[:, 1])])
 
     @classmethod
     def joined(cls, parts: Sequence[Ranking]) -> Ranking:

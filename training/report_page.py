@@ -81,15 +81,16 @@ def _ranking(found: Assessment) -> str:
     excluded = [[row[0], *row[4:]] for row in rows]
     return _section(
         "The right item among the first ten",
-        f"<p>{_text(found.asked)} clicks of {_text(found.users)} users, each ranked among all "
-        f"{found.catalogue:,} items of the catalogue ({_text(found.split)}). "
-        "Ties count against the clicked item. Small figures are 95 % "
-        "intervals; users were drawn with replacement.</p>",
+        f"<p>{_text(found.asked)} clicks of {_text(found.users)} users ({_text(found.split)}), each looked up in the "
+        f"list of ten that <code>Recommend</code> gives right before it, from all {found.catalogue:,} items of the "
+        "catalogue. Small figures are 95 % intervals; users were drawn with replacement.</p>",
         _figure(plots.ranking_plot(found)),
         plain,
         _table(["seen items excluded", *(TITLES[name] for name in RANK_METRICS[:3])], excluded, own=0),
-        '<p class="note">Both protocols are published ones; figures of one must not be compared with the other\'s. '
-        "Popularity is counted over the whole log but the clicks asked about, which favours it.</p>",
+        '<p class="note">Figures of one protocol must not be compared with the other\'s. With seen items excluded, a '
+        "click on one of them counts as a miss for everybody. Popularity, own last items and own frequent items (the "
+        "sum of 1 / age over the user's clicks on the item) are rules without any training; popularity is counted over "
+        "the whole log but the clicks asked about, which favours them.</p>",
     )
 
 

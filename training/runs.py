@@ -7,24 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from model.config import ModelConfig
+from model.order import order_of
 from training.allocation import keep_freed_memory
 from training.checkpoint import Checkpoint
 from training.clicklog import ClickLog
 from training.distill import Teacher
 from training.errors import DatasetError
-from training.evaluate import NetworkRanker, rank
-from training.popularity import Popularity
-from training.publish import Published, assess, publish
+from training.publish import Published, assess, in_memory, publish
+from training.rules import popular, rank_by
 from training.sequences import Held, Histories, Vocabulary
+from training.served import rank_targets
 from training.train import TrainConfig, TrainedModel, train
 
 THREADS = 1  # small batches: beside any other load, a second thread waits more than it works
 ITEM_EVENTS_MIN = 5  # RecBole's protocol
 WIDE_EVENTS = 500_000  # with fewer, the shipped width learns a log by heart sooner than it learns it (docs/training.md)
 NARROW: Mapping[str, Any] = {"width": 64, "expand": 2}  # of about the same bytes a user
+ASKED_MAX = 10_000
 QUICK = TrainConfig(epochs=6, minutes_max=0.9)  # for a split log that somebody waits for
 
 
@@ -45,8 +48,8 @@ class Run:
 
     model: TrainedModel
     checkpoint: Checkpoint
-    test: dict[str, float]  # ranking metrics, with intervals
-    popularity: dict[str, float]  # the same of the baseline
+    test: dict[str, float]  # of the lists that the API gives on at most ASKED_MAX clicks, with intervals
+    popularity: dict[str, float]  # the same clicks by the baseline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,14 +220,16 @@ def _run(
 
 
 def _finish(model: TrainedModel, training: Histories, held: Held, test: Held, data_set: str, date: str) -> Run:
-    items, ranker = len(model.vocabulary.items), NetworkRanker(model.network)
-    tested = None if test is held else rank(ranker, test, items)
-    popular = rank(Popularity(training.counts(items)), test, items)
+    items, histories = len(model.vocabulary.items), test.histories
     until_ms = int(training.times_ms.max()) if test is held else None
     checkpoint = assess(model, training, held, data_set=data_set, date=date, trained_until_ms=until_ms)
+    bundle = in_memory(model, checkpoint.counts, checkpoint.calibration).ordered(order_of(checkpoint.recommend))
+    targets = test.targets(items, ASKED_MAX, np.random.default_rng(model.settings.seed))
+    tested = rank_targets(bundle, histories, targets)
+    simple = rank_by(popular(checkpoint.counts), histories, targets)
     return Run(
         model=model,
         checkpoint=checkpoint,
-        test=checkpoint.metadata["validation"] if tested is None else tested.summary() | tested.intervals(),
-        popularity=popular.summary() | popular.intervals(),
+        test=tested.summary() | tested.intervals(),
+        popularity=simple.summary() | simple.intervals(),
     )

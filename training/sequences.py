@@ -126,6 +126,19 @@ class Held(NamedTuple):
         tails = late[histories.starts[1:]] - late[histories.starts[:-1]]
         return cls(histories, np.minimum(tails, np.maximum(histories.lengths() - 1, 0)))
 
+    def targets(self, items: int, count_max: int | None = None, random: np.random.Generator | None = None) -> Longs:
+        """Flat positions (m,), ascending, of the events to be predicted whose item is in the catalogue (row < `items`).
+
+        Of more than `count_max`, so many drawn by `random`.
+        """
+        histories = self.histories
+        late = np.arange(len(histories.items)) >= np.repeat(histories.starts[1:] - self.tails, histories.lengths())
+        found = np.flatnonzero(late & (histories.items < items))
+        if count_max is None or len(found) <= count_max:
+            return found
+        random = random or np.random.default_rng(0)
+        return np.sort(random.choice(found, count_max, replace=False))
+
     def share(self, number: int, count: int) -> Held:
         """The targets of every `count`-th user, from user `number` on."""
         own = np.arange(len(self.tails)) % count == number

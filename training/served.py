@@ -12,16 +12,16 @@ import xxhash
 from model.bundle import Bundle
 from model.scorer import Level
 from model.state import Rows, zeros
-from training import metrics
 from training.clicklog import Longs
-from training.evaluate import WORK_MAX, Clicks
+from training.evaluate import Clicks
 from training.metrics import Doubles
-from training.ranking import Ranking
+from training.ranking import UNLISTED, Ranking
 from training.sequences import Held, Histories
 from training.targets import NegativeSampler
 
 Row = npt.NDArray[np.uint8]  # (row_bytes,)
 Probabilities = npt.NDArray[np.float32]
+LISTED = 10  # items of the lists that are asked for
 SMALLEST = 1e-9  # probabilities come as float32; closer to 0 or 1 their logit is taken as this one's
 
 
@@ -30,7 +30,7 @@ class Served:
     """What a bundle answered."""
 
     clicks: dict[Level, Clicks]
-    ranks: Longs  # of the clicked items among the whole catalogue, at level SEQUENCE
+    ranks: Longs  # of the clicked items in the lists that `Recommend` gives
 
 
 def ask(
@@ -38,7 +38,7 @@ def ask(
 ) -> Served:
     """Fold each user's events, and before about a `share` of the held-out ones ask for scores at every level."""
     random = np.random.default_rng(seed)
-    catalogue, histories = np.arange(len(bundle.items)), held.histories
+    histories = held.histories
     users: list[int] = []
     logits: dict[Level, list[Doubles]] = {level: [] for level in Level}
     ranks: list[int] = []
@@ -55,8 +55,7 @@ def ask(
             now_ms = int(histories.times_ms[target])
             for level in Level:
                 logits[level].append(logit(bundle.score(row, items, now_ms, level).probabilities))
-            everything = bundle.score(row, catalogue, now_ms, Level.SEQUENCE).probabilities
-            ranks.append(int(metrics.ranks(everything[None], items[:1])[0]))
+            ranks.append(place(bundle, row, int(items[0]), now_ms))
             users.append(user)
     labels = np.tile(np.arange(negatives + 1) == 0, len(users))
     asked = np.repeat(np.array(users, dtype=np.int64), negatives + 1)
@@ -70,10 +69,9 @@ def ask(
 
 
 def rank_served(bundle: Bundle, held: Held) -> Ranking:
-    """Rank each held-out catalogue event among all items by the states that the shipped fold left before it.
+    """Rank each held-out catalogue event as `Recommend` lists it, by the states that the shipped fold left before it.
 
-    All users' events up to their next held-out one are folded together, then each is read and the next folded. With
-    `ask` this shares the states, but ranks by logits, which do not run into the ends of a probability's range.
+    All users' events up to their next held-out one are folded together, then each is read and the next folded.
 
     Raises:
         TrainingError: there is nothing to rank.
@@ -84,18 +82,43 @@ def rank_served(bundle: Bundle, held: Held) -> Ranking:
     keys = np.array([xxhash.xxh64_intdigest(histories.users[user].encode()) for user in users], dtype=np.uint64)
     rows = zeros(bundle.config, len(users))
     folded, ends = histories.starts[users], histories.starts[users + 1]
-    parts = []
+    ranks: list[tuple[int, int]] = []
     for turn in range(int(held.tails.max(initial=0))):
         asking = np.flatnonzero(held.tails[users] > turn)  # places in `users` and `rows`
         targets = ends[asking] - held.tails[users[asking]] + turn
         _fold_many(bundle, rows, histories, asking, keys[asking], folded[asking], targets)
         folded[asking] = targets
         known = histories.items[targets] < items
-        for piece in np.array_split(np.flatnonzero(known), 1 + known.sum() * items // WORK_MAX):
-            if len(piece):
-                scores = np.stack([bundle.next_item(rows[row]) for row in asking[piece]])
-                parts.append(Ranking.of(scores, held, targets[piece] - 1))
-    return Ranking.joined(parts)
+        ranks += [
+            places(bundle, rows[row], int(histories.items[target]), int(histories.times_ms[target]))
+            for row, target in zip(asking[known], targets[known], strict=True)
+        ]
+    return Ranking.listed(ranks)
+
+
+def rank_targets(bundle: Bundle, histories: Histories, targets: Longs) -> Ranking:
+    """Rank the catalogue events at `targets`, ascending flat positions, as `rank_served` does.
+
+    Raises:
+        TrainingError: there is nothing to rank.
+
+    """
+    return Ranking.listed(
+        places(bundle, row, int(histories.items[target]), int(histories.times_ms[target]))
+        for target, row in walk(bundle, histories, targets)
+    )
+
+
+def places(bundle: Bundle, row: Row, item: int, now_ms: int) -> tuple[int, int]:
+    """Rank of an item row in the lists of the API, plain and with seen items left out."""
+    return place(bundle, row, item, now_ms), place(bundle, row, item, now_ms, exclude_seen=True)
+
+
+def place(bundle: Bundle, row: Row, item: int, now_ms: int, *, exclude_seen: bool = False) -> int:
+    """Rank of an item row, from 1, in what `Recommend` answers from that state; `UNLISTED` if it is not there."""
+    listed, _ = bundle.recommend(row, LISTED, exclude_seen, now_ms)
+    found = np.flatnonzero(listed == item)
+    return int(found[0]) + 1 if len(found) else UNLISTED
 
 
 def walk(bundle: Bundle, histories: Histories, targets: Longs) -> Iterator[tuple[int, Row]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.offline import BUNDLE, FLOAT, LAST, POPULAR, Assessment
+from training.offline import BUNDLE, FLOAT, POPULAR, RULES, Assessment
 
 LOSS_MAX = 0.002  # of NDCG@10 and of AUC, through rounded states
 ECE_MAX_OF_BASE = 0.25  # of the average click probability
@@ -51,7 +51,7 @@ def criteria(found: Assessment) -> list[Criterion]:
                 measured="NDCG@10 {0.value:+.4f} ({0.low:+.4f} to {0.high:+.4f})".format(found.margin[name]["ndcg10"]),
                 limit="above 0 with 95 % confidence",
             )
-            for name in (POPULAR, LAST)
+            for name in RULES
         ),
         Criterion(
             name="Compact states cost no accuracy",

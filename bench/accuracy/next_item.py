@@ -2,7 +2,8 @@
 
 Protocol: items with at least five events, the last event of each user is the test, the last but one the validation,
 the whole catalogue competes. The streaming model gives two rows: `echorank`, the network in float32 reading whole
-histories, and `echorank-int8`, the shipped fold's states. Minutes are of one thread, validation included.
+histories, and `echorank-int8`, the lists that the API gives from the shipped fold's states. Minutes are of one thread,
+validation included.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from bench.accuracy.recipes import recipe_of
 from bench.accuracy.variants import Variant
 from model.config import ModelConfig
 from model.network import Network
+from model.order import order_of
 from model.state import layout
 from training import datasets
 from training.baselines.echomamba4rec import EchoMamba4Rec
@@ -37,8 +39,9 @@ from training.clicklog import ClickLog
 from training.distill import StreamingTeacher, Teacher
 from training.evaluate import NetworkRanker, rank
 from training.harness import FitConfig, Fitted, Line, fit, pick_device
+from training.order import measured
 from training.popularity import Popularity
-from training.publish import assess, uncalibrated
+from training.publish import assess, in_memory
 from training.ranking import Ranking
 from training.runs import ITEM_EVENTS_MIN, prepare_process
 from training.sequences import Held, Histories, Vocabulary
@@ -179,9 +182,10 @@ def streaming(
     if variant.network is not Network:
         return
     started = time.monotonic()
-    bundle = uncalibrated(model, split.training.counts(split.items))
-    served = rank_served(bundle, split.test)
-    more |= {"evaluation_seconds": round(time.monotonic() - started, 1)}
+    bundle = in_memory(model, split.training.counts(split.items))
+    order = order_of(measured(bundle, split.validation, settings.seed))
+    served = rank_served(bundle.ordered(order), split.test)
+    more |= {"evaluation_seconds": round(time.monotonic() - started, 1), "order": order.value}
     name, row_bytes = f"echorank-{model.network.config.state_dtype}", layout(model.network.config).row_bytes
     yield Result(model=name, ranking=served, minutes=minutes, state_bytes=row_bytes, more=more)
 

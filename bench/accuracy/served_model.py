@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from model.absorb import absorb, absorb_head
 from model.bundle import Bundle
+from model.order import order_of
 from training import datasets
 from training.checkpoint import Checkpoint
 from training.clicklog import ClickLog
@@ -27,7 +28,8 @@ def in_memory(checkpoint: Checkpoint) -> Bundle:
     """What `echorank publish` would write, without writing it."""
     score = absorb_head(checkpoint.network, checkpoint.counts.astype("float64"), checkpoint.calibration)
     config, fold = checkpoint.network.config, absorb(checkpoint.network)
-    return Bundle(version="unpublished", config=config, items=checkpoint.items, fold=fold, score=score)
+    order = order_of(checkpoint.recommend)
+    return Bundle(version="unpublished", config=config, items=checkpoint.items, fold=fold, score=score, order=order)
 
 
 def load(checkpoint: Path, data: str, path: Path | None = None) -> ServedModel:

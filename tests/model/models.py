@@ -22,10 +22,10 @@ VARIANTS = {
 }
 
 
-def network(config: ModelConfig, seed: int = 0) -> Network:
+def network(config: ModelConfig, seed: int = 0, items: int = ITEMS) -> Network:
     """A network whose every parameter differs from its starting value, so that no term hides behind a zero."""
     torch.manual_seed(seed)
-    made = Network(config, ITEMS).eval()
+    made = Network(config, items).eval()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))

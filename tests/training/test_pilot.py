@@ -23,7 +23,7 @@ from tests.training.test_train import QUICK, SHAPE
 from training.clicklog import ClickLog
 from training.errors import DatasetError
 from training.intervals import estimates
-from training.offline import BUNDLE, FLOAT, LAST, POPULAR, RANK_METRICS
+from training.offline import BUNDLE, FLOAT, POPULAR, RANK_METRICS, RULES
 from training.pilot import evaluate_bundle
 from training.publish import publish
 from training.results import read_accuracy, read_frontier
@@ -69,7 +69,7 @@ def test_the_same_log_gives_the_same_figures_from_any_source(made: Path, data: s
     """CSV, Parquet with mapped columns, and the archive: the walkers' next item is found, popularity finds it less."""
     found, tested = check(made, data, file)
     assert found.ranking[BUNDLE]["ndcg10"].value > 0.8 > found.ranking[POPULAR]["ndcg10"].value
-    assert set(found.ranking) == {BUNDLE, FLOAT, POPULAR, LAST}
+    assert set(found.ranking) == {BUNDLE, FLOAT, *RULES}
     for figures in found.ranking.values():
         assert set(figures) == set(RANK_METRICS)
         assert all(low <= value <= high for value, low, high in figures.values())
@@ -77,6 +77,7 @@ def test_the_same_log_gives_the_same_figures_from_any_source(made: Path, data: s
     assert found.cost.user_bytes == found.cost.state_bytes + BESIDE
     outcome = {each.name: each.passed for each in tested}
     assert outcome["Better than popularity"]
+    assert outcome["Better than own frequent items"]
     assert outcome["Small enough"]
     assert not outcome["Enough clicks to judge by"]
 

@@ -18,7 +18,7 @@ from training import commands, metrics
 from training.checkpoint import Checkpoint
 from training.errors import DatasetError
 from training.evaluate import NetworkRanker, clicks, rank
-from training.publish import publish, uncalibrated
+from training.publish import in_memory, publish
 from training.runs import SplitRun, train_by_time, train_leave_one_out, train_split
 from training.sequences import Held, Histories
 from training.served import ask
@@ -62,7 +62,7 @@ def test_served_logits_agree_with_the_network(split: SplitRun) -> None:
     model = split.run.model
     histories = Histories.of(split.earlier, model.vocabulary)
     held = Held.last(histories)
-    bundle = uncalibrated(model, histories.counts(12))
+    bundle = in_memory(model, histories.counts(12))
     sampler = NegativeSampler(histories, 12, popular=0.0, seen=0.0)
     served = ask(bundle, held, sampler, negatives=5)
     positives = served.clicks[Level.FULL].logits.reshape(-1, 6)[:, 0]
