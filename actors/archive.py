@@ -210,7 +210,7 @@ class Archive:
         rows: list[Row] = []
         for record in found.records:
             try:
-                click = self._decoder.decode(record.value, record.key, record.timestamp)
+                click = self._decoder.decode_record(found.partition, record)
             except BadRecord:
                 continue
             if not erased or record.offset >= erased.get(key(click.user), 0):

@@ -17,6 +17,7 @@ import orjson
 from actors.click import Click
 from actors.errors import BadRecord
 from actors.event_format import CEILING_MS, EventFormat, JsonParser
+from actors.json_text import may_be_nested_too_deep
 
 Ints = npt.NDArray[np.int64]
 Marks = npt.NDArray[np.bool_]
@@ -24,7 +25,6 @@ Marks = npt.NDArray[np.bool_]
 USER_TAG, ITEM_TAG, TIME_TAG, ACTION_TAG = 0x0A, 0x12, 0x18, 0x22  # number of the field << 3 | wire type
 LENGTH_BYTES, TIME_BYTES = 2, 6  # of a varint: up to 16,383 and beyond the year 2100
 NOWHERE = 1 << 40  # a place that is no value's end
-NESTED_BYTES, NESTED_BRACKETS = 400, 200  # json gives up by the depth of the caller's stack, orjson at 1,024
 KINDS = (str, str, str, int)  # of user, item, action and time in JSON
 UNREAD = Click("", "", "", 0)
 
@@ -71,9 +71,11 @@ class _JsonReader:
         return Columns(users, items, [action or b"click" for action in actions], times_ms)
 
     def _document(self, value: bytes) -> dict[str, Any]:
-        """The value's object; an empty one if there is none to be read here."""
-        size = len(value)
-        if size > self._bytes_max or (size > NESTED_BYTES and _nested(value)):
+        """The value's object; an empty one if there is none to be read here.
+
+        One with many brackets is read faster one by one, whatever its depth: many large objects at once are slow.
+        """
+        if len(value) > self._bytes_max or may_be_nested_too_deep(value):
             return {}
         try:
             document = orjson.loads(value)
@@ -91,10 +93,6 @@ class _JsonReader:
             click = UNREAD
         for column, value in zip(columns, click, strict=True):
             column[row] = value
-
-
-def _nested(value: bytes) -> bool:
-    return value.count(b"[") + value.count(b"{") > NESTED_BRACKETS
 
 
 class _ProtobufReader:

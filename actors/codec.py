@@ -11,12 +11,14 @@ Reasons, each a value of `dlq_total{reason}`
     bad_time       the time is missing, unreadable, zero or negative
     future_time    the time is further ahead of the record's own than events.future_tolerance_s, or after 2100
     key_mismatch   the record's key is not the user id, so the click is in a partition where nobody looks
+    unforeseen     reading it failed as nothing above foresees; the log says where it stands and how it failed
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +28,12 @@ from actors import click_columns
 from actors.click import Click, ClickBatch
 from actors.clock import Clock
 from actors.dead_letter import DeadLetter
+from actors.empty_stack import on_empty_stack
 from actors.errors import BadRecord
-from actors.event_format import CEILING_MS, EventFormat, parser
+from actors.event_format import CEILING_MS, NEVER_MS, EventFormat, parser
+from actors.excerpt import excerpt, of_error
+
+log = logging.getLogger(__name__)
 
 TOGETHER_MIN = 50  # records that cost as much read together as one by one
 TOGETHER_MAX = 2048  # records whose values and columns stay in the processor's cache
@@ -53,8 +59,19 @@ class Record(Protocol):
     def value(self) -> bytes | None: ...  # noqa: D102
 
 
+class _Alone(NamedTuple):
+    """A record of which nobody says where it stands."""
+
+    value: bytes | None
+    key: bytes | None
+    timestamp: int
+    offset: int = -1
+
+
 class Decoder:
     """Turns record values into clicks, and polls into batches.
+
+    Total: whatever a record holds, it is a click or a `BadRecord`, and the same one on any stack.
 
     Ids are hashed without a cache: encoding and hashing one takes 55 ns, looking it up in an LRU cache 80 ns.
     Fewer than `together_min` records are read one by one.
@@ -75,9 +92,11 @@ class Decoder:
         Raises:
             BadRecord: the record cannot be used; `reason` is one of the codes above.
         """
-        click = self._read(value)
-        self._keys(click, key, self._latest_ms(record_ms))
-        return click
+        return self._judge(_Alone(value, key, record_ms), None)[0]
+
+    def decode_record(self, partition: int, record: Record) -> Click:
+        """`decode` one record of a partition."""
+        return self._judge(record, partition)[0]
 
     def decode_batch(
         self, partition: int, start: int, stop: int, records: Sequence[Record]
@@ -93,8 +112,7 @@ class Decoder:
         for row in np.flatnonzero(~usual).tolist():
             record = records[row]
             try:
-                click = self._read(record.value)
-                keys[:, row] = self._keys(click, record.key, self._latest_ms(record.timestamp))
+                click, keys[:, row] = self._judge(record, partition)
             except BadRecord as error:
                 dead.append(DeadLetter.of(partition, record, error))
             else:
@@ -120,18 +138,56 @@ class Decoder:
         latest_ms = np.where(written_ms > 0, np.minimum(CEILING_MS, written_ms + self._tolerance_ms), CEILING_MS)
         for start in range(0, count if count >= self._together_min else 0, TOGETHER_MAX):
             some = slice(start, start + TOGETHER_MAX)
-            found = self._columns([record.value or b"" for record in records[some]])
-            times_ms[some] = found.times_ms
-            usual[some] = (found.times_ms > 0) & (found.times_ms <= latest_ms[some])
-            if (record_keys := [record.key for record in records[some]]) != found.users:
-                usual[some] &= [key is None or key == user for key, user in zip(record_keys, found.users, strict=True)]
-            for row, ids in enumerate(found[:3]):
-                keys[row, some] = np.fromiter(map(xxhash.xxh64_intdigest, ids), np.uint64, len(ids))
+            try:
+                usual[some] = self._columns_of(records[some], keys[:, some], times_ms[some], latest_ms[some])
+            except MemoryError:
+                raise
+            except Exception:
+                log.exception("records of a poll cannot be read together and are read one by one")
         return keys, times_ms, usual
+
+    def _columns_of(self, records: Sequence[Record], keys: Keys, times_ms: Numbers, latest_ms: Numbers) -> Marks:
+        """Fill the columns `keys` (3, n) and `times_ms` (n,); which of the records they are of (n,)."""
+        found = self._columns([record.value or b"" for record in records])
+        times_ms[:] = found.times_ms
+        usual: Marks = (times_ms > 0) & (times_ms <= latest_ms)
+        if (record_keys := [record.key for record in records]) != found.users:
+            usual &= [key is None or key == user for key, user in zip(record_keys, found.users, strict=True)]
+        for row, ids in enumerate(found[:3]):
+            keys[row] = np.fromiter(map(xxhash.xxh64_intdigest, ids), np.uint64, len(ids))
+        return usual
 
     def _latest_ms(self, record_ms: int) -> int:
         """The latest time that a click may have in a record of this timestamp; -1 stands for none."""
         return min(CEILING_MS, record_ms + self._tolerance_ms) if record_ms > 0 else CEILING_MS
+
+    def _judge(self, record: Record, partition: int | None) -> tuple[Click, tuple[int, int, int]]:
+        """A click and its ids as keys; BadRecord for everything else, whatever reading it raises."""
+        try:
+            return self._check(record)
+        except (BadRecord, MemoryError):  # memory that is short is no record's fault: to be read again
+            raise
+        except Exception as error:
+            return self._judge_again(record, partition, error)
+
+    def _judge_again(
+        self, record: Record, partition: int | None, error: Exception
+    ) -> tuple[Click, tuple[int, int, int]]:
+        """The last resort: on an empty stack if this one had no room, and else a dead letter."""
+        try:
+            if isinstance(error, RecursionError):
+                return on_empty_stack(self._check, record)
+        except (BadRecord, MemoryError):
+            raise
+        except Exception as again:
+            error = again
+        said = of_error(error)
+        log.error("partition %s, offset %d: a dead letter, as reading it failed: %s", partition, record.offset, said)
+        raise BadRecord("unforeseen", f"reading it failed ({said}); please report this fault of EchoRank's") from error
+
+    def _check(self, record: Record) -> tuple[Click, tuple[int, int, int]]:
+        click = self._read(record.value)
+        return click, self._keys(click, record.key, self._latest_ms(record.timestamp))
 
     def _read(self, value: bytes | None) -> Click:
         if not value:
@@ -150,7 +206,8 @@ class Decoder:
         try:
             user_bytes, item_bytes, action_bytes = user.encode(), item.encode(), action.encode()
         except UnicodeEncodeError as error:
-            raise BadRecord("bad_text", f"an id cannot be written as UTF-8 ({error}); send valid Unicode") from error
+            said = of_error(error)
+            raise BadRecord("bad_text", f"an id cannot be written as UTF-8 ({said}); send valid Unicode") from error
         longest = self._format.id_bytes_max
         if not (0 < len(user_bytes) <= longest and 0 < len(item_bytes) <= longest >= len(action_bytes)):
             raise _bad_id(click, longest)
@@ -159,7 +216,7 @@ class Decoder:
         if key is not None and key != user_bytes:
             raise BadRecord(
                 "key_mismatch",
-                f"the record's key is {key[:64]!r}, but the user is {user[:64]!r}; key every click by its "
+                f"the record's key is {excerpt(key, 64)}, but the user is {excerpt(user, 64)}; key every click by its "
                 f"user id, or it lies in a partition where nobody looks for this user",
             )
         intdigest = xxhash.xxh64_intdigest
@@ -184,10 +241,11 @@ def _bad_id(click: Click, longest: int) -> BadRecord:
 
 
 def _bad_time(time_ms: int, latest_ms: int) -> BadRecord:
+    shown = f"{time_ms} ms" if abs(time_ms) < NEVER_MS else f"{'-' * (time_ms < 0)}10^19 ms or beyond"
     if time_ms <= 0:
-        return BadRecord("bad_time", f"the time is {time_ms} ms, not after 1970; check events.time_unit")
+        return BadRecord("bad_time", f"the time is {shown}, not after 1970; check events.time_unit")
     return BadRecord(
         "future_time",
-        f"the time is {time_ms} ms, beyond {latest_ms} (the record's time + events.future_tolerance_s, at most year "
+        f"the time is {shown}, beyond {latest_ms} (the record's time + events.future_tolerance_s, at most year "
         f"2100); check events.time_unit and the producer's clock",
     )

@@ -12,13 +12,18 @@ from typing import Any, Literal
 
 from google.protobuf.message import DecodeError
 
+from actors import json_text
 from actors.click import Click
 from actors.errors import BadRecord, ConfigError
+from actors.excerpt import excerpt
+from actors.json_text import Integer
 from rpc import events_pb2
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 CEILING_MS = 4_102_444_800_000  # the year 2100: a time beyond is in another unit, whatever the record's own says
+NEVER_MS = 10**19  # beyond 64 bits: stands for any time that is no number of milliseconds a record could mean
+TIME_DIGITS_MAX = 19  # of an integer that may still be a time; a longer one is beyond NEVER_MS in every unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +92,7 @@ def _from_protobuf(value: bytes) -> Click:
     except DecodeError as error:
         raise BadRecord(
             "undecodable",
-            f"the value is no echorank.v1.Click ({error}); it starts with {value[:24]!r}. "
+            f"the value is no echorank.v1.Click ({error}); it starts with {excerpt(value[:24])}. "
             f"If the topic holds JSON, set events.format: json",
         ) from error
     return Click(message.user, message.item, message.action or "click", message.time_ms)
@@ -105,21 +110,20 @@ class JsonParser:
         self._user, self._item = tuple(paths.user.split(".")), tuple(paths.item.split("."))
         self._time, self._action = tuple(paths.time.split(".")), tuple(paths.action.split("."))
         self._unit = event_format.time_unit
-        self._parse = json.JSONDecoder().decode
 
     def __call__(self, value: bytes) -> Click:
         """The click in a record's value; BadRecord if there is none."""
         try:
-            document = self._parse(value.decode())
-        except (ValueError, RecursionError) as error:
+            document = json_text.parse(value)
+        except ValueError as error:
             raise BadRecord(
                 "undecodable",
-                f"the value is no JSON in UTF-8 ({error}); it starts with {value[:24]!r}. "
+                f"the value is no JSON in UTF-8 ({error}); it starts with {excerpt(value[:24])}. "
                 f"If the topic holds echorank.v1.Click, set events.format: protobuf",
             ) from error
         if not isinstance(document, dict):
-            shown = value[:24]
-            raise BadRecord("wrong_type", f"the value is JSON but no object, it starts with {shown!r}; send one object")
+            shown = excerpt(value[:24])
+            raise BadRecord("wrong_type", f"the value is JSON but no object, it starts with {shown}; send one object")
         return self.click(document)
 
     def click(self, document: dict[str, Any]) -> Click:
@@ -147,7 +151,7 @@ def _text(document: Any, path: tuple[str, ...]) -> str:
         return found
     if found is None:
         return ""
-    if type(found) is int:
+    if type(found) is Integer or type(found) is int:
         return str(found)
     raise _wrong_type(path, found, "a string or an integer")
 
@@ -160,27 +164,35 @@ def _time_ms(document: Any, path: tuple[str, ...], unit: str) -> int:
         if type(found) is not str:
             raise _wrong_type(path, found, "an ISO 8601 string (events.time_unit: iso8601)")
         return _iso_ms(path, found)
+    if type(found) is Integer:
+        found = int(found) if len(found) <= TIME_DIGITS_MAX else NEVER_MS * (-1 if found.startswith("-") else 1)
     if type(found) is int:
-        return found * 1000 if unit == "s" else found
-    if type(found) is not float or not math.isfinite(found * 1000):
+        return _bounded(found * 1000 if unit == "s" else found)
+    if type(found) is not float or math.isnan(found):
         raise _wrong_type(path, found, f"a number (events.time_unit: {unit})")
-    return round(found * 1000 if unit == "s" else found)
+    found = found * 1000 if unit == "s" else found
+    return round(max(-float(NEVER_MS), min(float(NEVER_MS), found)))
+
+
+def _bounded(time_ms: int) -> int:
+    return max(-NEVER_MS, min(NEVER_MS, time_ms))
 
 
 def _iso_ms(path: tuple[str, ...], text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise BadRecord(
             "bad_time",
-            f"{'.'.join(path)} is {text[:40]!r}, no ISO 8601 time such as 2026-01-31T12:00:00.000Z",
+            f"{'.'.join(path)} is {excerpt(text)}, no ISO 8601 time such as 2026-01-31T12:00:00.000Z",
         ) from error
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // MILLISECOND
 
 
 def _wrong_type(path: tuple[str, ...], found: Any, wanted: str) -> BadRecord:
-    kind, shown = type(found).__name__, repr(found)[:60]
-    return BadRecord("wrong_type", f"{'.'.join(path)} is {shown} ({kind}), but must be {wanted}; check events.fields")
+    kind = "int" if type(found) is Integer else type(found).__name__
+    said = f"{'.'.join(path)} is {excerpt(found)} ({kind}), but must be {wanted}; check events.fields"
+    return BadRecord("wrong_type", said)
 
 
 def _put(document: dict[str, Any], path: str, value: Any) -> None:

@@ -125,6 +125,7 @@ def test_arbitrary_json_gives_a_click_or_a_reason(document: Any, unit: Any) -> N
         (EventFormat(format="json"), json_click(time="1"), None, "wrong_type", "'1'"),
         (EventFormat(format="json"), json_click(time=None), None, "bad_time", "missing"),
         (EventFormat(format="json"), json_click(time=float("nan")), None, "wrong_type", "nan"),
+        (EventFormat(format="json"), json_click(time=float("inf")), None, "future_time", "10^19"),
         (EventFormat(format="json"), json_click(user="\ud800"), None, "bad_text", "Unicode"),
         (EventFormat(format="json", time_unit="iso8601"), json_click(time="soon"), None, "bad_time", "'soon'"),
         (EventFormat(format="json", time_unit="iso8601"), json_click(time=5), None, "wrong_type", "ISO 8601"),
