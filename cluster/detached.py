@@ -25,6 +25,7 @@ def start_actor(namespace: str, kind: type[Any], name: str, build: Callable[[], 
                 lifetime="detached",
                 max_restarts=-1,
                 max_task_retries=0,
+                enable_task_events=False,  # else Ray's control store keeps an entry for each call, in memory
                 **_place(name, node),
             )
             .remote(build)

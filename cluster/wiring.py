@@ -64,6 +64,7 @@ from cluster.topic_identity import TopicIdentity
 from cluster.topics import ensure_topics, warn_of_lossy_settings
 from model.bundle import Bundle, load_bundle
 from monitoring import logs
+from monitoring.control_store import ControlStore
 from monitoring.discovery import ActorKind, Target
 from monitoring.exporter import WILDCARDS, Exporter
 from monitoring.metrics import Metrics
@@ -132,6 +133,7 @@ async def build_coordinator(settings: Settings, run: str, arms: list[Arm], load:
         settings=derived.coordinator_settings(settings),
         restarted=ray.get_runtime_context().was_current_actor_reconstructed,
     )
+    ControlStore(ray.get_runtime_context().get_session_name()).export(metrics)
     coordinator.join(_export(settings, metrics, "coordinator", COORDINATOR))
     shards = ShardActors(settings.ray.namespace, functools.partial(_shard_actor, settings, load))
     return CoordinatorProcess(coordinator, shards)

@@ -76,6 +76,10 @@ class Metrics:
         )
         self.requests_in_flight = gauge("requests_in_flight", "Requests being served.")
         self.streams_open = gauge("streams_open", "ScoreStream calls that are open, whether or not they ask.")
+        # Ray
+        self.ray_control_store_bytes = gauge(
+            "ray_control_store_bytes", "Resident memory of Ray's control store, on its machine.", "program"
+        )
         # arms
         self.exposures_total = counter("exposures", "Answers in the exposure log: written, dropped.", "arm", "outcome")
         self.arm_weight = gauge("arm_weight", "Share of the traffic, 0 to 1.", "arm")

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from cluster.ray_start import OF_RAY
 from tests.ray_nodes import add_node, head_node
 
 # A killed node refuses, and is dead after three periods: with 1 s instead of 0.5 s, failover took a second longer. One
@@ -20,7 +21,7 @@ SYSTEM = {
     "health_check_timeout_ms": 5000,
     "health_check_failure_threshold": 3,
     "raylet_death_check_interval_milliseconds": 200,  # how soon actors follow their raylet; Ray's own is 1000
-    "worker_niceness": 0,
+    **OF_RAY,
 }
 SILENT_S = 25.0  # three times the period and the time-out, and some more: a silent node is dead by then
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 from ray._private import node, services
+from ray._private.state import state
 
 from cluster import ray_start
 from cluster.config import RaySettings
+from cluster.detached import start_actor
 from training import patient_ray
 
 
@@ -86,3 +90,44 @@ def test_tries_end(slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Exception, match=slow):
         ray_start.start_ray(RaySettings(), show_logs=False)
     assert len(starts) == patient_ray.TRIES
+
+
+@pytest.mark.ray
+async def test_calls_of_actors_leave_nothing_in_rays_control_store() -> None:
+    """Where Ray keeps calls of others, none of our actors' is kept: each would take some kB of the head's memory."""
+
+    class Counted:  # in here, as Ray's processes find no tests to import
+        def __init__(self, build: Callable[[], int]) -> None:
+            self._number = build()
+
+        async def number(self) -> int:
+            return self._number
+
+    ray.init(address="local", num_cpus=1, include_dashboard=False, namespace="calls")
+    try:
+        ours = start_actor("calls", Counted, "coordinator", lambda: 3)
+        for each in (ours, ray.get_actor("coordinator")):
+            assert await each.number.remote() == 3
+        other = ray.remote(Counted).options(num_cpus=0).remote(lambda: 4)
+        assert await other.number.remote() == 4
+        async with asyncio.timeout(30):
+            while not (kept := calls_kept("number")):
+                await asyncio.sleep(0.1)
+        assert kept == {other._actor_id.binary()}
+        assert calls_kept("__init__") <= kept
+    finally:
+        ray.shutdown()
+
+
+def test_a_ray_of_our_own_reports_no_calls_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither those of the process that starts the system."""
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(ray_start.ray, "init", lambda **options: given.update(options))
+    ray_start.start_ray(RaySettings(), show_logs=False)
+    assert given["_system_config"]["task_events_report_interval_ms"] == 0
+
+
+def calls_kept(method: str) -> set[bytes]:
+    """The actors of which Ray's control store keeps calls of that method."""
+    kept = (event.task_info for event in state._get_all_task_events())
+    return {task.actor_id for task in kept if task.func_or_class_name.endswith(method)}

@@ -21,6 +21,7 @@ VALUES = {
     "tier": 2,
     "source": 2,
     "level": 3,
+    "program": 1,  # of Ray's that are measured: its control store
     "method": 6,  # methods of the service
     "code": 17,  # gRPC statuses
 }
