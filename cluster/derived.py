@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from actors.admission import Bounds
 from actors.archive import RollSettings
@@ -11,7 +12,8 @@ from actors.ingest import IngestSettings
 from actors.limits import RequestLimits
 from actors.shard import ShardSettings
 from actors.store_maker import TierSettings
-from cluster.config import Settings
+from cluster.broker import Broker
+from cluster.config import ArchiveSettings, Settings, StateSettings
 from cluster.coordinator import CoordinatorSettings
 from cluster.kafka_clients import KafkaAccess
 from cluster.log_watch import SILENT_S
@@ -120,3 +122,26 @@ def roll_settings(settings: Settings) -> RollSettings:
     """When the archive's files are complete."""
     archive = settings.archive
     return RollSettings(roll_s=archive.roll_s, roll_records=archive.roll_records, roll_bytes=archive.roll_bytes)
+
+
+def placed(settings: Settings, broker: Broker, run: str) -> Settings:
+    """The settings with the broker's address, and absolute directories of states and archive.
+
+    Both belong to a log: those made from a broker that forgets when it ends get directories of their own.
+    """
+    own = f"/run-{run}" if broker.kind == "embedded" else ""
+
+    def below(section: StateSettings | ArchiveSettings) -> dict[str, str]:
+        directory = section.directory
+        return {"directory": f"{directory if '://' in directory else Path(directory).absolute()}{own}"}
+
+    return settings.model_copy(
+        update={
+            "kafka": settings.kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers}),
+            "state": settings.state.model_copy(
+                update=below(settings.state)
+                | {"cold_directory": f"{Path(settings.state.cold_directory).absolute()}{own}"}
+            ),
+            "archive": settings.archive.model_copy(update=below(settings.archive)),
+        }
+    )

@@ -43,7 +43,7 @@ from cluster.admin import Admin
 from cluster.archive_process import ArchiveProcess
 from cluster.assignment_files import AssignmentFiles
 from cluster.broker import Broker, resolve
-from cluster.config import ArchiveSettings, Settings, StateSettings
+from cluster.config import Settings
 from cluster.coordinator import Coordinator
 from cluster.coordinator_process import CoordinatorProcess
 from cluster.detached import start_actor
@@ -98,7 +98,7 @@ def start(settings: Settings, *, load: Load = load_bundle, environ: Mapping[str,
     run = secrets.token_hex(4)
     with ExitStack() as undo:
         broker = undo.enter_context(_broker(settings, environ))
-        settings = _at(settings, broker, run)
+        settings = derived.placed(settings, broker, run)
         with KafkaAdmin(derived.access(settings)) as admin:
             ensure_topics(admin, derived.topics(settings), create=settings.topics.create)
             if broker.kind != "embedded":  # it has no replicas, and hangs up when it is asked for settings
@@ -365,29 +365,6 @@ def _broker(settings: Settings, environ: Mapping[str, str]) -> Broker:
         return resolve(derived.access(settings), environ=environ)
     local = "://" not in settings.state.directory
     return resolve(environ=environ, directory=Path(settings.state.directory, "kafka").absolute() if local else None)
-
-
-def _at(settings: Settings, broker: Broker, run: str) -> Settings:
-    """The settings with the broker's address, and absolute directories of states and archive.
-
-    Both belong to a log: those made from a broker that forgets when it ends get directories of their own.
-    """
-    own = f"/run-{run}" if broker.kind == "embedded" else ""
-
-    def placed(section: StateSettings | ArchiveSettings) -> dict[str, str]:
-        directory = section.directory
-        return {"directory": f"{directory if '://' in directory else Path(directory).absolute()}{own}"}
-
-    return settings.model_copy(
-        update={
-            "kafka": settings.kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers}),
-            "state": settings.state.model_copy(
-                update=placed(settings.state)
-                | {"cold_directory": f"{Path(settings.state.cold_directory).absolute()}{own}"}
-            ),
-            "archive": settings.archive.model_copy(update=placed(settings.archive)),
-        }
-    )
 
 
 def _check_free(section: str, host: str, port: int) -> None:
