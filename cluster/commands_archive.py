@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from actors.errors import ConfigError
 from cluster.options import ConfigOption, JsonOption, settings_from
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _found(
     from actors.errors import ArchiveError  # noqa: PLC0415
     from cluster.runs import runs_below  # noqa: PLC0415
 
-    root = directory or settings_from(config).archive.directory
+    root = _checked(directory) if directory else settings_from(config).archive.directory
     files = ArchiveFiles.from_uri(root)
     wanted = files.partitions() if partition is None else [partition]
     found = {one: of_one for one in wanted if (of_one := files.find(one))}
@@ -122,6 +123,15 @@ def _found(
         where = f"partition {partition} in {root}" if partition is not None else root
         raise ArchiveError(f"there are no archived clicks of {where}; {runs_below(root, '--directory')}")
     return files, found
+
+
+def _checked(directory: str) -> str:
+    from cluster.config_values import directory as checked  # noqa: PLC0415
+
+    try:
+        return checked(directory)
+    except ValueError as error:
+        raise ConfigError(f"--directory: {error}") from None
 
 
 def _table(summaries: list[PartitionSummary]) -> Table:

@@ -10,26 +10,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from actors.errors import ConfigError
+from cluster import config_clashes
+from cluster.config_clashes import FULL_WEIGHT
 from cluster.config_problems import problems_of
+from cluster.config_section import Section
 from cluster.config_sources import apply_environment, file_values
-from cluster.config_values import Count, Port, Seconds, Secret, Text, Token
-
-FULL_WEIGHT = 10_000
-
-
-class Section(BaseModel):
-    """A group of settings: frozen, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+from cluster.config_values import (
+    ClusterAddress,
+    Count,
+    Directory,
+    LocalPath,
+    Port,
+    Seconds,
+    Secret,
+    Servers,
+    Text,
+    Token,
+    TopicName,
+)
 
 
 class RaySettings(Section):
     """Where the actors run."""
 
-    address: str | None = Field(
+    address: ClusterAddress | None = Field(
         default=None, description="Ray cluster to join (host:port, or auto); null starts a local one."
     )
     namespace: Text = Field(default="echorank", description="Ray namespace of the named actors; one per deployment.")
@@ -41,7 +48,7 @@ class RaySettings(Section):
 class KafkaSettings(Section):
     """How to reach the broker."""
 
-    bootstrap_servers: str | None = Field(
+    bootstrap_servers: Servers | None = Field(
         default=None,
         description="host:port list of an existing Kafka; null starts one (KAFKA_HOME, else embedded).",
     )
@@ -85,11 +92,13 @@ class KafkaSettings(Section):
 class TopicSettings(Section):
     """The topics, and how to make them."""
 
-    clicks: Text = Field(default="clicks", description="Topic with the click stream; the record key is the user id.")
-    dlq: Text = Field(
+    clicks: TopicName = Field(
+        default="clicks", description="Topic with the click stream; the record key is the user id."
+    )
+    dlq: TopicName = Field(
         default="clicks.dlq", description="Topic for records that cannot be used, with the reason in headers."
     )
-    exposures: Text = Field(
+    exposures: TopicName = Field(
         default="exposures", description="Topic for what was answered to whom, by which arm, with which propensity."
     )
     partitions: Annotated[int, Field(ge=1, le=4096)] = Field(
@@ -120,6 +129,12 @@ class EventFields(Section):
     time: Text = Field(default="time", description="Path of the event time in a JSON event.")
     action: Text = Field(default="action", description="Path of the action name in a JSON event; absent means click.")
 
+    @model_validator(mode="after")
+    def _paths_differ(self) -> Self:
+        if wrong := config_clashes.of_paths(self.model_dump()):
+            raise ValueError(wrong)
+        return self
+
 
 class EventSettings(Section):
     """What a record on the clicks topic looks like."""
@@ -145,7 +160,9 @@ class EventSettings(Section):
 class StateSettings(Section):
     """The user states and their snapshots."""
 
-    directory: Text = Field(default="out/state", description="Where snapshots are kept: a path, or a file-system URI.")
+    directory: Directory = Field(
+        default="out/state", description="Where snapshots are kept: a path, or a file-system URI."
+    )
     snapshot_interval_s: Seconds = Field(
         default=10.0,
         description="Seconds between snapshots of a partition; a crash replays at most about this much, or what "
@@ -179,7 +196,7 @@ class StateSettings(Section):
     idle_s: Seconds | None = Field(
         default=None, description="Seconds without event or request until a user is moved to disk; null: never."
     )
-    cold_directory: Text = Field(
+    cold_directory: LocalPath = Field(
         default="out/cold", description="Local directory of users who wait on disk; scratch, emptied at start."
     )
     cold_bytes_max: Annotated[int, Field(ge=1 << 20)] = Field(
@@ -191,7 +208,7 @@ class ArchiveSettings(Section):
     """The click log as Parquet files, beyond Kafka's retention."""
 
     enabled: bool = Field(default=True, description="Archive every click that can be applied, with its ids as sent.")
-    directory: Text = Field(
+    directory: Directory = Field(
         default="out/archive", description="Where the archive is kept: a path, or a file-system URI."
     )
     roll_s: Seconds = Field(
@@ -212,7 +229,7 @@ class ArmSettings(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = Field(
         description="Name of the arm, in requests, metrics and snapshots."
     )
-    bundle: Text = Field(description="Directory of the published model (echorank publish).")
+    bundle: LocalPath = Field(description="Directory of the published model (echorank publish).")
     weight: Annotated[int, Field(ge=0, le=FULL_WEIGHT)] = Field(
         default=0, description="Share of the traffic in 10,000ths; only live arms take traffic."
     )
@@ -316,19 +333,23 @@ class Settings(Section):
     @field_validator("arms", mode="after")
     @classmethod
     def _arms_fit_together(cls, arms: tuple[ArmSettings, ...]) -> tuple[ArmSettings, ...]:
-        names = [arm.name for arm in arms]
-        if repeated := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"arm names must differ, but {', '.join(repeated)} stands more than once")
-        live = {arm.name: arm.weight for arm in arms if arm.role == "live"}
-        if sum(live.values()) != FULL_WEIGHT:
-            shares = ", ".join(f"{name} {weight}" for name, weight in live.items()) or "there is no live arm"
-            raise ValueError(f"weights of the live arms must sum to {FULL_WEIGHT}, got {sum(live.values())} ({shares})")
+        if wrong := config_clashes.of_arms(arms):
+            raise ValueError(wrong)
         return arms
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
         if self.serving.port == self.monitoring.port != 0:
             raise ValueError(f"serving.port and monitoring.port must differ, both are {self.serving.port}")
+        return self
+
+    @model_validator(mode="after")
+    def _directories_differ(self) -> Self:
+        used = {"state.directory": self.state.directory, "state.cold_directory": self.state.cold_directory}
+        if self.archive.enabled:
+            used["archive.directory"] = self.archive.directory
+        if wrong := config_clashes.of_directories(used):
+            raise ValueError(wrong)
         return self
 
 

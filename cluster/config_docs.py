@@ -12,6 +12,8 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from actors.atomic_files import shown
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -121,10 +123,14 @@ def _body(value: Any, path: str, indent: str, secrets: bool) -> Iterator[str]:
             yield from _body(inner, inner_path, indent + "  ", secrets)
             continue
         yield f"{indent}# {field.description}"
-        if inner_path in SECRETS and inner is not None and not secrets:
+        if not secrets and _is_secret(inner_path, inner):
             yield f"{indent}# {name} is set and left out here: set {variable_of(inner_path)}, or print it by --secrets."
         else:
             yield f"{indent}{name}: {_scalar(inner)}  # {_limits(field)}"
+
+
+def _is_secret(path: str, value: Any) -> bool:
+    return value is not None and (path in SECRETS or (isinstance(value, str) and shown(value) != value))
 
 
 def to_table(model: type[BaseModel], start: str = "") -> Table:

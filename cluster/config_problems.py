@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from actors.atomic_files import shown
 from cluster.config_docs import SECRETS, allowed, is_list, section_of, settings_of, variable_of
 
 Location = tuple[int | str, ...]
@@ -85,5 +86,5 @@ def _close(name: str, known: Iterable[str]) -> list[str]:
 def _short(value: Any, *, is_section: object) -> str:
     if is_section and not isinstance(value, int | float | None):
         return f"a {type(value).__name__}"  # which may hold a secret
-    text = repr(value)
+    text = shown(repr(value))
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -6,6 +6,7 @@ Commands import what they need when they run, so that `--help` answers at once.
 from __future__ import annotations
 
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,9 +56,22 @@ app = typer.Typer(
 config_app = typer.Typer(no_args_is_help=True, help="Check, print and explain the configuration.")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            version = metadata.version("echorank")
+        except metadata.PackageNotFoundError:
+            version = "of a checkout that is not installed"
+        typer.echo(f"echorank {version}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     """Scores from a click stream: Kafka in, one small state per user, gRPC out."""
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,30 @@ def test_help_loads_nothing_heavy() -> None:
     done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stderr.strip() == "[]"
     assert "recommend" in done.stdout
+
+
+def test_version_is_that_of_the_package() -> None:
+    """One line, from the package's metadata."""
+    assert run("--version").stdout == f"echorank {metadata.version('echorank')}\n"
+
+
+@pytest.mark.parametrize("uri", ["s3://", "s3:/x", "foo://bar", "file:relative"])
+@pytest.mark.parametrize("command", ["config check", "config print", "archive ls", "replay -p 0", "status", "up"])
+def test_untidy_directories_are_one_line_in_every_command(command: str, uri: str, tmp_path: Path) -> None:
+    """No command that reads the settings ends in a traceback."""
+    (tmp_path / "ray_config.yaml").write_text(f"state: {{directory: '{uri}'}}\n")
+    result = run(*command.split())
+    assert result.exit_code == 2
+    headline, line = result.stderr.splitlines()
+    assert headline == "echorank: ray_config.yaml: 1 problem(s)"
+    assert line.startswith(f"  state.directory: '{uri}'")
+
+
+def test_an_untidy_directory_of_archive_ls_is_one_line() -> None:
+    """What the option names is held to the same rules as the setting."""
+    result = run("archive", "ls", "--directory", "foo://bar")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "--directory: 'foo://bar'" in result.stderr
 
 
 def test_config_check_accepts_the_shipped_file() -> None:
