@@ -79,14 +79,23 @@ def root(
 @config_app.command("check")
 def config_check(
     file: Annotated[Path | None, typer.Argument(help="The file to check; else ./ray_config.yaml.")] = None,
+    config: ConfigOption = None,
 ) -> None:
     """Say whether the configuration can be used, and what is wrong with it if not.
 
-    The environment counts too: ECHORANK__SERVING__PORT=7000 overrides serving.port.
+    Models, certificates and directories that it names are looked at too; brokers are not.
+    The environment counts: ECHORANK__SERVING__PORT=7000 overrides serving.port.
 
-    Example: [cyan]echorank config check production.yaml[/cyan]
+    Examples:
+      [cyan]echorank config check production.yaml[/cyan]
+      [cyan]echorank config check --config production.yaml[/cyan]
     """
-    settings = settings_from(file)
+    from cluster.config_checks import check_around  # noqa: PLC0415
+
+    if file and config and file != config:
+        raise ConfigError(f"two files to check, {file} and {config}; name one, as an argument or by --config")
+    settings = settings_from(file or config)
+    check_around(settings)
     live = ", ".join(f"{arm.name} {arm.weight / 100:g} %" for arm in settings.arms if arm.role == "live")
     typer.echo(f"The configuration is valid: {settings.serving.shards} shards, live arms {live}.")
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2
 from prometheus_client import CollectorRegistry
@@ -18,10 +19,13 @@ from typer.testing import CliRunner, Result
 
 from cluster.config import Settings, load
 from cluster.main import app
+from model.bundle import write_bundle
+from model.config import ModelConfig
 from monitoring.discovery import Target
 from monitoring.exporter import Exporter
 from monitoring.metrics import Metrics
 from tests.cluster.fake_gateway import fake_gateway
+from tests.model.models import VARIANTS, network
 
 ROOT = Path(__file__).parents[2]
 HEAVY = "{'torch', 'ray', 'grpc', 'pydantic', 'kafka', 'numpy', 'prometheus_client', 'yaml'}"
@@ -52,6 +56,13 @@ def _a_directory_without_configuration(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("ECHORANK__")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def shipped_model(tmp_path: Path) -> Path:
+    """A small model where the shipped file names one."""
+    write_bundle(tmp_path / "out" / "bundle", network(ModelConfig(**VARIANTS["small"])), ["a", "b"], np.ones(2), {})
+    return tmp_path / "out" / "bundle"
 
 
 def run(*arguments: str) -> Result:
@@ -104,11 +115,20 @@ def test_an_untidy_directory_of_archive_ls_is_one_line() -> None:
     assert "--directory: 'foo://bar'" in result.stderr
 
 
-def test_config_check_accepts_the_shipped_file() -> None:
-    """The file of the repository is valid, and the answer says what will run."""
-    result = run("config", "check", str(ROOT / "ray_config.yaml"))
+@pytest.mark.parametrize("form", ["{}", "--config {}", "-c {}", "{0} --config {0}"])
+def test_config_check_accepts_the_shipped_file(form: str, shipped_model: Path) -> None:
+    """The file of the repository is valid in each form that names it, and the answer says what will run."""
+    assert shipped_model.is_dir()
+    result = run("config", "check", *form.format(ROOT / "ray_config.yaml").split())
     assert result.exit_code == 0
     assert result.stdout == "The configuration is valid: 2 shards, live arms main 100 %.\n"
+
+
+def test_config_check_takes_one_file(tmp_path: Path) -> None:
+    """Two different files are a mistake, not a choice."""
+    (tmp_path / "other.yaml").write_text("{}")
+    result = run("config", "check", str(ROOT / "ray_config.yaml"), "--config", "other.yaml")
+    assert (result.exit_code, "name one" in result.stderr) == (2, True)
 
 
 def test_configuration_mistakes_exit_with_2_and_one_line_each(tmp_path: Path) -> None:
