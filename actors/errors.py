@@ -137,7 +137,7 @@ class ArchiveError(EchoRankError):
 
 
 class ColdTierError(EchoRankError):
-    """The disk cannot take users that the memory has no room for; nothing was folded, and nothing is lost."""
+    """The disk cannot take users that the memory has no room for, or let go of one; nothing is lost."""
 
     retriable = True
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from actors.cold import ColdView
+from actors.cold_room import ViewWithoutCopies
 from actors.fair_lock import FairLock
 from actors.hot import Flags, HotRows
 from actors.index import Keys, RowNumbers
@@ -53,7 +54,7 @@ class OpenImage:
     def __init__(
         self,
         hot: HotRows,
-        cold: ColdView | None,
+        cold: ColdView | ViewWithoutCopies | None,
         users_cold: int,
         cold_changed: set[int],
         lock: FairLock,

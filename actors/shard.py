@@ -19,7 +19,7 @@ from actors import state_gauges
 from actors.click import ClickBatch
 from actors.clock import Clock
 from actors.erasure import ErasedStates, Eraser
-from actors.errors import ColdTierError, ConfigError, InvalidRequest, NotOwner, SnapshotError
+from actors.errors import ConfigError, InvalidRequest, NotOwner, SnapshotError
 from actors.owned import Fingerprint, Owned, PartitionStats, Stores
 from actors.roles import Grant, Held, Role
 from actors.snapshot import Deleted, SnapshotStore
@@ -282,16 +282,13 @@ class Shard:
     def evict_idle(self) -> None:
         """Move users who were idle for long to the cold tier; folding waits for one transaction at a time.
 
-        Where the disk is full they stay, and it is tried again with the next call.
+        Where the disk is full they stay, and it is tried again later.
         """
         if (tiers := self._settings.tiers) is None or tiers.idle_s is None:
             return
         for owned in self._all():
-            try:
-                while owned.evict_idle(tiers.idle_s):
-                    pass
-            except ColdTierError as error:
-                log.error("partition %d: idle users stay in memory for now: %s", owned.partition, error)
+            while owned.evict_idle(tiers.idle_s):
+                pass
 
     def digest(self, partition: int, arm: str) -> str:
         """The digest of an arm's states and position; pauses the partition's writer, not its readers."""
@@ -343,8 +340,6 @@ class Shard:
                 folded = max(folded, applied.events)
                 self._metrics.fold_seconds.observe(arm_s)
                 self._metrics.unknown_items_total.labels(arm, "event").inc(applied.unknown_items)
-        except ColdTierError:
-            raise  # between two slices: the states are whole, and the batch can be sent again
         except Exception:
             # Rows may stand between two events now, which no retry can mend; a restored snapshot can.
             log.error("partition %d: folding failed at offset %d; it is given up", owned.partition, owned.position)

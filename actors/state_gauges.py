@@ -23,3 +23,4 @@ def export(metrics: Metrics, arm: str, bytes_per_user: int, stores: Callable[[],
     metrics.state_bytes.labels(arm, "hot").set_function(lambda: sum(s.bytes_hot for s in stores()))
     metrics.state_users.labels(arm, "cold").set_function(lambda: sum(s.users_cold for s in stores()))
     metrics.state_bytes.labels(arm, "cold").set_function(lambda: sum(s.bytes_cold for s in stores()))
+    metrics.cold_tier_full.labels(arm).set_function(lambda: sum(s.cold_full for s in stores()))

@@ -53,7 +53,7 @@ class PartitionStore:
 
     With a cold tier, memory holds the users who were used last, at most `hot_bytes_max` bytes of them, but always those
     of the next ADMITTED_EVENTS events. Others wait on disk; an event brings them back before it is folded, a read soon
-    after it.
+    after it. While the disk is full they stay in memory, above the limit.
 
     Raises:
         ConfigError: a user would take more than `bytes_per_user_max` bytes, or memory is limited without a cold tier.
@@ -118,6 +118,11 @@ class PartitionStore:
         return 0 if self._tiers.cold is None else self._tiers.cold.nbytes
 
     @property
+    def cold_full(self) -> bool:
+        """Whether users stay in memory, above the limit, because the disk takes no more."""
+        return self._tiers.cold is not None and self._tiers.cold.full
+
+    @property
     def tombstones(self) -> Mapping[int, int]:
         """Of each erased user the offset below which events are not folded."""
         return self._tombstones.until
@@ -127,8 +132,6 @@ class PartitionStore:
 
         Raises:
             OffsetGap: the batch starts beyond `position`.
-            ColdTierError: users must change tiers and the disk is full; what is folded stands, the rest can be sent
-                again.
         """
         if batch.start > self._position:
             raise OffsetGap(batch.partition, self._position, batch.start)
@@ -170,9 +173,6 @@ class PartitionStore:
         """Enter saved states, (n,) and (n, row_bytes), in place of those that these users may have.
 
         They count as unchanged, because a snapshot has them. No user may stand in `users` twice.
-
-        Raises:
-            ColdTierError: more than memory may hold, and the disk is full; some are entered.
         """
         for first in range(0, len(users), LOADED_AT_ONCE):
             part = slice(first, first + LOADED_AT_ONCE)
@@ -200,11 +200,7 @@ class PartitionStore:
         )
 
     def evict_idle(self, idle_s: float) -> int:
-        """Move some users who were not used for `idle_s` seconds to the cold tier; how many, 0 when all are there.
-
-        Raises:
-            ColdTierError: the disk is full; they stay in memory.
-        """
+        """Move some users who were not used for `idle_s` seconds to the cold tier; how many, 0 when no more can go."""
         return self._tiers.evict_idle(idle_s)
 
     def set_tombstone(self, user_key: int, until: int) -> None:

@@ -4,18 +4,20 @@ A user is in exactly one tier, but for the moments of a move. Moves are the writ
 readers do not wait for the disk: whoever leaves is put on the disk before the row is dropped, and whoever comes back
 has a row before the disk forgets. So a reader, who looks in memory first, always finds the user. Images, which must not
 find a user twice, are kept out by a second lock, `moving`, taken before `lock`.
+
+Whom the disk has no room for stays in memory: a full disk stops nobody.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 
 import numpy as np
 
 from actors.clock import Clock
 from actors.cold import NOBODY, ColdTier
-from actors.errors import ColdTierError
+from actors.cold_room import ColdRoom
 from actors.eviction import LeastRecentlyUsed
 from actors.fair_lock import FairLock
 from actors.hot import HotRows
@@ -25,6 +27,7 @@ from model.state import Rows
 
 TICKS_PER_S = 10  # so that a count of 32 bits lasts 13 years
 MOVED_AT_ONCE = 1024  # users on their way to the disk in one transaction
+CAUGHT_UP_AT_ONCE = 4 * MOVED_AT_ONCE  # and beyond those who come, of those whom a full disk had left in memory
 TICK_MAX = 2**32 - 1
 ORDERED_AT_ONCE = 1024
 DROPPED_AT_ONCE = 256  # rows dropped under the lock
@@ -39,7 +42,7 @@ class Tiers:
     def __init__(
         self, hot: HotRows, cold: ColdTier | None, users_hot_max: int | None, clock: Clock, on_evicted: OnEvicted | None
     ) -> None:
-        self.hot, self.cold = hot, cold
+        self.hot, self.cold = hot, None if cold is None else ColdRoom(cold, clock)
         self._capacity = ROWS_MAX if users_hot_max is None else users_hot_max
         self._clock, self._started_s, self._on_evicted = clock, clock.monotonic(), on_evicted
         self.lock, self._moving = FairLock(), FairLock()
@@ -81,25 +84,24 @@ class Tiers:
     def admit(self, users: Keys) -> None:
         """Bring back who is among `users` (n,) or was asked for, and make room for the rest; the writer's.
 
-        Raises:
-            ColdTierError: the disk is full; everything is where it was.
+        Who finds no room on the disk stays in memory, above the limit.
         """
         if self.cold is not None:
             self._now = self._tick()
             rows = self.hot.rows_of(users)
-            if self._asked or len(self.hot) > self._capacity or rows.min(initial=0) < 0:
+            if self._asked or len(self.hot) > self._capacity or rows.min(initial=0) < 0 or self.cold.owes:
                 absent = np.unique(users[rows < 0])
-                returning = self._returning(absent, self._capacity - len(users))
+                returning = self._returning(absent, 0 if self.cold.full else self._capacity - len(users))
                 new = len(absent) - int(np.isin(absent, returning[0]).sum())
                 leaving = self._leaving(len(returning[0]) + new, users)
-                if len(returning[0]) or len(leaving):
+                if len(returning[0]) or len(leaving) or self.cold.owes:
                     self._exchange(leaving, returning, "memory")
         self.hot.reserve(len(users))
 
     def enter(self, users: Keys, rows: Rows) -> None:
         """Set the rows (n, row_bytes) of users (n,), none of them twice, as unchanged; the writer's.
 
-        New users go to the disk when the memory is full, others stay where they are.
+        New users go to the disk when the memory is full, as long as there is room; others stay where they are.
         """
         here, self._now = np.ones(len(users), dtype=np.bool_), self._tick()
         if self.cold is not None:
@@ -109,25 +111,25 @@ class Tiers:
         self.hot.reserve(len(users))
         with self._moving:
             if self.cold is not None and not here.all():
-                self.cold.exchange(users[~here], rows[~here], NOBODY)
+                outside = np.flatnonzero(~here)
+                here[outside[self.cold.exchange(users[outside], rows[outside], NOBODY) :]] = True
             with self.lock:
                 numbers = self.rows_to_change(users[here])
                 self.hot.matrix[numbers] = rows[here]
                 self.hot.changed[numbers] = False
-                self._cold_changed.difference_update(users[~here].tolist())
+                self._cold_changed.difference_update(users.tolist())
 
     def evict_idle(self, idle_s: float) -> int:
-        """Move some users who were not used for `idle_s` seconds to the disk; how many, 0 when all are; the writer's.
+        """Move some users who were not used for `idle_s` seconds to the disk, for the writer.
 
-        Raises:
-            ColdTierError: the disk is full; everything is where it was.
+        How many: 0 when all have, or when the disk has no room for more, who stay in memory.
         """
-        if self.cold is None:
+        if self.cold is None or not self.cold.may_take:
             return 0
         leaving = self._least_recent.unused_since(self._tick() - int(idle_s * TICKS_PER_S), MOVED_AT_ONCE)
-        if len(leaving):
-            self._exchange(leaving, (NOBODY, self.hot.matrix[:0]), "idle")
-        return len(leaving)
+        if not len(leaving) and not self.cold.owes:
+            return 0
+        return self._exchange(leaving, (NOBODY, self.hot.matrix[:0]), "idle")
 
     def erase(self, user: int) -> Rows | None:
         """Forget the user; the last state, (row_bytes,); the writer's.
@@ -139,8 +141,8 @@ class Tiers:
         with self._moving:
             with self.lock:
                 row = self.find(user)
-            if self.cold is not None and len(self.cold):
-                self.cold.exchange(NOBODY, self.hot.matrix[:0], wanted)
+            if self.cold is not None:
+                self.cold.erase(user)
             with self.lock:
                 if self._image is not None:
                     self._image.erase(user)
@@ -153,8 +155,7 @@ class Tiers:
         """All users, ascending, (n,); with the writer paused."""
         if self.cold is None:
             return np.sort(self.hot.keys)
-        with closing(self.cold.view()) as view:
-            return np.sort(np.concatenate([self.hot.keys, view.users()]))
+        return np.sort(np.concatenate([self.hot.keys, self.cold.users()]))
 
     def ordered(self, users: Keys) -> Iterator[Piece]:
         """The rows of `users` (n,), some at a time, in their order; with the writer paused. Nobody changes tiers."""
@@ -208,12 +209,14 @@ class Tiers:
 
     def _leaving(self, coming: int, spared: Keys) -> Keys:
         """Who has to leave, without `spared` (n,), when so many come."""
-        excess = len(self.hot) + coming - self._capacity
-        if excess <= 0:
+        assert self.cold is not None
+        excess = min(len(self.hot) + coming - self._capacity, coming + CAUGHT_UP_AT_ONCE)
+        if excess <= 0 or not self.cold.may_take:
             return NOBODY
         return self._least_recent.choose(max(excess, min(MOVED_AT_ONCE, self._capacity // 8)), spared)
 
-    def _exchange(self, leaving: Keys, returning: Piece, reason: str) -> None:
+    def _exchange(self, leaving: Keys, returning: Piece, reason: str) -> int:
+        """Bring back who is `returning`, and move who of `leaving` finds room on the disk; how many did."""
         assert self.cold is not None
         users = returning[0]
         self.hot.reserve(len(users))
@@ -224,15 +227,12 @@ class Tiers:
                 self.hot.used[rows] = self._tick()
                 self.hot.changed[rows] = [user in self._cold_changed for user in users.tolist()]
                 self._cold_changed.difference_update(users.tolist())
-            try:
-                self.cold.exchange(leaving, self.hot.matrix[self.hot.rows_of(leaving)], users)
-            except ColdTierError:
-                self._forget_all(users)
-                raise
-            self._forget_all(leaving)
+            moved = self.cold.exchange(leaving, self.hot.matrix[self.hot.rows_of(leaving)], users)
+            self._forget_all(leaving[:moved])
         self.hot.release()
-        if self._on_evicted is not None and len(leaving):
-            self._on_evicted(reason, len(leaving))
+        if self._on_evicted is not None and moved:
+            self._on_evicted(reason, moved)
+        return moved
 
     def _forget_all(self, users: Keys) -> None:
         for first in range(0, len(users), DROPPED_AT_ONCE):

@@ -50,6 +50,7 @@ class Metrics:
         self.state_users = gauge("state_users", "Users with a state.", "arm", "tier")
         self.state_bytes_per_user = gauge("state_bytes_per_user", "Bytes a user, index included.", "arm")
         self.compression_error = gauge("compression_error", "Of sampled states, against float32; NaN: none.", "arm")
+        self.cold_tier_full = gauge("cold_tier_full", "Partitions whose disk takes no more users.", "arm")
         self.evictions_total = counter("evictions", "States moved out of memory.", "reason")
         self.unknown_items_total = counter("unknown_items", "Items outside the catalogue.", "arm", "source")
         # durability

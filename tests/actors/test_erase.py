@@ -164,10 +164,12 @@ def test_a_full_disk_keeps_the_user_whole(tmp_path: Path) -> None:
         def exchange(self, *columns: object) -> None:
             raise ColdTierError("planted")
 
-    tier, states._tiers.cold = states._tiers.cold, Full()
+    room = states._tiers.cold
+    assert room is not None
+    tier, room._cold = room._cold, Full()
     with pytest.raises(ColdTierError):
         states.erase(user)
-    states._tiers.cold = tier
+    room._cold = tier
     assert states_of(states) == before
     copier = Copier(states)
     copier.start(full=False)

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from actors.errors import ColdTierError
 from actors.shard import Shard
 from actors.store_maker import TierSettings
 from cluster.config import Settings
@@ -81,28 +80,36 @@ def test_idle_users_move_to_disk_and_are_counted(tmp_path: Path) -> None:
     assert owner.digest(0, "main") == digest(tmp_path / "a", LOG.length)
 
 
-def test_a_full_disk_stops_folding_and_gives_nothing_up(tmp_path: Path) -> None:
-    """The batch is refused with an error that says to try again; the partition stays, and answers go on."""
-    owner = small(tmp_path, cold_bytes=1 << 18, hot_bytes_max=50 * 1000)
+def test_a_full_disk_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Users stay in memory, above the limit, where the disk takes no more; log, gauge and states say what is so."""
+    owner = small(tmp_path, cold_bytes=1 << 17, hot_bytes_max=50 * 1000)
     owner.own(0, 1)
-    with pytest.raises(ColdTierError):
-        apply(owner, 0, LOG.length)
-    position = owner.positions()[0]
-    assert 0 < position < LOG.length
-    assert owner.digest(0, "main") == digest(tmp_path / "a", position)
-    assert owner.read(0, "main", int(LOG.users[0])).row is not None
-    apply(owner, 0, position)  # what is folded is skipped
+    apply(owner, 0, LOG.length)
+    assert owner.positions()[0] == LOG.length
+    assert owner.digest(0, "main") == digest(tmp_path / "a", LOG.length)
+    users = [sample(owner._metrics, "state_users", arm="main", tier=tier) for tier in ("hot", "cold")]
+    assert sum(users) == len(np.unique(LOG.users))
+    assert sample(owner._metrics, "state_bytes", arm="main", tier="hot") > 50 * 1000
+    assert sample(owner._metrics, "cold_tier_full", arm="main") == 1
+    assert caplog.text.count("users stay in memory, above the limit") == 1
+    owner.snapshot(0)
+    successor = small(tmp_path, cold_bytes=1 << 17, hot_bytes_max=50 * 1000)  # whose disk has no more room either
+    assert successor.own(0, 2) == LOG.length
+    assert successor.digest(0, "main") == owner.digest(0, "main")
+    assert sample(successor._metrics, "cold_tier_full", arm="main") == 1
 
 
 def test_idle_users_stay_while_the_disk_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Failing to evict is said in the log and harms nothing."""
+    """Who finds no room is said in the log once and stays; it is tried again later, which harms nothing."""
     owner = small(tmp_path, cold_bytes=1 << 17, idle_s=60.0)
     owner.own(0, 1)
     apply(owner, 0, 2000)
     owner._clock.advance(100)
-    owner.evict_idle()
-    assert sample(owner._metrics, "state_users", arm="main", tier="cold") == 0
-    assert "idle users stay in memory for now" in caplog.text
+    for _ in range(20):
+        owner.evict_idle()
+        owner._clock.advance(1)
+    assert 0 < sample(owner._metrics, "state_users", arm="main", tier="cold") < len(np.unique(LOG.users))
+    assert caplog.text.count("users stay in memory, above the limit") == 1
     assert owner.digest(0, "main") == digest(tmp_path / "a", 2000)
 
 
