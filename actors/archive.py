@@ -96,18 +96,15 @@ class Archive:
         """
         with self._working:
             self._start()
-            for pending in list(self._pending.values()):
-                if self._is_due(pending):
-                    self._write(pending)
+            self._write_all([pending for pending in self._pending.values() if self._is_due(pending)])
             read = sum(self._take(found) for found in self._poll())
             self._look_at_ends()
             return read
 
     def flush(self) -> None:
-        """Write everything that was read; ArchiveError if that fails."""
+        """Write everything that was read; ArchiveError, once all partitions were tried, if one fails."""
         with self._working:
-            for pending in list(self._pending.values()):
-                self._write(pending)
+            self._write_all(list(self._pending.values()))
 
     def forget(self, partition: int, user_key: int, until: int) -> int:
         """Keep no click of the user below offset `until`, neither read nor still to come; the number dropped now."""
@@ -164,6 +161,16 @@ class Archive:
             or pending.records >= settings.roll_records
             or pending.nbytes >= settings.roll_bytes
         )
+
+    def _write_all(self, all_pending: list[Pending]) -> None:
+        failure: ArchiveError | None = None
+        for pending in all_pending:
+            try:
+                self._write(pending)
+            except ArchiveError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     def _write(self, pending: Pending) -> None:
         """Publish what was read, or drop it where another archive has been faster."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Protocol
 
 from actors.click import ClickBatch
 from actors.clock import Clock
 from actors.erasure import ErasedStates
-from actors.errors import EchoRankError, ShardUnavailable
+from actors.errors import EchoRankError, NotOwner, ShardUnavailable, SnapshotError
 from actors.exposure import ExposureLog
 from actors.owned import Fingerprint
 from actors.roles import Assignment, Grant, Report
@@ -85,13 +85,27 @@ class ShardProcess:
             tasks.create_task(self._evict_idle())
 
     async def stop(self, grace_s: float) -> None:
-        """Refuse new calls, finish those in flight, save everything, then write the exposures that wait."""
-        await self._server.stop(grace_s)
-        await self._reconciler.close()
+        """Refuse new calls, finish those in flight, save everything, then write the exposures that wait.
+
+        Nothing that fails keeps the rest from being done.
+
+        Raises:
+            SnapshotError: something failed; the message says what, after everything was tried.
+        """
+        failures = [
+            await _failure("calls in flight", self._server.stop(grace_s)),
+            await _failure("restores under way", self._reconciler.close()),
+        ]
         for partition in self._shard.owned():
-            await asyncio.to_thread(self._shard.snapshot, partition)
+            save = asyncio.to_thread(self._shard.snapshot, partition)
+            failures.append(await _failure(f"the snapshot of partition {partition}", save))
         if self._exposures is not None:
-            await asyncio.to_thread(self._exposures.close, grace_s)
+            failures.append(await _failure("exposures", asyncio.to_thread(self._exposures.close, grace_s)))
+        if failed := [failure for failure in failures if failure]:
+            raise SnapshotError(
+                f"{self._shard.shard_id} has stopped, without {'; '.join(failed)}; the next start replays the log from "
+                f"the last snapshots"
+            )
 
     async def positions(self) -> Mapping[int, int]:
         """The next offset of each restored partition, in whichever role."""
@@ -178,3 +192,15 @@ class ShardProcess:
     def _has_caught_up(self, granted: Mapping[int, Grant]) -> bool:
         held = self._shard.held()
         return all(partition in held and held[partition].caught_up for partition in granted)
+
+
+async def _failure(what: str, step: Awaitable[object]) -> str:
+    """Take one step of a stop; what failed and why, or nothing."""
+    try:
+        await step
+    except NotOwner as error:
+        log.info("%s is another shard's business: %s", what, error)
+    except Exception as error:  # whatever it is, the other steps are still to be taken
+        log.exception("%s failed while the shard stops", what)
+        return f"{what} ({error!r})"
+    return ""

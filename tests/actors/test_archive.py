@@ -318,3 +318,13 @@ async def test_running_survives_failures_and_ends_with_a_flush(
     assert ranges(root) == [(0, 5)]
     assert bench.sample("archive_failures_total", reason="broker") == 1
     assert "check archive.directory" in caplog.text
+
+
+def test_a_partition_that_cannot_be_written_keeps_no_other_from_it(tmp_path: Path) -> None:
+    """At the end every partition is tried before the error is raised."""
+    bench = Bench(tmp_path, FakeLog({n: [good(n) for n in range(5)] for n in range(3)}, records_per_poll=5))
+    bench.rounds(4)
+    (tmp_path / "partition=0").write_text("a file where a directory has to be")
+    with pytest.raises(ArchiveError, match="partition=0"):
+        bench.archive.flush()
+    assert [ranges(tmp_path, partition) for partition in (1, 2)] == [[(0, 5)], [(0, 5)]]

@@ -269,6 +269,39 @@ async def test_after_a_failed_fold_the_partition_is_restored_under_a_newer_epoch
     await stop(made)
 
 
+class FullFor(SnapshotStore):
+    """Snapshots whose disk is full for partition 0."""
+
+    def seal(self, partition, epoch, arms):  # type: ignore[no-untyped-def]
+        if partition == 0:
+            raise SnapshotError("no space left on the planted disk")
+        return super().seal(partition, epoch, arms)
+
+
+class CountedExposures:
+    """An exposure log that says whether it was closed."""
+
+    closed_within: float | None = None
+
+    def close(self, timeout_s: float) -> None:
+        """Remember it."""
+        self.closed_within = timeout_s
+
+
+async def test_a_save_that_fails_at_stop_stops_nothing_else(tmp_path: Path) -> None:
+    """Every partition is saved, the exposures are written, and only then the error says which save failed."""
+    real = SnapshotStore.from_uri(str(tmp_path), kept=2)
+    made = await start(tmp_path, snapshots=FullFor(real._filesystem, real._root, 2))
+    exposures = made.process._exposures = CountedExposures()  # type: ignore[assignment]
+    await made.registry.until(lambda report: report.held.keys() == {0, 2})
+    for partition in (0, 2):
+        await made.process.apply([(clicks(partition, 0, "user", ITEMS[:3]), 1)])
+    with pytest.raises(SnapshotError, match=r"shard-0 has stopped, without the snapshot of partition 0 .*planted disk"):
+        await stop(made)
+    assert made.shard.durable() == {0: 0, 2: 3}
+    assert exposures.closed_within == 0
+
+
 def fail(*_: object) -> None:
     """A kernel that has no memory."""
     raise MemoryError
