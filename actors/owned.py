@@ -108,6 +108,21 @@ class Owned:
         if self.closed:
             raise NotOwner(f"partition {self.partition} was given up just now; ask for the routing table again")
 
+    def owner_epoch(self) -> int:
+        """The epoch of who owns the partition and may save it, for who holds `writer`; NotOwner for all others."""
+        self.check_open()
+        if self.role is not Role.OWNER:
+            raise NotOwner(f"this shard is the standby of partition {self.partition}; its owner takes snapshots")
+        return self.epoch
+
+    def check_owned(self, epoch: int) -> None:
+        """Raise NotOwner if the partition is not owned under `epoch` any more; for who holds `writer`."""
+        if self.owner_epoch() != epoch:
+            raise NotOwner(
+                f"partition {self.partition} is held under epoch {self.epoch} instead of {epoch} since just now; save "
+                f"it again"
+            )
+
     def restored(self) -> Stores:
         """The stores, of a partition that is neither given up nor restoring."""
         self.check_open()

@@ -250,7 +250,7 @@ class Shard:
             NotOwner, ShardUnavailable: not owned, or still restoring.
             SnapshotError: it could not be written; the shard goes on, and it is due again after the interval.
         """
-        return self._snapshotter.save(self._get_owner(partition))
+        return self._snapshotter.save(self._get(partition))
 
     def forget_older(self, partition: int) -> list[Deleted]:
         """Save all rows as they are now and delete every other file of a snapshot of the partition; which ones.
@@ -259,7 +259,7 @@ class Shard:
             NotOwner, ShardUnavailable: not owned, or still restoring.
             SnapshotError: something failed; the newest snapshot is complete, and doing it again goes on from there.
         """
-        return self._snapshotter.forget_older(self._get_owner(partition))
+        return self._snapshotter.forget_older(self._get(partition))
 
     def erase(self, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
         """Forget the user in every arm, and every click of theirs below `until`, for ever; an owner may go higher.
@@ -323,12 +323,6 @@ class Shard:
             f"shard {self.shard_id} does not own partition {partition} but {sorted(self._owned.copy())}; "
             f"ask for the routing table again"
         )
-
-    def _get_owner(self, partition: int) -> Owned:
-        owned = self._get(partition)
-        if owned.role is not Role.OWNER:
-            raise NotOwner(f"shard {self.shard_id} is the standby of partition {partition}; its owner takes snapshots")
-        return owned
 
     def _fold(self, owned: Owned, stores: Stores, batch: ClickBatch) -> None:
         folded, took_s = 0, 0.0

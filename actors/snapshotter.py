@@ -86,13 +86,15 @@ class Snapshotter:
         """Save the partition unless its newest state is saved already; the offset that snapshots now cover.
 
         Raises:
+            NotOwner: it is not owned, or changed hands while this waited its turn or was under way.
             SnapshotError: it could not be written; counted, and due again after the interval.
         """
         with self._one_at_a_time:
+            epoch = _owner_epoch(owned)
             started_s = owned.attempted_s = self._clock.monotonic()
             if owned.position > owned.durable:
-                self._save(owned, full=False)
-                self._retire(owned)
+                self._save(owned, epoch, full=False)
+                self._retire(owned, epoch)
             owned.saved_s = started_s
             return owned.durable
 
@@ -100,25 +102,30 @@ class Snapshotter:
         """Save all rows as they are now and delete every other file of a snapshot of the partition; which ones.
 
         Raises:
+            NotOwner: as for `save`.
             SnapshotError: something failed; the newest snapshot is complete, and doing it again goes on from there.
         """
         with self._one_at_a_time:
-            owned.attempted_s = self._clock.monotonic()
-            self._save(owned, full=True)
-            return self._snapshots.forget_older(owned.partition, owned.chains_epoch)
+            epoch = _owner_epoch(owned)
+            started_s = owned.attempted_s = self._clock.monotonic()
+            self._save(owned, epoch, full=True)
+            owned.saved_s = started_s
+            return self._snapshots.forget_older(owned.partition, epoch)
 
     def forget(self, partition: int) -> None:
         """Export nothing of the partition any more."""
         for gauge in self._gauges():
             gauge.remove(str(partition))
 
-    def _save(self, owned: Owned, full: bool) -> None:
-        started_s, epoch = self._clock.monotonic(), owned.epoch
+    def _save(self, owned: Owned, epoch: int, full: bool) -> None:
+        started_s = self._clock.monotonic()
         if owned.chains_epoch != epoch:
             owned.chains, owned.chains_epoch = {}, epoch
         try:
             for arm, store in owned.restored().items():
                 owned.chains[arm] = self._extend(owned, epoch, arm, store, full)
+            with owned.writer:
+                owned.check_owned(epoch)
             manifest = self._snapshots.seal(owned.partition, epoch, owned.chains)
         except SnapshotError:
             self._metrics.snapshot_failures_total.labels("write").inc()
@@ -136,7 +143,7 @@ class Snapshotter:
             self._metrics.snapshot_failures_total.labels("missing").inc()
             before = None
         with owned.writer:
-            owned.restored()  # nobody gave the partition up meanwhile, which may leave rows between two clicks
+            owned.check_owned(epoch)  # nobody gave the partition up meanwhile, which may leave rows between two clicks
             image = store.image(arm, full or before is None or _outgrown(before))
             users = store.users
         written = False
@@ -147,10 +154,10 @@ class Snapshotter:
             image.close(written)
         return chain
 
-    def _retire(self, owned: Owned) -> None:
+    def _retire(self, owned: Owned, epoch: int) -> None:
         """Old files that stay cost space only, and the next snapshot tries again: no reason to fail this one."""
         try:
-            self._snapshots.retire(owned.partition, owned.chains_epoch)
+            self._snapshots.retire(owned.partition, epoch)
         except SnapshotError as error:
             log.warning("partition %d: old snapshots stay for now: %s", owned.partition, error)
             self._metrics.snapshot_failures_total.labels("retire").inc()
@@ -176,6 +183,11 @@ class Snapshotter:
     def _gauges(self) -> tuple[Gauge, Gauge, Gauge]:
         metrics = self._metrics
         return metrics.snapshot_age_seconds, metrics.snapshot_bytes, metrics.recovery_predicted_seconds
+
+
+def _owner_epoch(owned: Owned) -> int:
+    with owned.writer:
+        return owned.owner_epoch()
 
 
 def _outgrown(chain: Chain) -> bool:
