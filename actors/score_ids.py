@@ -1,24 +1,26 @@
-"""Names for answers: 64 bits in hexadecimal, unique in a deployment, and in order of time."""
+"""Names for answers: 22 hexadecimal digits, unique in a deployment by their making, and in order of time."""
 
 from __future__ import annotations
 
 import threading
 
-NODE_BITS = 10
-COUNT_BITS = 12  # 4,096 answers a millisecond and node; more borrow from the next millisecond
+COUNT_BITS = 12  # 4,096 answers a millisecond and process; more borrow from the next millisecond
 
 
 class ScoreIds:
-    """Makes ids of 42 bits of milliseconds since 1970, 10 bits of node, 12 bits of count. For several threads."""
+    """Makes ids of 44 bits of milliseconds since 1970, 12 bits of count, 32 bits of process. For several threads.
 
-    def __init__(self, node: int) -> None:
-        self._node = node % (1 << NODE_BITS)
+    `process` is the number that the coordinator gave to this process and gives to no other one, not even to its
+    successor: an incarnation. It has to be known before the first answer.
+    """
+
+    def __init__(self, process: int = 0) -> None:
+        self.process = process
         self._last = 0
         self._lock = threading.Lock()
 
     def next(self, now_ms: int) -> str:
-        """16 hexadecimal digits, greater than all before, also when the clock steps back."""
+        """An id greater than all before, also when the clock steps back."""
         with self._lock:
             self._last = last = max(self._last + 1, now_ms << COUNT_BITS)
-        milliseconds, count = last >> COUNT_BITS, last & ((1 << COUNT_BITS) - 1)
-        return f"{milliseconds << (NODE_BITS + COUNT_BITS) | self._node << COUNT_BITS | count:016x}"
+        return f"{last:014x}{self.process:08x}"

@@ -66,14 +66,14 @@ class ScoringService(pb_grpc.ScoringServicer):
         clock: Clock,
         executor: Executor,
         applied: AppliedOffsets,
-        node: int = 0,
+        ids: ScoreIds | None = None,
         exposures: ExposureLog | None = None,
         pace: Callable[[], Pace] = Pace,
     ) -> None:
         self._shard, self._arms, self._partitions = shard, arms, partitions
         self._limits, self._metrics, self._clock = limits, metrics, clock
         self._executor, self._applied, self._exposures = executor, applied, exposures
-        self._ids = ScoreIds(node)
+        self._ids = ids or ScoreIds()
         self._pace = {arm: pace() for arm in arms}
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: N802

@@ -14,6 +14,7 @@ from actors.errors import EchoRankError, NotOwner, ShardUnavailable, SnapshotErr
 from actors.exposure import ExposureLog
 from actors.owned import Fingerprint
 from actors.roles import Assignment, Grant, Report
+from actors.score_ids import ScoreIds
 from actors.server import RpcServer
 from actors.shard import Shard
 from actors.snapshot import Deleted
@@ -61,17 +62,20 @@ class ShardProcess:
         target: Target,
         clock: Clock,
         exposures: ExposureLog | None = None,
+        ids: ScoreIds | None = None,
     ) -> None:
         self._shard, self._server, self._host, self._clock = shard, server, host, clock
         self._node, self._registry, self._target, self._exposures = node, registry, target, exposures
+        self._ids = ids or ScoreIds()
         self._reconciler = Reconciler(shard, clock)
         self._incarnation = 0
         self._unheard = 0  # heartbeats in a row
 
     async def start(self) -> None:
-        """Listen on a free port, and register."""
+        """Listen on a free port, and register; answers are named after the incarnation, and none is given before."""
         address = await self._server.start(self._host, 0)
         self._incarnation = await self._registry.register(self._shard.shard_id, address, self._target, self._node)
+        self._ids.process = self._incarnation
 
     async def run(self) -> None:
         """Send heartbeats, take snapshots and evict idle users, for ever.

@@ -7,7 +7,6 @@ import logging
 import os
 import secrets
 import socket
-import zlib
 from asyncio import get_running_loop
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +32,7 @@ from actors.ingest import Ingest
 from actors.ingest_ports import LogEnds
 from actors.interceptor import ADMIN, SERVICE, RequestInterceptor
 from actors.roles import Role
+from actors.score_ids import ScoreIds
 from actors.scoring import ScoringService
 from actors.server import RpcServer
 from actors.shard import Shard
@@ -157,7 +157,7 @@ async def build_shard(settings: Settings, number: int, load: Load) -> ShardProce
         clock=clock,
         executor=ThreadPoolExecutor(SCORING_THREADS, thread_name_prefix="score"),
         applied=applied,
-        node=zlib.crc32(name.encode()),
+        ids=(ids := ScoreIds()),
         exposures=exposures,
     )
     for arm, bundle in arms.items():
@@ -171,6 +171,7 @@ async def build_shard(settings: Settings, number: int, load: Load) -> ShardProce
         target=_export(settings, metrics, "shard", name),
         clock=clock,
         exposures=exposures,
+        ids=ids,
     )
     answer_promptly()
     await process.start()

@@ -68,7 +68,7 @@ async def test_the_origin_is_complete(served: ServedShard) -> None:
     assert (origin.arm, origin.model_version) == ("main", bundle.version)
     assert (origin.partition, origin.offset) == (partition_of(USER, PARTITIONS), offset)
     assert (origin.state_age_ms, origin.level, origin.cold_user) == (250, pb.LEVEL_FULL, False)
-    assert len(origin.score_id) == 16
+    assert len(origin.score_id) == 22
 
 
 async def test_answers_are_stale_until_the_end_of_the_log_is_known(served: ServedShard) -> None:

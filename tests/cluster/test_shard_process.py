@@ -307,6 +307,11 @@ def fail(*_: object) -> None:
     raise MemoryError
 
 
+async def test_answers_are_named_after_the_incarnation(started: Started) -> None:
+    """No two processes have the same one, so no two answers have the same name."""
+    assert started.process._ids.process == 7
+
+
 async def test_snapshots_are_taken_on_time(started: Started) -> None:
     """After the interval, what is applied is durable."""
     await started.process.apply([(clicks(0, 0, "user", ITEMS[:3]), 1)])

@@ -41,6 +41,7 @@ from actors.ingest import Ingest, IngestSettings
 from actors.limits import RequestLimits
 from actors.owned import Owned
 from actors.roles import Role
+from actors.score_ids import ScoreIds
 from actors.scoring import ScoringService
 from actors.shard import Shard, ShardSettings
 from actors.snapshot import SnapshotStore
@@ -144,7 +145,7 @@ async def _shard(world: World, number: int) -> Any:
             clock=clock,
             executor=cast("Executor", None),
             applied=applied,
-            node=number,
+            ids=(ids := ScoreIds()),
         )
         process = ShardProcess(
             shard=shard,
@@ -154,6 +155,7 @@ async def _shard(world: World, number: int) -> Any:
             registry=RemoteCoordinator(NAMESPACE),
             target=_target("shard", name),
             clock=clock,
+            ids=ids,
         )
         shard._new_store = functools.partial(_store, world)  # type: ignore[method-assign]
         world.invariants.shards[PROCESS.get()] = shard
