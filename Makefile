@@ -83,13 +83,8 @@ bench-replay: $(READY) ## Events a second of a rebuild on one core, from the arc
 demo: $(READY) ## Train, stream, kill, recover and report on real clicks, then stop
 	$(BIN)/echorank demo $(ARGS)
 
-# The bundle that ray_config.yaml names by default, from public clicks, where there is none yet.
-out/bundle/manifest.json: | $(READY)
-	@echo "[up] out/bundle holds no model yet: training one on MovieLens-100k, about a minute"
-	$(BIN)/echorank train ml-100k --minutes 1 --out out/model
-	$(BIN)/echorank publish out/model --out out/bundle
-
-up: $(READY) out/bundle/manifest.json ## Start EchoRank and leave it running until Ctrl-C (trains a first model if there is none)
+up: $(READY) ## Start EchoRank and leave it running until Ctrl-C (for a first try without Kafka, trains a model on MovieLens)
+	@$(BIN)/python -m cluster.first_model $(ARGS)
 	$(BIN)/echorank up $(ARGS)
 
 clean: ## Remove .venv, out/ and every cache

@@ -27,6 +27,7 @@ from actors.snapshot_allowance import SnapshotAllowance
 from actors.snapshotter import Snapshotter
 from actors.store import PartitionStore
 from actors.store_maker import StoreMaker, TierSettings
+from actors.unknown_items import UnknownItems
 from model.bundle import Bundle
 from model.state import Rows
 from monitoring.metrics import Metrics
@@ -84,6 +85,7 @@ class Shard:
         self._metrics, self._clock, self._settings = metrics, clock, settings
         allowance = SnapshotAllowance(settings.snapshot_interval_s, settings.snapshot_share_max)
         self._snapshotter = Snapshotter(snapshots, metrics, clock, allowance)
+        self._unknown_items = UnknownItems(metrics, arms)
         self._eraser = Eraser(snapshots.tombstones, self._give_up)
         self._owned: dict[int, Owned] = {}
         self._owning = threading.Lock()
@@ -333,7 +335,7 @@ class Shard:
                 took_s += (arm_s := self._clock.monotonic() - started_s)
                 folded = max(folded, applied.events)
                 self._metrics.fold_seconds.observe(arm_s)
-                self._metrics.unknown_items_total.labels(arm, "event").inc(applied.unknown_items)
+                self._unknown_items.count(arm, applied.events, applied.unknown_items)
         except Exception:
             # Rows may stand between two events now, which no retry can mend; a restored snapshot can.
             log.error("partition %d: folding failed at offset %d; it is given up", owned.partition, owned.position)

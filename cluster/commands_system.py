@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cluster.options import ConfigOption, settings_from
+from cluster.options import ConfigOption, reachable, settings_from
 
 if TYPE_CHECKING:
     from cluster.system import System
@@ -37,7 +37,7 @@ def up(config: ConfigOption = None) -> None:
         try:
             system.wait_ready()
             _print_addresses(system)
-            threading.Event().wait()
+            _watch(system)
         finally:
             typer.echo("Stopping: no new requests, last events, last snapshots ...")
             system.stop()
@@ -74,6 +74,19 @@ def demo(
 def _end_like_ctrl_c() -> None:
     """SIGTERM, as Kubernetes and systemd send it, from now on stops the system in order, also while it starts."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _watch(system: System) -> None:
+    """Until Ctrl-C, say what somebody should look at."""
+    from cluster.notices import Watch  # noqa: PLC0415
+    from cluster.scrape import scrape  # noqa: PLC0415
+
+    def say(text: str) -> None:
+        typer.secho(f"Warning: {text}", fg="yellow", err=True)
+
+    host, _, port = system.monitoring_address.rpartition(":")
+    address = reachable(host, int(port))
+    Watch(lambda: scrape(address), say).until(threading.Event())
 
 
 def _print_addresses(system: System) -> None:

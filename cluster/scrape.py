@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -35,7 +36,7 @@ def scrape(monitoring: str) -> list[Scraped]:
     """
     try:
         groups = json.loads(_get(f"http://{monitoring}/sd"))
-    except (OSError, ValueError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         raise ShardUnavailable(
             f"no list of processes at http://{monitoring}/sd ({_reason(error)}); check monitoring.host and .port"
         ) from error
@@ -52,9 +53,9 @@ def values(scraped: Iterable[Scraped], name: str) -> Iterator[tuple[dict[str, st
 def _scrape_one(address: str, labels: dict[str, str]) -> Scraped:
     try:
         text = _get(f"http://{address}/metrics").decode()
-    except OSError as error:
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    except (OSError, HTTPException, ValueError) as error:  # a process that ends may send half of its text
         return Scraped(address=address, labels=labels, error=_reason(error))
-    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return Scraped(address=address, labels=labels, samples=samples)
 
 
@@ -65,4 +66,4 @@ def _get(url: str) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    return str(error.reason if isinstance(error, URLError) else error)
+    return str(error.reason if isinstance(error, URLError) else error) or type(error).__name__

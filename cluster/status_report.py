@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rich.table import Table
 
 from actors.errors import ShardUnavailable
+from cluster.notices import known_items, notices_of
 from cluster.scrape import Scraped, scrape, values
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ class PartitionStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmStatus:
-    """One arm: its model, its share of the traffic in 10,000ths, and its states. None: not measured."""
+    """One arm: its model, its share of the traffic in 10,000ths, and its states. None: not measured.
+
+    `unknown_items` is the share of its clicks, since the shards started, whose item the model does not know.
+    """
 
     name: str
     role: str
@@ -60,6 +64,7 @@ class ArmStatus:
     model_version: str
     users: int | None
     bytes_per_user: float | None
+    unknown_items: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +80,10 @@ class ProcessStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All of it. `health` is the gateway's gRPC health; `problems` says what could not be learned."""
+    """All of it. `health` is the gateway's gRPC health.
+
+    `problems` says what could not be learned, `warnings` what somebody should look at although it is served.
+    """
 
     address: str
     health: str
@@ -84,6 +92,7 @@ class Report:
     arms: list[ArmStatus]
     processes: list[ProcessStatus]
     problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 async def gather(client: Client, monitoring: str) -> Report:
@@ -106,6 +115,7 @@ async def gather(client: Client, monitoring: str) -> Report:
         arms=list(_arms(routing, scraped)),
         processes=[_process(one) for one in scraped],
         problems=problems,
+        warnings=[notice.text for notice in notices_of(scraped)],
     )
 
 
@@ -149,6 +159,7 @@ def _standby(route: pb.StandbyRoute, lag: float | None) -> StandbyStatus:
 def _arms(routing: pb.RoutingResponse, scraped: list[Scraped]) -> Iterator[ArmStatus]:
     users = list(values(scraped, "echorank_state_users"))
     size = list(values(scraped, "echorank_state_bytes_per_user"))
+    known = known_items(scraped)
     for arm in routing.arms:
         counts = [value for labels, value in users if labels["arm"] == arm.name]
         yield ArmStatus(
@@ -158,6 +169,7 @@ def _arms(routing: pb.RoutingResponse, scraped: list[Scraped]) -> Iterator[ArmSt
             model_version=arm.model_version,
             users=int(sum(counts)) if counts else None,
             bytes_per_user=max((value for labels, value in size if labels["arm"] == arm.name), default=None),
+            unknown_items=known[arm.name].share if arm.name in known and known[arm.name].events else None,
         )
 
 
@@ -183,17 +195,19 @@ def render(report: Report) -> Iterator[RenderableType]:
     health = f"[{color}]{report.health}[/{color}]"
     yield f"[bold]{report.address}[/bold] is {health} (routing table {report.routing_version})"
     yield _partition_table(report)
-    arms = Table("arm", "role", "traffic", "model", "users", "bytes a user", title="Arms")
+    arms = Table("arm", "role", "traffic", "model", "users", "bytes a user", "unknown items", title="Arms")
     for arm in report.arms:
         traffic = f"{arm.weight / 100:g} %"
-        arms.add_row(*map(_cell, (arm.name, arm.role, traffic, arm.model_version, arm.users, arm.bytes_per_user)))
+        unknown = None if arm.unknown_items is None else f"{arm.unknown_items:.1%}"
+        sizes = (arm.users, arm.bytes_per_user, unknown)
+        arms.add_row(*map(_cell, (arm.name, arm.role, traffic, arm.model_version, *sizes)))
     yield arms
     processes = Table("process", "kind", "metrics", "memory", title="Processes")
     for one in report.processes:
         memory = None if one.resident_bytes is None else f"{one.resident_bytes / 2**20:,.0f} MiB"
         processes.add_row(*map(_cell, (one.name, one.kind, one.address, one.error or memory)))
     yield processes
-    for problem in report.problems:
+    for problem in (*report.problems, *report.warnings):
         yield f"[yellow]{problem}[/yellow]"
 
 

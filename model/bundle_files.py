@@ -85,8 +85,9 @@ def read(path: Path) -> BundleContent:
     """
     if not (path / MANIFEST).is_file():
         raise BundleError(
-            f"no bundle at {path}: {MANIFEST} is missing; make one with `echorank train ml-100k --out out/model` "
-            f"and `echorank publish out/model --out {path}`, or point `arms[].bundle` at an existing one"
+            f"no bundle at {path}: {MANIFEST} is missing; train a model on your clicks, such as by `echorank train "
+            f"file --path clicks.parquet --out out/model` (docs/training.md), then `echorank publish out/model --out "
+            f"{path}`, or point `arms[].bundle` at an existing one"
         )
     try:
         manifest = json.loads((path / MANIFEST).read_text())

@@ -52,6 +52,7 @@ class Metrics:
         self.compression_error = gauge("compression_error", "Of sampled states, against float32; NaN: none.", "arm")
         self.cold_tier_full = gauge("cold_tier_full", "Partitions whose disk takes no more users.", "arm")
         self.evictions_total = counter("evictions", "States moved out of memory.", "reason")
+        self.folded_total = counter("folded", "Events folded into an arm, by owners and standbys.", "arm")
         self.unknown_items_total = counter("unknown_items", "Items outside the catalogue.", "arm", "source")
         # durability
         self.snapshot_seconds = histogram("snapshot_seconds", "Time to write one snapshot.", SNAPSHOT_EDGES)

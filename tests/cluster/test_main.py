@@ -242,6 +242,9 @@ def monitored(tmp_path: Path) -> Iterator[None]:
     metrics.state_users.labels("main", "hot").set(900)
     metrics.state_users.labels("main", "cold").set(43)
     metrics.state_bytes_per_user.labels("main").set(3210)
+    metrics.folded_total.labels("main").inc(1000)
+    metrics.unknown_items_total.labels("main", "event").inc(874)
+    metrics.unknown_items_total.labels("main", "request").inc(5000)
     with Exporter(metrics.registry) as shard:
         targets = [
             Target(kind="shard", name="shard-0", address=shard.address),
@@ -269,6 +272,11 @@ def test_status_joins_routing_health_and_metrics() -> None:
     assert (orphan["shard"], orphan["lag_records"], orphan["standby"]) == ("", None, None)
     assert [(arm["name"], arm["users"], arm["bytes_per_user"]) for arm in data["arms"]] == [("main", 943, 3210.0)]
     assert data["problems"] == ["ingest-0 at 127.0.0.1:9: [Errno 111] Connection refused"]
+    assert data["arms"][0]["unknown_items"] == 0.874
+    (warning,) = data["warnings"]
+    assert warning.startswith("arm main: 874 of 1,000 clicks (87%) are on items that its model does not know")
+    assert "87.4%" in text.stdout
+    assert warning[:50] in text.stdout
     assert text.exit_code == 0
     assert all(part in text.stdout for part in ("SERVING", "nobody", "00c0ffee", "100 %", "943", "3,210"))
 

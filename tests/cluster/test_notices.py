@@ -1,0 +1,75 @@
+"""What a running system says unasked: once a matter, from metrics, whoever is away."""
+
+from __future__ import annotations
+
+import threading
+
+from prometheus_client.samples import Sample
+
+from actors.errors import ShardUnavailable
+from cluster import notices
+from cluster.notices import Watch, known_items
+from cluster.scrape import Scraped
+
+
+def shard(name: str, events: int, unknown: int, arm: str = "main") -> Scraped:
+    """A shard that folded so many clicks, so many of them on unknown items."""
+    samples = [
+        Sample("echorank_folded_total", {"arm": arm}, events),
+        Sample("echorank_unknown_items_total", {"arm": arm, "source": "event"}, unknown),
+        Sample("echorank_unknown_items_total", {"arm": arm, "source": "request"}, 10_000),
+    ]
+    return Scraped(address="x:1", labels={"instance": name, "actor": "shard"}, samples=samples)
+
+
+def test_shares_are_of_all_shards_together() -> None:
+    """Candidates do not count, nor does a process that is away."""
+    away = Scraped(address="x:2", labels={"instance": "shard-9"}, error="gone")
+    found = known_items([shard("shard-0", 100, 100), shard("shard-1", 300, 0), away, shard("shard-1", 5, 1, "b")])
+    assert {arm: (known.events, known.unknown) for arm, known in found.items()} == {"main": (400, 100), "b": (5, 1)}
+
+
+def test_each_matter_is_said_once_and_a_gateway_that_is_away_stops_nothing() -> None:
+    """A model of another shop, then a second arm's; between them, no metrics at all."""
+    looks: list[list[Scraped] | None] = [
+        [shard("shard-0", 100, 100)],
+        [shard("shard-0", 300, 300)],
+        None,
+        [shard("shard-0", 900, 900), shard("shard-1", 400, 399, "b")],
+    ]
+    said: list[str] = []
+
+    def scrape() -> list[Scraped]:
+        if (look := looks.pop(0)) is None:
+            raise ShardUnavailable("no list of processes")
+        return look
+
+    watch = Watch(scrape, said.append)
+    while looks:
+        watch.look()
+    assert [line.partition(":")[0] for line in said] == ["arm main", "arm b"]
+    assert "300 of 300 clicks (100%)" in said[0]
+
+
+class ScriptedStop(threading.Event):
+    """Is set after some waits, and notes how long each was to be."""
+
+    def __init__(self, waits: int) -> None:
+        super().__init__()
+        self.left, self.waits_s = waits, list[float]()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """At once."""
+        self.left -= 1
+        self.waits_s.append(timeout or 0.0)
+        return self.left < 0
+
+
+def test_it_looks_often_at_first_and_rarely_later() -> None:
+    """A wrong model shows within seconds; a system at rest is not asked all the time."""
+    looks = []
+    stop = ScriptedStop(notices.EARLY_LOOKS + 2)
+    Watch(lambda: looks.append(1) or [], lambda _: None).until(stop)  # type: ignore[func-returns-value]
+    assert len(looks) == notices.EARLY_LOOKS + 2
+    assert stop.waits_s[0] <= 5
+    assert stop.waits_s[-1] == notices.LATE_S
