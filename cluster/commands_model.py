@@ -23,6 +23,8 @@ class TimeUnit(StrEnum):
 
     MS = "ms"
     S = "s"
+    US = "us"
+    NS = "ns"
     ISO8601 = "iso8601"
 
 

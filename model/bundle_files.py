@@ -69,6 +69,7 @@ def write(
     pq.write_table(pa.table({"item": list(items), "key": keys, "clicks": counts}), temporary / ITEMS)
     about = {"model": json.loads(config.to_json()), "metadata": metadata, RECORD: dict(recommend or {})}
     _write_json(temporary / CONFIG, about)
+    shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)  # safetensors lets nobody else read what it writes
     _write_json(temporary / GOLDEN, golden)
     files = {name: _digest(temporary / name) for name in (CONFIG, WEIGHTS, ITEMS, GOLDEN)}
     version = _version(files)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 SCHEMA_VERSION = 2
+ACTIONS_MAX = 255  # a byte of the state each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +58,8 @@ class ModelConfig:
             raise ValueError(f"width = {self.width} must be a multiple of 16 (the kernels work in lanes of 16)")
         if self.width % self.window_heads or (self.width // self.window_heads) % 16:
             raise ValueError(f"width / window_heads = {self.width}/{self.window_heads} must be a multiple of 16")
-        if not 1 <= len(self.actions) <= 255:
-            raise ValueError(f"actions: 1 to 255 names are possible, got {len(self.actions)}")
+        if not 1 <= len(self.actions) <= ACTIONS_MAX:
+            raise ValueError(f"actions: 1 to {ACTIONS_MAX} names are possible, got {len(self.actions)}")
         for name in ("ring_length", "tail_length"):
             size = getattr(self, name)
             if size & (size - 1) or not 1 <= size <= 4096:

@@ -30,7 +30,9 @@ def read(path: Path) -> ClickLog:
     """
     lines = _lines(path)
     gaps_path = path.with_name(f"{path.stem}_gaps{path.suffix}")
-    gap_lines = [line.split("\t")[1] for line in _lines(gaps_path)] if gaps_path.exists() else None
+    gap_lines = [line.partition("\t")[2] for line in _lines(gaps_path)] if gaps_path.exists() else None
+    if gap_lines is not None and len(gap_lines) != len(lines):
+        raise DatasetError(f"{gaps_path} has {len(gap_lines)} lines, {path} {len(lines)}; use matching files")
     users, items, times = [], [], []
     for number, line in enumerate(lines):
         user, *events = line.split()
@@ -48,7 +50,12 @@ def read(path: Path) -> ClickLog:
 def _times_ms(events: int, gaps: str | None, path: Path, number: int) -> np.ndarray:
     if gaps is None:
         return np.arange(events, dtype=np.int64) * 1000
-    seconds = np.array(gaps.split(), dtype=np.int64)
+    try:
+        seconds = np.array(gaps.split(), dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise DatasetError(
+            f"{path} line {number + 1}: gaps must be whole seconds ({error}); use matching files"
+        ) from error
     if len(seconds) != events:
         raise DatasetError(f"{path} line {number + 1}: {len(seconds)} gaps for {events} events; use matching files")
     return np.asarray(np.cumsum(seconds) * 1000)
@@ -57,7 +64,7 @@ def _times_ms(events: int, gaps: str | None, path: Path, number: int) -> np.ndar
 def _lines(path: Path) -> list[str]:
     try:
         lines = [line for line in path.read_text().splitlines() if line.strip()]
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"cannot read {path}: {error}; give the path of a `user item item ...` file") from error
     if not lines:
         raise DatasetError(f"{path} holds no lines; give the path of a `user item item ...` file")

@@ -9,10 +9,15 @@ from pyarrow import fs, parquet
 from training import columns
 from training.clicklog import ClickLog
 from training.errors import DatasetError
+from training.remarks import Remarks, Say, to_stderr
+
+TEXTS = ("user", "item", "action")
 
 
-def read(directory: str) -> ClickLog:
+def read(directory: str, say: Say = to_stderr) -> ClickLog:
     """All clicks of an archive (a path or a file-system URI), in the order of partition and offset: the log's own.
+
+    Times are those that serving folds, so what looks like a wrong unit is said and taken as it is.
 
     Raises:
         DatasetError: there is no archive, or it cannot be read.
@@ -25,12 +30,26 @@ def read(directory: str) -> ClickLog:
         table = parquet.read_table(root, filesystem=filesystem)
         if missing := {"partition", "offset", "user", "item", "action", "time_ms"} - set(table.column_names):
             raise DatasetError(f"{directory} is no archive: it has no {sorted(missing)}; give archive.directory")
-        table = _in_log_order(table)
+        table = _in_log_order(_wide(table))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DatasetError(
             f"cannot read the archive {directory}: {error}; give archive.directory of the running system"
         ) from error
-    return columns.of_table(table, {"time": "time_ms"}, "ms", directory)
+    remarks = Remarks()
+    log = columns.of_table(table, {"time": "time_ms"}, "ms", directory, remarks, strict=False)
+    remarks.tell(say)
+    if not len(log):
+        raise DatasetError(
+            f"the archive {directory} holds no click yet; train when the running system has written some"
+        )
+    return log
+
+
+def _wide(table: pa.Table) -> pa.Table:
+    """The same rows, their ids in columns that can be put in order when they are more than 2 GiB."""
+    for name in TEXTS:
+        table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.large_string()))
+    return table
 
 
 def _in_log_order(table: pa.Table) -> pa.Table:

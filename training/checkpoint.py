@@ -8,6 +8,7 @@ model.json            configuration, calibration and metadata
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,18 +40,22 @@ class Checkpoint:
     recommend: dict[str, Any] = field(default_factory=dict)  # of `training.order`; empty where nothing was measured
 
     def save(self, path: Path) -> None:
-        """Write the directory `path`; files of an older model in it are replaced, model.json last."""
+        """Write the directory `path`; files of an older model are replaced once all new ones are there."""
         path.mkdir(parents=True, exist_ok=True)
-        (path / MODEL).unlink(missing_ok=True)
-        save_file(dict(self.network.state_dict()), path / WEIGHTS)
-        parquet.write_table(pa.table({"item": list(self.items), "count": self.counts}), path / ITEMS)
         about = {
             "config": json.loads(self.network.config.to_json()),
             "calibration": self.calibration.tolist(),
             "metadata": self.metadata,
             "recommend": self.recommend,
         }
-        (path / MODEL).write_text(json.dumps(about, indent=2) + "\n")
+        new = {name: path / f".{name}.new" for name in (WEIGHTS, ITEMS, MODEL)}
+        new[MODEL].write_text(json.dumps(about, indent=2) + "\n")
+        save_file(dict(self.network.state_dict()), new[WEIGHTS])
+        shutil.copymode(new[MODEL], new[WEIGHTS])  # safetensors lets nobody else read what it writes
+        parquet.write_table(pa.table({"item": list(self.items), "count": self.counts}), new[ITEMS])
+        (path / MODEL).unlink(missing_ok=True)
+        for name, file in new.items():
+            file.replace(path / name)
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:

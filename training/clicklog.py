@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,8 +75,24 @@ class ClickLog:
         return len(factorize(self.users)[1]), len(factorize(self.items)[1]), len(self)
 
 
+def joined(logs: Sequence[ClickLog]) -> ClickLog:
+    """The events of several logs, of which all or none have ratings, one after the other."""
+    if len(logs) == 1:
+        return logs[0]
+    names = logs[0].columns()
+    return ClickLog(**{name: np.concatenate([log.columns()[name] for log in logs]) for name in names})
+
+
 def factorize(strings: Strings) -> tuple[Longs, Strings]:
     """Codes (n,) into the distinct values, which stand in the order of their first occurrence."""
-    encoded = pa.array(strings, type=pa.string()).dictionary_encode()
+    return unique_strings(pa.array(strings, type=pa.large_string()))
+
+
+def unique_strings(texts: pa.Array | pa.ChunkedArray) -> tuple[Longs, Strings]:
+    """The same of an Arrow column without nulls, of whatever size: large offsets and one chunk hold more than 2 GiB."""
+    whole = texts.cast(pa.large_string())
+    if isinstance(whole, pa.ChunkedArray):
+        whole = whole.combine_chunks()
+    encoded = whole.dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
     return codes, encoded.dictionary.to_numpy(zero_copy_only=False).astype(object)

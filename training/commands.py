@@ -14,13 +14,14 @@ from rich.table import Table
 
 from model.config import ModelConfig
 from model.order import Order, order_of
-from training import datasets
-from training.checkpoint import Checkpoint
-from training.columns import TimeUnit
+from training import datasets, outputs, overview
+from training.checkpoint import MODEL, Checkpoint
+from training.clicklog import ClickLog
 from training.distill import StreamingTeacher
 from training.errors import DatasetError, TrainingError
 from training.publish import Published, publish
 from training.runs import Run, by_time, leave_one_out, shape_for, train_by_time, train_leave_one_out
+from training.time_column import TimeUnit
 from training.train import TrainConfig
 
 if TYPE_CHECKING:
@@ -53,17 +54,19 @@ def train_model(
 
     Raises:
         DatasetError: the data, or a teacher, cannot be had or read.
-        TrainingError: a teacher knows another catalogue.
+        TrainingError: a teacher knows another catalogue, or `out` cannot be written.
         ValueError: a setting is out of range.
 
     """
     console = console or Console()
     changes, settings = read_settings(settings_file)
+    outputs.check_folder(out)
+    if (out / MODEL).exists():
+        console.print(f"{out} holds a model already; it is replaced when the new one is complete")
     settings = dataclasses.replace(settings, seed=seed, device=device, minutes_max=minutes or settings.minutes_max)
-    log = datasets.load(data_set, path=path, cache=cache, fields=fields, time_unit=time_unit)
-    users, items, events = log.counts()
-    shape = shape_for(events, changes)
-    console.print(f"{data_set}: {users:,} users, {items:,} items, {events:,} events; width {shape.width}")
+    log = read_log(data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, console=console)
+    shape = shape_for(len(log), changes)
+    console.print(f"width {shape.width}")
     training = train_by_time if data_set in datasets.OWN_LOGS else train_leave_one_out
     run = training(
         log,
@@ -110,7 +113,8 @@ def tune_model(
     from training.tune import BEST, search  # noqa: PLC0415 - a training alone needs no Ray
 
     console = console or Console()
-    log = datasets.load(data_set, path=path, cache=cache, fields=fields, time_unit=time_unit)
+    outputs.check_folder(out)
+    log = read_log(data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, console=console)
     parts = by_time(log) if data_set in datasets.OWN_LOGS else leave_one_out(log)
     base = TrainConfig(seed=seed, device=device)
     trials = search(
@@ -125,6 +129,32 @@ def tune_model(
     console.print(table)
     console.print(f"best settings in {out / BEST}; next: echorank train {data_set} --settings {out / BEST}")
     return trials
+
+
+def read_log(
+    data_set: str,
+    *,
+    path: Path | str | None,
+    cache: Path | None,
+    fields: dict[str, str] | None,
+    time_unit: TimeUnit,
+    console: Console,
+) -> ClickLog:
+    """The log, and a word on what it holds, so that a wrong column or unit is seen before the work.
+
+    Raises:
+        DatasetError: the data cannot be had or read.
+
+    """
+
+    def say(sentence: str) -> None:
+        console.print(f"note: {sentence}", markup=False, soft_wrap=True)
+
+    log = datasets.load(data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, say=say)
+    users, items, events = log.counts()
+    console.print(f"{data_set}: {users:,} users, {items:,} items, {events:,} events", markup=False, soft_wrap=True)
+    console.print(f"{overview.time_span(log)}; {overview.actions(log)}", markup=False, soft_wrap=True)
+    return log
 
 
 def read_settings(file: Path | None) -> tuple[dict[str, Any], TrainConfig]:
@@ -167,8 +197,10 @@ def publish_model(model: Path, *, out: Path, console: Console | None = None) -> 
 
     Raises:
         DatasetError: `model` holds no trained model.
+        TrainingError: `out` holds other files, or cannot be written.
 
     """
+    outputs.check_bundle(out)
     published = publish(Checkpoint.load(model), out)
     console = console or Console()
     console.print(f"bundle {published.version} in {out}, golden scores verified")

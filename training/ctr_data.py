@@ -113,6 +113,8 @@ def impressions(
         raise DatasetError(
             "the log has no ratings to make labels from; map a rating or label column to the role rating"
         )
+    if without := int(np.count_nonzero(np.isnan(log.ratings))):
+        raise DatasetError(f"{without:,} of {len(log):,} events have no rating, so no label; remove them from the log")
     users, _ = factorize(log.users)
     order = np.lexsort((log.times_ms, users))  # stable, so ties stay in the log's order
     users, times = users[order], log.times_ms[order]

@@ -14,6 +14,8 @@ from pathlib import Path
 from training import amazon, archive, columns, foursquare, movielens
 from training.clicklog import ClickLog
 from training.errors import DatasetError
+from training.remarks import Say, to_stderr
+from training.time_column import TimeUnit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +103,13 @@ def load(
     path: Path | str | None = None,
     cache: Path | None = None,
     fields: dict[str, str] | None = None,
-    time_unit: columns.TimeUnit = "ms",
+    time_unit: TimeUnit = "ms",
+    say: Say = to_stderr,
 ) -> ClickLog:
-    """The data set called `name`; `file` reads any Parquet or CSV file (see `training.columns`).
+    """The data set called `name`; `file` reads Parquet or CSV, a file or a directory (see `training.columns`).
 
-    `archive` reads what a running system archived; its `path` may be a file-system URI.
+    `archive` reads what a running system archived; its `path` may be a file-system URI. `say` hears what readers left
+    out.
 
     Raises:
         DatasetError: the name is unknown, or the set cannot be loaded.
@@ -113,12 +117,14 @@ def load(
     """
     if name == "file":
         if path is None:
-            raise DatasetError("the data set 'file' needs the path of a .parquet or .csv file")
-        return columns.read(Path(path), fields, time_unit)
+            raise DatasetError(
+                "the data set 'file' needs the --path of a .parquet or .csv file, or of a directory of them"
+            )
+        return columns.read(Path(path), fields, time_unit, say)
     if name == "archive":
         if path is None:
             raise DatasetError("the data set 'archive' needs the path of archive.directory, such as out/archive")
-        return archive.read(str(path))
+        return archive.read(str(path), say)
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""

@@ -26,10 +26,12 @@ def read(path: Path) -> ClickLog:
     """
     try:
         rows = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DatasetError(f"cannot read {path}: {error}; give the path of NYC.npy") from error
-    if rows.ndim != 2 or rows.shape[1] != 3:
-        raise DatasetError(f"{path} has shape {rows.shape}; expected (n, 3): user, place, minute")
+    if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.shape[1] != 3 or rows.dtype.kind not in "iu":
+        raise DatasetError(
+            f"{path} has shape {getattr(rows, 'shape', None)}; expected integers (n, 3): user, place, minute"
+        )
     return ClickLog(
         users=rows[:, 0].astype(str).astype(object),
         items=rows[:, 1].astype(str).astype(object),

@@ -11,13 +11,14 @@ from rich.progress import Progress
 
 from model import bundle_files
 from model.bundle import load_bundle
-from training import datasets, report_page, report_tables
-from training.columns import TimeUnit
+from training import outputs, report_page, report_tables
+from training.commands import read_log
 from training.datasets import OWN_LOGS
 from training.offline import Assessment, assess_bundle, compare
 from training.questions import hold_out
 from training.results import read_accuracy, read_frontier
 from training.runs import prepare_process
+from training.time_column import TimeUnit
 from training.verdict import Criterion, criteria, sentence
 
 
@@ -45,14 +46,16 @@ def evaluate_bundle(
     Raises:
         BundleError: a bundle is missing or damaged.
         DatasetError: the data cannot be had, or are not of the bundle's system.
+        TrainingError: the report cannot be written.
 
     """
     console = console or Console()
+    outputs.check_files({"--report": report, "--json": json_out})
     prepare_process()
     own = load_bundle(bundle)
     other = None if against is None else load_bundle(against)
     content = bundle_files.read(bundle)
-    log = datasets.load(data_set, path=path, cache=cache, fields=fields, time_unit=time_unit)
+    log = read_log(data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, console=console)
     held = hold_out(log, own, content.metadata, by_time=data_set in OWN_LOGS)
     if (known_as := content.metadata.get("data_set")) not in {data_set, None}:
         console.print(f"note: the bundle was trained on {known_as!r}, not on {data_set!r}")

@@ -17,6 +17,7 @@ from training.checkpoint import Checkpoint
 from training.clicklog import ClickLog
 from training.distill import Teacher
 from training.errors import DatasetError
+from training.overview import moment
 from training.publish import Published, assess, in_memory, publish
 from training.rules import popular, rank_by
 from training.sequences import Held, Histories, Vocabulary
@@ -24,6 +25,7 @@ from training.served import rank_targets
 from training.train import TrainConfig, TrainedModel, train
 
 THREADS = 1  # small batches: beside any other load, a second thread waits more than it works
+EVENTS_TO_LEARN = 2  # of one user: what comes after what
 ITEM_EVENTS_MIN = 5  # RecBole's protocol
 WIDE_EVENTS = 500_000  # with fewer, the shipped width learns a log by heart sooner than it learns it (docs/training.md)
 NARROW: Mapping[str, Any] = {"width": 64, "expand": 2}  # of about the same bytes a user
@@ -40,6 +42,31 @@ class Parts:
     training: Histories
     held: Held
     test: Held
+
+    def checked(self, held_out: str) -> Parts:
+        """The same, if there is something to learn from and to ask about; `held_out` says what was held out.
+
+        Raises:
+            DatasetError: nothing is left to learn from, or nothing could be asked after the training.
+
+        """
+        if not len(self.training.items):
+            raise DatasetError(
+                f"{held_out} are held out and no click comes before them, so nothing is left to learn from; are the "
+                f"times right? If so, bring a longer log"
+            )
+        if self.training.lengths().max() < EVENTS_TO_LEARN:
+            raise DatasetError(
+                f"{held_out} are held out, and among the {len(self.training.items):,} clicks before no user has two "
+                f"events, so there is nothing to learn from; are users and times right? If so, bring a longer log"
+            )
+        for held in (self.held, self.test):
+            if not len(held.targets(len(self.vocabulary.items))):
+                raise DatasetError(
+                    f"{held_out} are held out, but none of them has an earlier click of its user, so nothing could be "
+                    f"asked after the training; bring a longer log, in which users come back"
+                )
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +123,12 @@ def train_leave_one_out(
 
 
 def leave_one_out(log: ClickLog, shape: ModelConfig | None = None) -> Parts:
-    """Each user's last event as the test, the one before as the validation, the rest to learn from."""
+    """Each user's last event as the test, the one before as the validation, the rest to learn from.
+
+    Raises:
+        DatasetError: a part would be empty.
+
+    """
     shape, log = shape or shape_for(len(log)), log.with_frequent_items(ITEM_EVENTS_MIN)
     vocabulary = Vocabulary.of(log, hashed=shape.hashed_items)
     everything = Histories.of(log, vocabulary)
@@ -106,7 +138,7 @@ def leave_one_out(log: ClickLog, shape: ModelConfig | None = None) -> Parts:
         training=everything.without_last(2),
         held=Held.last(everything.without_last(1)),
         test=Held.last(everything),
-    )
+    ).checked("each user's last two clicks")
 
 
 def train_by_time(
@@ -140,7 +172,7 @@ def by_time(log: ClickLog, shape: ModelConfig | None = None, *, validation: floa
     """The last `validation` share of the time line as validation and test, the rest to learn from.
 
     Raises:
-        DatasetError: the log is too short to be split.
+        DatasetError: the log is too short to be split, or a part would be empty.
 
     """
     if not 0 < validation < 1:
@@ -153,7 +185,8 @@ def by_time(log: ClickLog, shape: ModelConfig | None = None, *, validation: floa
     vocabulary = Vocabulary.of(log, hashed=shape.hashed_items, events_min=events_min)
     training = Histories.of(log.take(log.times_ms < since_ms), vocabulary)
     held = Held.since(Histories.of(log, vocabulary), since_ms)
-    return Parts(shape=shape, vocabulary=vocabulary, training=training, held=held, test=held)
+    parts = Parts(shape=shape, vocabulary=vocabulary, training=training, held=held, test=held)
+    return parts.checked(f"the newest {validation:.0%} of {len(log):,} clicks, from {moment(since_ms)} on,")
 
 
 def train_split(

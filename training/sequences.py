@@ -14,6 +14,7 @@ import torch
 import xxhash
 from torch import Tensor
 
+from model.config import ACTIONS_MAX
 from model.embedding import Sequences
 from training.clicklog import ClickLog, Longs, Strings, factorize
 from training.errors import DatasetError
@@ -32,7 +33,7 @@ class Vocabulary:
         """The catalogue of `log`: its items with at least `events_min` events.
 
         Raises:
-            DatasetError: no item is that frequent.
+            DatasetError: no item is that frequent, or there are too many actions.
 
         """
         codes, names = factorize(log.items)
@@ -42,6 +43,11 @@ class Vocabulary:
         if not len(order):
             raise DatasetError(f"no item of the log has {events_min} events; lower events_min or bring more events")
         action_codes, actions = factorize(log.actions)
+        if len(actions) > ACTIONS_MAX:
+            raise DatasetError(
+                f"the log has {len(actions):,} different actions, such as {list(actions[:3])}; a model takes "
+                f"{ACTIONS_MAX}: write rare ones as one, or name another column, such as --field action=COLUMN"
+            )
         by_use = np.argsort(-np.bincount(action_codes), kind="stable")
         return cls(items=tuple(names[order]), actions=tuple(actions[by_use]), hashed=hashed)
 

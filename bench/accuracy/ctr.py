@@ -20,12 +20,12 @@ from bench.accuracy import rows
 from bench.accuracy.rows import Row
 from training import datasets
 from training.allocation import keep_freed_memory
-from training.columns import TimeUnit
 from training.commands import column_mapping
 from training.ctr_data import CtrProtocol, Impressions, impressions
 from training.ctr_methods import METHODS, NEEDS_CATEGORIES, SHAPE, method
 from training.ctr_train import CtrConfig, CtrEpoch, evaluate, train
 from training.genres import genres
+from training.time_column import TimeUnit
 
 
 class Study(NamedTuple):
@@ -59,7 +59,7 @@ def ctr(
     label_from: Annotated[float, typer.Option(help="Ratings from here on are positive; 1 for a label column.")] = 4.0,
     path: Annotated[str | None, typer.Option(help="Of your copy, for sets that are not fetched.")] = None,
     column: Annotated[list[str] | None, typer.Option(help="ROLE=COLUMN of a file, repeated.")] = None,
-    time_unit: Annotated[str, typer.Option(help="Of a file's numeric times: ms, s or iso8601.")] = "ms",
+    time_unit: Annotated[str, typer.Option(help="Of a file's numeric times: ms, s, us, ns or iso8601.")] = "ms",
     threads: Annotated[int, typer.Option(help="Of PyTorch; results depend on it in the last digits.")] = 1,
     out: Annotated[Path, typer.Option(help="The table.")] = rows.PATH,
 ) -> None:
