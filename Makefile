@@ -11,7 +11,7 @@ KILLS ?= 50
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check stubs test sim chaos bench bench-fold bench-score bench-recovery bench-replay bench-snapshot
+.PHONY: help setup lock check stubs test sim chaos bench bench-fold bench-overload bench-score bench-recovery bench-replay bench-snapshot
 .PHONY: demo up clean
 
 help: ## Show what there is to run
@@ -70,6 +70,9 @@ bench-fold: $(READY) ## Events a second on one core, bytes a user, against batch
 
 bench-score: $(READY) ## Latency and rate of scoring, with and without ingest, against a bare gRPC echo
 	$(BIN)/python -m bench.score $(ARGS)
+
+bench-overload: $(READY) ## What is answered when several times as much is asked; needs ghz
+	$(BIN)/python -m bench.overload $(ARGS)
 
 bench-snapshot: $(READY) ## What snapshots cost folding, and how long anybody waits for one
 	NUMBA_NUM_THREADS=1 $(BIN)/python -m bench.snapshot $(ARGS)

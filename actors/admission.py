@@ -40,9 +40,13 @@ class Admission:
         if self._draining:
             raise Draining("this server is about to stop and takes no new requests; retry, another one will answer")
 
+    def full(self) -> bool:
+        """Whether no further question fits."""
+        return self._in_flight >= self._bounds.queue_max
+
     def check_room(self) -> None:
         """Raise Overloaded if no further question fits."""
-        if self._in_flight >= self._bounds.queue_max:
+        if self.full():
             raise Overloaded(
                 f"{self._in_flight} requests are in flight and serving.queue_max is {self._bounds.queue_max}; send "
                 "fewer at a time, or retry later",

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, Protocol
 import grpc
 from google.protobuf.message import Message
 
+from actors.backlog import Backlog
 from actors.deadline import Deadline
-from actors.errors import ShardUnavailable
+from actors.errors import Overloaded, ShardUnavailable
 from actors.exposure import PROPENSITY_METADATA
 from actors.interceptor import SERVICE, Context
 from actors.limits import RequestLimits
@@ -24,6 +25,7 @@ Metadata = tuple[tuple[str, str], ...]
 REROUTE_WAIT_S = 0.1  # a hand-over publishes its table sooner; a crash takes longer, then the client's retry is better
 HEDGE_S = 0.15  # ten times what a score may take: a shard that is silent so long hangs, or has no use for more work
 CLOSE_GRACE_S = 30.0  # calls to a shard that has moved on may still be answered
+SHARD_WIDTH = 8  # calls at one shard at a time: what its threads compute, and as many on the way
 
 
 class Routes(Protocol):
@@ -63,6 +65,7 @@ class _Question(NamedTuple):
     raw: bytes
     metadata: Metadata
     deadline: Deadline
+    waits: bool  # for a click, which takes none of the shard's time
 
 
 class Gateway:
@@ -81,6 +84,7 @@ class Gateway:
         self._split = TrafficSplit((), salt)
         self._newer = asyncio.Event()
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._backlogs: dict[str, Backlog] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -96,10 +100,15 @@ class Gateway:
         self._routes, self._split = routes, TrafficSplit(routes.arms, self._salt)
         self._newer.set()
         self._newer = asyncio.Event()
+        self._backlogs = {address: self._backlog(address) for address in routes.addresses()}
         for address in self._channels.keys() - routes.addresses():
             closing = asyncio.create_task(self._channels.pop(address).close(grace=CLOSE_GRACE_S))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
+
+    def wait_s(self) -> float:
+        """Seconds that a question takes at the least, whichever shard it is for; 0 where one has room."""
+        return min((backlog.wait_s() for backlog in self._backlogs.values()), default=0.0)
 
     async def close(self) -> None:
         """Close every channel."""
@@ -128,7 +137,8 @@ class Gateway:
         routes = self._known_routes()
         raw, metadata = self._with_arm(request, raw, context)
         partition = partition_of(request.user, routes.partitions)
-        question = _Question(partition, f"/{SERVICE}/{method.name}", raw, metadata, deadline)
+        waits = getattr(request, "min_offset", 0) > 0
+        question = _Question(partition, f"/{SERVICE}/{method.name}", raw, metadata, deadline, waits)
         ways = routes.ways(partition)
         if not ways:
             raise ShardUnavailable(f"partition {partition} has no owner yet; retry when the health check says SERVING")
@@ -161,13 +171,14 @@ class Gateway:
             for number, address in enumerate(ways, start=1):
                 waiting.add(task := asyncio.create_task(self._ask(address, question)))
                 task.add_done_callback(_hear)
-                answer = await self._first(waiting, None if number == len(ways) else HEDGE_S)
+                may_ask = number < len(ways) and self._backlog(ways[number]).wait_s() < HEDGE_S
+                answer = await self._first(waiting, HEDGE_S if may_ask else None)
                 if isinstance(answer, bytes):
                     return answer
-                if answer is not None and not _is_unavailable(answer):
+                if answer is not None and not _may_pass_on(answer):
                     raise answer
                 if number < len(ways):
-                    self._metrics.second_asked_total.labels("unavailable" if answer else "silent").inc()
+                    self._metrics.second_asked_total.labels(_why(answer)).inc()
             assert isinstance(answer, Exception)
             raise answer
         finally:
@@ -185,15 +196,24 @@ class Gateway:
             for task in done:
                 try:
                     return task.result()
-                except (ShardUnavailable, grpc.aio.AioRpcError) as error:
+                except (ShardUnavailable, Overloaded, grpc.aio.AioRpcError) as error:
                     failure = error
         return failure
 
     async def _ask(self, address: str, question: _Question) -> bytes:
         question.deadline.check("before a shard was asked")
+        if question.waits:
+            return await self._call(address, question)
+        async with self._backlog(address).place(question.deadline):
+            return await self._call(address, question)
+
+    async def _call(self, address: str, question: _Question) -> bytes:
         call = self._channel(address).unary_unary(question.path, None, None)
         answer: bytes = await call(question.raw, timeout=question.deadline.left_s(), metadata=question.metadata)
         return answer
+
+    def _backlog(self, address: str) -> Backlog:
+        return self._backlogs.get(address) or Backlog(SHARD_WIDTH)
 
     async def _newer_ways(self, partition: int, tried: Sequence[str], deadline: Deadline) -> list[str]:
         """Who else may answer by a newer table; empty if that names nobody in time."""
@@ -229,6 +249,18 @@ def _hear(task: asyncio.Task[bytes]) -> None:
     """Take note of how a question ended, also of one that lost: asyncio complains of errors that nobody heard."""
     if not task.cancelled():
         task.exception()
+
+
+def _why(answer: Exception | None) -> str:
+    """In a word, why a second shard is asked."""
+    if answer is None:
+        return "silent"
+    return "busy" if isinstance(answer, Overloaded) else "unavailable"
+
+
+def _may_pass_on(error: Exception) -> bool:
+    """Whether the next shard may be asked: this one was not, for want of room, or is not there."""
+    return isinstance(error, Overloaded) or _is_unavailable(error)
 
 
 def _is_unavailable(error: Exception) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any
@@ -12,10 +13,16 @@ from typing import Any
 import grpc
 
 from actors.admission import Admission, Bounds, Turn
-from actors.status import status_of
+from actors.backlog import PART, too_late
+from actors.lateness import Lateness
+from actors.status import Status, status_of
 from monitoring.metrics import Metrics
 
 SERVICE, ADMIN = "echorank.v1.Scoring", "echorank.v1.Admin"
+
+MISSED = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+PENDING_MIN = 64  # for operators, where nothing else is served
+HURRY_S = 0.02  # a queue as long as this is looked at before a call is taken in
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +31,17 @@ Guard = Callable[[Context], AbstractAsyncContextManager[None]]
 
 
 class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
-    """Admits as many calls as `bounds` allow, counts each by its code, and turns errors into statuses."""
+    """Admits as many calls as `bounds` allow, counts each by its code, and turns errors into statuses.
 
-    def __init__(self, metrics: Metrics, bounds: Bounds) -> None:
-        self._metrics = metrics
+    While more comes than can be answered in time, calls that would wait too long by `wait_s`, or come too late, are
+    refused before their message is read: what a server does for those it takes from the others.
+    """
+
+    def __init__(self, metrics: Metrics, bounds: Bounds, wait_s: Callable[[], float] = lambda: 0.0) -> None:
+        self._metrics, self._wait_s = metrics, wait_s
         self._room = Admission(metrics, bounds)
+        self.pending_max = max(bounds.queue_max, PENDING_MIN)  # calls that wait inside gRPC until they are looked at
+        self._lateness = Lateness()
 
     def drain(self) -> None:
         """Refuse every call from now on; those in flight go on."""
@@ -45,6 +58,9 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] 
         if handler is None or service not in {SERVICE, ADMIN}:
             return handler
         codec = handler.request_deserializer, handler.response_serializer
+        if service == SERVICE and not handler.response_streaming and self._is_pressed():
+            guard = functools.partial(self._guard, method, self._room.question)
+            return grpc.stream_stream_rpc_method_handler(self._sifted(method, guard, handler.unary_unary), *codec)
         if handler.request_streaming:
             guard = functools.partial(self._guard, method, self._room.stream)
             return grpc.stream_stream_rpc_method_handler(_turns(guard, handler.stream_stream, self._room), *codec)
@@ -53,24 +69,48 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] 
             return grpc.unary_stream_rpc_method_handler(_stream(guard, handler.unary_stream), *codec)
         return grpc.unary_unary_rpc_method_handler(_unary(guard, handler.unary_unary), *codec)
 
+    def _is_pressed(self) -> bool:
+        return self._lateness.looming() or self._room.full() or self._wait_s() > HURRY_S
+
+    def _sifted(self, method: str, guard: Guard, call: Callable[[Any, Context], Awaitable[Any]]) -> Any:
+        """A unary call, looked at before its message is read; a stream of one message is the same on the wire."""
+
+        async def sifted(_asked: Any, context: Context) -> None:
+            left_s, takes_s = context.time_remaining(), max(self._wait_s(), self._lateness.usual_s())
+            if left_s is not None and takes_s > PART * left_s:
+                self._lateness.refused()
+                status = _too_late(round(takes_s, 1))
+                self._finished(method, status.code)
+                await context.abort(status.code, status.message, status.metadata)
+            async with guard(context):
+                await context.write(await call(await context.read(), context))
+
+        return sifted
+
     @asynccontextmanager
     async def _guard(
         self, method: str, admitted: Callable[[], AbstractContextManager[None]], context: Context
     ) -> AsyncIterator[None]:
+        began = time.perf_counter()
         try:
             with admitted():
                 yield
         except asyncio.CancelledError:
             self._finished(method, _why_cancelled(context))
+            self._lateness.missed()
             raise
         except Exception as error:
             status = status_of(error)
             if status.code is grpc.StatusCode.INTERNAL:
                 log.exception("%s failed", method)
+            elif status.code in MISSED:
+                self._lateness.missed()
             self._finished(method, status.code)
             await context.abort(status.code, status.message, status.metadata)
         else:
             self._finished(method, grpc.StatusCode.OK)
+            if admitted == self._room.question:
+                self._lateness.answered(time.perf_counter() - began)
 
     def _finished(self, method: str, code: grpc.StatusCode) -> None:
         """Count a call, before the caller hears of its end."""
@@ -80,6 +120,12 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] 
     def _let_in(self) -> Iterator[None]:
         self._room.check_not_draining()
         yield
+
+
+@functools.lru_cache(maxsize=64)
+def _too_late(takes_s: float) -> Status:
+    """Made once for many: whoever is refused costs those that are answered."""
+    return status_of(too_late(takes_s))
 
 
 def _unary(guard: Guard, call: Callable[[Any, Context], Awaitable[Any]]) -> Any:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import xxhash
 
 from actors.applied import AppliedOffsets
+from actors.backlog import Backlog
 from actors.click import key
 from actors.clock import Clock
 from actors.deadline import FULL, PRIOR, Deadline, Pace
@@ -32,6 +33,7 @@ from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc
 
 R = TypeVar("R")
+WIDTH = 4  # questions with the scoring threads, of which there are two: none of these waits for the event loop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,7 @@ class ScoringService(pb_grpc.ScoringServicer):
         self._limits, self._metrics, self._clock = limits, metrics, clock
         self._executor, self._applied, self._exposures = executor, applied, exposures
         self._ids = ids or ScoreIds()
+        self._backlog = Backlog(WIDTH)
         self._pace = {arm: pace() for arm in arms}
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: N802
@@ -91,21 +94,25 @@ class ScoringService(pb_grpc.ScoringServicer):
         """The best k of the catalogue."""
         k = self._limits.k(request.k)
         question = await self._question(request, context, request.min_offset, request.time_ms)
-        return await self._compute(self._recommend_now, question, k, request.exclude_seen)
+        return await self._compute(question, self._recommend_now, k, request.exclude_seen)
 
     async def Inspect(self, request: pb.InspectRequest, context: Context) -> pb.InspectResponse:  # noqa: N802
         """What is remembered of a user."""
         question = await self._question(request, context)
-        return await self._compute(self._inspect_now, question)
+        return await self._compute(question, self._inspect_now)
 
     async def Routing(self, _request: pb.RoutingRequest, _context: Context) -> NoReturn:  # noqa: N802
         """A shard knows its own partitions only."""
         raise NotServedHere("a shard has no routing table; ask the gateway, at serving.host and serving.port")
 
+    def wait_s(self) -> float:
+        """Seconds that one more question would take; 0 while there is room."""
+        return self._backlog.wait_s()
+
     async def _score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:
         item_keys = self._limits.item_keys(request.items)
         question = await self._question(request, context, request.min_offset, request.time_ms)
-        response = await self._compute(self._score_now, question, request.items, item_keys)
+        response = await self._compute(question, self._score_now, request.items, item_keys)
         response.request_id = request.request_id
         return response
 
@@ -145,8 +152,9 @@ class ScoringService(pb_grpc.ScoringServicer):
                 f"{offset}; allow more time, or ask without min_offset for the state as it is"
             )
 
-    async def _compute(self, work: Callable[..., R], *args: Any) -> R:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
+    async def _compute(self, question: _Question, work: Callable[..., R], *args: Any) -> R:
+        async with self._backlog.place(question.deadline):
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work, question, *args)
 
     def _score_now(
         self, question: _Question, names: Sequence[str], item_keys: npt.NDArray[np.uint64]

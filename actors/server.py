@@ -34,6 +34,8 @@ class RpcServer:
                 ("grpc.so_reuseport", 0),  # a port in use must be an error, not a silent split of the traffic
                 ("grpc.max_receive_message_length", message_bytes_max),
                 ("grpc.max_send_message_length", message_bytes_max),
+                ("grpc.server.max_pending_requests", requests.pending_max // 2),  # from here on some, at random,
+                ("grpc.server.max_pending_requests_hard_limit", requests.pending_max),  # and from here on all are ended
             ],
         )
         add_service(self._server)

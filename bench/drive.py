@@ -52,7 +52,7 @@ class Ghz:
     """The ghz load generator: so cheap that it measures the server and hardly itself."""
 
     def __init__(self, binary: str) -> None:
-        self._binary = binary
+        self.binary = binary
         version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True, timeout=10)
         self.name = f"ghz {(version.stdout or version.stderr).strip()}"
 
@@ -61,7 +61,7 @@ class Ghz:
         with tempfile.NamedTemporaryFile("w", suffix=".json") as data:
             json.dump([MessageToDict(request) for request in requests], data)
             data.flush()
-            command = [self._binary, "--insecure", "--proto", PROTO, "--call", CALL, "--data-file", data.name]
+            command = [self.binary, "--insecure", "--proto", PROTO, "--call", CALL, "--data-file", data.name]
             command += ["--concurrency", str(concurrency), "--connections", str(concurrency)]
             command += ["--duration", f"{seconds}s", "--duration-stop", "wait", "--format", "json", address]
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds + 60)

@@ -47,6 +47,19 @@ def free_port() -> int:
     raise ConfigError(f"no port from {ports.start} to {ports.stop - 1} on {HOST} is free; stop what listens there")
 
 
+def check_free(section: str, host: str, port: int) -> None:
+    """Raise ConfigError if a server of that section of the settings could not listen there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ConfigError(
+                f"{section}.port {port} on {host} cannot be used ({error.strerror}); stop what listens there, or set "
+                f"{section}.port or ECHORANK__{section.upper()}__PORT to another port"
+            ) from error
+
+
 def lent_from() -> int:
     """The first port that the kernel lends to connections; what is usual if that is no more than Ray's last."""
     try:

@@ -6,7 +6,6 @@ import functools
 import logging
 import os
 import secrets
-import socket
 from asyncio import get_running_loop
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +24,6 @@ from actors.clock import SystemClock
 from actors.codec import Decoder
 from actors.dead_letter import DeadLetters, NoSink, RecordSink
 from actors.deployment import Identity, claim
-from actors.errors import ConfigError
 from actors.exposure import ExposureLog
 from actors.gateway import Gateway
 from actors.ingest import Ingest
@@ -52,6 +50,7 @@ from cluster.ingest_process import IngestProcess, Reader
 from cluster.kafka_clients import KafkaAdmin, KafkaSink
 from cluster.kafka_log import KafkaLog
 from cluster.log_watch import watch_kafka
+from cluster.ports import check_free
 from cluster.promptness import answer_promptly
 from cluster.ray_start import start_ray
 from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteReplicas, RemoteShards
@@ -94,7 +93,7 @@ def start(settings: Settings, *, load: Load = load_bundle, environ: Mapping[str,
         ("serving", settings.serving.host, settings.serving.port),
         ("monitoring", settings.monitoring.host, settings.monitoring.port),
     ):
-        _check_free(setting, host, port)
+        check_free(setting, host, port)
     run = secrets.token_hex(4)
     with ExitStack() as undo:
         broker = undo.enter_context(_broker(settings, environ))
@@ -164,7 +163,9 @@ async def build_shard(settings: Settings, number: int, load: Load) -> ShardProce
         metrics.model_info.labels(arm, bundle.version).set(1)
     process = ShardProcess(
         shard=shard,
-        server=_server(settings, metrics, functools.partial(pb_grpc.add_ScoringServicer_to_server, service)),
+        server=_server(
+            settings, metrics, service.wait_s, functools.partial(pb_grpc.add_ScoringServicer_to_server, service)
+        ),
         host=_reachable(settings.serving.host),
         node=ray.get_runtime_context().get_node_id(),
         registry=RemoteCoordinator(settings.ray.namespace),
@@ -271,7 +272,7 @@ async def build_gateway(settings: Settings) -> GatewayProcess:
     )
     process = GatewayProcess(
         gateway=gateway,
-        server=_server(settings, metrics, gateway.add_to, admin.add_to),
+        server=_server(settings, metrics, gateway.wait_s, gateway.add_to, admin.add_to),
         host=settings.serving.host,
         port=settings.serving.port,
         publisher=coordinator,
@@ -325,14 +326,19 @@ def _metrics(settings: Settings, actor: str) -> Metrics:
     return Metrics(CollectorRegistry())
 
 
-def _server(settings: Settings, metrics: Metrics, *add_services: Callable[[Any], None]) -> RpcServer:
+def _server(
+    settings: Settings, metrics: Metrics, wait_s: Callable[[], float], *add_services: Callable[[Any], None]
+) -> RpcServer:
     """A server of the scoring service and, if its way to be added is given, of the admin service."""
 
     def add(server: Any) -> None:
         for add_service in add_services:
             add_service(server)
 
-    requests, names = RequestInterceptor(metrics, derived.bounds(settings)), (SERVICE, ADMIN)[: len(add_services)]
+    requests, names = (
+        RequestInterceptor(metrics, derived.bounds(settings), wait_s),
+        (SERVICE, ADMIN)[: len(add_services)],
+    )
     return RpcServer(add, requests, settings.serving.message_bytes_max, names)
 
 
@@ -366,15 +372,3 @@ def _broker(settings: Settings, environ: Mapping[str, str]) -> Broker:
         return resolve(derived.access(settings), environ=environ)
     local = "://" not in settings.state.directory
     return resolve(environ=environ, directory=Path(settings.state.directory, "kafka").absolute() if local else None)
-
-
-def _check_free(section: str, host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ConfigError(
-                f"{section}.port {port} on {host} cannot be used ({error.strerror}); stop what listens there, or set "
-                f"{section}.port or ECHORANK__{section.upper()}__PORT to another port"
-            ) from error

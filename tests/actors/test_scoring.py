@@ -177,7 +177,7 @@ async def test_an_expired_deadline_is_no_work(served: ServedShard) -> None:
     """A call that arrives too late ends before the state is read; the status is DEADLINE_EXCEEDED."""
     request: Any = pb.ScoreRequest(user=USER, items=["a"], arm="main")
     late: Any = LateCall()
-    with pytest.raises(DeadlineExceeded, match="ms ago, before the state was read; allow more time") as raised:
+    with pytest.raises(DeadlineExceeded, match="ms ago, before it was its turn; allow more time") as raised:
         await served.service.Score(request, late)
     assert status_of(raised.value).code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert served.counted("score_candidates_count") == 0
