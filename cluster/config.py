@@ -107,8 +107,10 @@ class TopicSettings(Section):
     replication_factor: Annotated[int, Field(ge=1, le=32_767)] = Field(
         default=1, description="Copies of each partition when topics are created; 3 for production."
     )
-    create: bool = Field(
-        default=True, description="Create missing topics at start; false makes a missing topic an error."
+    create: bool | None = Field(
+        default=None,
+        description="Create missing topics at start: true, all; false, none; null, all on a broker that EchoRank "
+        "brings, and dlq and exposures alone on the one that kafka.bootstrap_servers names.",
     )
 
     @model_validator(mode="after")

@@ -99,7 +99,8 @@ def _settings(settings: Settings, out: Path) -> Settings:
     arm = ArmSettings(name=ARM, bundle=str(out / "bundle"), weight=10_000, role="live")
     state = settings.state.model_copy(update={"directory": str(out / "state")})
     archive = settings.archive.model_copy(update={"directory": str(out / "archive")})
-    return settings.model_copy(update={"arms": [arm], "state": state, "archive": archive})
+    topics = settings.topics.model_copy(update={"create": settings.topics.create is not False})
+    return settings.model_copy(update={"arms": [arm], "state": state, "archive": archive, "topics": topics})
 
 
 async def _play(

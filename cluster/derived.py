@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 
@@ -103,13 +104,14 @@ def access(settings: Settings) -> KafkaAccess:
     )
 
 
-def topics(settings: Settings) -> list[Topic]:
-    """The topics that must exist."""
-    topics = settings.topics
-    names = {topics.clicks: True, topics.dlq: False, topics.exposures: False}
+def topics(settings: Settings, *, own_broker: bool) -> list[Topic]:
+    """The topics that must exist. Without topics.create, only the broker that we bring gets a clicks topic."""
+    topics, wanted = settings.topics, settings.topics.create
+    topic = functools.partial(Topic, partitions=topics.partitions, replication_factor=topics.replication_factor)
+    ours = [topics.dlq, topics.exposures] if settings.serving.exposures else [topics.dlq]
     return [
-        Topic(name=name, partitions=topics.partitions, replication_factor=topics.replication_factor, exact=exact)
-        for name, exact in names.items()
+        topic(name=topics.clicks, exact=True, needs="Read", create=own_broker if wanted is None else wanted),
+        *(topic(name=name, create=wanted is not False) for name in ours),
     ]
 
 

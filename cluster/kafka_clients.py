@@ -16,12 +16,15 @@ from kafka.errors import (
     MessageSizeTooLargeError,
     RecordListTooLargeError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
 )
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import TopicPartition
 
 from actors.dead_letter import OutRecord
 from actors.errors import BrokerUnavailable, RecordsRefused
+from cluster import kafka_errors
+from cluster.kafka_errors import FailedTries
 
 # Clients learn of a new leader from the old one's refusal or reset connection. One that hangs sends neither: without
 # fresh metadata, its partitions would wait for request_timeout_s.
@@ -58,16 +61,12 @@ class KafkaAccess:
 
 
 @contextmanager
-def reported(access: KafkaAccess, doing: str) -> Iterator[None]:
-    """Turn what kafka-python raises into BrokerUnavailable with the address and what to check."""
+def reported(access: KafkaAccess, doing: str, tries: Sequence[str] = ()) -> Iterator[None]:
+    """Turn what kafka-python raises into BrokerUnavailable with the address, the cause and what to check."""
     try:
         yield
     except KafkaError as error:
-        raise BrokerUnavailable(
-            f"{doing} at {access.bootstrap_servers} failed: {type(error).__name__}: {error}. Check that the broker "
-            f"runs, that kafka.bootstrap_servers is its advertised address, and kafka.security_protocol "
-            f"({access.security_protocol})"
-        ) from error
+        raise BrokerUnavailable(kafka_errors.failure(error, access, doing, tries)) from error
 
 
 def connected(kind: Any, access: KafkaAccess, **options: Any) -> tuple[Any, Any]:
@@ -83,7 +82,7 @@ def connected(kind: Any, access: KafkaAccess, **options: Any) -> tuple[Any, Any]
         built.append(kind.DEFAULT_CONFIG["kafka_client"](**config))
         return built[-1]
 
-    with reported(access, "connecting"):
+    with FailedTries() as tries, reported(access, "connecting", tries.causes):
         try:
             return kind(**(access.options() | options), kafka_client=network), built[-1].cluster
         except KafkaError:
@@ -216,7 +215,23 @@ class KafkaAdmin:
                 return False
         return True
 
+    def names(self) -> list[str]:
+        """The topics that are there, as far as we are told."""
+        with reported(self._access, "listing topics"):
+            return sorted(self._client.list_topics())
+
+    def require(self, topic: str, operation: str) -> None:
+        """See that we may `Read` or `Write` a topic; BrokerUnavailable, with the command that permits it, if not.
+
+        A broker that does not tell refuses nothing.
+        """
+        told = self._describe(topic).get("authorized_operations")
+        if told and operation.upper() not in told:
+            raise BrokerUnavailable(kafka_errors.may_not(self._access, operation, topic))
+
     def _describe(self, topic: str) -> dict[str, Any]:
         with reported(self._access, f"describing topic {topic}"):
             [described] = self._client.describe_topics([topic])
+        if described["error_code"] == TopicAuthorizationFailedError.errno:  # it may exist or not
+            raise BrokerUnavailable(kafka_errors.may_not(self._access, "Describe", topic))
         return dict(described)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from actors.errors import BrokerUnavailable, ConfigError
 
@@ -26,6 +27,8 @@ class Topic:
     partitions: int
     replication_factor: int = 1
     exact: bool = False
+    needs: Literal["Read", "Write"] = "Write"  # what we do with it
+    create: bool = True  # where it is missing
 
 
 class TopicAdmin(Protocol):
@@ -39,6 +42,14 @@ class TopicAdmin(Protocol):
         """Make `topic` and wait until it can be used; False if somebody else made it first."""
         ...
 
+    def names(self) -> list[str]:
+        """The topics that are there, as far as we are told."""
+        ...
+
+    def require(self, topic: str, operation: str) -> None:
+        """See that we may `Read` or `Write` a topic; BrokerUnavailable if we may not."""
+        ...
+
 
 class TopicSettings(Protocol):
     """What a topic's settings are asked of."""
@@ -48,23 +59,19 @@ class TopicSettings(Protocol):
         ...
 
 
-def ensure_topics(admin: TopicAdmin, topics: Iterable[Topic], *, create: bool = True) -> None:
-    """Make the topics that are missing, if `create`, and check those that are there.
+def ensure_topics(admin: TopicAdmin, topics: Iterable[Topic]) -> None:
+    """Make the topics that are missing and may be made, and check those that are there.
 
     Raises:
         ConfigError: a topic is missing and may not be created, or has another number of partitions.
-        BrokerUnavailable: the broker does not answer or refuses.
+        BrokerUnavailable: the broker does not answer, or does not let us do what we do with a topic.
 
     """
     for topic in topics:
         found = admin.partitions(topic.name)
         if found is None:
-            if not create:
-                raise ConfigError(
-                    f"topic {topic.name} does not exist and topics.create is false; set it to true, or run "
-                    f"kafka-topics.sh --create --topic {topic.name} --partitions {topic.partitions} "
-                    f"--replication-factor {topic.replication_factor}"
-                )
+            if not topic.create:
+                raise ConfigError(_missing(topic, admin.names()))
             if admin.create(topic.name, topic.partitions, topic.replication_factor):
                 log.info("made topic %s with %d partitions", topic.name, topic.partitions)
                 continue
@@ -75,6 +82,17 @@ def ensure_topics(admin: TopicAdmin, topics: Iterable[Topic], *, create: bool = 
                 f"be looked for in the wrong places. Set topics.partitions: {found} (with an empty state.directory), "
                 f"or name another topic"
             )
+        admin.require(topic.name, topic.needs)
+
+
+def _missing(topic: Topic, names: Sequence[str]) -> str:
+    alike = difflib.get_close_matches(topic.name, [name for name in names if not name.startswith("__")])
+    meant = f" (did you mean {' or '.join(alike)}?)" if alike else ""
+    return (
+        f"topic {topic.name} does not exist{meant}, and is not made without being asked for: correct the name, set "
+        f"topics.create: true, or run kafka-topics.sh --create --topic {topic.name} --partitions {topic.partitions} "
+        f"--replication-factor {topic.replication_factor}"
+    )
 
 
 def warn_of_lossy_settings(admin: TopicSettings, topic: str) -> None:

@@ -99,7 +99,7 @@ def start(settings: Settings, *, load: Load = load_bundle, environ: Mapping[str,
         broker = undo.enter_context(_broker(settings, environ))
         settings = derived.placed(settings, broker, run)
         with KafkaAdmin(derived.access(settings)) as admin:
-            ensure_topics(admin, derived.topics(settings), create=settings.topics.create)
+            ensure_topics(admin, derived.topics(settings, own_broker=broker.kind != "external"))
             if broker.kind != "embedded":  # it has no replicas, and hangs up when it is asked for settings
                 warn_of_lossy_settings(admin, settings.topics.clicks)
             identity = Identity(

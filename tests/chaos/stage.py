@@ -184,6 +184,7 @@ class Stage:
                 exposures=f"{topic}.exp",
                 partitions=deployment.partitions,
                 replication_factor=deployment.brokers,
+                create=True,
             ),
             state=StateSettings(
                 directory=str(disk / "state"),

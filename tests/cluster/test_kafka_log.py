@@ -18,7 +18,7 @@ def test_pausing_loses_and_repeats_nothing(broker: Broker) -> None:
     """Partitions paused and resumed in the middle of what was fetched are read to their ends, each record once."""
     access = KafkaAccess(bootstrap_servers=broker.bootstrap_servers)
     with KafkaAdmin(access) as admin:
-        ensure_topics(admin, [Topic(name=TOPIC, partitions=PARTITIONS, replication_factor=1)], create=True)
+        ensure_topics(admin, [Topic(name=TOPIC, partitions=PARTITIONS, replication_factor=1)])
     with producer(access) as writer:
         for number in range(RECORDS):
             writer.send(TOPIC, b"%d" % number, key=b"u", partition=number % PARTITIONS)

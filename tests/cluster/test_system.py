@@ -104,7 +104,9 @@ def settings(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield Settings(
             ray=RaySettings(cpus=2),
             kafka=KafkaSettings(bootstrap_servers=broker.bootstrap_servers),
-            topics=TopicSettings(clicks=topic, dlq=f"{topic}.dlq", exposures=f"{topic}.exp", partitions=PARTITIONS),
+            topics=TopicSettings(
+                clicks=topic, dlq=f"{topic}.dlq", exposures=f"{topic}.exp", partitions=PARTITIONS, create=True
+            ),
             state=StateSettings(directory=str(tmp_path_factory.mktemp("state")), snapshot_interval_s=1.0),
             archive=ArchiveSettings(directory=str(tmp_path_factory.mktemp("archive")), roll_s=1.0),
             serving=ServingSettings(port=free_port(), shards=2),

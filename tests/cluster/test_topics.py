@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from actors.errors import BrokerUnavailable, ConfigError
+from cluster import derived
 from cluster.broker import Broker
+from cluster.config import ServingSettings, Settings, TopicSettings
 from cluster.kafka_clients import KafkaAccess, KafkaAdmin
 from cluster.topics import UNCLEAN, Topic, ensure_topics, warn_of_lossy_settings
 
@@ -23,6 +25,7 @@ class FakeAdmin:
     topics: dict[str, int] = field(default_factory=dict)
     stolen: dict[str, int] = field(default_factory=dict)
     created: list[tuple[str, int, int]] = field(default_factory=list)
+    required: list[tuple[str, str]] = field(default_factory=list)
 
     def partitions(self, topic: str) -> int | None:
         return self.topics.get(topic)
@@ -34,6 +37,12 @@ class FakeAdmin:
         self.topics[topic] = partitions
         self.created.append((topic, partitions, replication_factor))
         return True
+
+    def names(self) -> list[str]:
+        return list(self.topics)
+
+    def require(self, topic: str, operation: str) -> None:
+        self.required.append((topic, operation))
 
 
 def test_missing_topics_are_made_and_others_left_alone() -> None:
@@ -57,11 +66,43 @@ def test_a_topic_that_somebody_else_just_made_is_checked_too() -> None:
 
 
 def test_a_missing_topic_that_may_not_be_made_is_an_error_with_the_command() -> None:
-    """With topics.create: false the message holds the command for the administrator."""
-    admin = FakeAdmin()
-    with pytest.raises(ConfigError, match="--create --topic clicks --partitions 8 --replication-factor 3"):
-        ensure_topics(admin, [CLICKS], create=False)
+    """The message holds the command for the administrator, and the names that are meant by a typo."""
+    admin = FakeAdmin({"click": 8, "orders": 1, "__click": 1})
+    with pytest.raises(ConfigError, match="--create --topic clicks --partitions 8 --replication-factor 3") as caught:
+        ensure_topics(admin, [replace(CLICKS, create=False), LETTERS])
+    assert "topic clicks does not exist (did you mean click?)" in str(caught.value)
     assert admin.created == []
+
+
+def test_what_is_done_with_a_topic_has_to_be_allowed() -> None:
+    """Clicks are read, letters written; a topic of our own needs no look."""
+    admin = FakeAdmin({"clicks": 8, "clicks.dlq": 1})
+    ensure_topics(admin, [replace(CLICKS, needs="Read"), LETTERS, Topic(name="new", partitions=1)])
+    assert admin.required == [("clicks", "Read"), ("clicks.dlq", "Write")]
+
+
+@pytest.mark.parametrize(
+    ("create", "own_broker", "made"),
+    [
+        (None, True, ["clicks", "clicks.dlq", "exposures"]),
+        (None, False, ["clicks.dlq", "exposures"]),
+        (True, False, ["clicks", "clicks.dlq", "exposures"]),
+        (False, True, []),
+        (False, False, []),
+    ],
+)
+def test_a_broker_of_others_gets_no_clicks_topic_by_itself(
+    create: bool | None, own_broker: bool, made: list[str]
+) -> None:
+    """A misspelt topics.clicks must not become a new topic; what EchoRank alone writes may be made."""
+    settings = Settings(topics=TopicSettings(create=create))
+    assert [topic.name for topic in derived.topics(settings, own_broker=own_broker) if topic.create] == made
+
+
+def test_exposures_that_are_off_need_no_topic() -> None:
+    """What is not written need not be there."""
+    settings = Settings(serving=ServingSettings(exposures=False))
+    assert [topic.name for topic in derived.topics(settings, own_broker=False)] == ["clicks", "clicks.dlq"]
 
 
 @pytest.mark.broker
@@ -73,6 +114,8 @@ def test_topics_on_a_broker(broker: Broker) -> None:
         ensure_topics(admin, [topic])
         ensure_topics(admin, [topic])
         assert admin.partitions("topics-test") == 3
+        assert "topics-test" in admin.names()
+        admin.require("topics-test", "Read")  # who may do everything, or is told nothing, is refused nothing
         assert not admin.create("topics-test", 3, 1)
         with pytest.raises(ConfigError, match="has 3 partitions"):
             ensure_topics(admin, [Topic(name="topics-test", partitions=4, exact=True)])

@@ -60,7 +60,9 @@ def system(nodes: str, broker: Broker, tmp_path: Path) -> Iterator[System]:
     settings = Settings(
         ray=RaySettings(address=nodes),
         kafka=KafkaSettings(bootstrap_servers=broker.bootstrap_servers),
-        topics=TopicSettings(clicks=topic, dlq=f"{topic}.dlq", exposures=f"{topic}.exp", partitions=PARTITIONS),
+        topics=TopicSettings(
+            clicks=topic, dlq=f"{topic}.dlq", exposures=f"{topic}.exp", partitions=PARTITIONS, create=True
+        ),
         state=StateSettings(directory=str(tmp_path)),
         archive=ArchiveSettings(directory=str(tmp_path / "archive")),
         serving=ServingSettings(host="0.0.0.0", port=free_port(), shards=1),

@@ -154,7 +154,9 @@ def _settings(broker: Broker, bundle: Path, scratch: Path, standbys: int) -> Set
     return Settings(
         ray=RaySettings(cpus=2),
         kafka=KafkaSettings(bootstrap_servers=broker.bootstrap_servers),
-        topics=TopicSettings(clicks=topic, dlq=f"{topic}.dlq", exposures=f"{topic}.exp", partitions=PARTITIONS),
+        topics=TopicSettings(
+            clicks=topic, dlq=f"{topic}.dlq", exposures=f"{topic}.exp", partitions=PARTITIONS, create=True
+        ),
         state=StateSettings(directory=str(scratch / "state"), snapshot_interval_s=1.0),
         archive=ArchiveSettings(enabled=False),
         serving=ServingSettings(port=free_port(), admin_token=TOKEN, shards=2, standbys=standbys),

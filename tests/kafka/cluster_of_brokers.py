@@ -92,8 +92,8 @@ class ClusterOfBrokers:
     `proxies[node]`, whose behaviour a test chooses, and do so for every broker they learn of.
     """
 
-    def __init__(self, home: Path, directory: Path, *, nodes: int = 3, replicas: int = 3) -> None:
-        self._home, self._replicas = home, min(replicas, nodes)
+    def __init__(self, home: Path, directory: Path, *, nodes: int = 3, replicas: int = 3, extra: str = "") -> None:
+        self._home, self._replicas, self._extra = home, min(replicas, nodes), extra
         self.nodes = {number: Node(number, directory / f"node-{number}") for number in range(1, nodes + 1)}
         self.proxies = {number: TcpProxy(node.proxied, node.behind) for number, node in self.nodes.items()}
         self._cluster = new_cluster_id()
@@ -222,7 +222,7 @@ class ClusterOfBrokers:
             data=node.data,
             replicas=self._replicas,
         )
-        node.properties.write_text(text)
+        node.properties.write_text(text + self._extra)  # of a setting that stands twice, Kafka takes the last
         format_data(self._home, node.properties, node.data, self._environ(node), cluster=self._cluster)
 
     def launch(self, number: int) -> None:
