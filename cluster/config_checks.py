@@ -23,9 +23,8 @@ def check_around(settings: Settings) -> None:
     """
     problems = [*_models(settings), *_certificates(settings), *_file_systems(settings)]
     if problems:
-        raise ConfigError(
-            "\n".join([f"the settings are sound, but name {len(problems)} thing(s) that are not", *problems])
-        )
+        headline = f"the settings are sound, but what they name is not: {len(problems)} problem(s)"
+        raise ConfigError("\n".join([headline, *problems]))
 
 
 def _models(settings: Settings) -> Iterator[str]:

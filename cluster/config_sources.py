@@ -106,7 +106,7 @@ def _setting(path: str, field: FieldInfo, raw: str, variable: str) -> Any:
         return None if raw == "" and may_be_null(field) and path not in SECRETS else raw
     try:
         return yaml.safe_load(raw)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except config_yaml.UNREADABLE:
         raise ConfigError(f"{variable}: {_cut(raw)} is not a YAML value; expected {allowed(field)}") from None
 
 

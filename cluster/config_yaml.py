@@ -22,6 +22,10 @@ ODD_NUMBER = re.compile(r"[-+]?(0[0-7_]+|[0-9_]+(:[0-9_.]+)+)")
 QUOTED = re.compile(r"(['\"])(?!(?:\\.|.)\1).*\1")  # more than one character in quotes
 
 
+# What PyYAML raises, also for a tag that does not fit its value: !!bool x, !!timestamp x.
+UNREADABLE = yaml.YAMLError, ValueError, RecursionError, KeyError, AttributeError, TypeError
+
+
 class NotYaml(ValueError):
     """What is wrong, and where; without the text itself."""
 
@@ -60,7 +64,7 @@ def read(text: str, model: type[BaseModel], path: str, problems: list[str], *, l
         return loader.construct_document(node)
     except NotYaml:
         raise
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except UNREADABLE as error:
         raise NotYaml(_without_text(error)) from None
 
 
@@ -78,8 +82,8 @@ class _Reader:
         if not isinstance(node, yaml.MappingNode):
             return
         self._loader.flatten_mapping(node)
-        for name, value in {key.value: value for key, value in node.value}.items():
-            if not isinstance(name, str) or (field := model.model_fields.get(name)) is None:
+        for name, value in _by_name(node).items():
+            if (field := model.model_fields.get(name)) is None:
                 continue
             place = f"{path}.{name}".lstrip(".")
             if inner := section_of(field):
@@ -101,6 +105,11 @@ class _Reader:
         node.tag = TEXT if node.value else NULL
 
 
+def _by_name(node: yaml.MappingNode) -> dict[str, yaml.Node]:
+    """The values, of two of one name the last, which is the mapping's own where the other was merged."""
+    return {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
+
+
 def _misread(node: yaml.ScalarNode, path: str) -> str:
     if not node.value:
         return "has no value; write null for none, and put a text that begins with # or & in quotes"
@@ -115,7 +124,7 @@ def _without_text(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if not isinstance(error, yaml.YAMLError):
-        return "a number or a date in it cannot be read"
+        return "a number, a date or a tag in it cannot be read"
     said = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
     start, mark = getattr(error, "context_mark", None), getattr(error, "problem_mark", None)
     place = f" in {_place(mark)}" if mark else ""

@@ -198,7 +198,11 @@ def test_a_merged_key_may_be_overridden(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["[" * 5000, "serving: &a {x: *a}", "serving: {port: " + "1" * 5000 + "}", "\x07"])
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 5000, "serving: &a {x: *a}", "serving: {port: " + "1" * 5000 + "}", "\x07", "serving: {port: !!bool x}",
+     "ray: {cpus: !!timestamp x}", "ray: {[a]: b}", "ray: {<<: 5}", "arms: [null]"],
+)  # fmt: skip
 def test_hostile_files_are_a_message(tmp_path: Path, text: str) -> None:
     """Nesting without end, a mapping inside itself, a number of thousands of digits: no traceback."""
     assert "ray_config.yaml" in refusal(tmp_path, text)
