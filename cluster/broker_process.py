@@ -75,12 +75,16 @@ class BrokerProcess:
 
         """
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not self._answers():
-            if (code := self._process.poll()) is not None:
-                raise self._failed(f"ended with code {code} before it answered")
-            if time.monotonic() > deadline:
-                raise self._failed(f"did not answer at {self.address} within {START_TIMEOUT_S:.0f} s")
-            time.sleep(0.05)
+        try:
+            while not self._answers():
+                if (code := self._process.poll()) is not None:
+                    raise self._failed(f"ended with code {code} before it answered")
+                if time.monotonic() > deadline:
+                    raise self._failed(f"did not answer at {self.address} within {START_TIMEOUT_S:.0f} s")
+                time.sleep(0.05)
+        except BaseException:  # also one that somebody interrupts: nobody else knows it yet
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Ask the broker to end, insist after STOP_TIMEOUT_S, and remove its scratch files."""
@@ -111,7 +115,6 @@ class BrokerProcess:
 
     def _failed(self, what: str) -> BrokerUnavailable:
         tail = self.log_path.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
-        self.stop()
         return BrokerUnavailable(f"{self.name} {what}; the end of its log says:\n{tail}")
 
 

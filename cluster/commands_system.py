@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import signal
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cluster import interrupts, service_manager
 from cluster.options import ConfigOption, reachable, settings_from
 
 if TYPE_CHECKING:
     from cluster.system import System
 
+ALIVE_S = 5.0  # how often it is looked whether an actor has died for good
+
 
 def up(config: ConfigOption = None) -> None:
     """Start the system and leave it running until Ctrl-C or SIGTERM; then drain, snapshot and stop.
 
+    Until it has caught up with its topic it answers, too, and says how far it is; answers say stale meanwhile.
     Without kafka.bootstrap_servers it brings its own broker, whose clicks end with it.
 
     Examples:
@@ -25,25 +31,39 @@ def up(config: ConfigOption = None) -> None:
       [cyan]echorank up --config production.yaml[/cyan]
       [cyan]ECHORANK__KAFKA__BOOTSTRAP_SERVERS=kafka:9092 echorank up[/cyan]
     """
+    interrupts.end_like_ctrl_c()  # first of all: what is imported below takes seconds
+    try:
+        _run(config)
+    except KeyboardInterrupt:
+        return
+
+
+def _run(config: Path | None) -> None:
     from cluster import wiring  # noqa: PLC0415
     from monitoring import logs  # noqa: PLC0415
 
     settings = settings_from(config)
     logs.set_up(level=settings.monitoring.log_level, as_json=settings.monitoring.log_json, actor="echorank")
-    _end_like_ctrl_c()
+    _progress("Starting broker, Ray and actors ...")
+    system = wiring.start(settings)
     try:
-        typer.echo("Starting broker, Ray and actors ...")
-        system = wiring.start(settings)
-        try:
-            system.wait_ready()
+        with _watched(system):
+            system.wait_ready(timeout_s=None, say=_progress)
+            service_manager.ready()
             _print_addresses(system)
-            _watch(system)
-        finally:
-            typer.echo("Stopping: no new requests, last events, last snapshots ...")
-            system.stop()
-            typer.echo("Stopped.")
-    except KeyboardInterrupt:
-        return
+            while True:
+                time.sleep(ALIVE_S)
+                system.check_alive()
+    finally:
+        service_manager.stopping()
+        typer.echo("Stopping: no new requests, last events, last snapshots ...")
+        system.stop()
+        typer.echo("Stopped.")
+
+
+def _progress(line: str) -> None:
+    typer.echo(line)
+    service_manager.starting(line)
 
 
 def demo(
@@ -67,17 +87,13 @@ def demo(
     """
     from cluster import demo as demonstration  # noqa: PLC0415
 
-    _end_like_ctrl_c()
+    interrupts.end_like_ctrl_c()
     demonstration.run(settings_from(config), out=out, clicks_per_s=speed, minutes=minutes, seed=seed)
 
 
-def _end_like_ctrl_c() -> None:
-    """SIGTERM, as Kubernetes and systemd send it, from now on stops the system in order, also while it starts."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-
-def _watch(system: System) -> None:
-    """Until Ctrl-C, say what somebody should look at."""
+@contextmanager
+def _watched(system: System) -> Iterator[None]:
+    """While the block runs, say what somebody should look at, from a thread of its own."""
     from cluster.notices import Watch  # noqa: PLC0415
     from cluster.scrape import scrape  # noqa: PLC0415
 
@@ -85,8 +101,13 @@ def _watch(system: System) -> None:
         typer.secho(f"Warning: {text}", fg="yellow", err=True)
 
     host, _, port = system.monitoring_address.rpartition(":")
-    address = reachable(host, int(port))
-    Watch(lambda: scrape(address), say).until(threading.Event())
+    address, stop = reachable(host, int(port)), threading.Event()
+    watch = Watch(lambda: scrape(address), say)
+    threading.Thread(target=watch.until, args=(stop,), name="notices", daemon=True).start()
+    try:
+        yield
+    finally:
+        stop.set()
 
 
 def _print_addresses(system: System) -> None:

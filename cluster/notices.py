@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field
 from actors.errors import ShardUnavailable
 from actors.unknown_items import Known
 from cluster.scrape import Scraped, values
+
+log = logging.getLogger(__name__)
 
 EARLY_S, EARLY_LOOKS = 3.0, 40  # in the first two minutes, when a wrong model or topic shows
 LATE_S = 60.0
@@ -72,5 +75,8 @@ class Watch:
         """Look until `stop` is set: often at first, then once a minute."""
         looks = 0
         while not stop.wait(EARLY_S if looks < EARLY_LOOKS else LATE_S):
-            self.look()
+            try:
+                self.look()
+            except Exception:
+                log.exception("what the processes show could not be looked at; it is looked at again")
             looks += 1

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import utils
 
+from cluster import interrupts
 from cluster.config import RaySettings
 from training import patient_ray
 
@@ -27,7 +31,8 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_TH
 def start_ray(settings: RaySettings, *, show_logs: bool) -> None:
     """Join the cluster at `settings.address`, or start a Ray of our own; a slow start is tried again.
 
-    A handler of SIGTERM that the process has set stays: Ray's own would end it in the midst of what it does.
+    Handlers of SIGTERM and Ctrl-C that the process has set stay, and wait until Ray has started: what it has begun
+    could not be ended before, and Ray's own handlers would end this process in the midst of what it does.
     """
     python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
     local: dict[str, Any] = {
@@ -37,16 +42,43 @@ def start_ray(settings: RaySettings, *, show_logs: bool) -> None:
     }
     if settings.cpus:
         local["num_cpus"] = settings.cpus
-    init = functools.partial(
-        ray.init,
-        address=settings.address or "local",
-        namespace=settings.namespace,
-        runtime_env={"env_vars": {"PYTHONPATH": python_path, **ONE_THREAD, **KEEP_MEMORY}},
-        log_to_driver=show_logs,
-        logging_level=logging.ERROR,
-        **({} if settings.address else local),
-    )
-    own = signal.getsignal(signal.SIGTERM)
-    patient_ray.start(init)
-    if callable(own) and signal.getsignal(signal.SIGTERM) is not own:
-        signal.signal(signal.SIGTERM, own)
+    with interrupts.held_back() as held, _without_rays_handlers():
+
+        def init() -> Any:
+            held.check()  # before another try
+            return ray.init(
+                address=settings.address or "local",
+                namespace=settings.namespace,
+                runtime_env={"env_vars": {"PYTHONPATH": python_path, **ONE_THREAD, **KEEP_MEMORY}},
+                log_to_driver=show_logs,
+                logging_level=logging.ERROR,
+                **({} if settings.address else local),
+            )
+
+        patient_ray.start(init)
+
+
+@contextmanager
+def _without_rays_handlers() -> Iterator[None]:
+    """Keep Ray from setting handlers of SIGTERM while a handler of ours stands there.
+
+    Those in Python are set by one function. Ray's core sets one without Python's knowledge when it connects, which
+    prints a stack before it asks ours: setting ours once more takes its place.
+    """
+    ours = signal.getsignal(signal.SIGTERM)
+    if not callable(ours) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    core: Any = ray._raylet
+    set_handler, core_worker = utils.set_sigterm_handler, core.CoreWorker
+
+    def connect(*arguments: Any, **options: Any) -> Any:
+        connected = core_worker(*arguments, **options)
+        signal.signal(signal.SIGTERM, ours)
+        return connected
+
+    utils.set_sigterm_handler, core.CoreWorker = (lambda _: None), connect
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler, core.CoreWorker = set_handler, core_worker

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,9 +19,12 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from actors.errors import ShardUnavailable
 from cluster.broker import Broker
+from cluster.catching_up import CatchingUp
 from cluster.config import Settings
+from cluster.options import reachable
 from cluster.remote import COORDINATOR
 from cluster.routing import RoutingTable
+from cluster.scrape import scrape, values
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +34,8 @@ CONSTRUCTED_S = 120.0  # the first start on a machine compiles the fold
 GRACE_S = 5.0  # for requests in flight
 STOP_S = 60.0  # for the last snapshots
 ASK_S = 30.0  # a shard that restarts answers within
+LOOK_S = 1.0  # how often it is looked whether an actor has died for good
+SAY_S = 10.0  # between words about how far catching up is
 
 
 def ingest_name(number: int) -> str:
@@ -58,15 +65,50 @@ class System:
             except (RayActorError, GetTimeoutError) as error:
                 raise ShardUnavailable(f"{name} did not start: {error}") from error
 
-    def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """Return when the gateway says SERVING; ShardUnavailable, with what is missing, if it does not in time."""
-        deadline = time.monotonic() + timeout_s
+    def wait_ready(self, timeout_s: float | None = 60.0, say: Callable[[str], None] | None = None) -> None:
+        """Return when the gateway says SERVING; without a time-out, for as long as catching up takes.
+
+        Meanwhile the gateway answers, from states that say they are stale; `say` is told how far it is, line by line.
+
+        Raises:
+            ShardUnavailable: with what is missing, if it is not ready in time; with the reason, if an actor without
+                which it never will be has died for good.
+        """
+        began = time.monotonic()
+        look_at = say_at = began + LOOK_S
+        progress = CatchingUp()
         with grpc.insecure_channel(self.gateway_address) as channel:
             health = health_pb2_grpc.HealthStub(channel)
             while not _is_serving(health):
-                if time.monotonic() > deadline:
+                now = time.monotonic()
+                if timeout_s is not None and now - began > timeout_s:
                     raise ShardUnavailable(f"not ready after {timeout_s:g} s: {self._missing()}")
+                if now >= look_at:
+                    look_at = now + LOOK_S
+                    self.check_alive()
+                if say is not None and now >= say_at:
+                    say_at = now + SAY_S
+                    say(progress.line(now, self._behind(), self._table().not_ready()))
                 time.sleep(0.05)
+
+    def check_alive(self) -> None:
+        """Raise ShardUnavailable, with the reason, if an actor has died that Ray does not start again.
+
+        Shards may come and go; one of them is left at least.
+        """
+        try:
+            alive = set(ray.util.list_named_actors())
+        except RayError as error:
+            log.warning("Ray does not say which actors live: %s", error)
+            return
+        dead = [name for name in self._actors if name not in alive and not SHARD.fullmatch(name)]
+        if not any(SHARD.fullmatch(name) for name in alive):
+            dead += [name for name in self._actors if SHARD.fullmatch(name)]
+        for name in dead:
+            try:
+                ray.get(self._actors[name].pid.remote(), timeout=ASK_S)
+            except (RayError, GetTimeoutError) as error:
+                raise ShardUnavailable(f"{name} has ended for good: {error}") from error
 
     def pids(self) -> dict[str, int]:
         """The process id of every actor, once each answers."""
@@ -111,22 +153,29 @@ class System:
         return positions
 
     def stop(self) -> None:
-        """Drain the gateway, stop reading, save archive and states, then end actors, Ray and broker; once."""
+        """Drain the gateway, stop reading, save archive and states, then end actors, Ray and broker; once.
+
+        Whatever fails on the way, or interrupts it, all that follows is done.
+        """
         if self._stopped:
             return
         self._stopped = True
-        for names, args in ((GATEWAY,), (GRACE_S,)), (self._readers, ()), (self._shards(), (GRACE_S,)):
-            self._stop_gently(names, args)
-        self.kill()
-        ray.shutdown()
-        self._broker.stop()
-        if self._ephemeral_state:
-            shutil.rmtree(self._settings.state.directory, ignore_errors=True)
+        with ExitStack() as end:
+            if self._ephemeral_state:
+                end.callback(shutil.rmtree, self._settings.state.directory, ignore_errors=True)
+            end.callback(self._broker.stop)
+            end.callback(ray.shutdown)
+            end.callback(self.kill)
+            for names, args in ([GATEWAY], (GRACE_S,)), (self._readers, ()), (self._shards(), (GRACE_S,)):
+                self._stop_gently(names, args)
 
     def kill(self) -> None:
-        """End the actors at once; Ray does not start them again."""
+        """End the actors at once; Ray does not start them again. Those of another system are left alone."""
         for name in self._names():
-            ray.kill(self._actor(name), no_restart=True)
+            try:
+                ray.kill(self._actor(name), no_restart=True)
+            except (RayError, ValueError) as error:
+                log.info("%s has ended already: %s", name, error)
 
     def __enter__(self) -> Self:
         return self
@@ -141,18 +190,32 @@ class System:
         while True:
             try:
                 return ray.get(getattr(self._actor(name), method).remote(*args), timeout=ASK_S)
-            except (RayActorError, GetTimeoutError) as error:
+            except (RayActorError, GetTimeoutError, ValueError) as error:  # Ray knows no actor of that name, just now
                 if time.monotonic() > deadline:
                     raise ShardUnavailable(f"{name} does not answer {method} within {ASK_S:g} s: {error}") from error
                 time.sleep(0.1)
 
     def _stop_gently(self, names: Iterable[str], args: tuple[Any, ...]) -> None:
-        calls = {name: self._actor(name).stop.remote(*args) for name in names}
+        calls = {}
+        for name in names:
+            try:
+                calls[name] = self._actor(name).stop.remote(*args)
+            except (KeyError, RayError, ValueError) as error:  # KeyError: it was not started
+                log.warning("%s cannot be asked to stop: %s", name, error)
         for name, call in calls.items():
             try:
                 ray.get(call, timeout=STOP_S)
             except (RayError, GetTimeoutError) as error:
                 log.warning("%s did not stop by itself and is killed: %s", name, error)
+
+    def _behind(self) -> dict[int, int]:
+        """The lag of each partition, in records, as far as ingest measures it."""
+        try:
+            scraped = scrape(reachable(self._settings.monitoring.host, self._settings.monitoring.port))
+        except ShardUnavailable:
+            return {}
+        found = values(scraped, "echorank_ingest_lag_records")
+        return {int(labels["partition"]): int(lag) for labels, lag in found if math.isfinite(lag)}
 
     def _missing(self) -> str:
         return f"partitions {self._table().not_ready()} have no owner or are catching up; the actors' logs say why"
@@ -162,7 +225,9 @@ class System:
         return [*(name for name in self._actors if not SHARD.fullmatch(name)), *self._shards()]
 
     def _shards(self) -> list[str]:
-        """The shards of now: scaling adds some and removes others."""
+        """The shards of now: scaling adds some and removes others. None if the coordinator here is another system's."""
+        if COORDINATOR not in self._actors:
+            return []
         return sorted(name for name in ray.util.list_named_actors() if SHARD.fullmatch(name))
 
     def _actor(self, name: str) -> Any:

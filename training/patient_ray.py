@@ -32,11 +32,12 @@ def start(init: Callable[[], Started]) -> Started:
         tries += 1
         try:
             return init()
-        except Exception as error:
+        except BaseException as error:  # also one that somebody interrupts
             _end_half_started(error.__traceback__)
             if not ray.is_initialized():
                 ray.shutdown()  # what `ray.init` had begun
-            if not any(words in str(error) for words in SLOW) or tries == TRIES:  # Ray has no narrower class for it
+            slow = isinstance(error, Exception) and any(words in str(error) for words in SLOW)  # it has no class
+            if not slow or tries == TRIES:
                 raise
             log.warning("Ray's own processes did not start within 30 s, as on a busy machine; trying again")
 

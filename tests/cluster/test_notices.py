@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from prometheus_client.samples import Sample
 
 from actors.errors import ShardUnavailable
@@ -73,3 +74,16 @@ def test_it_looks_often_at_first_and_rarely_later() -> None:
     assert len(looks) == notices.EARLY_LOOKS + 2
     assert stop.waits_s[0] <= 5
     assert stop.waits_s[-1] == notices.LATE_S
+
+
+def test_a_look_that_fails_does_not_end_the_watch(caplog: pytest.LogCaptureFixture) -> None:
+    """What nobody thought of is logged with its traceback, and it is looked again."""
+    looks: list[int] = []
+
+    def scrape() -> list[Scraped]:
+        looks.append(1)
+        raise RuntimeError("a defect")
+
+    Watch(scrape, lambda _: None).until(ScriptedStop(3))
+    assert len(looks) == 3
+    assert "a defect" in caplog.text
