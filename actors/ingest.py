@@ -40,6 +40,7 @@ class IngestSettings:
     round_s: float = 0.01  # from one round's start to the next: a few clicks at a time cost as much as hundreds
     round_full: int = 500  # clicks; a round of so many is followed at once
     tell_ends_s: float = 1.0  # between reminders of where the log ends: a shard that hears none calls itself stale
+    rest: float = 0.0  # seconds of rest for each second of work, for a reader that others are to go before
     history_patience_s: float = 120.0  # how long lost offsets wait for an archive that has not reached their end
 
 
@@ -91,14 +92,18 @@ class Ingest:
             try:
                 clicks = await self.run_once()
                 failures = 0
-                early_s = started + self._settings.round_s - self._clock.monotonic()
-                if 0 < clicks < self._settings.round_full and early_s > 0:
-                    await self._wait(early_s)
+                if (pause_s := self._pause_s(clicks, self._clock.monotonic() - started)) > 0:
+                    await self._wait(pause_s)
             except BrokerUnavailable as error:
                 failures += 1
                 log.warning("reading clicks failed %d times in a row: %s", failures, error)
                 self._metrics.ingest_retries_total.labels(type(error).__name__).inc()
                 await self._wait(self._settings.backoff.after(failures))
+
+    def _pause_s(self, clicks: int, took_s: float) -> float:
+        """How long to wait after a round."""
+        early_s = self._settings.round_s - took_s if 0 < clicks < self._settings.round_full else 0.0
+        return max(early_s, took_s * self._settings.rest if clicks else 0.0)
 
     async def run_once(self) -> int:
         """One round: poll, decode, dead-letter, apply; the number of clicks handed to shards.

@@ -1,4 +1,8 @@
-"""One partition that a shard holds: its arms' states, role and epoch, and how far it is from the end of the log."""
+"""One partition that a shard holds: its arms' states, role and epoch, and how far it is from the end of the log.
+
+Each arm stands at a position of its own. Those about as far as the most advanced one are the front, and read together;
+an arm that is further behind (new, of a new model, from an older snapshot) is fed apart, so that nobody waits for it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import NamedTuple
 
 from actors.errors import NotOwner, OffsetGap, ShardUnavailable, StaleEpoch
 from actors.manifest import Chain
-from actors.roles import Grant, Held, Role
+from actors.roles import Feed, Grant, Held, Role
 from actors.store import PartitionStore
 
 Stores = dict[str, PartitionStore]  # by arm
@@ -57,11 +61,15 @@ class Owned:
     grant: Grant
     attempted_s: float  # monotonic time of the last try to take a snapshot
     saved_s: float  # and of the last one that is still the newest state
-    durable: int = 0  # every arm is in a snapshot up to here
+    traffic: frozenset[str] = frozenset()  # the arms that decide whether the partition is ready; none named: all
+    apart: int = 1000  # records behind the most advanced arm, beyond which an arm is fed apart
+    saved: dict[str, int] = field(default_factory=dict)  # by arm, up to where it is in a snapshot
     chains: dict[str, Chain] = field(default_factory=dict)  # by arm, the files that the next snapshot adds to,
     chains_epoch: int = -1  # which were written under this epoch
     size_bytes: int = 0  # of the newest complete snapshot
     stores: Stores | None = None
+    front: int = 0  # the next offset of the arms in front, after the last write
+    lagging: tuple[str, ...] = ()  # the arms behind, after the last write: those with traffic first, then the nearest
     closed: bool = False
     ready: bool = False
     end: int | None = None  # the log's high watermark, as last heard
@@ -86,8 +94,33 @@ class Owned:
         """The least of the arms' positions; 0 while restoring."""
         return min(store.position for store in self.stores.values()) if self.stores else 0
 
+    @property
+    def durable(self) -> int:
+        """Every arm is in a snapshot up to here."""
+        return min(self.saved.values(), default=0)
+
+    @property
+    def answering(self) -> int:
+        """The least position of the arms that take traffic; 0 while restoring."""
+        stores = self.stores or {}
+        return min((stores[arm].position for arm in self.traffic if arm in stores), default=self.position)
+
+    def next_offset(self, feed: Feed) -> int:
+        """Where a reader goes on; for arms behind the front that of one, and where there is none, the front's."""
+        if feed is Feed.BEHIND and self.lagging and self.stores:
+            return self.stores[self.lagging[0]].position
+        return self.front
+
+    def line_up(self) -> None:
+        """See who is in front, after a write and under `writer`: while a batch is folded, arms are apart anyway."""
+        at = {arm: store.position for arm, store in (self.stores or {}).items()}
+        newest = max(at.values(), default=0)
+        behind = [arm for arm, position in at.items() if newest - position > self.apart]
+        self.lagging = tuple(sorted(behind, key=lambda arm: (arm not in self.traffic, -at[arm])))
+        self.front = min((position for arm, position in at.items() if arm not in behind), default=0)
+
     def renew(self, grant: Grant, now_s: float) -> int:
-        """Go on under a newer epoch and in its role, after the batch in progress; the position.
+        """Go on under a newer epoch and in its role, after the batch in progress; the front's next offset.
 
         A standby that becomes owner takes its first snapshot an interval after `now_s`, the clock's monotonic time.
         """
@@ -101,7 +134,7 @@ class Owned:
             if self.role is Role.STANDBY:
                 self.attempted_s = self.saved_s = now_s
             self.grant = grant
-            return self.position
+            return self.front
 
     def check_open(self) -> None:
         """Raise NotOwner if the partition was given up."""
@@ -130,17 +163,26 @@ class Owned:
             raise ShardUnavailable(f"partition {self.partition} is restoring its snapshot; try again in a moment")
         return self.stores
 
-    def writable(self, epoch: int, start: int) -> Stores:
-        """The stores, for who writes from `start` on under `epoch` and holds `writer`."""
+    def writable(self, epoch: int) -> Stores:
+        """The stores, for who writes under `epoch` and holds `writer`."""
         stores = self.restored()
         if epoch != self.epoch:
             raise StaleEpoch(
                 f"partition {self.partition}: the caller's epoch is {epoch}, but the shard holds it under epoch "
                 f"{self.epoch}; take the assignment from the coordinator again"
             )
-        if start > self.position:
-            raise OffsetGap(self.partition, self.position, start)
         return stores
+
+    def fed(self, epoch: int, start: int, feed: Feed) -> Stores:
+        """The stores that go on at `start` or beyond, as `writable`; each skips what it has."""
+        stores = self.writable(epoch)
+        if start > (expected := self.next_offset(feed)):
+            raise OffsetGap(self.partition, expected, start)
+        return {arm: store for arm, store in stores.items() if store.position >= start}
+
+    def limit(self, stop: int, feed: Feed) -> int:
+        """How far of `stop` a reader may bring its arms: nobody overtakes the front, whose reader writes letters."""
+        return stop if feed is Feed.FRONT else min(stop, self.front)
 
     def evict_idle(self, idle_s: float) -> int:
         """Move some users who were idle for `idle_s` seconds to the cold tier; how many, 0 when all are there."""
@@ -154,8 +196,8 @@ class Owned:
         self.check_ready(lag_max)
 
     def check_ready(self, lag_max: int) -> None:
-        """Ready from the first time on that the slowest arm is within `lag_max` of the high watermark."""
-        if self.stores is not None and self.end is not None and self.end - self.position <= lag_max:
+        """Ready from the first time on that the slowest arm with traffic is within `lag_max` of the high watermark."""
+        if self.stores is not None and self.end is not None and self.end - self.answering <= lag_max:
             self.ready = True
 
     def stale(self, position: int, lag_max: int, heard_since_s: float) -> bool:
@@ -169,12 +211,17 @@ class Owned:
         """The partition in a heartbeat; clicks may have been applied since its end was heard."""
         self.check_ready(lag_max)
         self._check_still(lag_max, now_s)
-        caught_up = self.ready and not self.still
-        return Held(epoch=self.epoch, role=self.role, position=self.position, caught_up=caught_up)
+        return Held(
+            epoch=self.epoch,
+            role=self.role,
+            position=self.answering,
+            caught_up=self.ready and not self.still,
+            behind=bool(self.lagging),
+        )
 
     def _check_still(self, lag_max: int, now_s: float) -> None:
-        """It stands still when its position stayed away from the log's end for `STILL_S`: behind it, or beyond it."""
-        position = self.position
+        """It stands still when the front stayed away from the log's end for `STILL_S`: behind it, or beyond it."""
+        position = self.front
         if self.end is None or 0 <= self.end - position <= lag_max:
             self.still_since_s = math.inf
         elif position != self.still_at or self.still_since_s == math.inf:

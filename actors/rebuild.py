@@ -38,12 +38,12 @@ def save(partition: int, stores: Mapping[str, PartitionStore], snapshots: Snapsh
         SnapshotError: it cannot be written, or a snapshot is there that is ahead of these states.
     """
     newest = next(iter(snapshots.find(partition).manifests), None)
-    position = min(store.position for store in stores.values())
-    if newest is not None and newest.position > position:
-        raise SnapshotError(
-            f"partition {partition}: the newest snapshot is at offset {newest.position}, ahead of these states at "
-            f"{position}, and would be taken in their place; replay at least that far"
-        )
+    for arm, store in stores.items():
+        if newest is not None and arm in newest.arms and newest.arms[arm].position > store.position:
+            raise SnapshotError(
+                f"partition {partition}, arm {arm}: the newest snapshot is at offset {newest.arms[arm].position}, "
+                f"ahead of these states at {store.position}, and would be taken in their place; replay that far"
+            )
     epoch, arms = (newest.epoch, dict(newest.arms)) if newest is not None else (0, {})
     for arm, store in stores.items():
         image = store.image(arm, full=True)

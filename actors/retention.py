@@ -34,27 +34,34 @@ def retired(listed: Iterable[str], manifests: Sequence[Manifest], count: int, ep
 
     Manifests go first: one that exists names files that exist. Files of an epoch newer than `epoch` stay, so a shard
     that lost the partition cannot harm its new owner. So does what no manifest names but is newer than the oldest one
-    kept: it may belong to a manifest that could not be read just now, or to the next one.
+    kept: it may belong to a manifest that could not be read just now, or to the next one. Arms stand at positions of
+    their own, so the files of each are compared with its position in these manifests.
     """
     if not (needed := kept(manifests, count)):
         return []
-    oldest, newest = min(map(order, needed)), order(needed[0])
     named, superseded = _named(needed), {names.manifest(order(manifest)) for manifest in manifests}
 
     def is_retired(name: str) -> bool:
         at = names.order(name)
         if at is None or at.epoch > epoch or name in named:
             return False
-        return at < oldest or name in superseded or (name.endswith(names.TEMPORARY_END) and at <= newest)
+        arm = names.arm(name)
+        unfinished = name.endswith(names.TEMPORARY_END) and at <= _order_of(needed[0], arm)
+        return at < min(_order_of(manifest, arm) for manifest in needed) or name in superseded or unfinished
 
     return _manifests_first(filter(is_retired, listed))
 
 
 def all_but(listed: Iterable[str], manifest: Manifest) -> list[str]:
-    """All files up to the manifest's order but its own set, in the order in which they must go."""
+    """All files of the manifest's epoch and older ones but its own set, in the order in which they must go."""
     named = _named([manifest])
-    older = (name for name in listed if (at := names.order(name)) and at <= order(manifest) and name not in named)
+    older = (name for name in listed if (at := names.order(name)) and at.epoch <= manifest.epoch and name not in named)
     return _manifests_first(older)
+
+
+def _order_of(manifest: Manifest, arm: str | None) -> Order:
+    """Where an arm stands in a manifest; the manifest's own order for one that it does not have, and for no arm."""
+    return Order(manifest.epoch, manifest.arms[arm].position) if arm in manifest.arms else order(manifest)
 
 
 def _base(manifest: Manifest, arm: str) -> str | None:

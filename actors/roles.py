@@ -15,6 +15,16 @@ class Role(StrEnum):
     STANDBY = "standby"
 
 
+class Feed(StrEnum):
+    """Which arms of a partition a reader feeds.
+
+    The front are those about as far as the most advanced one, fed together; who is further behind is fed apart.
+    """
+
+    FRONT = "front"
+    BEHIND = "behind"
+
+
 class Grant(NamedTuple):
     """A partition in one role, under one epoch; a newer grant has a higher epoch."""
 
@@ -28,8 +38,9 @@ class Held:
 
     epoch: int
     role: Role
-    position: int  # the next offset to apply
-    caught_up: bool  # it has come close to the end of the log since the shard has it
+    position: int  # the next offset to apply: the least of the arms that take traffic
+    caught_up: bool  # these arms have come close to the end of the log since the shard has it
+    behind: bool = False  # an arm, with traffic or without, is fed apart from the front
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,14 +141,14 @@ class ScoringService(pb_grpc.ScoringServicer):
         return self._arms[arm]
 
     async def _await_offset(self, question: _Question, offset: int) -> None:
-        partition, deadline = question.partition, question.deadline
+        partition, arm, deadline = question.partition, question.arm, question.deadline
 
         def position() -> int:
-            return self._shard.position(partition)  # raises NotOwner once it is given up: the gateway asks elsewhere
+            return self._shard.position(partition, arm)  # NotOwner once it is given up: the gateway asks elsewhere
 
         if not await self._applied.wait(partition, offset, position, deadline.wait_s()):
             raise DeadlineExceeded(
-                f"partition {partition} has applied the clicks below offset {position()}, min_offset is "
+                f"arm {arm} of partition {partition} has applied the clicks below offset {position()}, min_offset is "
                 f"{offset}; allow more time, or ask without min_offset for the state as it is"
             )
 

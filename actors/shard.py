@@ -21,7 +21,7 @@ from actors.clock import Clock
 from actors.erasure import ErasedStates, Eraser
 from actors.errors import ConfigError, InvalidRequest, NotOwner, SnapshotError
 from actors.owned import Fingerprint, Owned, PartitionStats, Stores
-from actors.roles import Grant, Held, Role
+from actors.roles import Feed, Grant, Held, Role
 from actors.snapshot import Deleted, SnapshotStore
 from actors.snapshot_allowance import SnapshotAllowance
 from actors.snapshotter import Snapshotter
@@ -47,6 +47,8 @@ class ShardSettings:
     users_initial: int = 1024
     ready_lag_records_max: int = 1000
     silence_s: float = math.inf  # without news of the log's end, after which newer clicks may exist
+    traffic: frozenset[str] = frozenset()  # arms that are asked unless one is named; none: all count alike
+    arms_apart_records: int = 1000  # an arm further behind the most advanced one is fed apart from it
     tiers: TierSettings | None = None  # None: everybody stays in memory
     shadows_one_in: int = 0  # users, of whom one is also kept unrounded; 0: nobody
 
@@ -104,7 +106,7 @@ class Shard:
             self._export(arm, self._new_store(bundle).bytes_per_user)
 
     def own(self, partition: int, epoch: int, role: Role = Role.OWNER) -> int:
-        """Take the partition under `epoch` and restore its newest valid snapshot; the next offset to apply.
+        """Take the partition under `epoch` and restore its newest valid snapshot; the front's next offset.
 
         A partition that is held already keeps its states and gets the new epoch and role, also while it restores.
 
@@ -120,7 +122,14 @@ class Shard:
             if held := self._owned.get(partition):
                 return held.renew(Grant(epoch, role), self._clock.monotonic())
             now_s = self._clock.monotonic()
-            owned = Owned(partition, Grant(epoch, role), attempted_s=now_s, saved_s=now_s)
+            owned = Owned(
+                partition,
+                Grant(epoch, role),
+                attempted_s=now_s,
+                saved_s=now_s,
+                traffic=self._settings.traffic,
+                apart=self._settings.arms_apart_records,
+            )
             self._owned[partition] = owned
         try:
             self._snapshotter.restore(owned, self._arms, self._new_store)
@@ -128,7 +137,7 @@ class Shard:
             with self._owning, owned.writer:
                 self._give_up(owned)
             raise
-        return owned.position
+        return owned.front
 
     def lease(self, until_s: float) -> None:
         """Answers may count until then, in the clock's monotonic time; later ones are stale, until a new lease."""
@@ -158,9 +167,14 @@ class Shard:
         """The next offset of each restored partition: the least of its arms', as some arm needs what lies above."""
         return {owned.partition: owned.position for owned in self._all() if owned.stores is not None}
 
-    def position(self, partition: int) -> int:
-        """The next offset of a partition, 0 while it restores; NotOwner if it is not held (any more)."""
-        return self._get(partition).position
+    def next_offsets(self, feed: Feed = Feed.FRONT) -> dict[int, int]:
+        """Where a reader goes on, for each restored partition."""
+        return {owned.partition: owned.next_offset(feed) for owned in self._all() if owned.stores is not None}
+
+    def position(self, partition: int, arm: str | None = None) -> int:
+        """The next offset of an arm, or the least of all; 0 while restoring, NotOwner if it is not held (any more)."""
+        owned = self._get(partition)
+        return owned.position if arm is None or owned.stores is None else owned.stores[arm].position
 
     def durable(self) -> dict[int, int]:
         """Of each restored partition that is owned, the offset up to which every arm is in a snapshot."""
@@ -174,37 +188,40 @@ class Shard:
         """Call `callback(partition, position)` after each batch, in the applying thread."""
         self._on_applied.append(callback)
 
-    def apply(self, batch: ClickBatch, epoch: int) -> int:
-        """Fold the batch into every arm that has not seen it; the partition's new position.
+    def apply(self, batch: ClickBatch, epoch: int, feed: Feed = Feed.FRONT) -> int:
+        """Fold the batch into every arm that goes on at its start or beyond; where the reader goes on.
 
         Raises:
             NotOwner, ShardUnavailable, StaleEpoch: not owned, still restoring, or owned under another epoch.
-            OffsetGap: the batch starts beyond the position.
+            OffsetGap: the batch starts beyond where the reader is to go on.
         """
         owned = self._get(batch.partition)
         with owned.writer:
-            stores = owned.writable(epoch, batch.start)
-            before, newest = owned.position, max(store.position for store in stores.values())
+            stores = owned.fed(epoch, batch.start, feed)
+            batch = batch.before(owned.limit(batch.stop, feed))
+            before, newest = owned.next_offset(feed), max(store.position for store in stores.values())
             self._fold(owned, stores, batch)
-            position = owned.position
-        self._count(batch, before, newest, owned.role)
+            owned.line_up()
+            position = owned.next_offset(feed)
+        self._count(batch, before, newest, feed, owned.role)
         self._notify(batch.partition, position)
         return position
 
-    def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int) -> int:
-        """Move over the offsets [start, stop), which the log does not hold any more; the new position.
+    def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int, feed: Feed = Feed.FRONT) -> int:
+        """Move over the offsets [start, stop), which the log does not hold any more; where the reader goes on.
 
         Raises:
             NotOwner, ShardUnavailable, StaleEpoch, OffsetGap: as for `apply`.
         """
         owned = self._get(partition)
         with owned.writer:
-            stores = owned.writable(epoch, start)
-            before = owned.position
+            stores = owned.fed(epoch, start, feed)
+            before, stop = owned.next_offset(feed), owned.limit(stop, feed)
             for store in stores.values():
                 store.skip_to(stop)
-            position = owned.position
-        if (lost := position - before) and owned.role is Role.OWNER:
+            owned.line_up()
+            position = owned.next_offset(feed)
+        if (lost := max(0, stop - before)) and owned.role is Role.OWNER:
             text = "partition %d: %d offsets from %d on are gone from the log (%s); some arm's states miss their clicks"
             log.error(text, partition, lost, before, reason)
             self._metrics.events_total.labels(str(partition), "lost").inc(lost)
@@ -275,7 +292,7 @@ class Shard:
         """
         owned = self._get(partition)
         with owned.writer:
-            return self._eraser.erase(owned, owned.writable(epoch, 0), user_key, until)
+            return self._eraser.erase(owned, owned.writable(epoch), user_key, until)
 
     def snapshot_all_due(self) -> list[SnapshotError]:
         """Save what is due; failures are logged, counted, returned, and tried again after the interval."""
@@ -349,17 +366,18 @@ class Shard:
             owned.closed = True
             del self._owned[owned.partition]
             if owned.stores is not None:
-                self._snapshotter.forget(owned.partition)
+                self._snapshotter.forget(owned.partition, owned.stores)
             self._notify(owned.partition, 0)  # who waits for an offset asks elsewhere
 
-    def _count(self, batch: ClickBatch, before: int, newest: int, role: Role) -> None:
-        """Events new to some arm are applied; freshness is of those new to all, at the end of the whole batch.
+    def _count(self, batch: ClickBatch, before: int, newest: int, feed: Feed, role: Role) -> None:
+        """Events new to the front are applied; freshness is of those new to all, at the end of the whole batch.
 
-        What a standby folds is counted apart, so that sums over shards stay those of the log.
+        What a standby folds, or an arm behind the front, is counted apart, so that sums over shards stay the log's.
         """
         applied, partition = len(batch.after(before)), str(batch.partition)
-        if role is Role.STANDBY:
-            self._metrics.events_total.labels(partition, "standby").inc(applied)
+        if role is Role.STANDBY or feed is Feed.BEHIND:
+            apart = "standby" if role is Role.STANDBY else "catching_up"
+            self._metrics.events_total.labels(partition, apart).inc(applied)
             return
         self._metrics.events_total.labels(partition, "applied").inc(applied)
         self._metrics.events_total.labels(partition, "duplicate").inc(len(batch) - applied)

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 MANIFEST_END, STATES_END, TEMPORARY_END = ".manifest.json", ".arrow", ".tmp"
+STATES = re.compile(r"\d{12}-\d{19}-(?P<arm>.*?)(-[0-9a-f]{16}\.arrow|\.tmp)")
 NAME = re.compile(r"(?P<epoch>\d{12})-(?P<position>\d{19})[-.].*")
 
 
@@ -48,6 +49,12 @@ def order(name: str) -> Order | None:
     """The order of a file of a snapshot, finished or not; None for all other files."""
     parts = NAME.fullmatch(name)
     return Order(int(parts["epoch"]), int(parts["position"])) if parts else None
+
+
+def arm(name: str) -> str | None:
+    """The arm whose rows a file has, finished or not; None for all other files."""
+    parts = STATES.fullmatch(name)
+    return unquote(parts["arm"]) if parts else None
 
 
 def _stem(at: Order) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from prometheus_client import Gauge
 
@@ -52,8 +54,9 @@ class Snapshotter:
         with owned.writer:
             owned.check_open()
             owned.size_bytes = sum(chain.size_bytes for _, chain in restored.values() if chain)
-            owned.durable = min(store.position for store, _ in restored.values())
+            owned.saved = {arm: store.position for arm, (store, _) in restored.items()}
             owned.stores = {arm: store for arm, (store, _) in restored.items()}
+            owned.line_up()
             self._export(owned)
         took_s = self._clock.monotonic() - started_s
         self._metrics.restore_seconds.observe(took_s)
@@ -92,7 +95,7 @@ class Snapshotter:
         with self._one_at_a_time:
             epoch = _owner_epoch(owned)
             started_s = owned.attempted_s = self._clock.monotonic()
-            if owned.position > owned.durable:
+            if any(store.position > owned.saved[arm] for arm, store in owned.restored().items()):
                 self._save(owned, epoch, full=False)
                 self._retire(owned, epoch)
             owned.saved_s = started_s
@@ -112,10 +115,12 @@ class Snapshotter:
             owned.saved_s = started_s
             return self._snapshots.forget_older(owned.partition, epoch)
 
-    def forget(self, partition: int) -> None:
+    def forget(self, partition: int, arms: Iterable[str]) -> None:
         """Export nothing of the partition any more."""
         for gauge in self._gauges():
             gauge.remove(str(partition))
+        for arm in arms:
+            self._metrics.arm_lag_records.remove(str(partition), arm)
 
     def _save(self, owned: Owned, epoch: int, full: bool) -> None:
         started_s = self._clock.monotonic()
@@ -126,11 +131,11 @@ class Snapshotter:
                 owned.chains[arm] = self._extend(owned, epoch, arm, store, full)
             with owned.writer:
                 owned.check_owned(epoch)
-            manifest = self._snapshots.seal(owned.partition, epoch, owned.chains)
+            self._snapshots.seal(owned.partition, epoch, owned.chains)
         except SnapshotError:
             self._metrics.snapshot_failures_total.labels("write").inc()
             raise
-        owned.durable = manifest.position
+        owned.saved = {arm: chain.position for arm, chain in owned.chains.items()}
         owned.size_bytes = sum(chain.size_bytes for chain in owned.chains.values())
         self._metrics.snapshot_seconds.observe(self._clock.monotonic() - started_s)
 
@@ -179,6 +184,9 @@ class Snapshotter:
         age.set_function(age_s)
         size.set_function(lambda: owned.size_bytes)
         predicted.set_function(predicted_s)
+        for arm, store in owned.restored().items():
+            lag = self._metrics.arm_lag_records.labels(str(owned.partition), arm)
+            lag.set_function(partial(_lag, owned, store))
 
     def _gauges(self) -> tuple[Gauge, Gauge, Gauge]:
         metrics = self._metrics
@@ -188,6 +196,11 @@ class Snapshotter:
 def _owner_epoch(owned: Owned) -> int:
     with owned.writer:
         return owned.owner_epoch()
+
+
+def _lag(owned: Owned, store: PartitionStore) -> float:
+    """Records between an arm and the log's end; NaN until that is known."""
+    return math.nan if owned.end is None else max(0, owned.end - store.position)
 
 
 def _outgrown(chain: Chain) -> bool:

@@ -306,7 +306,8 @@ class Coordinator:
             held = self._held(partition, replica)
             # between a newer epoch and the shard's word under it, the states go on as they were
             caught_up = held.caught_up if held and held.epoch == replica.epoch else replica.ready
-            return replace(replica, address=host.address, ready=caught_up and host.live)
+            behind = held.behind if held and held.epoch == replica.epoch else replica.behind
+            return replace(replica, address=host.address, ready=caught_up and host.live, behind=behind)
 
         return Route(owner=refreshed(route.owner), standby=refreshed(route.standby) if route.standby else None)
 
@@ -372,7 +373,8 @@ class Coordinator:
 
 def _news(report: Report | None) -> object:
     """What of a report can change the table; positions alone do not."""
-    return report and ({p: (held.epoch, held.caught_up) for p, held in report.held.items()}, report.failed)
+    news = {p: (held.epoch, held.caught_up, held.behind) for p, held in report.held.items()} if report else None
+    return report and (news, report.failed)
 
 
 def _placed(route: Route) -> Placed:

@@ -11,6 +11,7 @@ from actors.archive import RollSettings
 from actors.event_format import EventFormat, FieldPaths
 from actors.ingest import IngestSettings
 from actors.limits import RequestLimits
+from actors.roles import Feed
 from actors.shard import ShardSettings
 from actors.store_maker import TierSettings
 from cluster.broker import Broker
@@ -45,6 +46,7 @@ def shard_settings(settings: Settings) -> ShardSettings:
         users_initial=settings.state.users_initial,
         ready_lag_records_max=settings.serving.ready_lag_records_max,
         silence_s=SILENT_S,
+        traffic=frozenset(arm.name for arm in settings.arms if arm.role == "live" and arm.weight),
         tiers=_tier_settings(settings),
         shadows_one_in=settings.state.compression_sample,
     )
@@ -115,9 +117,10 @@ def topics(settings: Settings, *, own_broker: bool) -> list[Topic]:
     ]
 
 
-def ingest_settings(settings: Settings, *, commits: bool) -> IngestSettings:
+def ingest_settings(settings: Settings, feed: Feed, *, commits: bool) -> IngestSettings:
     """How patient ingest is: an archive that runs writes within two of its intervals what it has read."""
-    return IngestSettings(commits=commits, history_patience_s=2 * settings.archive.roll_s)
+    rest = 1.0 if feed is Feed.BEHIND else 0.0
+    return IngestSettings(commits=commits, history_patience_s=2 * settings.archive.roll_s, rest=rest)
 
 
 def roll_settings(settings: Settings) -> RollSettings:

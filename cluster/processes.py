@@ -24,7 +24,7 @@ from actors.click import ClickBatch
 from actors.erasure import ErasedStates
 from actors.errors import EchoRankError, OtherRun
 from actors.owned import Fingerprint
-from actors.roles import Assignment, Report
+from actors.roles import Assignment, Feed, Report
 from actors.snapshot import Deleted
 from cluster.archive_process import ArchiveProcess
 from cluster.coordinator import Coordinator, Progress
@@ -114,17 +114,21 @@ class ShardActor(_Process):
         """The next offsets."""
         return await self._process.positions()
 
+    async def next_offsets(self, feed: Feed) -> Mapping[int, int]:
+        """Where a reader goes on."""
+        return await self._process.next_offsets(feed)
+
     async def durable(self) -> Mapping[int, int]:
         """The offsets covered by snapshots."""
         return await self._process.durable()
 
-    async def apply(self, batches: Sequence[tuple[ClickBatch, int]]) -> list[int | EchoRankError]:
+    async def apply(self, batches: Sequence[tuple[ClickBatch, int]], feed: Feed) -> list[int | EchoRankError]:
         """Fold batches of several partitions."""
-        return await self._process.apply(batches)
+        return await self._process.apply(batches, feed)
 
-    async def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int) -> int:
+    async def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int, feed: Feed) -> int:
         """Move over lost offsets."""
-        return await self._process.skip(partition, start, stop, reason, epoch)
+        return await self._process.skip(partition, start, stop, reason, epoch, feed)
 
     async def observe_ends(self, ends: Mapping[int, int]) -> None:
         """Learn high watermarks."""

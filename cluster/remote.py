@@ -13,7 +13,7 @@ from ray.exceptions import RayError, RayTaskError
 from actors.click import ClickBatch
 from actors.errors import EchoRankError, NotOwner, ShardUnavailable, SnapshotError
 from actors.owned import Fingerprint
-from actors.roles import Assignment, Report, Role
+from actors.roles import Assignment, Feed, Report, Role
 from cluster.coordinator import Progress
 from cluster.routing import RoutingTable
 from monitoring.discovery import Target
@@ -136,8 +136,8 @@ class RemoteReplicas:
 class RemoteShards:
     """The shards that hold partitions in one role, addressed by partition: the `ShardPort` of ingest."""
 
-    def __init__(self, namespace: str, role: Role = Role.OWNER) -> None:
-        self._namespace, self._role = namespace, role
+    def __init__(self, namespace: str, role: Role = Role.OWNER, feed: Feed = Feed.FRONT) -> None:
+        self._namespace, self._role, self._feed = namespace, role, feed
         self._owners: dict[int, str] = {}
         self._batches: dict[str, list[Handed]] = {}  # by owner: what the next message to it takes along
         self._sending: set[asyncio.Task[None]] = set()
@@ -150,7 +150,7 @@ class RemoteShards:
 
     async def positions(self, partitions: Sequence[int]) -> Mapping[int, int]:
         """The next offset of each partition whose shard answers."""
-        return await self._ask_owners(partitions, "positions")
+        return await self._ask_owners(partitions, "next_offsets", self._feed)
 
     async def apply(self, batch: ClickBatch, epoch: int) -> int:
         """Apply a batch at its owner; the next offset.
@@ -185,7 +185,7 @@ class RemoteShards:
         try:
             batches = [(one.batch, one.epoch) for one in handed]
             outcomes: list[int | EchoRankError] = await call(
-                owner, self._namespace, "apply", batches, timeout_s=BATCH_CALL_S
+                owner, self._namespace, "apply", batches, self._feed, timeout_s=BATCH_CALL_S
             )
             if len(outcomes) == len(handed):
                 return outcomes
@@ -199,7 +199,7 @@ class RemoteShards:
 
     async def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int) -> int:
         """Move the partition over [start, stop)."""
-        position: int = await self._call(partition, "skip", partition, start, stop, reason, epoch)
+        position: int = await self._call(partition, "skip", partition, start, stop, reason, epoch, self._feed)
         return position
 
     async def durable(self) -> Mapping[int, int]:
@@ -207,7 +207,12 @@ class RemoteShards:
         return await self._ask_owners(self._owners, "durable")
 
     def observe_ends(self, ends: Mapping[int, int]) -> None:
-        """Tell the owners, in the background, one message at a time; the newest counts."""
+        """Tell the owners, in the background, one message at a time; the newest counts.
+
+        Who feeds arms behind the front says nothing: what it heard last may be older than what the front's reader did.
+        """
+        if self._feed is Feed.BEHIND:
+            return
         self._ends |= ends
         if self._telling is None or self._telling.done():
             self._telling = asyncio.create_task(self._tell_ends())
@@ -228,11 +233,13 @@ class RemoteShards:
         except EchoRankError as error:  # its successor is told again, by the lane of the new epoch
             log.warning("%s", error)
 
-    async def _ask_owners(self, partitions: Sequence[int] | Mapping[int, Any], method: str) -> dict[int, int]:
+    async def _ask_owners(
+        self, partitions: Sequence[int] | Mapping[int, Any], method: str, *args: Any
+    ) -> dict[int, int]:
         """What each partition's own shard says of it; another may hold it in another role."""
         owners = {partition: self._owners[partition] for partition in partitions if partition in self._owners}
         asked = sorted(set(owners.values()))
-        calls = (call(owner, self._namespace, method, timeout_s=BATCH_CALL_S) for owner in asked)
+        calls = (call(owner, self._namespace, method, *args, timeout_s=BATCH_CALL_S) for owner in asked)
         answers: dict[int, int] = {}
         for owner, answer in zip(asked, await asyncio.gather(*calls, return_exceptions=True), strict=True):
             if isinstance(answer, ShardUnavailable):

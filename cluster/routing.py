@@ -20,6 +20,7 @@ class Replica:
     incarnation: int = 0  # of the process that was granted it; the state ends with that process
     address: str = ""  # host:port of the shard's gRPC server
     ready: bool = False  # heard of within the lease, and close to the end of the log since it was granted
+    behind: bool = False  # some arm is behind the front, and is fed apart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from actors.erasure import ErasedStates
 from actors.errors import EchoRankError, NotOwner, ShardUnavailable, SnapshotError
 from actors.exposure import ExposureLog
 from actors.owned import Fingerprint
-from actors.roles import Assignment, Grant, Report
+from actors.roles import Assignment, Feed, Grant, Report
 from actors.score_ids import ScoreIds
 from actors.server import RpcServer
 from actors.shard import Shard
@@ -112,26 +112,34 @@ class ShardProcess:
             )
 
     async def positions(self) -> Mapping[int, int]:
-        """The next offset of each restored partition, in whichever role."""
+        """The next offset of each restored partition, in whichever role: the least of its arms'."""
         return self._shard.positions()
+
+    async def next_offsets(self, feed: Feed) -> Mapping[int, int]:
+        """Where a reader goes on, for each restored partition, in whichever role."""
+        return self._shard.next_offsets(feed)
 
     async def durable(self) -> Mapping[int, int]:
         """The offset covered by snapshots, of each restored partition that is owned."""
         return self._shard.durable()
 
-    async def apply(self, batches: Sequence[tuple[ClickBatch, int]]) -> list[int | EchoRankError]:
-        """Fold batches, each under its epoch; for each the partition's next offset, or why it was refused."""
-        return await asyncio.to_thread(lambda: [self._outcome(batch, epoch) for batch, epoch in batches])
+    async def apply(
+        self, batches: Sequence[tuple[ClickBatch, int]], feed: Feed = Feed.FRONT
+    ) -> list[int | EchoRankError]:
+        """Fold batches, each under its epoch; for each where its reader goes on, or why it was refused."""
+        return await asyncio.to_thread(lambda: [self._outcome(batch, epoch, feed) for batch, epoch in batches])
 
-    def _outcome(self, batch: ClickBatch, epoch: int) -> int | EchoRankError:
+    def _outcome(self, batch: ClickBatch, epoch: int, feed: Feed) -> int | EchoRankError:
         try:
-            return self._shard.apply(batch, epoch)
+            return self._shard.apply(batch, epoch, feed)
         except EchoRankError as error:
             return error
 
-    async def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int) -> int:
-        """Move over offsets that the log has lost; the partition's next offset."""
-        return await asyncio.to_thread(self._shard.skip, partition, start, stop, reason, epoch)
+    async def skip(
+        self, partition: int, start: int, stop: int, reason: str, epoch: int, feed: Feed = Feed.FRONT
+    ) -> int:
+        """Move over offsets that the log has lost; where the reader goes on."""
+        return await asyncio.to_thread(self._shard.skip, partition, start, stop, reason, epoch, feed)
 
     async def observe_ends(self, ends: Mapping[int, int]) -> None:
         """Learn high watermarks; those of partitions that are held no more are another shard's business."""

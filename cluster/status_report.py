@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -65,6 +66,7 @@ class ArmStatus:
     users: int | None
     bytes_per_user: float | None
     unknown_items: float | None
+    lag_records: int | None = None  # in the owner's state of the partition that is furthest behind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,6 +162,7 @@ def _arms(routing: pb.RoutingResponse, scraped: list[Scraped]) -> Iterator[ArmSt
     users = list(values(scraped, "echorank_state_users"))
     size = list(values(scraped, "echorank_state_bytes_per_user"))
     known = known_items(scraped)
+    lags = _arm_lags(routing, scraped)
     for arm in routing.arms:
         counts = [value for labels, value in users if labels["arm"] == arm.name]
         yield ArmStatus(
@@ -170,7 +173,19 @@ def _arms(routing: pb.RoutingResponse, scraped: list[Scraped]) -> Iterator[ArmSt
             users=int(sum(counts)) if counts else None,
             bytes_per_user=max((value for labels, value in size if labels["arm"] == arm.name), default=None),
             unknown_items=known[arm.name].share if arm.name in known and known[arm.name].events else None,
+            lag_records=lags.get(arm.name),
         )
+
+
+def _arm_lags(routing: pb.RoutingResponse, scraped: list[Scraped]) -> dict[str, int]:
+    """How far each arm is behind the log's end where it is furthest, by what the partitions' owners say."""
+    owners = {str(route.partition): route.shard for route in routing.routes}
+    lags: dict[str, int] = {}
+    for one in scraped:
+        for labels, value in values([one], "echorank_arm_lag_records"):
+            if owners.get(labels["partition"]) == one.labels["instance"] and not math.isnan(value):
+                lags[labels["arm"]] = max(int(value), lags.get(labels["arm"], 0))
+    return lags
 
 
 def _process(one: Scraped) -> ProcessStatus:
@@ -195,11 +210,11 @@ def render(report: Report) -> Iterator[RenderableType]:
     health = f"[{color}]{report.health}[/{color}]"
     yield f"[bold]{report.address}[/bold] is {health} (routing table {report.routing_version})"
     yield _partition_table(report)
-    arms = Table("arm", "role", "traffic", "model", "users", "bytes a user", "unknown items", title="Arms")
+    arms = Table("arm", "role", "traffic", "model", "lag", "users", "bytes a user", "unknown items", title="Arms")
     for arm in report.arms:
         traffic = f"{arm.weight / 100:g} %"
         unknown = None if arm.unknown_items is None else f"{arm.unknown_items:.1%}"
-        sizes = (arm.users, arm.bytes_per_user, unknown)
+        sizes = (arm.lag_records, arm.users, arm.bytes_per_user, unknown)
         arms.add_row(*map(_cell, (arm.name, arm.role, traffic, arm.model_version, *sizes)))
     yield arms
     processes = Table("process", "kind", "metrics", "memory", title="Processes")

@@ -29,7 +29,7 @@ from actors.gateway import Gateway
 from actors.ingest import Ingest
 from actors.ingest_ports import LogEnds
 from actors.interceptor import ADMIN, SERVICE, RequestInterceptor
-from actors.roles import Role
+from actors.roles import Feed, Role
 from actors.score_ids import ScoreIds
 from actors.scoring import ScoringService
 from actors.server import RpcServer
@@ -46,10 +46,11 @@ from cluster.coordinator import Coordinator
 from cluster.coordinator_process import CoordinatorProcess
 from cluster.detached import start_actor
 from cluster.gateway_process import GatewayProcess
-from cluster.ingest_process import IngestProcess, Reader
+from cluster.ingest_process import IngestProcess
 from cluster.kafka_clients import KafkaAdmin, KafkaSink
 from cluster.kafka_log import KafkaLog
 from cluster.log_watch import watch_kafka
+from cluster.part_time_reader import Reader
 from cluster.ports import check_free
 from cluster.promptness import answer_promptly
 from cluster.ray_start import start_ray
@@ -189,8 +190,10 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
     access, clock = derived.access(settings), SystemClock()
     watch = watch_kafka(access, topics.clicks, topics.partitions, partitions, metrics, clock)
     process = IngestProcess(
-        owners=_reader(settings, Role.OWNER, KafkaSink(access), metrics, watch.ends),
-        open_standbys=lambda: _reader(settings, Role.STANDBY, NoSink(), metrics.of_standbys(), watch.ends),
+        owners=_reader(settings, Role.OWNER, Feed.FRONT, KafkaSink(access), metrics, watch.ends),
+        open_reader=lambda role, feed: _reader(
+            settings, role, feed, NoSink(), metrics.of_others(behind=feed is Feed.BEHIND), watch.ends
+        ),
         followed=coordinator,
         number=number,
         count=settings.serving.ingests,
@@ -200,17 +203,18 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
     return process
 
 
-def _reader(settings: Settings, role: Role, sink: RecordSink, metrics: Metrics, ends: LogEnds) -> Reader:
+def _reader(settings: Settings, role: Role, feed: Feed, sink: RecordSink, metrics: Metrics, ends: LogEnds) -> Reader:
     clock, topics = SystemClock(), settings.topics
+    in_charge = (role, feed) == (Role.OWNER, Feed.FRONT)
     click_log = KafkaLog(
         derived.access(settings),
         topic=topics.clicks,
-        group_id=settings.kafka.group_id if role is Role.OWNER else None,
+        group_id=settings.kafka.group_id if in_charge else None,
         poll_timeout_ms=settings.kafka.poll_timeout_ms,
         records_per_poll_max=settings.kafka.records_per_poll_max,
         topic_id=TopicIdentity(settings.state.directory).load(),
     )
-    shards = RemoteShards(settings.ray.namespace, role)
+    shards = RemoteShards(settings.ray.namespace, role, feed)
     ingest = Ingest(
         click_log,
         DeadLetters(sink, topic=topics.dlq, source_topic=topics.clicks, metrics=metrics),
@@ -218,7 +222,7 @@ def _reader(settings: Settings, role: Role, sink: RecordSink, metrics: Metrics, 
         shards,
         metrics,
         clock,
-        derived.ingest_settings(settings, commits=role is Role.OWNER),
+        derived.ingest_settings(settings, feed, commits=in_charge),
         history=_history(settings),
         ends=ends,
     )

@@ -31,6 +31,7 @@ class Metrics:
         self.events_total = counter("events", "Events by what became of them.", "partition", "outcome")
         self.ingest_lag_records = gauge("ingest_lag_records", "High watermark less position.", "partition")
         self.standby_lag_records = gauge("standby_lag_records", "High watermark less standby's position.", "partition")
+        self.arm_lag_records = gauge("arm_lag_records", "High watermark less arm's position.", "partition", "arm")
         self.dlq_total = counter("dlq", "Records sent to the dead-letter topic.", "reason")
         self.dlq_refused_total = counter("dlq_refused", "Dead letters that their topic refused in any size.", "reason")
         self.ingest_retries_total = counter("ingest_retries", "Batches to be sent again, by error.", "error")
@@ -87,10 +88,14 @@ class Metrics:
         self.arm_weight = gauge("arm_weight", "Share of the traffic, 0 to 1.", "arm")
         self.model_info = gauge("model_info", "1 for the model version an arm runs.", "arm", "version")
 
-    def of_standbys(self) -> Metrics:
-        """Metrics for who feeds standbys: what it counts would be counted twice, so only its lag is shown."""
+    def of_others(self, *, behind: bool) -> Metrics:
+        """Metrics for who feeds standbys, or arms `behind` the front: what it counts would be counted twice.
+
+        So only the lag of standbys is shown; how far arms are, the shards show.
+        """
         hidden = Metrics(CollectorRegistry())
-        hidden.ingest_lag_records = self.standby_lag_records
+        if not behind:
+            hidden.ingest_lag_records = self.standby_lag_records
         return hidden
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

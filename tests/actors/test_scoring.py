@@ -17,9 +17,12 @@ from actors.deadline import FULL, SEQUENCE, Pace
 from actors.errors import DeadlineExceeded
 from actors.limits import RequestLimits
 from actors.partitioner import partition_of
+from actors.roles import Feed
 from actors.status import details_of, status_of
+from model.bundle import random_bundle
+from model.config import ModelConfig
 from rpc import echorank_pb2 as pb
-from tests.actors.served_shard import ITEMS, NOW_MS, PARTITIONS, ServedShard, served_shard, user_of
+from tests.actors.served_shard import ITEMS, NOW_MS, PARTITIONS, ServedShard, clicks, served_shard, user_of
 from tests.waiting import PATIENCE_S, until
 
 USER = user_of(1)
@@ -144,6 +147,25 @@ async def test_min_offset_waits_for_the_click(served: ServedShard) -> None:
     await until(lambda: served.counted("requests_in_flight"))
     assert await asyncio.to_thread(served.click, USER, *ITEMS[:2]) == 2
     assert (await waiting).origin.offset == 2
+
+
+async def test_min_offset_waits_for_the_arm_that_answers(tmp_path: Path) -> None:
+    """An arm that has the click answers at once, however far behind another one is; that one's own callers wait."""
+    arms = {"main": random_bundle(ModelConfig(), ITEMS), "new": random_bundle(ModelConfig(), ITEMS, 1)}
+    async with served_shard(tmp_path, arms=arms) as served:
+        partition, behind = partition_of(USER, PARTITIONS), 2000
+        for store in served.shard._owned[partition].stores.values():
+            store.skip_to(behind if store.bundle is arms["main"] else 0)
+        served.shard._owned[partition].line_up()
+        stop = served.shard.apply(clicks(partition, behind, USER, ITEMS[:1]), 1)
+        request = pb.ScoreRequest(user=USER, items=ITEMS[:1], arm="main", min_offset=stop)
+        answer = await served.stub.Score(request, timeout=PATIENCE_S)
+        assert (answer.origin.offset, answer.origin.cold_user) == (stop, False)
+        request.arm = "new"
+        waiting = served.stub.Score(request, timeout=PATIENCE_S)
+        served.shard.apply(clicks(partition, 0, USER, ITEMS[:1]), 1, Feed.BEHIND)
+        served.shard.skip(partition, 1, stop, "test", 1, Feed.BEHIND)
+        assert (await waiting).origin.offset == stop
 
 
 async def test_min_offset_ends_with_the_deadline(served: ServedShard) -> None:

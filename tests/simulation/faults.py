@@ -43,23 +43,26 @@ class Scenario:
     users: int
     events: int
     faults: tuple[Fault, ...]
+    new_arm_s: float = 0.0  # when all shards start anew with one more arm, which begins at the log's start; 0: never
 
     @classmethod
     def of(cls, seed: int) -> Scenario:
         """The scenario of a seed."""
-        random = Random(f"scenario {seed}")
+        random, later = Random(f"scenario {seed}"), Random(f"new arm {seed}")
         partitions, shards, ingests = random.randint(2, 4), random.randint(2, 3), random.randint(1, 2)
+        arms = random.choice([1, 1, 2])
         return cls(
             seed=seed,
             partitions=partitions,
             shards=shards,
             ingests=ingests,
-            arms=random.choice([1, 1, 2]),
+            arms=arms,
             standbys=random.randint(0, 1),
             users_hot=random.choice([0, 0, 2]),
             users=random.randint(8, 24),
             events=random.randint(100, 250),
             faults=_faults(random, partitions, _names(shards, ingests)),
+            new_arm_s=later.uniform(FAULTS_BEGIN_S, FAULTS_END_S) if arms == 1 and later.random() < 0.5 else 0.0,
         )
 
     def names(self) -> list[str]:

@@ -40,7 +40,7 @@ from actors.hot import BYTES_BESIDE_ROW_MAX
 from actors.ingest import Ingest, IngestSettings
 from actors.limits import RequestLimits
 from actors.owned import Owned
-from actors.roles import Role
+from actors.roles import Feed, Role
 from actors.score_ids import ScoreIds
 from actors.scoring import ScoringService
 from actors.shard import Shard, ShardSettings
@@ -52,7 +52,8 @@ from cluster.assignment_files import AssignmentFiles
 from cluster.coordinator import Coordinator, CoordinatorSettings
 from cluster.coordinator_process import CoordinatorProcess
 from cluster.gateway_process import GatewayProcess
-from cluster.ingest_process import IngestProcess, Reader
+from cluster.ingest_process import IngestProcess
+from cluster.part_time_reader import Reader
 from cluster.processes import ArchiveActor, CoordinatorActor, GatewayActor, IngestActor, ShardActor
 from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteShards
 from cluster.routing import shard_name
@@ -80,6 +81,7 @@ CALL_S = 4.0  # instead of 30 s: who waits in vain for an answer waits long enou
 PATIENCE = CoordinatorSettings(lease_s=0.7, grace_s=1.0, start_s=3.0)
 HISTORY_PATIENCE_S = 4.0
 ROLL = RollSettings(roll_s=1.5, roll_records=60)
+APART = 8  # records behind the most advanced arm, beyond which an arm is fed apart
 SLICE = 4  # rows or events that the store handles at a time, so that there is something in between
 PREEMPTED, PREEMPTED_S = 0.05, 0.005  # how often somebody else runs before a store's lock is taken, and for how long
 
@@ -115,7 +117,7 @@ async def _coordinator(world: World) -> Any:
             shards=world.scenario.shards,
             arms=[
                 Arm(name=name, model_version=bundle.version, role="live", weight=5000)
-                for name, bundle in world.arms.items()
+                for name, bundle in world.all_arms.items()
             ],
             memory=AssignmentFiles("state"),
             clock=world.clock(),
@@ -132,7 +134,13 @@ async def _coordinator(world: World) -> Any:
 async def _shard(world: World, number: int) -> Any:
     async def build() -> ShardProcess:
         name, metrics, clock = shard_name(number), Metrics(CollectorRegistry()), world.clock()
-        settings = ShardSettings(snapshot_interval_s=SNAPSHOT_INTERVAL_S, users_initial=16, ready_lag_records_max=10)
+        settings = ShardSettings(
+            snapshot_interval_s=SNAPSHOT_INTERVAL_S,
+            users_initial=16,
+            ready_lag_records_max=10,
+            traffic=frozenset({"main"}),
+            arms_apart_records=APART,
+        )
         shard = Shard(name, world.arms, _snapshots(world), metrics, clock, settings)
         applied = AppliedOffsets(world.loop)
         shard.on_applied(applied.notify)
@@ -183,11 +191,11 @@ def _store(world: World, bundle: Bundle) -> PartitionStore:
 async def _ingest(world: World, number: int) -> Any:
     async def build() -> IngestProcess:
         coordinator = RemoteCoordinator(NAMESPACE)
-        owners = _reader(world, Role.OWNER, SimSink(world.topic))
+        owners = _reader(world, Role.OWNER, Feed.FRONT, SimSink(world.topic))
         await coordinator.join(_target("ingest", f"ingest-{number}"))
         return IngestProcess(
             owners=owners,
-            open_standbys=lambda: _reader(world, Role.STANDBY, NoSink()),
+            open_reader=lambda role, feed: _reader(world, role, feed, NoSink()),
             followed=coordinator,
             number=number,
             count=world.scenario.ingests,
@@ -196,8 +204,9 @@ async def _ingest(world: World, number: int) -> Any:
     return await _actor(IngestActor, build)
 
 
-def _reader(world: World, role: Role, sink: RecordSink) -> Reader:
-    metrics, clock, shards = Metrics(CollectorRegistry()), world.clock(), RemoteShards(NAMESPACE, role)
+def _reader(world: World, role: Role, feed: Feed, sink: RecordSink) -> Reader:
+    metrics, clock, shards = Metrics(CollectorRegistry()), world.clock(), RemoteShards(NAMESPACE, role, feed)
+    in_charge = (role, feed) == (Role.OWNER, Feed.FRONT)
     ingest = Ingest(
         SimLog(world.topic, world.committed),
         DeadLetters(sink, topic="clicks.dlq", source_topic="clicks", metrics=metrics),
@@ -205,7 +214,7 @@ def _reader(world: World, role: Role, sink: RecordSink) -> Reader:
         shards,
         metrics,
         clock,
-        IngestSettings(commits=role is Role.OWNER, commit_interval_s=0.5, history_patience_s=HISTORY_PATIENCE_S),
+        IngestSettings(commits=in_charge, commit_interval_s=0.5, history_patience_s=HISTORY_PATIENCE_S),
         history=ArchiveReader(_archive_files(world)),
     )
     return Reader(ingest, shards, lambda: None)

@@ -46,7 +46,8 @@ class World:
 
     def __init__(self, scenario: Scenario, arms: Mapping[str, Bundle], echo: Echo | None) -> None:
         self.scenario, self.steps = scenario, 0
-        self.arms = dict(list(arms.items())[: scenario.arms])
+        self.all_arms = dict(list(arms.items())[: scenario.arms + bool(scenario.new_arm_s)])
+        self.arms = dict(list(arms.items())[: scenario.arms])  # as shards that start now have them
         self.loop = VirtualLoop(self._stepped, self._defect)
         self.trace = Trace(self.loop.time, echo)
         self.world = Process("world", 0, self.random("world"))
@@ -61,7 +62,7 @@ class World:
             seconds=CLICKS_END_S,
         )
         self.topic = SimTopic(self.loop, logs)
-        self.clean = Clean(logs, self.arms, SimClock(self.loop, self.world))
+        self.clean = Clean(logs, self.all_arms, SimClock(self.loop, self.world))
         self.invariants = Invariants(self.clean, self.topic)
         self.disk = Disk(self.random("disk"), self.trace.say, self._named)
         self.network = Network(self.loop, self.world, self.trace.say, self._defect)
@@ -79,6 +80,8 @@ class World:
             start_soon(self.loop, reader, Reader(self).run())
             for fault in self.scenario.faults:
                 self.later(fault.at_s, lambda fault=fault: strike(self, fault))
+            if self.scenario.new_arm_s:
+                self.later(self.scenario.new_arm_s, self._add_arm)
             self._until(FAULTS_END_S + LASTS_MAX_S)
             self._heal()
             if not self._until(self.loop.time() + HEALED_WITHIN_S, self._settled) and not self.trace.violation:
@@ -127,6 +130,13 @@ class World:
         self.network.died(process)
         if self.network.names.get(process.name) is process:
             self.later(self.world.random.uniform(*RESTART_S), lambda: self._start_again(process))
+
+    def _add_arm(self) -> None:
+        """Start every shard anew with all arms."""
+        self.trace.say("world", "there is a new arm")
+        self.arms = self.all_arms
+        for process in [process for process in self.processes if process.name.startswith("shard")]:
+            self.crash(process)
 
     def end(self, name: str) -> None:
         """Nothing of the actor's newest process remains, and Ray starts none again."""

@@ -1,0 +1,56 @@
+"""An arm that is added while clicks flow: it begins at the log's start, and the other one goes on meanwhile."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from actors.errors import BrokerUnavailable
+from actors.roles import Feed
+from tests.simulation import system, world
+from tests.simulation.faults import Scenario
+from tests.simulation.runner import arms, explain, only, sweep
+from tests.simulation.world import World
+
+SEEDS = 40  # about a quarter of all have a new arm
+QUIET = dataclasses.replace(only(Scenario.of(3), []), arms=1, new_arm_s=3.9, events=250)
+
+
+def test_a_new_arm_ends_as_an_uninterrupted_run_does() -> None:
+    """Under drawn faults, byte for byte, in both arms."""
+    seeds = [seed for seed in range(SEEDS) if Scenario.of(seed).new_arm_s]
+    failed = [outcome for outcome in sweep(seeds) if outcome.violation]
+    assert len(seeds) > 5
+    assert not failed, "\n".join(map(explain, failed[:3]))
+
+
+def test_the_other_arm_goes_on_while_nobody_feeds_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a reader for it the new arm stays at the start; every click reaches the arm that is there."""
+    read = system._reader
+
+    def reader(where: World, role: Any, feed: Feed, sink: Any) -> Any:
+        if feed is Feed.BEHIND:
+            raise BrokerUnavailable("nobody reads for arms behind the front in this test")
+        return read(where, role, feed, sink)
+
+    monkeypatch.setattr(system, "_reader", reader)
+    monkeypatch.setattr(world, "HEALED_WITHIN_S", 3.0)
+    run = World(QUIET, arms(), None)
+    outcome = run.run()
+    assert "not settled" in (outcome.violation or "")
+    found = {}
+    for shard in run.invariants.shards.values():
+        for partition, owned in shard._owned.items():
+            assert owned.stores is not None
+            found[partition] = {arm: store.position for arm, store in owned.stores.items()}
+    assert {partition: at["main"] for partition, at in found.items()} == {
+        partition: log.length for partition, log in enumerate(run.topic.partitions)
+    }
+    assert all(at["other"] < at["main"] for at in found.values())
+
+
+def test_it_catches_up_without_faults() -> None:
+    """Both arms reach the log's end."""
+    assert World(QUIET, arms(), None).run().violation is None
