@@ -266,6 +266,29 @@ def test_the_next_run_goes_on_where_this_one_stopped(
     assert sorted(log.times_ms - 1_700_000_000_000) == list(range(len(log))), "each click once, whatever was killed"
 
 
+async def test_a_new_arm_holds_up_nobody(system: System, settings: Settings, clicks: Clicks, tmp_path: Path) -> None:
+    """While it is built from the log's start, the arm with traffic takes new clicks; in the end both have all."""
+    system.stop()
+    with wiring.start(settings) as again:
+        clicks.send(PARTITIONS * 1500)
+        until(lambda: again.positions() == clicks.ends)
+    write_bundle(tmp_path / "next", Network(ModelConfig(), len(ITEMS)).eval(), ITEMS, np.ones(len(ITEMS)), {})
+    new = ArmSettings(name="next", bundle=str(tmp_path / "next"), weight=0, role="candidate")
+    with_new = settings.model_copy(update={"arms": (*settings.arms, new)})
+    with wiring.start(with_new) as both:
+        again_ready = time.monotonic()
+        both.wait_ready(60)
+        clicks.send(100)
+        async with Client(both.gateway_address, timeout_s=RECOVERY_S) as client:
+            for user in USERS:
+                origin = (await client.score(user, ITEMS[:2], min_offset=clicks.end(user))).origin
+                assert (origin.arm, origin.stale, origin.cold_user) == ("main", False, False)
+        print(f"answers with new clicks {time.monotonic() - again_ready:.1f} s after the start, the new arm at "  # noqa: T201
+              f"{sorted(both.positions().values())} of {sorted(clicks.ends.values())}")  # fmt: skip
+        until(lambda: both.positions() == clicks.ends)
+        assert both.digests() == offline_digests(with_new, clicks.ends, tmp_path)
+
+
 async def test_a_user_is_erased_everywhere(system: System, settings: Settings, clicks: Clicks) -> None:
     """Through the gateway of a third run; the user is a new one afterwards, and what Kafka keeps is named."""
     system.stop()
@@ -287,7 +310,7 @@ async def test_a_user_is_erased_everywhere(system: System, settings: Settings, c
 
 def offline_digests(settings: Settings, ends: dict[int, int], directory: Path) -> dict[tuple[int, str], str]:
     """The digests of a fold of the same log in this process, partition by partition."""
-    clock, arms = SystemClock(), {"main": load_bundle(settings.arms[0].bundle)}
+    clock, arms = SystemClock(), {arm.name: load_bundle(arm.bundle) for arm in settings.arms}
     decoder, metrics = Decoder(EventFormat(), clock), Metrics(CollectorRegistry())
     snapshots = SnapshotStore.from_uri(str(directory), kept=1)
     shard = Shard("offline", arms, snapshots, metrics, clock, ShardSettings())
@@ -296,7 +319,7 @@ def offline_digests(settings: Settings, ends: dict[int, int], directory: Path) -
         topic=settings.topics.clicks,
         group_id="offline",
         poll_timeout_ms=100,
-        records_per_poll_max=37,
+        records_per_poll_max=371,
     )
     with closing(click_log):
         click_log.assign(ends)
@@ -309,7 +332,7 @@ def offline_digests(settings: Settings, ends: dict[int, int], directory: Path) -
                 batch, dead = decoder.decode_batch(found.partition, found.start, found.stop, found.records)
                 assert not dead
                 shard.apply(batch, epoch=1)
-    return {(partition, "main"): shard.digest(partition, "main") for partition in ends}
+    return {(partition, arm): shard.digest(partition, arm) for partition in ends for arm in arms}
 
 
 def until(condition: Callable[[], bool], within_s: float = RECOVERY_S) -> None:
