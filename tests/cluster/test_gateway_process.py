@@ -9,6 +9,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
+from actors.admission import Bounds
 from actors.gateway import Gateway
 from actors.interceptor import RequestInterceptor
 from actors.limits import RequestLimits
@@ -74,7 +75,7 @@ async def started() -> AsyncIterator[Started]:
     """A gateway that listens and follows."""
     metrics, publisher = Metrics(CollectorRegistry()), FakePublisher()
     gateway = Gateway(limits=RequestLimits(), salt="s", message_bytes_max=65_536, metrics=metrics)
-    server = RpcServer(gateway.add_to, RequestInterceptor(metrics, 8), 65_536)
+    server = RpcServer(gateway.add_to, RequestInterceptor(metrics, Bounds(queue_max=8)), 65_536)
     process = GatewayProcess(
         gateway=gateway, server=server, host="127.0.0.1", port=0, publisher=publisher, metrics=metrics
     )

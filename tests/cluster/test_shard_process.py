@@ -11,6 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
+from actors.admission import Bounds
 from actors.clock import ManualClock
 from actors.errors import NotOwner, ShardUnavailable, SnapshotError, StaleEpoch
 from actors.interceptor import RequestInterceptor
@@ -112,7 +113,7 @@ def process_of(
         clock,
         ShardSettings(ready_lag_records_max=2, users_initial=16),
     )
-    server = RpcServer(lambda _: None, RequestInterceptor(metrics, 8), 65_536)
+    server = RpcServer(lambda _: None, RequestInterceptor(metrics, Bounds(queue_max=8)), 65_536)
     process = ShardProcess(
         shard=shard, server=server, host="127.0.0.1", node="n", registry=registry, target=TARGET, clock=clock
     )
