@@ -43,6 +43,27 @@ FieldOption = Annotated[
 ]
 DeviceOption = Annotated[Device, typer.Option(help="auto takes CUDA where there is one.")]
 TimeUnitOption = Annotated[TimeUnit, typer.Option(help="For `file`: unit of numeric or text times.")]
+MinutesOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Time limit in minutes, over all starts; none trains until validation stops improving.", min=0.05
+    ),
+]
+SettingsOption = Annotated[
+    Path | None, typer.Option(help="Settings as JSON, such as those that `echorank tune` wrote.")
+]
+WorkersOption = Annotated[
+    int,
+    typer.Option(help="Processes that train together, by Ray Train; each step then averages so many batches.", min=1),
+]
+TeacherOption = Annotated[
+    list[Path] | None,
+    typer.Option(help="Directory of a trained model whose judgement the new one learns too; repeat for several."),
+]
+ResumeOption = Annotated[
+    bool, typer.Option("--resume", help="Go on with the training in --out that was stopped, killed or diverged.")
+]
+AnewOption = Annotated[bool, typer.Option("--anew", help="Drop the unfinished training in --out and begin a new one.")]
 
 
 def train(
@@ -51,33 +72,25 @@ def train(
     path: PathOption = None,
     field: FieldOption = None,
     time_unit: TimeUnitOption = TimeUnit.MS,
-    minutes: Annotated[
-        float | None,
-        typer.Option(help="Time limit in minutes; none trains until validation stops improving.", min=0.05),
-    ] = None,
+    minutes: MinutesOption = None,
     seed: Annotated[int, typer.Option(help="Equal seeds on equal machines give equal weights.")] = 0,
     device: DeviceOption = Device.AUTO,
-    settings: Annotated[
-        Path | None, typer.Option(help="Settings as JSON, such as those that `echorank tune` wrote.")
-    ] = None,
-    workers: Annotated[
-        int,
-        typer.Option(
-            help="Processes that train together, by Ray Train; each step then averages so many batches.", min=1
-        ),
-    ] = 1,
-    teacher: Annotated[
-        list[Path] | None,
-        typer.Option(help="Directory of a trained model whose judgement the new one learns too; repeat for several."),
-    ] = None,
+    settings: SettingsOption = None,
+    workers: WorkersOption = 1,
+    teacher: TeacherOption = None,
+    resume: ResumeOption = False,
+    anew: AnewOption = False,
 ) -> None:
     """Train a model on a log of clicks.
+
+    About once a minute the training is kept in OUT, also at Ctrl-C; the same command with --resume goes on there.
 
     With several workers an epoch has as many fewer steps and the learning rate stays: divide `tokens` in the settings
     by the number of workers for the steps of one worker. RAY_ADDRESS joins a cluster.
 
     Examples:
       [cyan]echorank train ml-100k --minutes 2[/cyan]
+      [cyan]echorank train ml-1m --out out/ml-1m --resume[/cyan]
       [cyan]echorank train ml-1m --out out/ml-1m --device cuda --seed 1[/cyan]
       [cyan]echorank train ml-1m --settings out/tune/settings.json --workers 2[/cyan]
       [cyan]echorank train ml-1m --seed 1 --teacher out/ml-1m[/cyan]
@@ -98,6 +111,8 @@ def train(
         settings_file=settings,
         workers=workers,
         teachers=teacher or (),
+        resume=resume,
+        anew=anew,
     )
 
 

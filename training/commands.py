@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,9 @@ from training.checkpoint import MODEL, Checkpoint
 from training.clicklog import ClickLog
 from training.distill import StreamingTeacher
 from training.errors import DatasetError, TrainingError
+from training.keeper import FileKeeper
 from training.publish import Published, publish
+from training.remarks import Say
 from training.runs import Run, by_time, leave_one_out, shape_for, train_by_time, train_leave_one_out
 from training.time_column import TimeUnit
 from training.train import TrainConfig
@@ -45,22 +48,27 @@ def train_model(
     settings_file: Path | None = None,
     workers: int = 1,
     teachers: Sequence[Path] = (),
+    resume: bool = False,
+    anew: bool = False,
     console: Console | None = None,
 ) -> Run:
     """Train on a data set by name, print how it compares to popularity, and save the model to `out`.
 
-    Named sets are split leave-one-out, as published comparisons do; a log of your own (`file`, `archive`) by time, as
-    it will be used.
+    While it goes on the training is kept in `out`: with `resume` one that was stopped goes on, with `anew` it is
+    dropped. `minutes` count from now on, in all starts together. Named sets are split leave-one-out, as published
+    comparisons do; a log of your own (`file`, `archive`) by time, as it will be used.
 
     Raises:
         DatasetError: the data, or a teacher, cannot be had or read.
-        TrainingError: a teacher knows another catalogue, or `out` cannot be written.
+        TrainingError: a teacher knows another catalogue, `out` cannot be written or resumed, or the training diverged
+            or was stopped.
         ValueError: a setting is out of range.
 
     """
-    console = console or Console()
+    console, begun = console or Console(), time.monotonic()
     changes, settings = read_settings(settings_file)
     outputs.check_folder(out)
+    keeper = keeper_of(out, workers, resume=resume, anew=anew, console=console)
     if (out / MODEL).exists():
         console.print(f"{out} holds a model already; it is replaced when the new one is complete")
     settings = dataclasses.replace(settings, seed=seed, device=device, minutes_max=minutes or settings.minutes_max)
@@ -76,14 +84,13 @@ def train_model(
         settings=settings,
         workers=workers,
         teachers=[StreamingTeacher.load(teacher) for teacher in teachers],
+        keeper=keeper,
+        begun=begun,
     )
     run.checkpoint.save(out)
-    console.print(comparison(run))
-    console.print(sorted_by(run.checkpoint.recommend))
-    console.print(
-        f"best epoch {run.model.best.epoch + 1} of {len(run.model.history)}, {run.model.seconds:.0f} s; "
-        f"saved to {out}; next: echorank publish {out}"
-    )
+    if keeper is not None:
+        keeper.forget()
+    _tell(run, out, console)
     return run
 
 
@@ -131,6 +138,25 @@ def tune_model(
     return trials
 
 
+def keeper_of(out: Path, workers: int, *, resume: bool, anew: bool, console: Console) -> FileKeeper | None:
+    """Where the training is kept; several workers keep nothing until they are done.
+
+    Raises:
+        TrainingError: there is nothing to resume, or something that would be overwritten.
+
+    """
+    if workers > 1:
+        if resume:
+            raise TrainingError("--resume goes on with one worker only; leave --workers out")
+        return None
+    return FileKeeper(out, resume=resume, anew=anew, say=noting(console))
+
+
+def noting(console: Console) -> Say:
+    """Says a remark on the console."""
+    return lambda sentence: console.print(f"note: {sentence}", markup=False, soft_wrap=True)
+
+
 def read_log(
     data_set: str,
     *,
@@ -146,10 +172,7 @@ def read_log(
         DatasetError: the data cannot be had or read.
 
     """
-
-    def say(sentence: str) -> None:
-        console.print(f"note: {sentence}", markup=False, soft_wrap=True)
-
+    say = noting(console)
     log = datasets.load(data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, say=say)
     users, items, events = log.counts()
     console.print(f"{data_set}: {users:,} users, {items:,} items, {events:,} events", markup=False, soft_wrap=True)
@@ -229,6 +252,15 @@ def comparison(run: Run) -> Table:
     for label, found in (("this model", run.test), ("popularity", run.popularity)):
         table.add_row(label, *(_with_interval(found, name) for name in SHOWN))
     return table
+
+
+def _tell(run: Run, out: Path, console: Console) -> None:
+    console.print(comparison(run))
+    console.print(sorted_by(run.checkpoint.recommend))
+    console.print(
+        f"best epoch {run.model.best.epoch + 1} of {len(run.model.history)}, {run.model.seconds:.0f} s; "
+        f"saved to {out}; next: echorank publish {out}"
+    )
 
 
 def _with_interval(found: dict[str, float], name: str) -> str:

@@ -18,7 +18,7 @@ from training.calibrate import fit as fit_calibration
 from training.clicklog import Longs
 from training.ctr_data import Bools, CtrBatch, Impressions, batches, rows
 from training.ctr_methods import ClickModel
-from training.errors import TrainingError
+from training.errors import DivergedError
 from training.harness import FitConfig, Schedule
 from training.metrics import Doubles
 
@@ -85,7 +85,7 @@ def train(
     """Fit one method; `say` hears of every epoch.
 
     Raises:
-        TrainingError: the loss is no longer a number.
+        DivergedError: the loss is no longer a number.
 
     """
     random = np.random.default_rng(settings.seed)
@@ -190,7 +190,7 @@ def _line(
     epoch: int, losses: list[float], averaged: ClickModel, data: Impressions, settings: CtrConfig, schedule: Schedule
 ) -> CtrEpoch:
     if not np.isfinite(losses).all():
-        raise TrainingError(f"the loss is no longer a number in epoch {epoch + 1}; lower learning_rate")
+        raise DivergedError(f"the loss is no longer a number in epoch {epoch + 1}; lower learning_rate")
     logits, labels = predict(averaged, data, data.validation, settings)
     return CtrEpoch(
         epoch=epoch,

@@ -11,3 +11,11 @@ class DatasetError(EchoRankError):
 
 class TrainingError(EchoRankError):
     """A training cannot start, or its result cannot be used."""
+
+
+class DivergedError(TrainingError, ValueError):
+    """Weights, losses or scores of a model are no longer numbers; its settings do not suit its data."""
+
+
+class StoppedError(TrainingError):
+    """Somebody stopped a training; the message says where it is kept."""

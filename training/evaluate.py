@@ -102,7 +102,7 @@ def rank(
 
     Raises:
         TrainingError: there is nothing to rank.
-        ValueError: the scores are not numbers.
+        DivergedError: the scores are not numbers.
 
     """
     workers, parts = workers or Alone(), []

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from training.errors import DivergedError
+
 Doubles = npt.NDArray[np.float64]
 Longs = npt.NDArray[np.int64]
 
@@ -15,12 +17,12 @@ def ranks(scores: npt.NDArray[np.floating], targets: Longs) -> Longs:
     """Rank (m,), from 1, of column targets[i] in row i of scores (m, V); every tie counts against the target.
 
     Raises:
-        ValueError: a target's score is not a number.
+        DivergedError: a score is not a number.
 
     """
     own = np.take_along_axis(scores, targets[:, None], axis=1)  # (m, 1)
     if np.isnan(scores).any():
-        raise ValueError("scores hold NaN: the model has diverged; train again with a lower learning rate")
+        raise DivergedError("scores hold NaN: the model has diverged; train again with a lower learning rate")
     return np.asarray((scores >= own).sum(axis=1, dtype=np.int64))
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from training.harness import Line
+    from training.loop import Line
 
 
 class TrainingProgress:
@@ -42,6 +42,10 @@ class TrainingProgress:
         """`done` (0 to 1) of the training is over; `loss` is the newest step's."""
         self.loss = loss if self.loss != self.loss else 0.95 * self.loss + 0.05 * loss
         self._show(done)
+
+    def say(self, sentence: str) -> None:
+        """A line beside the bar."""
+        self.console.print(sentence, markup=False, soft_wrap=True)
 
     def epoch(self, line: Line) -> None:
         """An epoch ended."""

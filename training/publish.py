@@ -11,6 +11,7 @@ import numpy as np
 
 from model.absorb import absorb, absorb_head
 from model.bundle import Bundle, load_bundle, write_bundle
+from model.network import Network
 from model.scorer import Level
 from training import calibrate
 from training.checkpoint import Checkpoint
@@ -86,11 +87,14 @@ def assess(
 
 def in_memory(model: TrainedModel, counts: Longs, calibration: Doubles | None = None) -> Bundle:
     """The bundle without its files; without a calibration, probabilities are plain sigmoids of the logits."""
+    return unpublished(model.network, model.vocabulary.items, counts, calibration)
+
+
+def unpublished(network: Network, items: tuple[str, ...], counts: Longs, calibration: Doubles | None = None) -> Bundle:
+    """The same of any network of a catalogue."""
     slopes = np.array([[1.0, 0.0]] * len(Level)) if calibration is None else calibration
-    score = absorb_head(model.network, counts.astype(np.float64), slopes)
-    fold = absorb(model.network)
-    config, items = model.network.config, model.vocabulary.items
-    return Bundle(version="unpublished", config=config, items=items, fold=fold, score=score)
+    score = absorb_head(network, counts.astype(np.float64), slopes)
+    return Bundle(version="unpublished", config=network.config, items=items, fold=absorb(network), score=score)
 
 
 def publish(checkpoint: Checkpoint, out: Path) -> Published:

@@ -36,7 +36,7 @@ class Ranking:
         """Rank the event after each flat position `place` (m,) by scores (m, V), which are changed.
 
         Raises:
-            ValueError: the scores are not numbers.
+            DivergedError: the scores are not numbers.
 
         """
         target = held.histories.items[place + 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from training.checkpoint import Checkpoint
 from training.clicklog import ClickLog
 from training.distill import Teacher
 from training.errors import DatasetError
+from training.finishing import finishing_s
+from training.keeper import FileKeeper
 from training.overview import moment
 from training.publish import Published, assess, in_memory, publish
 from training.rules import popular, rank_by
@@ -111,15 +114,19 @@ def train_leave_one_out(
     show_progress: bool = True,
     workers: int = 1,
     teachers: Sequence[Teacher] = (),
+    keeper: FileKeeper | None = None,
+    begun: float | None = None,
 ) -> Run:
     """Train on all but each user's last two events; choose by the last but one, test on the last.
 
     Raises:
-        TrainingError: a teacher knows another catalogue.
+        TrainingError: a teacher knows another catalogue, or the training diverged or was stopped.
 
     """
     prepare_process()
-    return _run(leave_one_out(log, shape), settings, data_set, date, workers, teachers, show_progress=show_progress)
+    parts = leave_one_out(log, shape)
+    model = _train(parts, settings, workers, teachers, keeper, begun, show_progress=show_progress)
+    return _finish(model, parts, data_set, date)
 
 
 def leave_one_out(log: ClickLog, shape: ModelConfig | None = None) -> Parts:
@@ -153,6 +160,8 @@ def train_by_time(
     show_progress: bool = True,
     workers: int = 1,
     teachers: Sequence[Teacher] = (),
+    keeper: FileKeeper | None = None,
+    begun: float | None = None,
 ) -> Run:
     """Train on all but the last `validation` share of the time line, which chooses the epoch and is the test.
 
@@ -160,12 +169,13 @@ def train_by_time(
 
     Raises:
         DatasetError: the log is too short to be split.
-        TrainingError: a teacher knows another catalogue.
+        TrainingError: a teacher knows another catalogue, or the training diverged or was stopped.
 
     """
     prepare_process()
     parts = by_time(log, shape, validation=validation, events_min=events_min)
-    return _run(parts, settings, data_set, date, workers, teachers, show_progress=show_progress)
+    model = _train(parts, settings, workers, teachers, keeper, begun, show_progress=show_progress)
+    return _finish(model, parts, data_set, date)
 
 
 def by_time(log: ClickLog, shape: ModelConfig | None = None, *, validation: float = 0.1, events_min: int = 1) -> Parts:
@@ -231,28 +241,37 @@ def prepare_process() -> None:
     torch.set_num_threads(THREADS)
 
 
-def _run(
+def _train(
     parts: Parts,
     settings: TrainConfig | None,
-    data_set: str,
-    date: str,
     workers: int,
     teachers: Sequence[Teacher],
+    keeper: FileKeeper | None,
+    begun: float | None,
     *,
     show_progress: bool,
-) -> Run:
+) -> TrainedModel:
     settings = settings or TrainConfig()
     from_parts = (parts.shape, settings, parts.vocabulary, parts.training, parts.held)
+    finishing = functools.partial(
+        finishing_s, items=parts.vocabulary.items, training=parts.training, held=parts.held, asked_max=ASKED_MAX
+    )
     if workers == 1:
-        model = train(*from_parts, show_progress=show_progress, teachers=teachers)
-    else:
-        from training.distributed import train_together  # noqa: PLC0415 - one worker needs no Ray
+        return train(
+            *from_parts,
+            show_progress=show_progress,
+            teachers=teachers,
+            keeper=keeper,
+            begun=begun,
+            finishing=finishing,
+        )
+    from training.distributed import train_together  # noqa: PLC0415 - one worker needs no Ray
 
-        model = train_together(workers, *from_parts, show_progress=show_progress, teachers=teachers)
-    return _finish(model, parts.training, parts.held, parts.test, data_set, date)
+    return train_together(workers, *from_parts, show_progress=show_progress, teachers=teachers)
 
 
-def _finish(model: TrainedModel, training: Histories, held: Held, test: Held, data_set: str, date: str) -> Run:
+def _finish(model: TrainedModel, parts: Parts, data_set: str, date: str) -> Run:
+    training, held, test = parts.training, parts.held, parts.test
     items, histories = len(model.vocabulary.items), test.histories
     until_ms = int(training.times_ms.max()) if test is held else None
     checkpoint = assess(model, training, held, data_set=data_set, date=date, trained_until_ms=until_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,14 +17,18 @@ from model.embedding import Sequences
 from model.network import Encoding, Network
 from training.distill import Teacher, Teachers
 from training.evaluate import NetworkRanker, rank
+from training.forecast import Costs, Finishing
 from training.harness import FitConfig, Line, fit, pick_device
+from training.identity import identity
 from training.initial import start_from_data
+from training.keeper import Keeper
 from training.losses import click_loss, next_item_loss
 from training.sequences import Batch, Held, Histories, Vocabulary, Windows, groups, pad, training_windows
 from training.softmax import Guide
 from training.targets import NegativeSampler, random_positions
 from training.workers import Workers
 
+MEASURED = 400  # held-out events that tell how long a validation takes
 SPARSE = 8  # the head's features of one position cost as much as a dozen events
 
 
@@ -144,6 +149,18 @@ class StreamingTask:
         logits = self.network.head(encoding, events, asked.at, asked.candidates, asked.now_ms)
         return click_loss(logits, asked)
 
+    def validation_s(self, network: nn.Module) -> float:
+        """About how many seconds `validate` takes, from a part of it."""
+        assert isinstance(network, Network)
+        known = self.held.targets(network.items)
+        users = np.unique(np.searchsorted(self.held.histories.starts, known, side="right") - 1)
+        chosen = np.zeros(len(self.held.tails), dtype=bool)
+        chosen[users[:: max(1, len(known) // MEASURED)]] = True
+        part = self.held._replace(tails=np.where(chosen, self.held.tails, 0))
+        begun = time.monotonic()
+        rank(NetworkRanker(network), part, network.items, context=self.settings.context)
+        return (time.monotonic() - begun) * float(self.held.tails.sum()) / float(part.tails.sum())
+
     def validate(self, network: nn.Module, workers: Workers) -> Mapping[str, float]:
         """Ranking metrics of the next item."""
         assert isinstance(network, Network)
@@ -162,16 +179,20 @@ def train(
     on_epoch: Callable[[Line], None] | None = None,
     workers: Workers | None = None,
     teachers: Sequence[Teacher] = (),
+    keeper: Keeper | None = None,
+    begun: float | None = None,
+    finishing: Finishing = lambda *_: 0.0,
     network_type: type[Network] = Network,
     task_type: type[StreamingTask] = StreamingTask,
 ) -> TrainedModel:
     """Fit a network to the `training` histories; stop and choose the epoch by NDCG@10 on `held`.
 
-    With `teachers`, models of the same catalogue, the new one also learns what these say. Studies bring types of their
-    own.
+    With `teachers`, models of the same catalogue, the new one also learns what these say. A `keeper` keeps the training
+    on disk as it goes. The clock of `minutes_max` began at `begun` (of time.monotonic()), and leaves time for what
+    follows the training, as `finishing` says. Studies bring types of their own.
 
     Raises:
-        TrainingError: a teacher knows another catalogue.
+        TrainingError: a teacher knows another catalogue, or the training diverged or was stopped.
 
     """
     random = np.random.default_rng(settings.seed)
@@ -184,7 +205,19 @@ def train(
     opinions = [teacher.opinion(training, vocabulary) for teacher in teachers]
     said = Teachers(opinions, settings.teacher_weight) if opinions else None
     task = task_type(network, settings, training, held, said)
-    fitted = fit(network, task, settings, random, show_progress=show_progress, on_epoch=on_epoch, workers=workers)
+    if keeper is not None:
+        keeper.identify(identity(shape, settings, training, held, opinions))
+    fitted = fit(
+        network,
+        task,
+        settings,
+        random,
+        show_progress=show_progress,
+        on_epoch=on_epoch,
+        workers=workers,
+        keeper=keeper,
+        costs=Costs(begun=begun, validation=task.validation_s, finishing=finishing),
+    )
     history = tuple(Epoch.of(line) for line in fitted.history)
     return TrainedModel(network, vocabulary, settings, history, Epoch.of(fitted.best), fitted.seconds)
 
