@@ -10,6 +10,7 @@ import grpc
 from google.protobuf.message import Message
 
 from actors.backlog import Backlog
+from actors.channels import channel
 from actors.deadline import Deadline
 from actors.errors import Overloaded, ShardUnavailable
 from actors.exposure import PROPENSITY_METADATA
@@ -112,8 +113,8 @@ class Gateway:
 
     async def close(self) -> None:
         """Close every channel."""
-        for channel in self._channels.values():
-            await channel.close(grace=None)
+        for each in self._channels.values():
+            await each.close(grace=None)
         self._channels.clear()
         await asyncio.gather(*self._closing)
 
@@ -232,15 +233,13 @@ class Gateway:
 
     def _channel(self, address: str) -> grpc.aio.Channel:
         if address not in self._channels:
-            self._channels[address] = grpc.aio.insecure_channel(
+            self._channels[address] = channel(
                 address,
-                options=[
-                    ("grpc.max_receive_message_length", self._message_bytes_max),
-                    ("grpc.max_send_message_length", self._message_bytes_max),
-                    ("grpc.initial_reconnect_backoff_ms", 50),
-                    ("grpc.max_reconnect_backoff_ms", 1000),
-                    ("grpc.enable_retries", 0),  # this class retries, by a new table
-                ],
+                ("grpc.max_receive_message_length", self._message_bytes_max),
+                ("grpc.max_send_message_length", self._message_bytes_max),
+                ("grpc.initial_reconnect_backoff_ms", 50),
+                ("grpc.max_reconnect_backoff_ms", 1000),
+                ("grpc.enable_retries", 0),  # this class retries, by a new table
             )
         return self._channels[address]
 

@@ -54,9 +54,9 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] 
     ) -> Any:
         """The handler, guarded if it is one of ours. Operators find room in a full queue."""
         handler = await continuation(handler_call_details)
-        _, service, method = handler_call_details.method.split("/")
+        service, _, method = handler_call_details.method.removeprefix("/").partition("/")
         if handler is None or service not in {SERVICE, ADMIN}:
-            return handler
+            return handler  # for none gRPC answers UNIMPLEMENTED, however odd the path is
         codec = handler.request_deserializer, handler.response_serializer
         if service == SERVICE and not handler.response_streaming and self._is_pressed():
             guard = functools.partial(self._guard, method, self._room.question)

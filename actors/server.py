@@ -11,8 +11,14 @@ from grpc_reflection.v1alpha import reflection
 
 from actors.errors import ConfigError
 from actors.interceptor import SERVICE, RequestInterceptor
+from monitoring.addresses import joined
 from rpc import echorank_pb2 as _registers_the_service_for_reflection  # noqa: F401
 
+# Clients of Java, Node and load balancers ping idle connections every 10 to 30 s, and must not be thrown out for it.
+PINGS = (
+    ("grpc.http2.min_ping_interval_without_data_ms", 1000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
 ServingStatus = health_pb2.HealthCheckResponse
 
 
@@ -32,6 +38,7 @@ class RpcServer:
             interceptors=[requests],
             options=[
                 ("grpc.so_reuseport", 0),  # a port in use must be an error, not a silent split of the traffic
+                *PINGS,
                 ("grpc.max_receive_message_length", message_bytes_max),
                 ("grpc.max_send_message_length", message_bytes_max),
                 ("grpc.server.max_pending_requests", requests.pending_max // 2),  # from here on some, at random,
@@ -50,15 +57,15 @@ class RpcServer:
 
         """
         try:
-            bound = self._server.add_insecure_port(f"{host}:{port}")
+            bound = self._server.add_insecure_port(joined(host, port))
         except RuntimeError as error:
             raise ConfigError(
-                f"cannot listen on {host}:{port}: the port is in use or the host is no address of this "
+                f"cannot listen on {joined(host, port)}: the port is in use or the host is no address of this "
                 "machine; stop what listens there, or set serving.host and serving.port"
             ) from error
         await self.set_serving(False)
         await self._server.start()
-        return f"{host}:{bound}"
+        return joined(host, bound)
 
     async def set_serving(self, serving: bool) -> None:
         """Answer health checks with SERVING or NOT_SERVING."""

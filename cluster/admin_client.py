@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Self
 
-import grpc
-
+from actors.channels import channel
 from cluster.client import reach
 from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc
@@ -28,7 +27,7 @@ class AdminClient:
     def __init__(self, address: str, *, token: str | None = None) -> None:
         self.address = address
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
-        self._channel = grpc.aio.insecure_channel(address)
+        self._channel = channel(address)
         self._stub = pb_grpc.AdminStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 
     def scale(self, shards: int) -> AsyncIterator[pb.ScaleProgress]:

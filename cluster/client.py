@@ -10,6 +10,7 @@ from typing import Self
 
 import grpc
 
+from actors.channels import channel
 from actors.errors import ShardUnavailable
 from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc
@@ -26,8 +27,8 @@ class Client:
 
     def __init__(self, address: str, *, timeout_s: float = 1.0) -> None:
         self.address, self._timeout_s = address, timeout_s
-        self._channel = grpc.aio.insecure_channel(
-            address, options=[("grpc.service_config", SERVICE_CONFIG.read_text()), ("grpc.enable_retries", 1)]
+        self._channel = channel(
+            address, ("grpc.service_config", SERVICE_CONFIG.read_text()), ("grpc.enable_retries", 1)
         )
         self._stub = pb_grpc.ScoringStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from actors.errors import EchoRankError
-from cluster.options import AddressOption, ConfigOption, JsonOption, reachable, settings_from
+from cluster.options import AddressOption, ConfigOption, JsonOption, settings_from
+from monitoring.addresses import reachable
 
 if TYPE_CHECKING:
     from cluster.client import Client

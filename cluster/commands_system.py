@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cluster import interrupts, service_manager
-from cluster.options import ConfigOption, reachable, settings_from
+from cluster.options import ConfigOption, settings_from
 
 if TYPE_CHECKING:
     from cluster.system import System
@@ -100,9 +100,8 @@ def _watched(system: System) -> Iterator[None]:
     def say(text: str) -> None:
         typer.secho(f"Warning: {text}", fg="yellow", err=True)
 
-    host, _, port = system.monitoring_address.rpartition(":")
-    address, stop = reachable(host, int(port)), threading.Event()
-    watch = Watch(lambda: scrape(address), say)
+    stop = threading.Event()
+    watch = Watch(lambda: scrape(system.scraped_at), say)
     threading.Thread(target=watch.until, args=(stop,), name="notices", daemon=True).start()
     try:
         yield

@@ -251,7 +251,7 @@ class ArmSettings(Section):
 class ServingSettings(Section):
     """Actors, addresses and limits of the scoring service."""
 
-    host: Text = Field(default="127.0.0.1", description="Address the gRPC servers listen on; 0.0.0.0 for all.")
+    host: Text = Field(default="127.0.0.1", description="Address the gRPC servers listen on; 0.0.0.0 or :: for all.")
     port: Port = Field(default=50_051, description="gRPC port of the gateway; 0 takes a free one, as shards do.")
     shards: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=2, description="Shard processes at start; echorank scale changes them while the system runs."
@@ -298,7 +298,7 @@ class ServingSettings(Section):
 class MonitoringSettings(Section):
     """Metrics and logs."""
 
-    host: Text = Field(default="127.0.0.1", description="Address the metrics servers listen on; 0.0.0.0 for all.")
+    host: Text = Field(default="127.0.0.1", description="Address the metrics servers listen on; 0.0.0.0 or :: for all.")
     port: Port = Field(
         default=9464,
         description="HTTP port of the gateway: /metrics, /sd, /healthz; 0 takes a free one, as actors do.",

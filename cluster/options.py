@@ -46,8 +46,3 @@ def settings_from(file: Path | None) -> Settings:
     if file is None and DEFAULT_FILE.exists():
         file = DEFAULT_FILE
     return load(file, os.environ)
-
-
-def reachable(host: str, port: int) -> str:
-    """host:port to connect to for a server that listens on `host`, which may mean all addresses."""
-    return f"{'127.0.0.1' if host in {'0.0.0.0', '::'} else host}:{port}"  # noqa: S104 (compared with, not bound)

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 from actors.errors import ConfigError
+from monitoring.addresses import bare, family_of
 
 HOST = "127.0.0.1"
 RAY_UP_TO = 19_999  # its workers listen from 10,002 on
@@ -49,10 +50,10 @@ def free_port() -> int:
 
 def check_free(section: str, host: str, port: int) -> None:
     """Raise ConfigError if a server of that section of the settings could not listen there."""
-    with socket.socket() as probe:
+    with socket.socket(family_of(host)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind((bare(host), port))
         except OSError as error:
             raise ConfigError(
                 f"{section}.port {port} on {host} cannot be used ({error.strerror}); stop what listens there, or set "

@@ -22,11 +22,12 @@ from actors.snapshot import SnapshotStore
 from actors.store import PartitionStore
 from cluster.config import Settings
 from cluster.histories import history
-from cluster.options import Source, reachable
+from cluster.options import Source
 from cluster.replay_checks import Check, ask, explain, passes
 from cluster.replay_checks import checks as comparisons
 from cluster.runs import runs_below
 from model.bundle import Bundle, load_bundle
+from monitoring.addresses import reachable
 
 log = logging.getLogger(__name__)
 

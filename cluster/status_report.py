@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rich.table import Table
 
+from actors.channels import channel
 from actors.errors import ShardUnavailable
 from cluster.notices import known_items, notices_of
 from cluster.scrape import Scraped, scrape, values
@@ -123,8 +123,8 @@ async def gather(client: Client, monitoring: str) -> Report:
 
 async def _health(address: str) -> str:
     """What the gateway says of itself: SERVING or NOT_SERVING."""
-    async with grpc.aio.insecure_channel(address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
+    async with channel(address) as opened:
+        stub = health_pb2_grpc.HealthStub(opened)
         answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=HEALTH_TIMEOUT_S)
     name: str = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     return name

@@ -17,14 +17,15 @@ import ray
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
+from actors.channels import blocking_channel
 from actors.errors import ShardUnavailable
 from cluster.broker import Broker
 from cluster.catching_up import CatchingUp
 from cluster.config import Settings
-from cluster.options import reachable
 from cluster.remote import COORDINATOR
 from cluster.routing import RoutingTable
 from cluster.scrape import scrape, values
+from monitoring.addresses import joined, reachable
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +54,10 @@ class System:
         self._readers = [ingest_name(number) for number in range(settings.serving.ingests)]
         if settings.archive.enabled:
             self._readers.append(ARCHIVE)
-        self.gateway_address = f"{settings.serving.host}:{settings.serving.port}"
-        self.monitoring_address = f"{settings.monitoring.host}:{settings.monitoring.port}"
+        serving, monitoring = settings.serving, settings.monitoring
+        self.gateway_address = joined(serving.host, serving.port)
+        self.asked_at, self.scraped_at = (reachable(each.host, each.port) for each in (serving, monitoring))
+        self.monitoring_address = joined(monitoring.host, monitoring.port)
         self.bootstrap_servers, self.broker_kind = broker.bootstrap_servers, broker.kind
 
     def wait_constructed(self) -> None:
@@ -77,7 +80,7 @@ class System:
         began = time.monotonic()
         look_at = say_at = began + LOOK_S
         progress = CatchingUp()
-        with grpc.insecure_channel(self.gateway_address) as channel:
+        with blocking_channel(self.asked_at) as channel:
             health = health_pb2_grpc.HealthStub(channel)
             while not _is_serving(health):
                 now = time.monotonic()
@@ -211,7 +214,7 @@ class System:
     def _behind(self) -> dict[int, int]:
         """The lag of each partition, in records, as far as ingest measures it."""
         try:
-            scraped = scrape(reachable(self._settings.monitoring.host, self._settings.monitoring.port))
+            scraped = scrape(self.scraped_at)
         except ShardUnavailable:
             return {}
         found = values(scraped, "echorank_ingest_lag_records")

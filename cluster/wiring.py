@@ -64,9 +64,10 @@ from cluster.topic_identity import TopicIdentity
 from cluster.topics import ensure_topics, warn_of_lossy_settings
 from model.bundle import Bundle, load_bundle
 from monitoring import logs
+from monitoring.addresses import WILDCARDS, bare
 from monitoring.control_store import ControlStore
 from monitoring.discovery import ActorKind, Target
-from monitoring.exporter import WILDCARDS, Exporter
+from monitoring.exporter import Exporter
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2_grpc as pb_grpc
 
@@ -313,7 +314,7 @@ def _shard_actor(settings: Settings, load: Load, number: int, node: str = "") ->
 
 def _reachable(host: str) -> str:
     """An address by which other nodes reach this one where `host` means all addresses, else `host`."""
-    address: str = ray.util.get_node_ip_address() if host in WILDCARDS else host
+    address: str = ray.util.get_node_ip_address() if bare(host) in WILDCARDS else host
     return address
 
 

@@ -21,10 +21,10 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import ThreadingWSGIServer
 
+from monitoring.addresses import WILDCARDS, bare, family_of, joined
 from monitoring.discovery import Target, to_http_sd
 
 SD_REFRESH_S = 5
-WILDCARDS = {"0.0.0.0", "::", ""}  # noqa: S104 (compared with, never bound)
 
 Targets = Callable[[], Iterable[Target]]
 Health = Callable[[], str | None]  # None: well; else what is wrong
@@ -59,22 +59,22 @@ class Exporter:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the series of counters
         self._metrics, self._targets, self._health = make_wsgi_app(registry), targets, health
         try:
-            self._server = make_server(host, port, self._answer, _Server, _QuietHandler)
+            self._server = make_server(bare(host), port, self._answer, _server_of(host), _QuietHandler)
         except OSError as error:
             raise PortInUse(
-                f"metrics port {host}:{port} cannot be bound ({error.strerror}); stop what uses it, or set "
+                f"metrics port {joined(host, port)} cannot be bound ({error.strerror}); stop what uses it, or set "
                 "monitoring.port to another port or to 0 for a free one"
             ) from error
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
-        self._advertised_host = advertised_host or (socket.gethostname() if host in WILDCARDS else host)
+        self._advertised_host = advertised_host or (socket.gethostname() if bare(host) in WILDCARDS else host)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True)
         self._thread.start()
 
     @property
     def address(self) -> str:
         """host:port to publish; for a wildcard host that is the advertised one, else the machine's name."""
-        return f"{self._advertised_host}:{self._server.server_port}"
+        return joined(self._advertised_host, self._server.server_port)
 
     def close(self) -> None:
         """Stop answering and free the port."""
@@ -121,6 +121,14 @@ class _Server(ThreadingWSGIServer):
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+def _server_of(host: str) -> type[_Server]:
+    return _Server6 if family_of(host) is socket.AF_INET6 else _Server
 
 
 class _QuietHandler(WSGIRequestHandler):

@@ -108,7 +108,7 @@ class Stage:
     @property
     def address(self) -> str:
         """The gateway's, as a client on this machine uses it."""
-        return self.system.gateway_address.replace("0.0.0.0", "127.0.0.1")
+        return self.system.asked_at
 
     @property
     def access(self) -> KafkaAccess:
@@ -156,7 +156,7 @@ class Stage:
 
     def _counted(self, metric: str, **labels: str) -> dict[str, int]:
         """A counter with these labels, of each process that shows it."""
-        scraped = scrape.scrape(self.system.monitoring_address.replace("0.0.0.0", "127.0.0.1"))
+        scraped = scrape.scrape(self.system.scraped_at)
         return {
             process.labels["instance"]: int(value)
             for process in scraped

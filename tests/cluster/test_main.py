@@ -38,7 +38,7 @@ FAKE_WIRING = """
 import sys, types
 
 class System:
-    gateway_address, monitoring_address = "127.0.0.1:1", "127.0.0.1:2"
+    gateway_address, monitoring_address, scraped_at = "127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:2"
     bootstrap_servers, broker_kind = "127.0.0.1:3", "embedded"
     def wait_ready(self, timeout_s, say):
         assert timeout_s is None
@@ -337,3 +337,13 @@ def test_up_tells_a_service_manager_how_far_it_is(tmp_path: Path) -> None:
         "READY=1",
         "STOPPING=1",
     ]
+
+
+@pytest.mark.parametrize("address", ["foo", "::1:50051", "http://127.0.0.1:50051"])
+@pytest.mark.parametrize("command", [["score", "u", "i"], ["status"], ["snapshot"], ["erase", "u", "--yes"]])
+def test_an_untidy_address_is_one_clear_line(command: list[str], address: str) -> None:
+    """Exit code 2, what was given and how it should be written; never a traceback."""
+    done = run(*command, "--address", address)
+    assert done.exit_code == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"echorank: the address {address!r} is no host:port; write it like gateway:50051 or")
