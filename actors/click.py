@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, NewType
 
 import numpy as np
@@ -56,6 +56,13 @@ class ClickBatch:
     def before(self, offset: int) -> ClickBatch:
         """The same batch without what lies at or above `offset`."""
         return self._between(self.start, max(min(offset, self.stop), self.start))
+
+    def where(self, stay: npt.NDArray[np.bool_]) -> ClickBatch:
+        """The batch over the same range with those clicks (n,) alone."""
+        if stay.all():
+            return self
+        columns = ("offsets", "users", "items", "actions", "times_ms", "record_ms")
+        return replace(self, **{name: getattr(self, name)[stay] for name in columns})
 
     def _between(self, start: int, stop: int) -> ClickBatch:
         if (start, stop) == (self.start, self.stop):

@@ -11,6 +11,7 @@ Reasons, each a value of `dlq_total{reason}`
     bad_time       the time is missing, unreadable, zero or negative
     future_time    the time is further ahead of the record's own than events.future_tolerance_s, or after 2100
     key_mismatch   the record's key is not the user id, so the click is in a partition where nobody looks
+    unknown_action  the action, after events.action_map, is none of events.actions
     unforeseen     reading it failed as nothing above foresees; the log says where it stands and how it failed
 """
 
@@ -80,6 +81,8 @@ class Decoder:
     def __init__(self, event_format: EventFormat, clock: Clock, *, together_min: int = TOGETHER_MIN) -> None:
         self._format, self._clock, self._together_min = event_format, clock, together_min
         self._parse, self._columns = parser(event_format), click_columns.reader(event_format)
+        self._action_map = {name.encode(): known.encode() for name, known in event_format.action_map.items()}
+        self._actions = {name.encode() for name in event_format.actions}
         self._tolerance_ms = min(int(event_format.future_tolerance_s * 1000), CEILING_MS)
 
     def decode(self, value: bytes | None, key: bytes | None = None, record_ms: int = -1) -> Click:
@@ -153,7 +156,12 @@ class Decoder:
         usual: Marks = (times_ms > 0) & (times_ms <= latest_ms)
         if (record_keys := [record.key for record in records]) != found.users:
             usual &= [key is None or key == user for key, user in zip(record_keys, found.users, strict=True)]
-        for row, ids in enumerate(found[:3]):
+        actions = found.actions
+        if self._action_map:
+            actions = [self._action_map.get(action, action) for action in actions]
+        if self._actions:
+            usual &= [action in self._actions for action in actions]
+        for row, ids in enumerate((found.users, found.items, actions)):
             keys[row] = np.fromiter(map(xxhash.xxh64_intdigest, ids), np.uint64, len(ids))
         return usual
 
@@ -187,6 +195,8 @@ class Decoder:
 
     def _check(self, record: Record) -> tuple[Click, tuple[int, int, int]]:
         click = self._read(record.value)
+        if (known := self._format.action_map.get(click.action)) is not None:
+            click = click._replace(action=known)
         return click, self._keys(click, record.key, self._latest_ms(record.timestamp))
 
     def _read(self, value: bytes | None) -> Click:
@@ -213,6 +223,11 @@ class Decoder:
             raise _bad_id(click, longest)
         if not 0 < time_ms <= latest_ms:
             raise _bad_time(time_ms, latest_ms)
+        if self._format.actions and action not in self._format.actions:
+            raise BadRecord(
+                "unknown_action",
+                f"the action is {excerpt(action)}, none of events.actions; add it there or to events.action_map",
+            )
         if key is not None and key != user_bytes:
             raise BadRecord(
                 "key_mismatch",

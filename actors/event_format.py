@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -52,6 +52,8 @@ class EventFormat:
     record_bytes_max: int = 65_536
     id_bytes_max: int = 256
     future_tolerance_s: float = 86_400.0
+    action_map: Mapping[str, str] = field(default_factory=dict)  # a record's name of an action -> the models'
+    actions: frozenset[str] = frozenset()  # the names that are taken, after the map; empty: any
 
     def __post_init__(self) -> None:
         """Check that the fields can be told apart and the limits let something through."""
@@ -65,6 +67,13 @@ class EventFormat:
         for name in ("record_bytes_max", "id_bytes_max"):
             if (limit := getattr(self, name)) <= 0:
                 raise ConfigError(f"events.{name} is {limit}: no record would pass; set it to 1 or more")
+        if odd := sorted(name for name in (*self.action_map, *self.action_map.values(), *self.actions) if not name):
+            raise ConfigError(f"{len(odd)} names in events.action_map and events.actions are empty; name each action")
+        if self.actions and (lost := sorted(set(self.action_map.values()) - self.actions)):
+            raise ConfigError(
+                f"events.action_map maps to {', '.join(map(excerpt, lost))}, which events.actions does not take; add "
+                f"it there, or map to another name"
+            )
 
 
 def parser(event_format: EventFormat) -> Callable[[bytes], Click]:

@@ -353,6 +353,7 @@ class Shard:
                 folded = max(folded, applied.events)
                 self._metrics.fold_seconds.observe(arm_s)
                 self._unknown_items.count(arm, applied.events, applied.unknown_items)
+                self._metrics.unknown_actions_total.labels(arm).inc(applied.unknown_actions)
         except Exception:
             # Rows may stand between two events now, which no retry can mend; a restored snapshot can.
             log.error("partition %d: folding failed at offset %d; it is given up", owned.partition, owned.position)

@@ -19,7 +19,7 @@ from actors.index import Keys
 from actors.shadow import Shadows
 from actors.tiers import OnEvicted, Tiers
 from actors.tombstones import Tombstones
-from model.bundle import Bundle
+from model.bundle import UNKNOWN_ACTION, Bundle
 from model.state import Rows
 
 SLICE_EVENTS = 256  # events folded under the lock at a time: readers wait for one slice at most
@@ -33,6 +33,7 @@ class Applied(NamedTuple):
 
     events: int  # folded
     unknown_items: int  # of these, with an item outside the catalogue
+    unknown_actions: int  # passed over: the model does not know what they did
 
 
 class UserRow(NamedTuple):
@@ -130,6 +131,8 @@ class PartitionStore:
     def apply(self, batch: ClickBatch) -> Applied:
         """Fold what of the batch is not yet folded and move `position` to the batch's stop.
 
+        Events with an action that the model does not know are passed over: they make no user and change no state.
+
         Raises:
             OffsetGap: the batch starts beyond `position`.
         """
@@ -137,9 +140,11 @@ class PartitionStore:
             raise OffsetGap(batch.partition, self._position, batch.start)
         fresh = self._tombstones.without_erased(batch.after(self._position))
         if fresh.stop <= self._position:
-            return Applied(0, 0)
-        items = self.bundle.item_rows(fresh.items)
+            return Applied(0, 0, 0)
         actions = self.bundle.action_ids(fresh.actions)
+        known = actions != UNKNOWN_ACTION
+        fresh, actions = fresh.where(known), actions[known]
+        items = self.bundle.item_rows(fresh.items)
         for first in range(0, len(fresh), SLICE_EVENTS):
             if first % ADMITTED_EVENTS == 0:
                 self._tiers.admit(fresh.users[first : first + ADMITTED_EVENTS])
@@ -153,7 +158,8 @@ class PartitionStore:
                 self.bundle.fold(self._tiers.hot.matrix, *columns)
                 self._position = int(offsets[-1]) + 1
         self.skip_to(fresh.stop)
-        return Applied(len(fresh), int(np.count_nonzero(items >= len(self.bundle.items))))
+        unknown_items = int(np.count_nonzero(items >= len(self.bundle.items)))
+        return Applied(len(fresh), unknown_items, int(np.count_nonzero(~known)))
 
     def skip_to(self, offset: int) -> None:
         """Count everything below `offset` as applied; never moves back."""

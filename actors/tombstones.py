@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -35,15 +34,4 @@ class Tombstones:
         if not self._until or batch.start >= self._untils.max():
             return batch
         at = np.searchsorted(self._users, batch.users).clip(max=len(self._users) - 1)
-        stay = (self._users[at] != batch.users) | (batch.offsets >= self._untils[at])
-        if stay.all():
-            return batch
-        return replace(
-            batch,
-            offsets=batch.offsets[stay],
-            users=batch.users[stay],
-            items=batch.items[stay],
-            actions=batch.actions[stay],
-            times_ms=batch.times_ms[stay],
-            record_ms=batch.record_ms[stay],
-        )
+        return batch.where((self._users[at] != batch.users) | (batch.offsets >= self._untils[at]))

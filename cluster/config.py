@@ -157,6 +157,14 @@ class EventSettings(Section):
         default=86_400,
         description="Seconds an event's time may lie ahead of its record's before it goes to the dlq.",
     )
+    action_map: dict[str, Text] = Field(
+        default={}, description="What an action is called in records and what the models call it: {order_placed: buy}."
+    )
+    actions: list[Text] = Field(
+        default=[],
+        description="Names of the actions taken, after action_map; a click with another goes to the dlq. Empty takes "
+        "all; each arm passes over, and counts, those that its model was not trained on.",
+    )
 
 
 class StateSettings(Section):

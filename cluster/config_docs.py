@@ -73,6 +73,10 @@ def _words(kind: Any) -> str:
     if get_origin(kind) is Literal:
         *first, last = [str(value) for value in get_args(kind)]
         return f"{', '.join(first)} or {last}"
+    if get_origin(kind) is list:
+        return "a list of texts"
+    if get_origin(kind) is dict:
+        return "a mapping of texts to texts"
     return WORDS[kind]
 
 

@@ -88,6 +88,8 @@ def event_format(settings: Settings) -> EventFormat:
         record_bytes_max=events.record_bytes_max,
         id_bytes_max=events.id_bytes_max,
         future_tolerance_s=events.future_tolerance_s,
+        action_map=events.action_map,
+        actions=frozenset(events.actions),
     )
 
 

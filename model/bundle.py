@@ -35,6 +35,8 @@ from model.state import Rows, layout, views
 
 RETRIEVED_PER_ITEM = 10
 RETRIEVED_MIN = 100
+NAMELESS = "click"  # what an event without an action counts as
+UNKNOWN_ACTION = 255  # above the id of any action
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,10 @@ class Bundle:
         keys = np.array([xxhash.xxh64_intdigest(item.encode()) for item in items], dtype=np.uint64)
         self._order = np.argsort(keys, kind="stable")
         self._keys = keys[self._order]
-        self._actions = [np.uint64(xxhash.xxh64_intdigest(name.encode())) for name in config.actions]
+        self._actions = {
+            np.uint64(xxhash.xxh64_intdigest((name or NAMELESS).encode())): number
+            for number, name in sorted(enumerate(config.actions), key=lambda action: action[1] != "")
+        }
 
     def unrounded(self) -> Bundle:
         """The same model over float32 states, which no event rounds; `model.state.widen` turns a row into one."""
@@ -89,9 +94,9 @@ class Bundle:
         return np.where(self._keys[at] == keys, self._order[at], hashed)
 
     def action_ids(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
-        """Id of each action key (n,); an action that the model was not trained on counts as the first one."""
-        ids = np.zeros(len(keys), dtype=np.uint8)
-        for action, key in enumerate(self._actions):
+        """Id of each action key (n,); UNKNOWN_ACTION for one that the model does not know, which is not to fold."""
+        ids = np.full(len(keys), UNKNOWN_ACTION, dtype=np.uint8)
+        for key, action in self._actions.items():
             ids[keys == key] = action
         return ids
 
@@ -105,7 +110,13 @@ class Bundle:
         times_ms: npt.NDArray[np.int64],  # (n,)
         offsets: npt.NDArray[np.int64],  # (n,)
     ) -> None:
-        """Apply n events in order. Releases the GIL; the bytes depend on nothing but the events and this bundle."""
+        """Apply n events in order. Releases the GIL; the bytes depend on nothing but the events and this bundle.
+
+        Raises:
+            ValueError: an action is none of this model's; nothing was folded.
+        """
+        if len(actions) and int(actions.max()) >= len(self.config.actions):
+            raise ValueError(f"action {int(actions.max())} is none of the model's {len(self.config.actions)}")
         fold_events(
             self._fold,
             self._sizes,

@@ -55,6 +55,7 @@ class Metrics:
         self.evictions_total = counter("evictions", "States moved out of memory.", "reason")
         self.folded_total = counter("folded", "Events folded into an arm, by owners and standbys.", "arm")
         self.unknown_items_total = counter("unknown_items", "Items outside the catalogue.", "arm", "source")
+        self.unknown_actions_total = counter("unknown_actions", "Clicks the model has no action for.", "arm")
         # durability
         self.snapshot_seconds = histogram("snapshot_seconds", "Time to write one snapshot.", SNAPSHOT_EDGES)
         self.snapshot_age_seconds = gauge("snapshot_age_seconds", "Time since the last snapshot.", "partition")

@@ -17,13 +17,14 @@ from training.clicklog import ClickLog, Longs
 from training.errors import DatasetError
 from training.evaluate import Clicks
 from training.ranking import Ranking
-from training.sequences import Held, Histories, Vocabulary
+from training.sequences import UNKNOWN, Held, Histories, Vocabulary
 from training.served import logit, places, walk
 from training.targets import NegativeSampler
 
 NEGATIVES = 99  # unseen items beside each held-out click, drawn uniformly, as calibration is fitted
 ITEM_EVENTS_MIN = 5  # RecBole's protocol, for leave-one-out
 NEWEST_SHARE = 0.1  # of a log split by time
+NAMES_SHOWN = 5
 OVERLAP_MIN = 0.01  # below it, the log and the bundle speak of different things
 
 
@@ -85,6 +86,7 @@ def hold_out(log: ClickLog, bundle: Bundle, metadata: dict[str, Any], *, by_time
 
     """
     vocabulary, until_ms = vocabulary_of(bundle), metadata.get("trained_until_ms")
+    log, passed_over = _of_known_actions(log, vocabulary)
     if by_time or until_ms is not None:
         log = log.by_time()
         since_ms = int(log.times_ms[int(len(log) * (1 - NEWEST_SHARE))]) if len(log) else 0
@@ -98,11 +100,28 @@ def hold_out(log: ClickLog, bundle: Bundle, metadata: dict[str, Any], *, by_time
         log = log.with_frequent_items(ITEM_EVENTS_MIN)
         held = Held.last(Histories.of(log, vocabulary))
         split = f"leave-one-out: each user's last click, items with at least {ITEM_EVENTS_MIN} events"
+    split += passed_over
     share = _overlap(held, log, bundle)
     if not held.tails.sum():
         trained = "" if until_ms is None else f"; the bundle was trained up to {_moment(int(until_ms))}"
         raise DatasetError(f"no click is left to ask about ({split}){trained}; bring a log with newer events")
     return HeldOut(log=log, held=held, split=split, catalogue_share=share)
+
+
+def _of_known_actions(log: ClickLog, vocabulary: Vocabulary) -> tuple[ClickLog, str]:
+    """The clicks that the bundle would fold, and a half-sentence about the others."""
+    known = vocabulary.action_ids(log.actions) != UNKNOWN
+    if known.all():
+        return log, ""
+    names, counts = np.unique(log.actions[~known].astype(str), return_counts=True)
+    shown = ", ".join(repr(str(name)) for name in names[np.argsort(-counts, kind="stable")][:NAMES_SHOWN])
+    said = f"{int((~known).sum()):,} of {len(known):,} clicks have actions that the bundle does not know ({shown})"
+    if not known.any():
+        raise DatasetError(
+            f"{said}, and it folds none of these; it knows {', '.join(map(repr, vocabulary.actions[:NAMES_SHOWN]))}: "
+            f"name the right column with --field action=COLUMN, or give the log that the bundle was made for"
+        )
+    return log.take(known), f"; {said} and are passed over, as when serving"
 
 
 def ask(held: Held, items: int, *, count_max: int, seed: int = 0) -> Questions:

@@ -14,10 +14,13 @@ import torch
 import xxhash
 from torch import Tensor
 
+from model.bundle import NAMELESS
 from model.config import ACTIONS_MAX
 from model.embedding import Sequences
 from training.clicklog import ClickLog, Longs, Strings, factorize
 from training.errors import DatasetError
+
+UNKNOWN = -1  # the number of an action that a vocabulary does not have
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ class Vocabulary:
         order = order[counts[order] >= events_min]
         if not len(order):
             raise DatasetError(f"no item of the log has {events_min} events; lower events_min or bring more events")
-        action_codes, actions = factorize(log.actions)
+        action_codes, actions = factorize(_named(log.actions))
         if len(actions) > ACTIONS_MAX:
             raise DatasetError(
                 f"the log has {len(actions):,} different actions, such as {list(actions[:3])}; a model takes "
@@ -59,10 +62,10 @@ class Vocabulary:
         return np.array(rows, dtype=np.int64)[codes]
 
     def action_ids(self, actions: Strings) -> Longs:
-        """Position (n,) of each action in `actions`; an unknown one counts as the first."""
-        codes, names = factorize(actions)
-        known = {name: number for number, name in enumerate(self.actions)}
-        return np.array([known.get(name, 0) for name in names], dtype=np.int64)[codes]
+        """Position (n,) of each action in `actions`; UNKNOWN for one that is not there, which no state folds."""
+        codes, names = factorize(_named(actions))
+        known = dict(sorted(((name or NAMELESS, n) for n, name in enumerate(self.actions)), reverse=True))
+        return np.array([known.get(name, UNKNOWN) for name in names], dtype=np.int64)[codes]
 
     def _hashed_row(self, item: str) -> int:
         return len(self.items) + xxhash.xxh64_intdigest(item.encode()) % self.hashed
@@ -74,7 +77,7 @@ class Histories:
 
     users: tuple[str, ...]
     items: Longs  # (n,) rows
-    actions: Longs  # (n,)
+    actions: Longs  # (n,), UNKNOWN among them only in logs that the vocabulary is not of
     times_ms: Longs  # (n,) non-decreasing within a user
     starts: Longs  # (users + 1,)
 
@@ -214,6 +217,11 @@ def pad(histories: Histories, windows: Windows) -> Batch:
         ),
         windows.begins,
     )
+
+
+def _named(actions: Strings) -> Strings:
+    """The same, where an action without a name is a click, as it is in the stream."""
+    return np.where(actions == "", NAMELESS, actions)
 
 
 def _tensor(values: npt.NDArray[np.int64]) -> Tensor:

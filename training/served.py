@@ -16,7 +16,7 @@ from training.clicklog import Longs
 from training.evaluate import Clicks
 from training.metrics import Doubles
 from training.ranking import UNLISTED, Ranking
-from training.sequences import Held, Histories
+from training.sequences import UNKNOWN, Held, Histories
 from training.targets import NegativeSampler
 
 Row = npt.NDArray[np.uint8]  # (row_bytes,)
@@ -154,10 +154,12 @@ def _fold_many(
     """Fold the flat events [start, stop) of each user with a row in `index`, one user after the other."""
     counts = stops - starts
     place = np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
+    known = histories.actions[place] != UNKNOWN
+    place = place[known]
     bundle.fold(
         rows,
-        np.repeat(index, counts),
-        np.repeat(keys, counts),
+        np.repeat(index, counts)[known],
+        np.repeat(keys, counts)[known],
         histories.items[place],
         histories.actions[place].astype(np.uint8),
         histories.times_ms[place],
@@ -166,14 +168,16 @@ def _fold_many(
 
 
 def _fold(bundle: Bundle, rows: Rows, histories: Histories, user: int, start: int, stop: int) -> None:
-    count = stop - start
+    place = np.arange(start, stop)
+    place = place[histories.actions[place] != UNKNOWN]
+    count = len(place)
     key = xxhash.xxh64_intdigest(histories.users[user].encode())
     bundle.fold(
         rows,
         np.zeros(count, dtype=np.int64),
         np.full(count, key, dtype=np.uint64),
-        histories.items[start:stop],
-        histories.actions[start:stop].astype(np.uint8),
-        histories.times_ms[start:stop],
-        np.arange(start, stop),
+        histories.items[place],
+        histories.actions[place].astype(np.uint8),
+        histories.times_ms[place],
+        place,
     )

@@ -22,7 +22,7 @@ def user(offset: int) -> str:
 def table(offsets: Iterable[int]) -> pa.Table:
     """Clicks at these offsets, a minute apart."""
     rows = [
-        (user(at), f"item-{at % 5}", "buy" if at % 3 else "click", START_MS + 60_000 * at, at, START_MS + at)
+        (user(at), f"item-{at % 5}", "buy" if at % 9 == 1 else "click", START_MS + 60_000 * at, at, START_MS + at)
         for at in offsets
     ]
     return pa.table([pa.array([row[n] for row in rows], kind) for n, kind in enumerate(SCHEMA.types)], schema=SCHEMA)

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from actors.click import ClickBatch
+from actors.click import ClickBatch, key
 from actors.clock import ManualClock
 from actors.shard import Shard, ShardSettings
 from actors.snapshot import SnapshotStore
@@ -56,7 +56,7 @@ class ClickLog:
             offsets=self.offsets[at],
             users=self.users[at],
             items=self.items[at],
-            actions=np.zeros(len(self.offsets[at]), dtype=np.uint64),
+            actions=np.full(len(self.offsets[at]), key("click"), dtype=np.uint64),
             times_ms=self.times_ms[at],
             record_ms=self.times_ms[at],
         )

@@ -170,6 +170,40 @@ def test_an_empty_action_is_a_click_in_protobuf() -> None:
     assert decoder(PROTOBUF).decode(encode(Click("u", "i", "", 1), PROTOBUF)).action == "click"
 
 
+@pytest.mark.parametrize("event_format", FORMATS, ids=lambda f: f"{f.format}-{f.time_unit}")
+@pytest.mark.parametrize("count", [1, 60])
+def test_actions_are_mapped_and_others_refused(event_format: EventFormat, count: int) -> None:
+    """A record's own names become the models', once; an action that is not listed is a dead letter, on either way."""
+    form = replace(event_format, action_map={"order_placed": "buy", "buy": "view"}, actions=frozenset({"buy", "view"}))
+    names = {"order_placed": "buy", "buy": "view", "view": "view", "": None, "click": None, "order_refunded": None}
+    for name, known in names.items():
+        value = encode(Click("u", "i", name, 1), form)
+        batch, dead = decoder(form).decode_batch(0, 0, count, [Record(n, value) for n in range(count)])
+        if known:
+            assert not dead
+            assert set(batch.actions.tolist()) == {key(known)}
+            assert decoder(form).decode(value).action == known
+        else:
+            assert len(dead) == count
+            assert dead[0].reason == "unknown_action"
+            assert repr(name or "click") in dead[0].message
+
+
+@pytest.mark.parametrize(
+    ("action_map", "actions", "said"),
+    [
+        ({"order_placed": "buy"}, {"view"}, "maps to 'buy'"),
+        ({"": "buy"}, set(), "are empty"),
+        ({"order_placed": ""}, set(), "are empty"),
+        ({}, {"view", ""}, "are empty"),
+    ],
+)
+def test_actions_that_cannot_be_meant_are_refused(action_map: dict[str, str], actions: set[str], said: str) -> None:
+    """A map to what is not taken, and names without a letter, are configuration errors."""
+    with pytest.raises(ConfigError, match=said):
+        replace(PROTOBUF, action_map=action_map, actions=frozenset(actions))
+
+
 @pytest.mark.parametrize(
     "paths", [FieldPaths(user="item"), FieldPaths(item="user.id"), FieldPaths(time=""), FieldPaths(action="a..b")]
 )

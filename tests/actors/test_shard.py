@@ -314,11 +314,13 @@ def test_metrics_count_events_states_and_freshness(tmp_path: Path) -> None:
     batch = LOG.all()
     batch.record_ms[:] = owner._clock.now_ms() - 80
     batch.record_ms[:3] = (owner._clock.now_ms() + 5000, 0, owner._clock.now_ms() - 2000)
+    batch.actions[-2:] = 7
     owner.apply(batch, 1)
     owner.apply(batch, 1)
     assert sample(metrics, "events_total", partition="0", outcome="applied") == clicks
     assert sample(metrics, "events_total", partition="0", outcome="duplicate") == clicks
-    assert sample(metrics, "unknown_items_total", arm="main", source="event") == (LOG.items < 5).sum()
+    assert sample(metrics, "unknown_items_total", arm="main", source="event") == (LOG.items[:-2] < 5).sum()
+    assert sample(metrics, "unknown_actions_total", arm="main") == 2
     assert sample(metrics, "state_users", arm="main", tier="hot") == len(np.unique(LOG.users))
     assert sample(metrics, "state_bytes", arm="main", tier="hot") == owner.stats()[0].arms["main"].state_bytes
     assert sample(metrics, "state_bytes_per_user", arm="main") == bundle().layout.row_bytes + BYTES_BESIDE_ROW_MAX

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.click import key
 from actors.errors import ConfigError, OffsetGap
 from actors.fair_lock import FairLock
 from actors.hot import BYTES_BESIDE_ROW_MAX, HotRows
 from actors.row_memory import RowMemory
 from actors.store import PartitionStore
-from model.bundle import Bundle
-from tests.actors.click_log import ClickLog, bundle, bundle_of, deliveries
+from model.bundle import UNKNOWN_ACTION, Bundle
+from tests.actors.click_log import CONFIG, ClickLog, bundle, bundle_of, deliveries
 
 LOG = ClickLog()
 
@@ -120,6 +123,37 @@ def test_unknown_users_and_items() -> None:
     assert (applied.events, applied.unknown_items) == (len(LOG.offsets), unknown)
     assert unknown > 0
     assert fresh.row(999) is None
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 99), share=st.sampled_from([0.0, 0.3, 0.99, 1.0]), cuts=deliveries(LOG.length))
+def test_clicks_with_actions_that_the_model_does_not_know_are_passed_over(
+    seed: int, share: float, cuts: list[tuple[int, int]]
+) -> None:
+    """They change no state and make no user, however the log is cut; the position passes them, and they are counted."""
+    strange = np.random.default_rng(seed).random(len(LOG.offsets)) < share
+    whole = LOG.all()
+    mixed = replace(whole, actions=np.where(strange, np.uint64(key("order_refunded")), whole.actions))
+    one, other = store(), store()
+    one.apply(whole.where(~strange))
+    found = [other.apply(mixed.after(start).before(stop)) for start, stop in cuts]
+    assert other.position == LOG.length
+    assert other.digest() == one.digest()
+    assert sum(applied.events for applied in found) == int((~strange).sum())
+    assert sum(applied.unknown_actions for applied in found) == int(strange.sum())
+    assert other.users == len(np.unique(LOG.users[~strange]))
+
+
+def test_each_arm_folds_what_its_own_model_knows() -> None:
+    """An action that one of two models was trained on counts for that one alone, by its own number."""
+    wide = bundle(config=dataclasses.replace(CONFIG, actions=("view", "buy", "click")))
+    actions = np.array([key("buy"), key("click"), key("order_refunded")], dtype=np.uint64)
+    batch = LOG.batch(0, 20)
+    batch = replace(batch, actions=actions[np.arange(len(batch)) % 3])
+    plain, rich = store().apply(batch), store(wide).apply(batch)
+    assert (plain.events, plain.unknown_actions) == (len(batch) // 3, len(batch) - len(batch) // 3)
+    assert rich.unknown_actions == len(batch) // 3
+    assert wide.action_ids(actions).tolist() == [1, 2, UNKNOWN_ACTION]
 
 
 def test_a_user_beyond_the_budget_is_refused() -> None:

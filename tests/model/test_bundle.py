@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import xxhash
 
-from model.bundle import Bundle, Level, load_bundle, random_bundle, write_bundle
+from model.bundle import UNKNOWN_ACTION, Bundle, Level, load_bundle, random_bundle, write_bundle
 from model.config import ModelConfig
 from model.errors import BundleError
 from tests.model.models import ITEMS, VARIANTS, fold_all, histories, network
@@ -81,7 +82,7 @@ def test_recommend_leaves_out_what_was_seen(published: Path) -> None:
 
 
 def test_a_bundle_returns_as_it_was_written(published: Path) -> None:
-    """Configuration, items and version survive; unknown items get hashed rows and unknown actions the first id."""
+    """Configuration, items and version survive; unknown items get hashed rows and unknown actions none."""
     bundle = load_bundle(published)
     assert bundle.items == NAMES
     assert bundle.version == json.loads((published / "manifest.json").read_text())["version"]
@@ -89,7 +90,29 @@ def test_a_bundle_returns_as_it_was_written(published: Path) -> None:
     rows = bundle.item_rows(keys)
     assert 0 <= rows[0] < ITEMS
     assert rows[1] == ITEMS + 12345 % bundle.config.hashed_items
-    assert bundle.action_ids(np.array([7], dtype=np.uint64)).tolist() == [0]
+    assert bundle.action_ids(np.array([7], dtype=np.uint64)).tolist() == [UNKNOWN_ACTION]
+
+
+def _ids(bundle: Bundle, *names: str) -> list[int]:
+    keys = [xxhash.xxh64_intdigest(name.encode()) for name in names]
+    return bundle.action_ids(np.array(keys, dtype=np.uint64)).tolist()
+
+
+def test_an_action_without_a_name_is_a_click() -> None:
+    """As it is in the stream, also for a model of a log that left names empty; click's own place goes first."""
+    known = random_bundle(ModelConfig(**VARIANTS["small"], actions=("view", "")), NAMES)
+    assert _ids(known, "view", "click", "buy") == [0, 1, UNKNOWN_ACTION]
+    both = random_bundle(ModelConfig(**VARIANTS["small"], actions=("click", "")), NAMES)
+    assert _ids(both, "click") == [0]
+
+
+def test_an_action_that_is_no_models_is_never_folded() -> None:
+    """A number beyond the model's actions would read beyond its arrays."""
+    bundle = random_bundle(ModelConfig(**VARIANTS["small"]), NAMES)
+    rows, one = np.zeros((1, bundle.layout.row_bytes), dtype=np.uint8), np.zeros(1, dtype=np.int64)
+    with pytest.raises(ValueError, match="action 255"):
+        bundle.fold(rows, one, one.astype(np.uint64), one, np.array([UNKNOWN_ACTION], np.uint8), one + 1, one)
+    assert not rows.any()
 
 
 def test_read_only_columns_are_accepted() -> None:
