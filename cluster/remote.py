@@ -232,6 +232,8 @@ class RemoteShards:
             await call(owner, self._namespace, "observe_ends", ends, timeout_s=END_CALL_S)
         except EchoRankError as error:  # its successor is told again, by the lane of the new epoch
             log.warning("%s", error)
+        except Exception:  # nobody awaits this: it would end in silence, and the other owners would not be told
+            log.exception("%s cannot be told where its partitions end; it is told again with the next clicks", owner)
 
     async def _ask_owners(
         self, partitions: Sequence[int] | Mapping[int, Any], method: str, *args: Any

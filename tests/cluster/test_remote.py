@@ -67,3 +67,27 @@ async def test_no_lane_waits_for_ever(answers: list[Any], caplog: pytest.LogCapt
     failures = await asyncio.wait_for(asyncio.gather(*handed, return_exceptions=True), PATIENCE_S)
     assert [type(failure) for failure in failures] == [ShardUnavailable] * 2
     assert ("planted" in caplog.text) == isinstance(answer, KeyError)
+
+
+async def test_an_owner_that_cannot_be_told_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What nobody thought of is logged; the others are told, and the next ends are told to all."""
+    told: list[tuple[str, dict[int, int]]] = []
+
+    async def call(owner: str, namespace: str, method: str, ends: dict[int, int], **_: Any) -> None:
+        assert (namespace, method) == ("n", "observe_ends")
+        told.append((owner, ends))
+        if owner == "shard-0":
+            raise RuntimeError("planted")
+
+    monkeypatch.setattr(remote, "call", call)
+    monkeypatch.setattr(remote, "TELL_S", 0.0)
+    shards = RemoteShards("n")
+    shards._owners = {0: "shard-0", 1: "shard-1"}
+    for end in (10, 20):
+        shards.observe_ends({0: end, 1: end})
+        assert shards._telling is not None
+        await shards._telling
+    assert told == [("shard-0", {0: 10}), ("shard-1", {1: 10}), ("shard-0", {0: 20}), ("shard-1", {1: 20})]
+    assert "planted" in caplog.text
