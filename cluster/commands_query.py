@@ -60,6 +60,9 @@ def recommend(
 def status(address: AddressOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Print health, partitions and their owners, lag, snapshots, arms and model versions; exit with 1 unless healthy.
 
+    The first line says what is wrong: not serving, a partition without a ready owner, a process that does not answer,
+    a silent Kafka, unread partitions, two models in one arm, or a model that does not know the items.
+
     Examples:
       [cyan]echorank status[/cyan]
       [cyan]watch -n 2 echorank status[/cyan]
@@ -67,15 +70,18 @@ def status(address: AddressOption = None, config: ConfigOption = None, as_json: 
     """
     from rich.console import Console  # noqa: PLC0415
 
-    from cluster.status_report import gather, render, to_json  # noqa: PLC0415
+    from cluster.status_report import gather, to_json  # noqa: PLC0415
+    from cluster.status_tables import render  # noqa: PLC0415
 
     monitoring = settings_from(config).monitoring
     report = _ask(_gateway(address, config), lambda client: gather(client, reachable(monitoring.host, monitoring.port)))
     if as_json:
         typer.echo(to_json(report))
     else:
-        Console().print(*render(report), sep="\n")
-    raise typer.Exit(0 if report.health == "SERVING" else 1)
+        console = Console()
+        for part in render(report):
+            console.print(part)
+    raise typer.Exit(1 if report.not_healthy else 0)
 
 
 def _gateway(address: str | None, config: ConfigOption) -> str:

@@ -9,20 +9,39 @@ from dataclasses import dataclass, field
 
 from actors.errors import ShardUnavailable
 from actors.unknown_items import Known
+from cluster.log_watch import SILENT_S
 from cluster.scrape import Scraped, values
 
 log = logging.getLogger(__name__)
 
 EARLY_S, EARLY_LOOKS = 3.0, 40  # in the first two minutes, when a wrong model or topic shows
 LATE_S = 60.0
+NAMED = 8  # partitions in a line
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A line for the person at the terminal; `matter` is what is said once."""
+    """A line for the person at the terminal; `matter`, a few words, is what is said once."""
 
     matter: str
     text: str
+
+
+def models(scraped: Iterable[Scraped]) -> dict[str, dict[str, list[str]]]:
+    """Which processes run which model, by arm and version."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for process in scraped:
+        for labels, value in values([process], "echorank_model_info"):
+            if value == 1:
+                versions = found.setdefault(labels["arm"], {})
+                versions.setdefault(labels["version"], []).append(process.labels["instance"])
+    return found
+
+
+def silences(scraped: Iterable[Scraped]) -> dict[int, float]:
+    """Seconds since Kafka last said where a partition ends, by partition."""
+    found = values(scraped, "echorank_log_silence_seconds")
+    return {int(labels["partition"]): seconds for labels, seconds in found}
 
 
 def known_items(scraped: Iterable[Scraped]) -> dict[str, Known]:
@@ -44,7 +63,53 @@ def of_unknown_items(scraped: Sequence[Scraped]) -> Iterator[Notice]:
             yield Notice(f"unknown items of {arm}", complaint)
 
 
-KINDS: tuple[Callable[[Sequence[Scraped]], Iterable[Notice]], ...] = (of_unknown_items,)
+def of_silence(scraped: Sequence[Scraped]) -> Iterator[Notice]:
+    """A broker that is away: what nobody says is read from there looks like no news."""
+    silent = {partition: seconds for partition, seconds in silences(scraped).items() if seconds >= SILENT_S}
+    if silent:
+        yield Notice(
+            "Kafka is silent",
+            f"Kafka has not said for {max(silent.values()):,.0f} s where partitions {numbers(silent)} end, so nothing "
+            "is read from them, and lag and age are unknown: check the brokers, the network, and that the topic exists",
+        )
+
+
+def of_unread_partitions(scraped: Sequence[Scraped]) -> Iterator[Notice]:
+    """Somebody added partitions to the topic."""
+    unread = int(max((value for _, value in values(scraped, "echorank_unread_partitions")), default=0))
+    if unread:
+        yield Notice(
+            f"{unread} partition{'s' * (unread > 1)} unread",
+            f"the clicks topic has {unread} more than topics.partitions: nobody reads them, and producers send most "
+            "users' clicks to other partitions than before; docs/operations.md#echorankunreadpartitions",
+        )
+
+
+def of_mixed_models(scraped: Sequence[Scraped]) -> Iterator[Notice]:
+    """One arm, two models: which of them answers depends on the user's partition."""
+    for arm, versions in sorted(models(scraped).items()):
+        if len(versions) > 1:
+            who = "; ".join(f"{version} in {', '.join(sorted(names))}" for version, names in sorted(versions.items()))
+            yield Notice(
+                f"{len(versions)} models in arm {arm}",
+                f"arm {arm} runs {len(versions)} models: {who}. Its bundle was replaced while it was served, and a "
+                f"process has started since: publish to a directory of its own, and restart",
+            )
+
+
+def numbers(partitions: Iterable[int]) -> str:
+    """The first of them, and how many more."""
+    ordered = sorted(partitions)
+    more = len(ordered) - NAMED
+    return ", ".join(map(str, ordered[:NAMED])) + (f" and {more} more" if more > 0 else "")
+
+
+KINDS: tuple[Callable[[Sequence[Scraped]], Iterable[Notice]], ...] = (
+    of_silence,
+    of_unread_partitions,
+    of_mixed_models,
+    of_unknown_items,
+)
 
 
 def notices_of(scraped: Sequence[Scraped]) -> list[Notice]:

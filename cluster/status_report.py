@@ -11,18 +11,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from rich.table import Table
+from prometheus_client.samples import Sample
 
 from actors.channels import channel
 from actors.errors import ShardUnavailable
-from cluster.notices import known_items, notices_of
+from cluster.notices import known_items, models, notices_of, numbers, silences
 from cluster.scrape import Scraped, scrape, values
+from rpc import echorank_pb2 as pb
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from cluster.client import Client
-    from rpc import echorank_pb2 as pb
 
 HEALTH_TIMEOUT_S = 2.0
 
@@ -49,6 +47,7 @@ class PartitionStatus:
     ready: bool
     standby: StandbyStatus | None
     lag_records: int | None
+    silence_s: float | None
     snapshot_age_s: float | None
 
 
@@ -56,6 +55,7 @@ class PartitionStatus:
 class ArmStatus:
     """One arm: its model, its share of the traffic in 10,000ths, and its states. None: not measured.
 
+    `models` are the versions that its processes run, each with their names: one, unless something is wrong.
     `unknown_items` is the share of its clicks, since the shards started, whose item the model does not know.
     """
 
@@ -63,6 +63,7 @@ class ArmStatus:
     role: str
     weight: int
     model_version: str
+    models: dict[str, list[str]]
     users: int | None
     bytes_per_user: float | None
     unknown_items: float | None
@@ -84,11 +85,13 @@ class ProcessStatus:
 class Report:
     """All of it. `health` is the gateway's gRPC health.
 
-    `problems` says what could not be learned, `warnings` what somebody should look at although it is served.
+    `not_healthy` says in a few words each what is wrong, and is empty where all is well; `problems` says what could not
+    be learned, `warnings` what somebody should look at although it is served.
     """
 
     address: str
     health: str
+    not_healthy: list[str]
     routing_version: int
     partitions: list[PartitionStatus]
     arms: list[ArmStatus]
@@ -108,17 +111,37 @@ async def gather(client: Client, monitoring: str) -> Report:
         scraped = await asyncio.to_thread(scrape, monitoring)
     except ShardUnavailable as error:
         problems.append(str(error))
-    problems += [f"{one.labels['instance']} at {one.address}: {one.error}" for one in scraped if one.error]
+    partitions, notices = list(_partitions(routing, scraped)), notices_of([*scraped, _routed(routing)])
     return Report(
         address=client.address,
         health=health,
+        not_healthy=[*_wrong(health, partitions, scraped), *(notice.matter for notice in notices)],
         routing_version=routing.version,
-        partitions=list(_partitions(routing, scraped)),
+        partitions=partitions,
         arms=list(_arms(routing, scraped)),
         processes=[_process(one) for one in scraped],
-        problems=problems,
-        warnings=[notice.text for notice in notices_of(scraped)],
+        problems=problems + [f"{one.labels['instance']} at {one.address}: {one.error}" for one in scraped if one.error],
+        warnings=[notice.text for notice in notices],
     )
+
+
+def _wrong(health: str, partitions: list[PartitionStatus], scraped: list[Scraped]) -> Iterator[str]:
+    """What is wrong apart from what the metrics tell."""
+    if health != "SERVING":
+        yield health
+    if waiting := [row.partition for row in partitions if not row.ready]:
+        yield f"no ready owner of partition{'s' * (len(waiting) > 1)} {numbers(waiting)}"
+    if not scraped:
+        yield "no metrics"
+    if silent := [one.labels["instance"] for one in scraped if one.error]:
+        yield f"no answer from {', '.join(sorted(silent))}"
+
+
+def _routed(routing: pb.RoutingResponse) -> Scraped:
+    """The models that the coordinator names, as if it were one of the processes that run them."""
+    named = [{"arm": arm.name, "version": arm.model_version} for arm in routing.arms]
+    samples = [Sample("echorank_model_info", labels, 1) for labels in named]
+    return Scraped(address="", labels={"instance": "the routing table"}, samples=samples)
 
 
 async def _health(address: str) -> str:
@@ -134,16 +157,20 @@ def _partitions(routing: pb.RoutingResponse, scraped: list[Scraped]) -> Iterator
     lag = {labels["partition"]: value for labels, value in values(scraped, "echorank_ingest_lag_records")}
     standby_lag = {labels["partition"]: at for labels, at in values(scraped, "echorank_standby_lag_records")}
     age = {labels["partition"]: value for labels, value in values(scraped, "echorank_snapshot_age_seconds")}
-    for route in sorted(routing.routes, key=lambda route: route.partition):
-        name = str(route.partition)
+    silence = silences(scraped)
+    routes = {route.partition: route for route in routing.routes}
+    for partition in sorted({*range(routing.partitions), *routes}):
+        # one that nobody holds is left out of the table for clients: all its fields are empty
+        route, name = routes.get(partition) or pb.PartitionRoute(partition=partition), str(partition)
         yield PartitionStatus(
-            partition=route.partition,
+            partition=partition,
             shard=route.shard,
             address=route.address,
             epoch=route.epoch,
             ready=route.ready,
             standby=_standby(route.standby, standby_lag.get(name)) if route.HasField("standby") else None,
             lag_records=int(lag[name]) if name in lag else None,
+            silence_s=silence.get(partition),
             snapshot_age_s=age.get(name),
         )
 
@@ -161,7 +188,7 @@ def _standby(route: pb.StandbyRoute, lag: float | None) -> StandbyStatus:
 def _arms(routing: pb.RoutingResponse, scraped: list[Scraped]) -> Iterator[ArmStatus]:
     users = list(values(scraped, "echorank_state_users"))
     size = list(values(scraped, "echorank_state_bytes_per_user"))
-    known = known_items(scraped)
+    known, running = known_items(scraped), models(scraped)
     lags = _arm_lags(routing, scraped)
     for arm in routing.arms:
         counts = [value for labels, value in users if labels["arm"] == arm.name]
@@ -170,6 +197,7 @@ def _arms(routing: pb.RoutingResponse, scraped: list[Scraped]) -> Iterator[ArmSt
             role=arm.role,
             weight=arm.weight,
             model_version=arm.model_version,
+            models=running.get(arm.name, {}),
             users=int(sum(counts)) if counts else None,
             bytes_per_user=max((value for labels, value in size if labels["arm"] == arm.name), default=None),
             unknown_items=known[arm.name].share if arm.name in known and known[arm.name].events else None,
@@ -202,49 +230,3 @@ def _process(one: Scraped) -> ProcessStatus:
 def to_json(report: Report) -> str:
     """The report as one JSON object; what was not measured is null."""
     return json.dumps(dataclasses.asdict(report), indent=2)
-
-
-def render(report: Report) -> Iterator[RenderableType]:
-    """The report as rich tables, a headline first."""
-    color = "green" if report.health == "SERVING" else "red"
-    health = f"[{color}]{report.health}[/{color}]"
-    yield f"[bold]{report.address}[/bold] is {health} (routing table {report.routing_version})"
-    yield _partition_table(report)
-    arms = Table("arm", "role", "traffic", "model", "lag", "users", "bytes a user", "unknown items", title="Arms")
-    for arm in report.arms:
-        traffic = f"{arm.weight / 100:g} %"
-        unknown = None if arm.unknown_items is None else f"{arm.unknown_items:.1%}"
-        sizes = (arm.lag_records, arm.users, arm.bytes_per_user, unknown)
-        arms.add_row(*map(_cell, (arm.name, arm.role, traffic, arm.model_version, *sizes)))
-    yield arms
-    processes = Table("process", "kind", "metrics", "memory", title="Processes")
-    for one in report.processes:
-        memory = None if one.resident_bytes is None else f"{one.resident_bytes / 2**20:,.0f} MiB"
-        processes.add_row(*map(_cell, (one.name, one.kind, one.address, one.error or memory)))
-    yield processes
-    for problem in (*report.problems, *report.warnings):
-        yield f"[yellow]{problem}[/yellow]"
-
-
-def _partition_table(report: Report) -> Table:
-    """Replicas that are not ready are marked, as in `shard-1 (epoch 7, not ready)`."""
-    table = Table("partition", "owner", "address", "standby", "lag", "snapshot age", title="Partitions")
-    for row in report.partitions:
-        age = None if row.snapshot_age_s is None else f"{row.snapshot_age_s:.1f} s"
-        owner = _replica(row.shard, row.epoch, row.address, row.ready)
-        standby = row.standby and _replica(row.standby.shard, row.standby.epoch, row.standby.address, row.standby.ready)
-        table.add_row(*map(_cell, (row.partition, owner, row.address, standby, row.lag_records, age)))
-    return table
-
-
-def _replica(shard: str, epoch: int, address: str, ready: bool) -> str:
-    if not shard:
-        return "nobody"
-    state = "ready" if ready else "[yellow]not ready[/yellow]" if address else "[red]dead[/red]"
-    return f"{shard} (epoch {epoch}, {state})"
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if isinstance(value, float) else str(value)

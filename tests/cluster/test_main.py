@@ -280,9 +280,15 @@ def test_status_joins_routing_health_and_metrics() -> None:
     assert data["arms"][0]["unknown_items"] == 0.874
     (warning,) = data["warnings"]
     assert warning.startswith("arm main: 874 of 1,000 clicks (87%) are on items that its model does not know")
+    assert data["not_healthy"] == [
+        "no ready owner of partition 1",
+        "no answer from ingest-0",
+        "unknown items of main",
+    ]
     assert "87.4%" in text.stdout
     assert warning[:50] in text.stdout
-    assert text.exit_code == 0
+    assert text.exit_code == 1
+    assert f"SERVING, but not healthy: {'; '.join(data['not_healthy'])}" in text.stdout.splitlines()[0]
     assert all(part in text.stdout for part in ("SERVING", "nobody", "00c0ffee", "100 %", "943", "3,210"))
 
 
