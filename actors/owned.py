@@ -69,6 +69,7 @@ class Owned:
     size_bytes: int = 0  # of the newest complete snapshot
     stores: Stores | None = None
     front: int = 0  # the next offset of the arms in front, after the last write
+    newest: int = 0  # that of the most advanced one
     lagging: tuple[str, ...] = ()  # the arms behind, after the last write: those with traffic first, then the nearest
     closed: bool = False
     ready: bool = False
@@ -112,12 +113,16 @@ class Owned:
         return self.front
 
     def line_up(self) -> None:
-        """See who is in front, after a write and under `writer`: while a batch is folded, arms are apart anyway."""
+        """See who is in front, after a write and under `writer`: while a batch is folded, arms are apart anyway.
+
+        Who was behind is fed apart until it is level, or the front's reader comes back for it, as new clicks make it.
+        """
         at = {arm: store.position for arm, store in (self.stores or {}).items()}
-        newest = max(at.values(), default=0)
-        behind = [arm for arm, position in at.items() if newest - position > self.apart]
+        self.newest = max(at.values(), default=0)
+        apart = {arm for arm, position in at.items() if self.newest - position > self.apart}
+        behind = apart | {arm for arm in self.lagging if at[arm] < self.newest}
         self.lagging = tuple(sorted(behind, key=lambda arm: (arm not in self.traffic, -at[arm])))
-        self.front = min((position for arm, position in at.items() if arm not in behind), default=0)
+        self.front = min((position for arm, position in at.items() if arm not in apart), default=0)
 
     def renew(self, grant: Grant, now_s: float) -> int:
         """Go on under a newer epoch and in its role, after the batch in progress; the front's next offset.
@@ -182,7 +187,7 @@ class Owned:
 
     def limit(self, stop: int, feed: Feed) -> int:
         """How far of `stop` a reader may bring its arms: nobody overtakes the front, whose reader writes letters."""
-        return stop if feed is Feed.FRONT else min(stop, self.front)
+        return stop if feed is Feed.FRONT else min(stop, self.newest)
 
     def evict_idle(self, idle_s: float) -> int:
         """Move some users who were idle for `idle_s` seconds to the cold tier; how many, 0 when all are there."""

@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 from actors.click import ClickBatch
 from actors.clock import ManualClock
 from actors.codec import Decoder
-from actors.dead_letter import DeadLetters, NoSink
 from actors.errors import OffsetGap
 from actors.event_format import EventFormat
 from actors.ingest import Ingest, IngestSettings
@@ -98,9 +97,10 @@ def test_the_nearest_arm_catches_up_first(tmp_path: Path) -> None:
     owner.own(0, 3)
     assert positions(owner) == {"main": 600, "near": 400, "far": 0}
     assert owner.next_offsets(Feed.BEHIND) == {0: 400}
-    assert owner.apply(LOG.batch(400, 550), 3, Feed.BEHIND) == 0  # near has joined the front; now far's turn
+    assert owner.apply(LOG.batch(400, 550), 3, Feed.BEHIND) == 550  # near enough for the front, but not yet level
     assert owner.next_offsets() == {0: 550}
-    assert owner.apply(LOG.batch(550, 700), 3) == 700
+    assert owner.apply(LOG.batch(550, 700), 3) == 700  # the front takes it along; now it is the other one's turn
+    assert owner.next_offsets(Feed.BEHIND) == {0: 0}
     with pytest.raises(OffsetGap) as gap:
         owner.apply(LOG.batch(550, 600), 3, Feed.BEHIND)
     assert gap.value.expected == 0
@@ -202,11 +202,21 @@ class Fed:
 def reader(owner: Shard, log: FakeLog, feed: Feed) -> Ingest:
     """The reader of one group of arms."""
     metrics, clock = Metrics(CollectorRegistry()), ManualClock()
-    dead = DeadLetters(NoSink(), topic="clicks.dlq", source_topic="clicks", metrics=metrics)
     settings = IngestSettings(commits=False)
-    ingest = Ingest(log, dead, Decoder(EventFormat(), clock), Fed(owner, feed), metrics, clock, settings)
+    ingest = Ingest(log, None, Decoder(EventFormat(), clock), Fed(owner, feed), metrics, clock, settings)
     ingest.assign({0: 2})
     return ingest
+
+
+def test_without_new_clicks_an_arm_comes_level_all_the_same(tmp_path: Path) -> None:
+    """The front's reader hears of it with the next click alone, so the other reader goes on until nothing is left."""
+    owner = with_new_arms(tmp_path, "new")
+    assert owner.apply(LOG.batch(0, 550), 2, Feed.BEHIND) == 550
+    assert owner.held()[0].behind
+    assert owner.apply(LOG.batch(550, 600), 2, Feed.BEHIND) == 600
+    assert (owner.held()[0].behind, positions(owner)) == (False, {"main": 600, "new": 600})
+    with pytest.raises(OffsetGap):
+        owner.apply(LOG.batch(700, 800), 2)
 
 
 async def test_two_readers_bring_the_arms_together(tmp_path: Path) -> None:
