@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -78,18 +78,36 @@ class RecordSink(Protocol):
         ...
 
 
-class NoSink:
-    """Writes nothing: for a second reader of the same records, whose first reader writes them."""
+class LetterMarks(Protocol):
+    """Where it is kept, by partition, below which offset all letters are written."""
 
-    def write(self, topic: str, records: Sequence[OutRecord]) -> None:
+    def load(self) -> Mapping[int, int]:
+        """The marks there are; BrokerUnavailable if they cannot be had."""
+        ...
+
+    def save(self, below: Mapping[int, int], on_error: Callable[[Exception], None]) -> None:
+        """Start to save marks, without waiting; call `on_error` if that fails."""
+
+
+class NoMarks:
+    """Keeps nothing: what an earlier process wrote is not known."""
+
+    def load(self) -> Mapping[int, int]:
+        """None."""
+        return {}
+
+    def save(self, below: Mapping[int, int], on_error: Callable[[Exception], None]) -> None:
         """Do nothing."""
 
 
-class DeadLetters:
-    """Writes dead letters to `topic`, at least once.
+NO_MARKS = NoMarks()
 
-    Ingest sends them before it applies the batch they were in, so a crash in between writes them a second
-    time rather than never: the headers name partition and offset, by which a reader can drop doubles.
+
+class DeadLetters:
+    """Writes dead letters to `topic`, and `marks` keep which are there.
+
+    Ingest sends them before it applies the batch they were in, so a crash between writing and marking writes them a
+    second time rather than never: the headers name partition and offset, by which a reader can drop doubles.
     Keys and values longer than `bytes_max` are cut, and a header gives the original length, so that a record
     which just fitted into the clicks topic still fits with the headers added. A letter that the topic refuses all the
     same is cut further; what it refuses in any size is counted, logged with its offset, and passed, because the clicks
@@ -97,10 +115,17 @@ class DeadLetters:
     """
 
     def __init__(
-        self, sink: RecordSink, *, topic: str, source_topic: str, metrics: Metrics, bytes_max: int = 450_000
+        self,
+        sink: RecordSink,
+        *,
+        topic: str,
+        source_topic: str,
+        metrics: Metrics,
+        bytes_max: int = 450_000,
+        marks: LetterMarks = NO_MARKS,
     ) -> None:
         self._sink, self._topic, self._source_topic = sink, topic, source_topic
-        self._metrics, self._bytes_max = metrics, bytes_max
+        self._metrics, self._bytes_max, self.marks = metrics, bytes_max, marks
 
     def send(self, letters: Sequence[DeadLetter]) -> None:
         """Write `letters`; they are durable and counted when this returns.

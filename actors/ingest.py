@@ -20,7 +20,8 @@ from actors.codec import Decoder
 from actors.dead_letter import DeadLetter, DeadLetters
 from actors.errors import BrokerUnavailable, EchoRankError, OffsetOutOfRange, OtherLog, ShardUnavailable
 from actors.ingest_ports import ClickHistory, ClickLog, LogEnds, ShardPort, Slice
-from actors.lane import Backoff, Lane
+from actors.lane import Backoff, Lane, state_alone
+from actors.lettering import Lettering
 from actors.lost_offsets import LostOffsets
 from monitoring.metrics import Metrics
 
@@ -50,12 +51,13 @@ class Ingest:
     Not thread-safe: call everything from one event loop. `click_log` blocks, so it polls in a worker thread, one
     call at a time. Where the log has lost offsets that a state needs, they are taken from `history`. `ends` says where
     partitions end, of those about whom there is news: a lane that stands still reads nothing and would not know.
+    A reader without `dead_letters` drops what is unusable: another one reads the same and writes letters.
     """
 
     def __init__(
         self,
         click_log: ClickLog,
-        dead_letters: DeadLetters,
+        dead_letters: DeadLetters | None,
         decoder: Decoder,
         shards: ShardPort,
         metrics: Metrics,
@@ -65,11 +67,11 @@ class Ingest:
         history: ClickHistory | None = None,
         ends: LogEnds = dict,
     ) -> None:
-        self._log, self._dead_letters, self._decoder, self._shards = click_log, dead_letters, decoder, shards
+        self._log, self._decoder, self._shards = click_log, decoder, shards
+        self._letters = Lettering(dead_letters, self._commit_failed) if dead_letters else None
         self._metrics, self._clock, self._settings, self._wait = metrics, clock, settings, wait
         self._ends = ends
         self._lost = LostOffsets(shards, history, clock, settings.history_patience_s)
-        self._lettering = asyncio.Lock()
         self._lanes: dict[int, Lane] = {}
         self._epochs: dict[int, int] = {}
         self._durable: asyncio.Future[Mapping[int, int]] | None = None
@@ -112,6 +114,8 @@ class Ingest:
             BrokerUnavailable: the poll failed; nothing was handed over.
         """
         await self._follow_assignment()
+        if self._letters:
+            await self._letters.load()
         self._settle()
         self._ask_where_to_go_on()
         slices = await self._poll()
@@ -125,6 +129,8 @@ class Ingest:
 
     async def close(self) -> None:
         """Leave every partition."""
+        if self._letters:
+            self._letters.save(self._lanes)
         self._epochs = {}
         await self._follow_assignment()
         if self._durable is not None:
@@ -148,6 +154,7 @@ class Ingest:
                 self._metrics,
                 self._clock,
                 self._settings.backoff,
+                self._letters.read_from if self._letters else state_alone,
             )
         self._log.assign(self._lanes)
 
@@ -178,9 +185,13 @@ class Ingest:
 
     async def _pass_lost_offsets(self, lane: Lane, error: OffsetOutOfRange) -> None:
         """Bring the state to the oldest offset the log still has, if that lies ahead; else stand still and say why."""
-        lane.lettered = 0
         earliest = await asyncio.to_thread(self._log.earliest, lane.partition)
-        if earliest > error.wanted:
+        if self._letters and earliest > error.wanted:
+            self._letters.lost(lane.partition, earliest)
+        if earliest > error.wanted and lane.has(error.wanted):  # it was read for its letters alone
+            lane.shut()
+            lane.start(self._position(lane.partition))
+        elif earliest > error.wanted:
             lane.shut()
             lane.start(self._lost.pass_over(lane.partition, error.wanted, earliest, lane.epoch))
         else:
@@ -203,9 +214,9 @@ class Ingest:
     def _decode(self, slices: Iterable[Slice]) -> list[Decoded]:
         decoded = []
         for found in slices:
-            batch, dead = self._decoder.decode_batch(found.partition, found.start, found.stop, found.records)
-            written = self._lanes[found.partition].lettered
-            decoded.append((batch, [letter for letter in dead if letter.offset >= written]))
+            decoded.append(self._decoder.decode_batch(found.partition, found.start, found.stop, found.records))
+            if self._letters:
+                self._letters.ends(found.partition, self._log.highwater(found.partition))
         return decoded
 
     async def _hand_over(self, decoded: Iterable[Decoded]) -> None:
@@ -220,14 +231,9 @@ class Ingest:
                 tasks[task].shut()
 
     async def _deliver(self, lane: Lane, batch: ClickBatch, dead: Sequence[DeadLetter]) -> int:
-        """Make the batch's dead letters durable, and only then apply it; the shard's position.
-
-        One batch's letters at a time: while their topic is away, each try lasts as long as a request may, in a thread.
-        """
-        if dead:
-            async with self._lettering:
-                await asyncio.to_thread(self._dead_letters.send, dead)
-            lane.lettered = batch.stop
+        """Make the batch's dead letters durable, and only then apply it; where the shard goes on."""
+        if self._letters:
+            await self._letters.write(batch, dead)
         return await self._shards.apply(batch, lane.epoch)
 
     def _report_ends(self) -> None:
@@ -246,10 +252,12 @@ class Ingest:
             self._shards.observe_ends(ends)
 
     def _commit_durable(self) -> None:
-        """Commit what snapshots cover, for lag tools only: nothing is ever read from there."""
+        """Commit what snapshots cover, for lag tools only: nothing is read from there; and what is lettered."""
         now = self._clock.monotonic()
         if self._settings.commits and self._durable is None and now >= self._commit_at:
             self._commit_at = now + self._settings.commit_interval_s
+            if self._letters:
+                self._letters.save(self._lanes)
             self._durable = asyncio.ensure_future(self._shards.durable())
         elif self._durable is not None and self._durable.done():
             task, self._durable = self._durable, None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,14 @@ class Backoff:
         return min(self.max_s, self.min_s * 2.0 ** min(failures - 1, 30))
 
 
+ReadFrom = Callable[[int, int], int]  # partition, the state's position -> where to read on
+
+
+def state_alone(_partition: int, position: int) -> int:
+    """Read on where the state does."""
+    return position
+
+
 class Lane:
     """Reads (`open`), has one call at its shard (`task`), or waits for `retry_at` to ask where to go on.
 
@@ -35,10 +43,16 @@ class Lane:
     """
 
     def __init__(
-        self, partition: int, epoch: int, click_log: ClickLog, metrics: Metrics, clock: Clock, backoff: Backoff
+        self,
+        partition: int,
+        epoch: int,
+        click_log: ClickLog,
+        metrics: Metrics,
+        clock: Clock,
+        backoff: Backoff,
+        read_from: ReadFrom = state_alone,
     ) -> None:
-        self.partition, self.epoch = partition, epoch
-        self.lettered = 0  # dead letters below this offset are written already
+        self.partition, self.epoch, self._read_from = partition, epoch, read_from
         self.task: asyncio.Task[int] | None = None  # ends with the shard's position
         self._log, self._metrics, self._clock, self._backoff = click_log, metrics, clock, backoff
         self._applied: int | None = None  # the shard's position, as it last said
@@ -142,6 +156,10 @@ class Lane:
         self._compared = True
         return self._applied if end < self._applied else None
 
+    def has(self, offset: int) -> bool:
+        """Whether the state is beyond the offset."""
+        return self._applied is not None and self._applied > offset
+
     def lag(self) -> int | None:
         """Records between what is applied and the log's end; None until both are known."""
         end = self.end()
@@ -156,9 +174,9 @@ class Lane:
 
     def _go_on_at(self, position: int) -> None:
         self._applied = position
-        if self._read != position:
-            self._log.seek(self.partition, position)
-            self._read = position
+        if self._read != (start := self._read_from(self.partition, position)):
+            self._log.seek(self.partition, start)
+            self._read = start
         if not self._open:
             self._log.resume(self.partition)
             self._open, self._compared = True, False

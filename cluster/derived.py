@@ -119,6 +119,11 @@ def topics(settings: Settings, *, own_broker: bool) -> list[Topic]:
     ]
 
 
+def letters_group(settings: Settings) -> str:
+    """The group in whose name it is kept which dead letters are written: one for each dead-letter topic."""
+    return f"{settings.kafka.group_id}.{settings.topics.dlq}"
+
+
 def ingest_settings(settings: Settings, feed: Feed, *, commits: bool) -> IngestSettings:
     """How patient ingest is: an archive that runs writes within two of its intervals what it has read."""
     rest = 1.0 if feed is Feed.BEHIND else 0.0

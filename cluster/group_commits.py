@@ -1,4 +1,4 @@
-"""Offsets committed in a consumer group's name, so that ordinary lag tools work; nothing is ever read from there."""
+"""Offsets committed in a consumer group's name, so that ordinary lag tools work, or as a note for the next process."""
 
 from __future__ import annotations
 

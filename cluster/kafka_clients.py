@@ -197,6 +197,12 @@ class KafkaAdmin:
             found: str | None = self._client.describe_cluster().get("cluster_id")
         return found
 
+    def group_offsets(self, group_id: str, topic: str) -> dict[int, int]:
+        """What a group has committed, by partition; empty if there is no such group."""
+        with reported(self._access, f"asking for the offsets of group {group_id}"):
+            found = self._client.list_group_offsets({group_id: None}).get(group_id, {})
+        return {at.partition: said.offset for at, said in found.items() if at.topic == topic and said.offset >= 0}
+
     def settings(self, topic: str, names: Sequence[str]) -> dict[str, str]:
         """These settings of a topic, set or by default; without those that the broker does not tell."""
         wanted = ConfigResource(ConfigResourceType.TOPIC, topic, list(names))

@@ -22,7 +22,7 @@ from actors.archive_files import ArchiveFiles
 from actors.archive_reader import ArchiveReader
 from actors.clock import SystemClock
 from actors.codec import Decoder
-from actors.dead_letter import DeadLetters, NoSink, RecordSink
+from actors.dead_letter import DeadLetters
 from actors.deployment import Identity, claim
 from actors.exposure import ExposureLog
 from actors.gateway import Gateway
@@ -49,6 +49,7 @@ from cluster.gateway_process import GatewayProcess
 from cluster.ingest_process import IngestProcess
 from cluster.kafka_clients import KafkaAdmin, KafkaSink
 from cluster.kafka_log import KafkaLog
+from cluster.letter_marks import KafkaLetterMarks
 from cluster.log_watch import watch_kafka
 from cluster.part_time_reader import Reader
 from cluster.ports import check_free
@@ -191,9 +192,9 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
     access, clock = derived.access(settings), SystemClock()
     watch = watch_kafka(access, topics.clicks, topics.partitions, partitions, metrics, clock)
     process = IngestProcess(
-        owners=_reader(settings, Role.OWNER, Feed.FRONT, KafkaSink(access), metrics, watch.ends),
+        owners=_reader(settings, Role.OWNER, Feed.FRONT, metrics, watch.ends, _letters(settings, metrics)),
         open_reader=lambda role, feed: _reader(
-            settings, role, feed, NoSink(), metrics.of_others(behind=feed is Feed.BEHIND), watch.ends
+            settings, role, feed, metrics.of_others(behind=feed is Feed.BEHIND), watch.ends
         ),
         followed=coordinator,
         number=number,
@@ -204,9 +205,19 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
     return process
 
 
-def _reader(settings: Settings, role: Role, feed: Feed, sink: RecordSink, metrics: Metrics, ends: LogEnds) -> Reader:
+def _letters(settings: Settings, metrics: Metrics) -> DeadLetters:
+    """For the one reader of a partition that writes them."""
+    access, topics = derived.access(settings), settings.topics
+    marks = KafkaLetterMarks(access, topic=topics.clicks, group_id=derived.letters_group(settings))
+    sink = KafkaSink(access)
+    return DeadLetters(sink, topic=topics.dlq, source_topic=topics.clicks, metrics=metrics, marks=marks)
+
+
+def _reader(
+    settings: Settings, role: Role, feed: Feed, metrics: Metrics, ends: LogEnds, letters: DeadLetters | None = None
+) -> Reader:
     clock, topics = SystemClock(), settings.topics
-    in_charge = (role, feed) == (Role.OWNER, Feed.FRONT)
+    in_charge = letters is not None
     click_log = KafkaLog(
         derived.access(settings),
         topic=topics.clicks,
@@ -218,7 +229,7 @@ def _reader(settings: Settings, role: Role, feed: Feed, sink: RecordSink, metric
     shards = RemoteShards(settings.ray.namespace, role, feed)
     ingest = Ingest(
         click_log,
-        DeadLetters(sink, topic=topics.dlq, source_topic=topics.clicks, metrics=metrics),
+        letters,
         Decoder(derived.event_format(settings), clock),
         shards,
         metrics,

@@ -63,7 +63,9 @@ class Clean:
 
     def __init__(self, logs: Sequence[SimPartition], arms: Mapping[str, Bundle], clock: Clock) -> None:
         decoder = Decoder(FORMAT, clock)
-        self.batches = [decoder.decode_batch(number, 0, log.length, log.records)[0] for number, log in enumerate(logs)]
+        decoded = [decoder.decode_batch(number, 0, log.length, log.records) for number, log in enumerate(logs)]
+        self.batches = [batch for batch, _ in decoded]
+        self.unusable = [{letter.offset for letter in dead} for _, dead in decoded]  # by partition
         self._arms = arms
         self.tombstones = Erased()
         self._histories: dict[tuple[int, str, int, int], History] = {}

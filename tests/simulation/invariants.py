@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import numpy as np
 
@@ -87,6 +88,15 @@ class Invariants:
         for arm, store in (shard._owned[partition].stores or {}).items():
             if (digest := store.digest()) != (expected := self._clean.digest(partition, arm)):
                 raise Violation(f"{shard.shard_id}, partition {partition}, arm {arm}: {digest}, clean is {expected}")
+
+    def letters(self, partition: int, *, once: bool) -> None:
+        """Each unusable record has a letter, unless the log lost it first; `once`: just one."""
+        written = Counter(offset for at, offset in self._topic.letters if at == partition)
+        unusable, start = self._clean.unusable[partition], self._topic.partitions[partition].start
+        if missing := {offset for offset in unusable - written.keys() if offset >= start}:
+            raise Violation(f"partition {partition}: no letter of {sorted(missing)}")
+        if written.keys() - unusable or (once and max(written.values(), default=1) > 1):
+            raise Violation(f"partition {partition}: letters {written}, unusable are {sorted(unusable)}")
 
     def archive(self, partition: int, disk: Disk) -> None:
         """The archive gives the log's clicks, each of them once."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from actors.click import Click
-from actors.dead_letter import OutRecord
+from actors.dead_letter import HEADER, OutRecord
 from actors.errors import BrokerUnavailable, OffsetOutOfRange
 from actors.event_format import EventFormat, encode
 from actors.ingest_ports import Slice
@@ -49,6 +49,8 @@ class SimTopic:
     def __init__(self, loop: VirtualLoop, partitions: Sequence[SimPartition]) -> None:
         self._loop, self.partitions = loop, partitions
         self.away = 0  # by so many faults at a time
+        self.letters: list[tuple[int, int]] = []  # partition and offset of each dead letter
+        self.marks: dict[int, int] = {}  # below which offset letters are written
 
     def end(self, partition: int) -> int:
         """The high watermark: the offset after what was produced by now; the holes at the end come last."""
@@ -140,10 +142,32 @@ class SimSink:
     def __init__(self, topic: SimTopic) -> None:
         self._topic = topic
 
-    def write(self, _topic: str, _records: Sequence[OutRecord]) -> None:
+    def write(self, _topic: str, records: Sequence[OutRecord]) -> None:
         PROCESS.get().step()
         blocking.wait(0.002)
         self._topic.check()
+        for headers in (dict(record.headers) for record in records):
+            self._topic.letters.append((int(headers[HEADER + "partition"]), int(headers[HEADER + "offset"])))
+
+
+class SimMarks:
+    """What the topic's readers know of its dead letters (an `actors.lettering.LetterMarks`)."""
+
+    def __init__(self, topic: SimTopic) -> None:
+        self._topic = topic
+
+    def load(self) -> Mapping[int, int]:
+        PROCESS.get().step()
+        blocking.wait(0.002)
+        self._topic.check()
+        return dict(self._topic.marks)
+
+    def save(self, below: Mapping[int, int], on_error: Callable[[Exception], None]) -> None:
+        PROCESS.get().step()
+        if self._topic.away:
+            on_error(BrokerUnavailable("the simulated brokers are away; nothing was saved"))
+        else:
+            self._topic.marks.update(below)
 
 
 def produce(

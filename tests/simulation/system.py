@@ -32,7 +32,7 @@ from actors.archive_files import ArchiveFiles
 from actors.archive_reader import ArchiveReader
 from actors.atomic_files import sync
 from actors.codec import Decoder
-from actors.dead_letter import DeadLetters, NoSink, RecordSink
+from actors.dead_letter import DeadLetters
 from actors.errors import ConfigError
 from actors.fair_lock import FairLock
 from actors.gateway import Gateway
@@ -64,7 +64,7 @@ from monitoring.metrics import Metrics
 from rpc import echorank_pb2_grpc as pb_grpc
 from tests.simulation import blocking
 from tests.simulation.cold import SimCold
-from tests.simulation.kafka_log import FORMAT, SimLog, SimSink
+from tests.simulation.kafka_log import FORMAT, SimLog, SimMarks, SimSink
 from tests.simulation.loop import PROCESS
 from tests.simulation.network import SimChannel, SimRay, SimServer
 
@@ -191,11 +191,11 @@ def _store(world: World, bundle: Bundle) -> PartitionStore:
 async def _ingest(world: World, number: int) -> Any:
     async def build() -> IngestProcess:
         coordinator = RemoteCoordinator(NAMESPACE)
-        owners = _reader(world, Role.OWNER, Feed.FRONT, SimSink(world.topic))
+        owners = _reader(world, Role.OWNER, Feed.FRONT)
         await coordinator.join(_target("ingest", f"ingest-{number}"))
         return IngestProcess(
             owners=owners,
-            open_reader=lambda role, feed: _reader(world, role, feed, NoSink()),
+            open_reader=lambda role, feed: _reader(world, role, feed),
             followed=coordinator,
             number=number,
             count=world.scenario.ingests,
@@ -204,12 +204,17 @@ async def _ingest(world: World, number: int) -> Any:
     return await _actor(IngestActor, build)
 
 
-def _reader(world: World, role: Role, feed: Feed, sink: RecordSink) -> Reader:
+def _letters(world: World, metrics: Metrics) -> DeadLetters:
+    sink, marks = SimSink(world.topic), SimMarks(world.topic)
+    return DeadLetters(sink, topic="clicks.dlq", source_topic="clicks", metrics=metrics, marks=marks)
+
+
+def _reader(world: World, role: Role, feed: Feed) -> Reader:
     metrics, clock, shards = Metrics(CollectorRegistry()), world.clock(), RemoteShards(NAMESPACE, role, feed)
     in_charge = (role, feed) == (Role.OWNER, Feed.FRONT)
     ingest = Ingest(
         SimLog(world.topic, world.committed),
-        DeadLetters(sink, topic="clicks.dlq", source_topic="clicks", metrics=metrics),
+        _letters(world, metrics) if in_charge else None,
         Decoder(FORMAT, clock),
         shards,
         metrics,

@@ -30,10 +30,10 @@ def test_the_other_arm_goes_on_while_nobody_feeds_the_new_one(monkeypatch: pytes
     """Without a reader for it the new arm stays at the start; every click reaches the arm that is there."""
     read = system._reader
 
-    def reader(where: World, role: Any, feed: Feed, sink: Any) -> Any:
+    def reader(where: World, role: Any, feed: Feed) -> Any:
         if feed is Feed.BEHIND:
             raise BrokerUnavailable("nobody reads for arms behind the front in this test")
-        return read(where, role, feed, sink)
+        return read(where, role, feed)
 
     monkeypatch.setattr(system, "_reader", reader)
     monkeypatch.setattr(world, "HEALED_WITHIN_S", 3.0)

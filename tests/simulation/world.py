@@ -231,6 +231,8 @@ class World:
                     open_ends.append(f"partition {partition}: {replica.shard} is not yet its {role}")
                 elif (at := shard.positions().get(partition)) != log.length:
                     open_ends.append(f"partition {partition}: its {role} {replica.shard} is at {at} of {log.length}")
+            if (below := self.topic.marks.get(partition, 0)) < log.length:
+                open_ends.append(f"partition {partition}: letters are written below {below} of {log.length}")
             if (archived := self.invariants.archived_to(partition, self.disk)) < log.length:
                 open_ends.append(f"partition {partition} is archived to {archived} of {log.length}")
         return open_ends
@@ -268,6 +270,7 @@ class World:
             for partition, route in enumerate(coordinator.table.routes):
                 self.world.context.run(self.clean.tombstones.settle, partition, self.disk)
                 self.world.context.run(self.invariants.archive, partition, self.disk)
+                self.invariants.letters(partition, once=not self.scenario.faults)
                 for _, replica in route.replicas():
                     if shard := self.holder(replica.shard):
                         self.invariants.final_states(partition, shard)
