@@ -15,9 +15,21 @@ from actors.errors import NotOwner, OffsetGap, ShardUnavailable, StaleEpoch
 from actors.manifest import Chain
 from actors.roles import Feed, Grant, Held, Role
 from actors.store import PartitionStore
+from model.state import Rows
 
 Stores = dict[str, PartitionStore]  # by arm
 STILL_S = 10.0  # a shard that restarts, or an election, takes less
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateRead:
+    """A user's state as of one offset."""
+
+    row: Rows | None  # (row_bytes,), a copy; None if no click of this user is in the state
+    offset: int  # the state holds every click of the partition below it
+    last_event_ms: int  # -1 without a click
+    stale: bool  # newer clicks exist, or may exist, than the state shows
+    partial: bool  # so many are missing, or all, that a user without a click in it may have some
 
 
 class Fingerprint(NamedTuple):
@@ -211,6 +223,10 @@ class Owned:
         So it is until an end is known, when none was heard since `heard_since_s`, and while the partition stands still.
         """
         return self.still or self.end is None or self.heard_s < heard_since_s or self.end - position > lag_max
+
+    def partial(self, position: int, lag_max: int) -> bool:
+        """Whether more than `lag_max` records lie beyond `position`, as far as is known."""
+        return self.end is not None and self.end - position > lag_max
 
     def held(self, lag_max: int, now_s: float) -> Held:
         """The partition in a heartbeat; clicks may have been applied since its end was heard."""

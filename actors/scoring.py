@@ -23,9 +23,10 @@ from actors.exposure import ExposureLog, propensity_of
 from actors.hot import BYTES_BESIDE_ROW_MAX
 from actors.interceptor import Context
 from actors.limits import RequestLimits
+from actors.owned import StateRead
 from actors.partitioner import partition_of
 from actors.score_ids import ScoreIds
-from actors.shard import Shard, StateRead
+from actors.shard import Shard
 from model.bundle import Bundle
 from model.scorer import Scores
 from monitoring.metrics import Metrics
@@ -233,6 +234,8 @@ class ScoringService(pb_grpc.ScoringServicer):
                 cold_user=origin.cold_user,
                 candidates=candidates,
                 probabilities=probabilities,
+                stale=origin.stale,
+                user_state=origin.user_state,
             )
         )
 
@@ -249,23 +252,30 @@ class ScoringService(pb_grpc.ScoringServicer):
         if candidates is not None:
             self._pace[question.arm].learn(scores.level, seconds, candidates)
         if state.row is None:
-            self._metrics.degraded_total.labels("cold_user").inc()
+            self._metrics.degraded_total.labels("restoring" if state.partial else "cold_user").inc()
         elif candidates is not None and scores.level != FULL:  # recommendations have the level of their order
             self._metrics.degraded_total.labels("deadline").inc()
 
     def _origin(self, question: _Question, state: StateRead, level: int) -> pb.Origin:
-        cold = state.row is None
+        user_state = _user_state(state)
         return pb.Origin(
             arm=question.arm,
             model_version=question.bundle.version,
             partition=question.partition,
             offset=state.offset,
-            state_age_ms=-1 if cold else max(0, question.now_ms - state.last_event_ms),
+            state_age_ms=-1 if state.row is None else max(0, question.now_ms - state.last_event_ms),
             level=pb.Level.Name(level),
             score_id=self._ids.next(self._clock.now_ms()),
             stale=state.stale,
-            cold_user=cold,
+            cold_user=user_state == pb.USER_STATE_COLD,
+            user_state=user_state,
         )
+
+
+def _user_state(state: StateRead) -> pb.UserState:
+    if state.row is not None:
+        return pb.USER_STATE_WARM
+    return pb.USER_STATE_UNKNOWN if state.partial else pb.USER_STATE_COLD
 
 
 def _digest(state: StateRead) -> str:

@@ -20,7 +20,7 @@ from actors.click import ClickBatch
 from actors.clock import Clock
 from actors.erasure import ErasedStates, Eraser
 from actors.errors import ConfigError, InvalidRequest, NotOwner, SnapshotError
-from actors.owned import Fingerprint, Owned, PartitionStats, Stores
+from actors.owned import Fingerprint, Owned, PartitionStats, StateRead, Stores
 from actors.roles import Feed, Grant, Held, Role
 from actors.snapshot import Deleted, SnapshotStore
 from actors.snapshot_allowance import SnapshotAllowance
@@ -29,7 +29,6 @@ from actors.store import PartitionStore
 from actors.store_maker import StoreMaker, TierSettings
 from actors.unknown_items import UnknownItems
 from model.bundle import Bundle
-from model.state import Rows
 from monitoring.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -51,16 +50,6 @@ class ShardSettings:
     arms_apart_records: int = 1000  # an arm further behind the most advanced one is fed apart from it
     tiers: TierSettings | None = None  # None: everybody stays in memory
     shadows_one_in: int = 0  # users, of whom one is also kept unrounded; 0: nobody
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateRead:
-    """A user's state as of one offset."""
-
-    row: Rows | None  # (row_bytes,), a copy; None if no click of this user is in the state
-    offset: int  # the state holds every click of the partition below it
-    last_event_ms: int  # -1 without a click
-    stale: bool  # newer clicks exist, or may exist, than the state shows
 
 
 class Shard:
@@ -248,7 +237,7 @@ class Shard:
         if (bundle := self._arms.get(arm)) is None:
             raise InvalidRequest("arm", f"there is no arm {arm!r}; this shard has {sorted(self._arms)}")
         if owned.stores is None:
-            return StateRead(row=None, offset=0, last_event_ms=-1, stale=True)
+            return StateRead(row=None, offset=0, last_event_ms=-1, stale=True, partial=True)
         row, offset = owned.stores[arm].read(user_key)
         at = bundle.layout.last_time
         return StateRead(
@@ -256,6 +245,7 @@ class Shard:
             offset=offset,
             last_event_ms=-1 if row is None else int(row[at : at + 8].view(np.int64)[0]),
             stale=self._is_stale(owned, offset),
+            partial=owned.partial(offset, self._settings.ready_lag_records_max),
         )
 
     def snapshot_due(self, now_s: float) -> list[int]:

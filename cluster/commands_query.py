@@ -129,7 +129,10 @@ def _origin_line(origin: pb.Origin) -> str:
     from rpc import echorank_pb2 as pb  # noqa: PLC0415
 
     level = pb.Level.Name(origin.level).removeprefix("LEVEL_")
-    user = "no click of this user yet" if origin.cold_user else f"last click {origin.state_age_ms / 1000:,.1f} s ago"
+    user = {
+        pb.USER_STATE_COLD: "no click of this user yet",
+        pb.USER_STATE_UNKNOWN: "nothing known of this user while the state is restored or built anew",
+    }.get(origin.user_state, f"last click {origin.state_age_ms / 1000:,.1f} s ago")
     stale = "; [yellow]stale: the shard is catching up[/yellow]" if origin.stale else ""
     place = f"partition {origin.partition} up to offset {origin.offset}"
     return f"{level} answer of arm {origin.arm}, model {origin.model_version}, {place}; {user}{stale}"

@@ -13,13 +13,24 @@ class Level(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     LEVEL_FULL: _ClassVar[Level]
     LEVEL_SEQUENCE: _ClassVar[Level]
     LEVEL_PRIOR: _ClassVar[Level]
+
+class UserState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    USER_STATE_UNSPECIFIED: _ClassVar[UserState]
+    USER_STATE_WARM: _ClassVar[UserState]
+    USER_STATE_COLD: _ClassVar[UserState]
+    USER_STATE_UNKNOWN: _ClassVar[UserState]
 LEVEL_UNSPECIFIED: Level
 LEVEL_FULL: Level
 LEVEL_SEQUENCE: Level
 LEVEL_PRIOR: Level
+USER_STATE_UNSPECIFIED: UserState
+USER_STATE_WARM: UserState
+USER_STATE_COLD: UserState
+USER_STATE_UNKNOWN: UserState
 
 class Origin(_message.Message):
-    __slots__ = ("arm", "model_version", "partition", "offset", "state_age_ms", "level", "score_id", "stale", "cold_user")
+    __slots__ = ("arm", "model_version", "partition", "offset", "state_age_ms", "level", "score_id", "stale", "cold_user", "user_state")
     ARM_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     PARTITION_FIELD_NUMBER: _ClassVar[int]
@@ -29,6 +40,7 @@ class Origin(_message.Message):
     SCORE_ID_FIELD_NUMBER: _ClassVar[int]
     STALE_FIELD_NUMBER: _ClassVar[int]
     COLD_USER_FIELD_NUMBER: _ClassVar[int]
+    USER_STATE_FIELD_NUMBER: _ClassVar[int]
     arm: str
     model_version: str
     partition: int
@@ -38,7 +50,8 @@ class Origin(_message.Message):
     score_id: str
     stale: bool
     cold_user: bool
-    def __init__(self, arm: _Optional[str] = ..., model_version: _Optional[str] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ..., state_age_ms: _Optional[int] = ..., level: _Optional[_Union[Level, str]] = ..., score_id: _Optional[str] = ..., stale: _Optional[bool] = ..., cold_user: _Optional[bool] = ...) -> None: ...
+    user_state: UserState
+    def __init__(self, arm: _Optional[str] = ..., model_version: _Optional[str] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ..., state_age_ms: _Optional[int] = ..., level: _Optional[_Union[Level, str]] = ..., score_id: _Optional[str] = ..., stale: _Optional[bool] = ..., cold_user: _Optional[bool] = ..., user_state: _Optional[_Union[UserState, str]] = ...) -> None: ...
 
 class ScoreRequest(_message.Message):
     __slots__ = ("user", "items", "arm", "time_ms", "min_offset", "request_id")
@@ -183,7 +196,7 @@ class RoutingResponse(_message.Message):
     def __init__(self, version: _Optional[int] = ..., partitions: _Optional[int] = ..., routes: _Optional[_Iterable[_Union[PartitionRoute, _Mapping]]] = ..., arms: _Optional[_Iterable[_Union[ArmInfo, _Mapping]]] = ...) -> None: ...
 
 class Exposure(_message.Message):
-    __slots__ = ("score_id", "user", "arm", "model_version", "propensity", "partition", "offset", "state_digest", "level", "time_ms", "method", "cold_user", "candidates", "probabilities")
+    __slots__ = ("score_id", "user", "arm", "model_version", "propensity", "partition", "offset", "state_digest", "level", "time_ms", "method", "cold_user", "candidates", "probabilities", "stale", "user_state")
     class Method(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         METHOD_UNSPECIFIED: _ClassVar[Exposure.Method]
@@ -206,6 +219,8 @@ class Exposure(_message.Message):
     COLD_USER_FIELD_NUMBER: _ClassVar[int]
     CANDIDATES_FIELD_NUMBER: _ClassVar[int]
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    STALE_FIELD_NUMBER: _ClassVar[int]
+    USER_STATE_FIELD_NUMBER: _ClassVar[int]
     score_id: str
     user: str
     arm: str
@@ -220,7 +235,9 @@ class Exposure(_message.Message):
     cold_user: bool
     candidates: _containers.RepeatedScalarFieldContainer[str]
     probabilities: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, score_id: _Optional[str] = ..., user: _Optional[str] = ..., arm: _Optional[str] = ..., model_version: _Optional[str] = ..., propensity: _Optional[float] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ..., state_digest: _Optional[str] = ..., level: _Optional[_Union[Level, str]] = ..., time_ms: _Optional[int] = ..., method: _Optional[_Union[Exposure.Method, str]] = ..., cold_user: _Optional[bool] = ..., candidates: _Optional[_Iterable[str]] = ..., probabilities: _Optional[_Iterable[float]] = ...) -> None: ...
+    stale: bool
+    user_state: UserState
+    def __init__(self, score_id: _Optional[str] = ..., user: _Optional[str] = ..., arm: _Optional[str] = ..., model_version: _Optional[str] = ..., propensity: _Optional[float] = ..., partition: _Optional[int] = ..., offset: _Optional[int] = ..., state_digest: _Optional[str] = ..., level: _Optional[_Union[Level, str]] = ..., time_ms: _Optional[int] = ..., method: _Optional[_Union[Exposure.Method, str]] = ..., cold_user: _Optional[bool] = ..., candidates: _Optional[_Iterable[str]] = ..., probabilities: _Optional[_Iterable[float]] = ..., stale: _Optional[bool] = ..., user_state: _Optional[_Union[UserState, str]] = ...) -> None: ...
 
 class ScaleRequest(_message.Message):
     __slots__ = ("shards",)

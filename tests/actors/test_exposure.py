@@ -11,11 +11,13 @@ import grpc
 import numpy as np
 import pytest
 
+from actors.click import key
 from actors.errors import BrokerUnavailable
 from actors.exposure import PROPENSITY_METADATA, ExposureLog
+from actors.partitioner import partition_of
 from rpc import echorank_pb2 as pb
 from tests.actors.exposure_fakes import FakeSink, exposure_log
-from tests.actors.served_shard import ITEMS, NOW_MS, ServedShard, served_shard, user_of
+from tests.actors.served_shard import ITEMS, NOW_MS, PARTITIONS, ServedShard, served_shard, user_of
 from tests.waiting import PATIENCE_S, until
 
 USER = user_of(1)
@@ -62,6 +64,8 @@ async def test_a_score_is_written_as_answered(tmp_path: Path) -> None:
             method=pb.Exposure.METHOD_SCORE,
             candidates=ITEMS[:3],
             probabilities=score.probabilities,
+            stale=True,  # nobody told the shard where the log ends
+            user_state=pb.USER_STATE_WARM,
         )
     ]
 
@@ -92,6 +96,31 @@ async def test_a_cold_user_has_no_digest(tmp_path: Path) -> None:
     log.close(10)
     [written] = sink.exposures()
     assert (written.cold_user, written.state_digest, written.level) == (True, "", pb.LEVEL_PRIOR)
+    assert written.user_state == pb.USER_STATE_COLD
+
+
+async def test_while_states_are_restored_nobody_is_called_cold(tmp_path: Path) -> None:
+    """Answer and exposure are stale, by popularity, and say that nothing is known; likewise while an arm catches up."""
+    sink = FakeSink()
+    log, _ = exposure_log(sink)
+    request = pb.ScoreRequest(user=USER, items=ITEMS[:2], arm="main")
+
+    async def ask(served: ServedShard) -> list[pb.Origin]:
+        owned = served.shard._owned[partition_of(USER, PARTITIONS)]
+        stores, owned.stores = owned.stores, None
+        restoring = (await served.stub.Score(request)).origin
+        recommended = (await served.stub.Recommend(pb.RecommendRequest(user=USER, arm="main", k=2))).origin
+        owned.stores = dict(stores or {})
+        served.shard.observe_end(owned.partition, 1_000_000)
+        for store in owned.stores.values():
+            store.erase(key(USER))
+        return [restoring, recommended, (await served.stub.Score(request)).origin]
+
+    origins = await answers(tmp_path, log, ask)
+    log.close(10)
+    for said in (*origins, *sink.exposures()):
+        assert (said.stale, said.cold_user, said.user_state) == (True, False, pb.USER_STATE_UNKNOWN)
+        assert said.level == pb.LEVEL_PRIOR
 
 
 @pytest.mark.parametrize("propensity", ["0", "1.5", "nan", "often"])
