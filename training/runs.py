@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from training.checkpoint import Checkpoint
 from training.clicklog import ClickLog
 from training.distill import Teacher
 from training.errors import DatasetError
-from training.finishing import finishing_s
+from training.finishing import ASKED_MAX, Finishing
 from training.keeper import FileKeeper
 from training.overview import moment
 from training.publish import Published, assess, in_memory, publish
@@ -32,7 +31,6 @@ EVENTS_TO_LEARN = 2  # of one user: what comes after what
 ITEM_EVENTS_MIN = 5  # RecBole's protocol
 WIDE_EVENTS = 500_000  # with fewer, the shipped width learns a log by heart sooner than it learns it (docs/training.md)
 NARROW: Mapping[str, Any] = {"width": 64, "expand": 2}  # of about the same bytes a user
-ASKED_MAX = 10_000
 QUICK = TrainConfig(epochs=6, minutes_max=0.9)  # for a split log that somebody waits for
 
 
@@ -125,8 +123,8 @@ def train_leave_one_out(
     """
     prepare_process()
     parts = leave_one_out(log, shape)
-    model = _train(parts, settings, workers, teachers, keeper, begun, show_progress=show_progress)
-    return _finish(model, parts, data_set, date)
+    model, asked_max = _train(parts, settings, workers, teachers, keeper, begun, show_progress=show_progress)
+    return _finish(model, asked_max, parts, data_set, date)
 
 
 def leave_one_out(log: ClickLog, shape: ModelConfig | None = None) -> Parts:
@@ -174,8 +172,8 @@ def train_by_time(
     """
     prepare_process()
     parts = by_time(log, shape, validation=validation, events_min=events_min)
-    model = _train(parts, settings, workers, teachers, keeper, begun, show_progress=show_progress)
-    return _finish(model, parts, data_set, date)
+    model, asked_max = _train(parts, settings, workers, teachers, keeper, begun, show_progress=show_progress)
+    return _finish(model, asked_max, parts, data_set, date)
 
 
 def by_time(log: ClickLog, shape: ModelConfig | None = None, *, validation: float = 0.1, events_min: int = 1) -> Parts:
@@ -250,14 +248,13 @@ def _train(
     begun: float | None,
     *,
     show_progress: bool,
-) -> TrainedModel:
+) -> tuple[TrainedModel, int]:
+    """The model, and how many clicks may be the test."""
     settings = settings or TrainConfig()
     from_parts = (parts.shape, settings, parts.vocabulary, parts.training, parts.held)
-    finishing = functools.partial(
-        finishing_s, items=parts.vocabulary.items, training=parts.training, held=parts.held, asked_max=ASKED_MAX
-    )
     if workers == 1:
-        return train(
+        finishing = Finishing(parts.vocabulary.items, parts.training, parts.held, settings.minutes_max)
+        model = train(
             *from_parts,
             show_progress=show_progress,
             teachers=teachers,
@@ -265,18 +262,19 @@ def _train(
             begun=begun,
             finishing=finishing,
         )
+        return model, finishing.asked_max
     from training.distributed import train_together  # noqa: PLC0415 - one worker needs no Ray
 
-    return train_together(workers, *from_parts, show_progress=show_progress, teachers=teachers)
+    return train_together(workers, *from_parts, show_progress=show_progress, teachers=teachers), ASKED_MAX
 
 
-def _finish(model: TrainedModel, parts: Parts, data_set: str, date: str) -> Run:
+def _finish(model: TrainedModel, asked_max: int, parts: Parts, data_set: str, date: str) -> Run:
     training, held, test = parts.training, parts.held, parts.test
     items, histories = len(model.vocabulary.items), test.histories
     until_ms = int(training.times_ms.max()) if test is held else None
     checkpoint = assess(model, training, held, data_set=data_set, date=date, trained_until_ms=until_ms)
     bundle = in_memory(model, checkpoint.counts, checkpoint.calibration).ordered(order_of(checkpoint.recommend))
-    targets = test.targets(items, ASKED_MAX, np.random.default_rng(model.settings.seed))
+    targets = test.targets(items, asked_max, np.random.default_rng(model.settings.seed))
     tested = rank_targets(bundle, histories, targets)
     simple = rank_by(popular(checkpoint.counts), histories, targets)
     return Run(

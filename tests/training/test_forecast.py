@@ -21,7 +21,7 @@ from tests.training.test_train import QUICK, SHAPE
 from training import commands
 from training.checkpoint import Checkpoint
 from training.errors import TrainingError
-from training.finishing import finishing_s
+from training.finishing import ASKED_MAX, ASKED_MIN, Finishing
 from training.forecast import STEPS, Forecast, sentence
 from training.keeper import KEPT
 from training.runs import leave_one_out
@@ -93,17 +93,21 @@ def test_measuring_changes_nothing() -> None:
     torch.set_num_threads(1)
     model = train(SHAPE, QUICK, parts.vocabulary, parts.training, parts.held, show_progress=False)
     before = [weight.clone() for weight in model.network.state_dict().values()], torch.get_rng_state()
-    seconds = finishing_s(
-        model.network,
-        1.0,
-        items=parts.vocabulary.items,
-        training=parts.training,
-        held=parts.held,
-        asked_max=10_000,
-    )
+    finishing = Finishing(parts.vocabulary.items, parts.training, parts.held, minutes=10.0)
+    seconds = finishing(model.network, 1.0)
     assert seconds > 1.0
+    assert finishing.asked_max == ASKED_MAX
     assert torch.equal(before[1], torch.get_rng_state())
     assert all(map(torch.equal, before[0], model.network.state_dict().values()))
+
+
+def test_short_minutes_ask_fewer_clicks_of_the_test() -> None:
+    """Where validations alone take longer than the minutes, the fewest."""
+    parts = leave_one_out(cyclic_log(), SHAPE)
+    model = train(SHAPE, QUICK, parts.vocabulary, parts.training, parts.held, show_progress=False)
+    finishing = Finishing(parts.vocabulary.items, parts.training, parts.held, minutes=1.0)
+    finishing(model.network, 1000.0)
+    assert finishing.asked_max == ASKED_MIN
 
 
 def write_log(path: Path) -> None:
