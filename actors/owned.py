@@ -180,6 +180,12 @@ class Owned:
             raise ShardUnavailable(f"partition {self.partition} is restoring its snapshot; try again in a moment")
         return self.stores
 
+    def knows(self, user_key: int) -> bool:
+        """Whether an arm has a state of the user, or a tombstone says that it had."""
+        with self.writer:
+            stores = self.restored().values()
+            return any(user_key in store.tombstones or store.row(user_key) is not None for store in stores)
+
     def writable(self, epoch: int) -> Stores:
         """The stores, for who writes under `epoch` and holds `writer`."""
         stores = self.restored()

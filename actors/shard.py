@@ -284,6 +284,16 @@ class Shard:
         with owned.writer:
             return self._eraser.erase(owned, owned.writable(epoch), user_key, until)
 
+    def remembers(self, partition: int, user_key: int) -> bool:
+        """Whether anything of the partition may still name the user: a state, a tombstone, a snapshot of another model.
+
+        Raises:
+            NotOwner, ShardUnavailable: not held, or still restoring.
+            SnapshotError: the snapshots cannot be listed.
+        """
+        owned = self._get(partition)
+        return owned.knows(user_key) or self._snapshotter.keeps_others(owned)
+
     def snapshot_all_due(self) -> list[SnapshotError]:
         """Save what is due; failures are logged, counted, returned, and tried again after the interval."""
         return self._snapshotter.save_due(self._all())

@@ -115,6 +115,15 @@ class Snapshotter:
             owned.saved_s = started_s
             return self._snapshots.forget_older(owned.partition, epoch)
 
+    def keeps_others(self, owned: Owned) -> bool:
+        """Whether a snapshot may hold states of other arms or models; SnapshotError if none can be listed."""
+        found, models = (
+            self._snapshots.find(owned.partition),
+            {a: s.bundle.version for a, s in owned.restored().items()},
+        )
+        kept = {(arm, chain.model) for manifest in found.manifests for arm, chain in manifest.arms.items()}
+        return bool(found.damaged) or not kept <= set(models.items())
+
     def forget(self, partition: int, arms: Iterable[str]) -> None:
         """Export nothing of the partition any more."""
         for gauge in self._gauges():

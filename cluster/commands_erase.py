@@ -30,9 +30,10 @@ def erase(
 ) -> None:
     """Remove USER: states of all arms, standbys, snapshots, archive. The system has to run. There is no way back.
 
-    Exits with 0 only if everything is done, with 1 and what is missing if not: then run it again, it goes on from
-    there. The receipt names every place, with checksums before and after; the user id itself is kept nowhere, only its
-    xxh64, in the tombstone that keeps replays from bringing the user back.
+    Exits with 0 only if everything is done, with 1 and what is missing if not: then run it again, and what is done
+    stays done. All partitions and the whole archive are looked through; the gateway's log says how far it is. The
+    receipt names every place, with checksums before and after; the user id itself is kept nowhere, only its xxh64, in
+    the tombstone that keeps replays from bringing the user back.
 
     What remains is Kafka's: the user's records in the topics clicks, clicks.dlq and exposures stay until retention
     deletes them (the receipt says how long), and are not used any more. So does what trained models learned. Clicks

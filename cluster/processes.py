@@ -138,6 +138,10 @@ class ShardActor(_Process):
         """Forget a user."""
         return await self._process.erase(partition, user_key, until, epoch)
 
+    async def remembers(self, partition: int, user_key: int) -> bool:
+        """Whether a user is known."""
+        return await self._process.remembers(partition, user_key)
+
     async def forget_older(self, partition: int) -> list[Deleted]:
         """Delete old snapshots."""
         return await self._process.forget_older(partition)

@@ -61,6 +61,11 @@ class RemoteHolders:
         erased: ErasedStates = await call(shard, self._namespace, "erase", partition, user_key, until, epoch)
         return erased
 
+    async def remembers(self, shard: str, partition: int, user_key: int) -> bool:
+        """Whether one replica may still name the user."""
+        known: bool = await call(shard, self._namespace, "remembers", partition, user_key)
+        return known
+
     async def forget_older(self, shard: str, partition: int) -> list[Deleted]:
         """Save the partition anew, and delete what is older."""
         arguments = shard, self._namespace, "forget_older", partition

@@ -156,6 +156,10 @@ class ShardProcess:
         """Save all rows of a partition and delete its older snapshots; which files."""
         return await asyncio.to_thread(self._shard.forget_older, partition)
 
+    async def remembers(self, partition: int, user_key: int) -> bool:
+        """Whether anything of a partition that is held may still name the user."""
+        return await asyncio.to_thread(self._shard.remembers, partition, user_key)
+
     async def digests(self) -> dict[tuple[int, str], str]:
         """The digest of each partition and arm that is owned."""
         found = {}

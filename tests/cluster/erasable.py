@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from prometheus_client import CollectorRegistry
@@ -11,6 +12,7 @@ from actors import archive_erasure
 from actors.archive_erasure import ErasedRows
 from actors.archive_files import ArchiveFiles
 from actors.archive_parquet import Place
+from actors.archive_reader import ArchiveReader
 from actors.click import ClickBatch, key
 from actors.clock import ManualClock
 from actors.erasure import ErasedStates
@@ -20,6 +22,7 @@ from actors.snapshot import Deleted, SnapshotStore
 from actors.store_maker import TierSettings
 from cluster.erasure import Erasure
 from cluster.routing import Replica, Route
+from model.bundle import Bundle
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2 as pb
 from tests.actors.archived_clicks import START_MS, table, user
@@ -30,6 +33,7 @@ USER = user(3)  # clicks at every seventh offset
 KEY = key(USER)
 ARMS = {"main": bundle(), "other": bundle(1)}
 STOP = 60  # the first clicks; later ones come after an erasure
+LATER = 90
 REMAINS = [pb.ErasedPlace(place="kafka/clicks", note="7 days")]
 
 Step = Callable[[str, str], None]
@@ -54,17 +58,26 @@ def clicks(start: int, stop: int) -> ClickBatch:
 class Deployment:
     """Partition 0 at two shards. `on_step(step, shard)` hears of each call of the erasure before it is made."""
 
-    def __init__(self, disk: Disk, *, crash_at: int | None = None, epoch: int = 1, tiers: TierSettings | None = None):
+    def __init__(
+        self,
+        disk: Disk,
+        *,
+        crash_at: int | None = None,
+        epoch: int = 1,
+        tiers: TierSettings | None = None,
+        partitions: int = 1,
+    ):
+        self.partitions = partitions  # those beyond 0 have no clicks
         self.files, self.clock = FaultyFiles(disk, crash_at=crash_at), ManualClock()
         self.snapshots = SnapshotStore(self.files.filesystem(), "state", kept=3)
         self.archive = ArchiveFiles(self.files.filesystem(), "archive", f"writer-{epoch}")
-        self.shards = {name: self._shard(name, tiers) for name in ("shard-0", "shard-1")}
+        self.shards = {name: self.shard_of(name, ARMS, tiers) for name in ("shard-0", "shard-1")}
         self.epoch = epoch - 1
         self.route = Route(owner=self._replica("shard-0"), standby=self._replica("shard-1"))
         self.end = STOP
         self.on_step: Step = lambda step, shard: None
         self.erasure = Erasure(
-            partitions=1,
+            partitions=partitions,
             limits=RequestLimits(),
             replicas=_Ports(self),
             archive=_Archive(self),
@@ -76,8 +89,9 @@ class Deployment:
     def own(self) -> Deployment:
         """Let the shards take what the route says."""
         for role, replica in self.route.replicas():
-            if self.shards[replica.shard].grants().get(0) != (replica.epoch, role):
-                self.shards[replica.shard].own(0, replica.epoch, role)
+            for partition in range(self.partitions):
+                if self.shards[replica.shard].grants().get(partition) != (replica.epoch, role):
+                    self.shards[replica.shard].own(partition, replica.epoch, role)
         return self
 
     def fold(self, stop: int) -> Deployment:
@@ -127,7 +141,7 @@ class Deployment:
         return [None if row is None else row.tobytes() for row in found]
 
     async def _log_end(self, partition: int) -> int:
-        return self.end
+        return self.end if partition == 0 else 0
 
     async def _remains(self) -> Sequence[pb.ErasedPlace]:
         return REMAINS
@@ -136,9 +150,10 @@ class Deployment:
         self.epoch += 1
         return Replica(shard=shard, epoch=self.epoch, incarnation=1, address="127.0.0.1:1", ready=True)
 
-    def _shard(self, name: str, tiers: TierSettings | None) -> Shard:
+    def shard_of(self, name: str, arms: Mapping[str, Bundle], tiers: TierSettings | None = None) -> Shard:
+        """A shard that holds nothing yet."""
         settings = ShardSettings(users_initial=4, tiers=tiers)
-        return Shard(name, ARMS, self.snapshots, Metrics(CollectorRegistry()), self.clock, settings)
+        return Shard(name, arms, self.snapshots, Metrics(CollectorRegistry()), self.clock, settings)
 
 
 class _Ports:
@@ -155,6 +170,10 @@ class _Ports:
         self._deployment.on_step("erase", shard)
         return self._deployment.shards[shard].erase(partition, user_key, until, epoch)
 
+    async def remembers(self, shard: str, partition: int, user_key: int) -> bool:
+        self._deployment.on_step("remembers", shard)
+        return self._deployment.shards[shard].remembers(partition, user_key)
+
     async def forget_older(self, shard: str, partition: int) -> list[Deleted]:
         self._deployment.on_step("forget_older", shard)
         return self._deployment.shards[shard].forget_older(partition)
@@ -167,3 +186,60 @@ class _Archive:
     async def erase(self, partition: int, user_key: int, until: int) -> list[ErasedRows]:
         self._deployment.on_step("archive", "")
         return archive_erasure.erase(self._deployment.archive, partition, user_key, until)
+
+
+def running(disk: Disk, **options: object) -> Deployment:
+    """A deployment with states, several snapshots and an archive."""
+    deployment = Deployment(disk, **options).own()  # type: ignore[arg-type]
+    for stop in (20, 40, 50):
+        deployment.fold(stop).snapshot()
+    return deployment.fold(STOP).archived(STOP)
+
+
+def erase(deployment: Deployment, name: str = USER) -> pb.EraseReceipt:
+    """The receipt."""
+    return asyncio.run(deployment.erasure.erase(name))
+
+
+def removed(receipt: pb.EraseReceipt, start: str) -> list[int]:
+    """What was removed at places that begin so."""
+    return [place.removed for place in receipt.places if place.place.startswith(start)]
+
+
+def archived(disk: Disk) -> list[tuple[int, int]]:
+    """Offset and user of every click in the archive."""
+    pieces = ArchiveReader(Deployment(disk).archive).read(0, 0, 10_000)
+    batches = [piece for piece in pieces if isinstance(piece, ClickBatch)]
+    return [(int(at), int(who)) for one in batches for at, who in zip(one.offsets, one.users, strict=True)]
+
+
+def traces(disk: Disk, rows: list[bytes | None]) -> list[str]:
+    """The files that hold the user's id, the key as a snapshot has it, or one of these states."""
+    wanted = [USER.encode(), KEY.to_bytes(8, "little"), *filter(None, rows)]
+    return [
+        path
+        for path, content in disk.files.items()
+        if any(each in content for each in wanted)
+        or (path.endswith(".parquet") and any(who == KEY and at < STOP for at, who in archived(disk)))
+    ]
+
+
+def replayed(disk: Disk, stop: int) -> tuple[str, ...]:
+    """Both arms' digests, folded from offset 0 by a shard that finds nothing but the tombstones."""
+    bare = Disk()
+    bare.files = {path: content for path, content in disk.files.items() if "/tombstone-" in path}
+    bare.directories = set(disk.directories)
+    fresh = Deployment(bare)
+    fresh.shards["shard-0"].own(0, 1)
+    fresh.fold_at("shard-0", stop)
+    return tuple(fresh.shards["shard-0"].digest(0, arm) for arm in ARMS)
+
+
+def check_gone(disk: Disk, deployment: Deployment, rows: list[bytes | None]) -> None:
+    """No file knows the user; later clicks make a new one; owner, standby and a replay agree."""
+    assert traces(disk, rows) == []
+    assert deployment.rows(USER) == [None] * 4
+    deployment.fold(LATER)
+    assert all(deployment.rows(USER))
+    owner, standby = deployment.digests()
+    assert owner == standby == replayed(disk, LATER)

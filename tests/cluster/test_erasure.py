@@ -2,86 +2,37 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
 import xxhash
 
-from actors.archive_reader import ArchiveReader
-from actors.click import ClickBatch
 from actors.errors import ErasureIncomplete, InvalidRequest, ShardUnavailable, SnapshotError
 from actors.store_maker import TierSettings
 from cluster import erasure
 from cluster.remote_erasure import retention
-from rpc import echorank_pb2 as pb
 from tests.actors.archived_clicks import user
 from tests.actors.faulty_fs import Crashed, Disk
-from tests.cluster.erasable import ARMS, KEY, REMAINS, STOP, USER, Deployment
-
-LATER = 90
+from tests.cluster.erasable import (
+    KEY,
+    LATER,
+    REMAINS,
+    STOP,
+    USER,
+    Deployment,
+    archived,
+    check_gone,
+    erase,
+    removed,
+    replayed,
+    running,
+    traces,
+)
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(erasure, "RETRY_S", 0.0)
-
-
-def running(disk: Disk, **options: object) -> Deployment:
-    """A deployment with states, several snapshots and an archive."""
-    deployment = Deployment(disk, **options).own()  # type: ignore[arg-type]
-    for stop in (20, 40, 50):
-        deployment.fold(stop).snapshot()
-    return deployment.fold(STOP).archived(STOP)
-
-
-def erase(deployment: Deployment, name: str = USER) -> pb.EraseReceipt:
-    """The receipt."""
-    return asyncio.run(deployment.erasure.erase(name))
-
-
-def removed(receipt: pb.EraseReceipt, start: str) -> list[int]:
-    """What was removed at places that begin so."""
-    return [place.removed for place in receipt.places if place.place.startswith(start)]
-
-
-def archived(disk: Disk) -> list[tuple[int, int]]:
-    """Offset and user of every click in the archive."""
-    pieces = ArchiveReader(Deployment(disk).archive).read(0, 0, 10_000)
-    batches = [piece for piece in pieces if isinstance(piece, ClickBatch)]
-    return [(int(at), int(who)) for one in batches for at, who in zip(one.offsets, one.users, strict=True)]
-
-
-def traces(disk: Disk, rows: list[bytes | None]) -> list[str]:
-    """The files that hold the user's id, the key as a snapshot has it, or one of these states."""
-    wanted = [USER.encode(), KEY.to_bytes(8, "little"), *filter(None, rows)]
-    return [
-        path
-        for path, content in disk.files.items()
-        if any(each in content for each in wanted)
-        or (path.endswith(".parquet") and any(who == KEY and at < STOP for at, who in archived(disk)))
-    ]
-
-
-def replayed(disk: Disk, stop: int) -> tuple[str, ...]:
-    """Both arms' digests, folded from offset 0 by a shard that finds nothing but the tombstones."""
-    bare = Disk()
-    bare.files = {path: content for path, content in disk.files.items() if "/tombstone-" in path}
-    bare.directories = set(disk.directories)
-    fresh = Deployment(bare)
-    fresh.shards["shard-0"].own(0, 1)
-    fresh.fold_at("shard-0", stop)
-    return tuple(fresh.shards["shard-0"].digest(0, arm) for arm in ARMS)
-
-
-def check_gone(disk: Disk, deployment: Deployment, rows: list[bytes | None]) -> None:
-    """No file knows the user; later clicks make a new one; owner, standby and a replay agree."""
-    assert traces(disk, rows) == []
-    assert deployment.rows(USER) == [None] * 4
-    deployment.fold(LATER)
-    assert all(deployment.rows(USER))
-    owner, standby = deployment.digests()
-    assert owner == standby == replayed(disk, LATER)
 
 
 def test_the_user_is_gone_and_nobody_else() -> None:
