@@ -97,6 +97,28 @@ def of_mixed_models(scraped: Sequence[Scraped]) -> Iterator[Notice]:
             )
 
 
+def of_refused_models(scraped: Sequence[Scraped]) -> Iterator[Notice]:
+    """A shard that would be the second model of an arm, and so serves nothing."""
+    for process in scraped:
+        if any(value for _, value in values([process], "echorank_models_refused")):
+            yield Notice(
+                f"{process.labels['instance']} refuses its model",
+                f"{process.labels['instance']} serves nothing: its bundles are not those that this system was started "
+                f"with. Its log says which; docs/operations.md#echorankmodelrefused",
+            )
+
+
+def of_full_disks(scraped: Sequence[Scraped]) -> Iterator[Notice]:
+    """Users who stay in memory, above the limit."""
+    for process in scraped:
+        if full := int(sum(value for _, value in values([process], "echorank_cold_tier_full"))):
+            yield Notice(
+                f"{process.labels['instance']} has a full cold tier",
+                f"{process.labels['instance']} keeps the users of {full} partitions in memory, above the limit: the disk "
+                f"below state.cold_directory takes no more; docs/operations.md#echorankcoldtierfull",
+            )
+
+
 def numbers(partitions: Iterable[int]) -> str:
     """The first of them, and how many more."""
     ordered = sorted(partitions)
@@ -108,6 +130,8 @@ KINDS: tuple[Callable[[Sequence[Scraped]], Iterable[Notice]], ...] = (
     of_silence,
     of_unread_partitions,
     of_mixed_models,
+    of_refused_models,
+    of_full_disks,
     of_unknown_items,
 )
 

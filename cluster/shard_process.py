@@ -19,6 +19,7 @@ from actors.server import RpcServer
 from actors.shard import Shard
 from actors.snapshot import Deleted
 from cluster.reconciler import Reconciler
+from cluster.served_models import ServedModels
 from monitoring.discovery import Target
 
 log = logging.getLogger(__name__)
@@ -63,10 +64,11 @@ class ShardProcess:
         clock: Clock,
         exposures: ExposureLog | None = None,
         ids: ScoreIds | None = None,
+        models: ServedModels | None = None,
     ) -> None:
         self._shard, self._server, self._host, self._clock = shard, server, host, clock
         self._node, self._registry, self._target, self._exposures = node, registry, target, exposures
-        self._ids = ids or ScoreIds()
+        self._ids, self._models = ids or ScoreIds(), models  # which hold the bundles as long as this lives
         self._reconciler = Reconciler(shard, clock)
         self._incarnation = 0
         self._unheard = 0  # heartbeats in a row

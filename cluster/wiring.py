@@ -58,6 +58,7 @@ from cluster.ray_start import start_ray
 from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteReplicas, RemoteShards
 from cluster.remote_erasure import erasure
 from cluster.routing import shard_name
+from cluster.served_models import ServedModels
 from cluster.shard_actors import ShardActors
 from cluster.shard_process import ShardProcess
 from cluster.system import ARCHIVE, GATEWAY, System, ingest_name
@@ -122,7 +123,7 @@ def start(settings: Settings, *, load: Load = load_bundle, environ: Mapping[str,
     return system
 
 
-async def build_coordinator(settings: Settings, run: str, arms: list[Arm], load: Load) -> CoordinatorProcess:
+async def build_coordinator(settings: Settings, run: str, arms: list[Arm], models: ServedModels) -> CoordinatorProcess:
     """The coordinator, with what its predecessor left behind."""
     metrics = _metrics(settings, COORDINATOR)
     coordinator = Coordinator(
@@ -137,15 +138,19 @@ async def build_coordinator(settings: Settings, run: str, arms: list[Arm], load:
     )
     ControlStore(ray.get_runtime_context().get_session_name()).export(metrics)
     coordinator.join(_export(settings, metrics, "coordinator", COORDINATOR))
-    shards = ShardActors(settings.ray.namespace, functools.partial(_shard_actor, settings, load))
+    shards = ShardActors(settings.ray.namespace, functools.partial(_shard_actor, settings, models))
     return CoordinatorProcess(coordinator, shards)
 
 
-async def build_shard(settings: Settings, number: int, load: Load) -> ShardProcess:
-    """One shard, restored and serving."""
+async def build_shard(settings: Settings, number: int, models: ServedModels, patient: bool) -> ShardProcess:
+    """One shard, restored and serving; a patient one waits for bundles that are those of the system."""
     name, clock = shard_name(number), SystemClock()
     metrics = _metrics(settings, name)
-    arms = {arm: load(path) for arm, path in _bundles(settings).items()}
+    registry, target = RemoteCoordinator(settings.ray.namespace), _export(settings, metrics, "shard", name)
+    if patient or ray.get_runtime_context().was_current_actor_reconstructed:
+        arms = await models.awaited(metrics, functools.partial(registry.join, target))
+    else:
+        arms = models.load()
     shard = Shard(name, arms, _snapshots(settings), metrics, clock, derived.shard_settings(settings))
     applied = AppliedOffsets(get_running_loop())
     shard.on_applied(applied.notify)
@@ -171,11 +176,12 @@ async def build_shard(settings: Settings, number: int, load: Load) -> ShardProce
         ),
         host=_reachable(settings.serving.host),
         node=ray.get_runtime_context().get_node_id(),
-        registry=RemoteCoordinator(settings.ray.namespace),
-        target=_export(settings, metrics, "shard", name),
+        registry=registry,
+        target=target,
         clock=clock,
         exposures=exposures,
         ids=ids,
+        models=models,
     )
     answer_promptly()
     await process.start()
@@ -308,9 +314,10 @@ def _actors(settings: Settings, run: str, arms: list[Arm], load: Load) -> Iterat
         build = functools.partial(build, settings, *args)
         return name, start_actor(settings.ray.namespace, kind, name, build)
 
-    yield actor(processes.CoordinatorActor, COORDINATOR, build_coordinator, run, arms, load)
+    models = ServedModels(_bundles(settings), {arm.name: arm.model_version for arm in arms}, load)
+    yield actor(processes.CoordinatorActor, COORDINATOR, build_coordinator, run, arms, models)
     for number in range(settings.serving.shards):
-        yield shard_name(number), _shard_actor(settings, load, number)
+        yield shard_name(number), _shard_actor(settings, models, number, patient=False)
     for number in range(settings.serving.ingests):
         yield actor(processes.IngestActor, ingest_name(number), build_ingest, number)
     if settings.archive.enabled:
@@ -318,8 +325,8 @@ def _actors(settings: Settings, run: str, arms: list[Arm], load: Load) -> Iterat
     yield actor(processes.GatewayActor, GATEWAY, build_gateway)
 
 
-def _shard_actor(settings: Settings, load: Load, number: int, node: str = "") -> Any:
-    build = functools.partial(build_shard, settings, number, load)
+def _shard_actor(settings: Settings, models: ServedModels, number: int, node: str = "", patient: bool = True) -> Any:
+    build = functools.partial(build_shard, settings, number, models, patient)
     return start_actor(settings.ray.namespace, processes.ShardActor, shard_name(number), build, node)
 
 

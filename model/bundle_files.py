@@ -1,10 +1,15 @@
-"""The files of a bundle, written so that a reader sees all of it or nothing."""
+"""The files of a bundle, written so that a reader sees all of it or nothing.
+
+A version that is served while another is published over it is kept beside the directory, as `.NAME.VERSION`, so that
+who serves it can still start again.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +21,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save_file
 
+from model import bundle_lease
 from model.config import ModelConfig
 from model.errors import BundleError
 from model.order import RECORD, Order, order_of
 
 FORMAT = 4
+SWAPPED_TRIES = 5  # a reader in the middle of a swap reads again
+VERSION = re.compile(r"[0-9a-f]{16}")
 CONFIG, WEIGHTS, ITEMS, GOLDEN, MANIFEST = (
     "config.json",
     "weights.safetensors",
@@ -79,11 +87,38 @@ def write(
 
 
 def read(path: Path) -> BundleContent:
-    """Read a bundle after checking each file against the manifest.
+    """Read a bundle after checking each file against the manifest; one that is replaced meanwhile is read again.
 
     Raises:
         BundleError: names the file and what is wrong with it.
     """
+    for _ in range(SWAPPED_TRIES):
+        before = version_at(path)
+        try:
+            return _read(path)
+        except BundleError:
+            if before is not None and version_at(path) == before:
+                raise
+    return _read(path)
+
+
+def version_at(path: Path) -> str | None:
+    """The version that the manifest at `path` names, unchecked; None without one."""
+    try:
+        version = json.loads((path / MANIFEST).read_text())["version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return str(version)
+
+
+def kept(path: Path, version: str) -> Path:
+    """Where a version lies that was served from `path` when another one was published over it."""
+    return path.with_name(f".{path.name}.{version}")
+
+
+def _read(path: Path) -> BundleContent:
+    if not path.exists() and (_aside(path) / MANIFEST).is_file():
+        path = _aside(path)  # in the middle of a swap, or after one that was killed there
     if not (path / MANIFEST).is_file():
         raise BundleError(
             f"no bundle at {path}: {MANIFEST} is missing; train a model on your clicks, such as by `echorank train "
@@ -92,16 +127,16 @@ def read(path: Path) -> BundleContent:
         )
     try:
         manifest = json.loads((path / MANIFEST).read_text())
-        _check(path, manifest)
-        content = json.loads((path / CONFIG).read_text())
+        files = _check(path, manifest)
+        content = json.loads(files[CONFIG])
         recommend = content.get(RECORD, {})
         order_of(recommend)
         return BundleContent(
             version=manifest["version"],
             config=ModelConfig.from_json(json.dumps(content["model"])),
-            items=_items(path / ITEMS),
-            arrays=load_file(path / WEIGHTS),
-            golden=json.loads((path / GOLDEN).read_text()),
+            items=_items(files[ITEMS]),
+            arrays=load(files[WEIGHTS]),
+            golden=json.loads(files[GOLDEN]),
             metadata=content["metadata"],
             recommend=recommend,
         )
@@ -109,39 +144,65 @@ def read(path: Path) -> BundleContent:
         raise BundleError(f"the bundle at {path} cannot be read: {error}; publish it again") from error
 
 
-def _items(path: Path) -> tuple[str, ...]:
-    with pq.ParquetFile(path) as file:  # read_table imports pandas: a second of processor in each shard that starts
+def _items(content: bytes) -> tuple[str, ...]:
+    with pq.ParquetFile(
+        pa.BufferReader(content)
+    ) as file:  # read_table imports pandas: a second of processor in each shard that starts
         return tuple(file.read(columns=["item"])["item"].to_pylist())
 
 
-def _check(path: Path, manifest: dict[str, Any]) -> None:
+def _check(path: Path, manifest: dict[str, Any]) -> dict[str, bytes]:
+    """The files' bytes, each read once: what was checked is what is used, whatever is moved meanwhile."""
     if manifest["format"] != FORMAT:
         raise BundleError(
             f"the bundle at {path} has format {manifest['format']}, this version reads {FORMAT}; publish it again"
         )
+    files = {}
     for name, digest in manifest["files"].items():
         if not (path / name).is_file():
             raise BundleError(f"the bundle at {path} lacks {name}; publish it again")
-        if (found := _digest(path / name)) != digest:
+        files[name] = (path / name).read_bytes()
+        if (found := _digest_of(files[name])) != digest:
             raise BundleError(
                 f"{path / name} is damaged: its digest is {found}, the manifest says {digest}; publish the bundle "
                 f"again or restore the file"
             )
     if (found := _version(manifest["files"])) != manifest["version"]:
         raise BundleError(f"{path / MANIFEST} is damaged: version {manifest['version']} should be {found}")
+    return files
 
 
 def _swap(temporary: Path, path: Path) -> None:
-    old = path.with_name(f".{path.name}.old")
+    """Put a bundle in the place of another, of which a copy stays where a running system serves it."""
+    old, version, served = _aside(path), version_at(path), bundle_lease.is_held(path)
     shutil.rmtree(old, ignore_errors=True)
+    if not served:
+        _drop_kept(path)
     if path.exists():
         path.rename(old)
     temporary.rename(path)
+    if served and version not in (None, version_at(path)) and not kept(path, str(version)).exists():
+        old.rename(kept(path, str(version)))
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _drop_kept(path: Path) -> None:
+    for copy in path.parent.glob(f".{path.name}.*"):
+        if VERSION.fullmatch(copy.name.removeprefix(f".{path.name}.")):
+            shutil.rmtree(copy, ignore_errors=True)
+
+
+def _aside(path: Path) -> Path:
+    """Where a bundle lies while another one takes its place."""
+    return path.with_name(f".{path.name}.old")
+
+
 def _digest(path: Path) -> str:
-    return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    return _digest_of(path.read_bytes())
+
+
+def _digest_of(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _version(files: dict[str, str]) -> str:

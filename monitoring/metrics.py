@@ -87,6 +87,7 @@ class Metrics:
         # arms
         self.exposures_total = counter("exposures", "Answers in the exposure log: written, dropped.", "arm", "outcome")
         self.arm_weight = gauge("arm_weight", "Share of the traffic, 0 to 1.", "arm")
+        self.models_refused = gauge("models_refused", "1 while a shard's bundles are not those that the system serves.")
         self.model_info = gauge("model_info", "1 for the model version an arm runs.", "arm", "version")
 
     def of_others(self, *, behind: bool) -> Metrics:

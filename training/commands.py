@@ -228,6 +228,12 @@ def publish_model(model: Path, *, out: Path, console: Console | None = None) -> 
     console = console or Console()
     console.print(f"bundle {published.version} in {out}, golden scores verified")
     console.print(sorted_by(published.recommend))
+    if published.serves is not None:
+        console.print(
+            f"[yellow]warning: a running system serves version {published.serves} from {out}. It goes on with that, of "
+            f"which a copy is kept, until the whole system is restarted; publish each model to a directory of its own, "
+            f"and name that in arms[].bundle[/yellow]"
+        )
     return published
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from model import bundle_files, bundle_lease
 from model.absorb import absorb, absorb_head
 from model.bundle import Bundle, load_bundle, write_bundle
 from model.network import Network
@@ -36,6 +37,7 @@ class Published:
     version: str
     bundle: Bundle
     recommend: Mapping[str, Any]  # the bundle's record of its order
+    serves: str | None = None  # the version that was there before and that a running system serves, if it is another
 
 
 def assess(
@@ -99,6 +101,7 @@ def unpublished(network: Network, items: tuple[str, ...], counts: Longs, calibra
 
 def publish(checkpoint: Checkpoint, out: Path) -> Published:
     """Write the bundle to `out`, then load it again, which verifies digest and golden scores."""
+    before = bundle_files.version_at(out) if bundle_lease.is_held(out) else None
     version = write_bundle(
         out,
         checkpoint.network,
@@ -109,7 +112,8 @@ def publish(checkpoint: Checkpoint, out: Path) -> Published:
         checkpoint.recommend,
     )
     bundle = load_bundle(out, verify=True)
-    return Published(path=out, version=version, bundle=bundle, recommend=checkpoint.recommend)
+    serves = before if before != version else None
+    return Published(path=out, version=version, bundle=bundle, recommend=checkpoint.recommend, serves=serves)
 
 
 def halves(asked: Clicks) -> tuple[Clicks, Clicks]:
