@@ -32,6 +32,7 @@ from actors import archive_parquet
 from actors.archive_parquet import Place
 from actors.atomic_files import open_root, publish, sync
 from actors.errors import ArchiveError
+from model.credentials import shown
 
 NAME = re.compile(r"(?P<start>\d{19})-(?P<stop>\d{19})\.parquet")
 PARTITION = re.compile(r"partition=(?P<partition>\d+)")
@@ -75,7 +76,7 @@ class ArchiveFiles:
     @classmethod
     def from_uri(cls, uri_or_path: str) -> ArchiveFiles:
         """An archive at a URI (file, s3, gs, hdfs, ...) or a plain path; the directory is made when first needed."""
-        with _explained("use", uri_or_path):
+        with _explained("use", shown(uri_or_path)):
             return cls(*open_root(uri_or_path))
 
     def partitions(self) -> list[int]:
@@ -182,5 +183,5 @@ def _explained(action: str, path: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, pa.ArrowException) as error:
         raise ArchiveError(
-            f"cannot {action} {path}: {error!r}; check archive.directory, its permissions and free space"
+            f"cannot {action} {path}: {shown(repr(error))}; check archive.directory, its permissions and free space"
         ) from error

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import fs
 
-CREDENTIALS = re.compile(r"//[^/@:\s]*:[^@\s]*@")
+from model.credentials import shown
 
 
 def open_root(uri_or_path: str) -> tuple[fs.FileSystem, str]:
@@ -25,11 +24,6 @@ def open_root(uri_or_path: str) -> tuple[fs.FileSystem, str]:
     except (ValueError, pa.ArrowException) as error:
         raise ValueError(shown(str(error))) from None  # its traceback would show what the message does not
     return filesystem, root.rstrip("/")
-
-
-def shown(text: str) -> str:
-    """A URI, path or message without the key and secret that a URI may carry."""
-    return CREDENTIALS.sub("//", text)
 
 
 def publish(filesystem: fs.FileSystem, temporary: str, path: str) -> None:

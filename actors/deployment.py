@@ -15,8 +15,9 @@ import pyarrow as pa
 import xxhash
 from pyarrow import fs
 
-from actors.atomic_files import open_root, publish, shown, sync
+from actors.atomic_files import open_root, publish, sync
 from actors.errors import ConfigError, SnapshotError
+from model.credentials import shown
 
 NAME = "deployment.json"
 

@@ -19,7 +19,7 @@ from pyarrow import fs
 
 from actors import retention, state_file
 from actors import snapshot_names as names
-from actors.atomic_files import open_root, publish, shown, sync
+from actors.atomic_files import open_root, publish, sync
 from actors.direct_file import DirectFile
 from actors.errors import SnapshotError
 from actors.image import StateImage
@@ -28,6 +28,7 @@ from actors.manifest import Chain, Manifest, StateFile
 from actors.snapshot_names import Order
 from actors.state_file import READ_BYTES, HashingSink, HashingSource, SnapshotDamaged
 from actors.tombstone_files import TombstoneFiles
+from model.credentials import shown
 from model.state import Rows
 
 
@@ -208,5 +209,5 @@ def _explained(action: str, path: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, pa.ArrowException) as error:
         raise SnapshotError(
-            f"cannot {action} {path}: {error!r}; check state.directory, its permissions and free space"
+            f"cannot {action} {path}: {shown(repr(error))}; check state.directory, its permissions and free space"
         ) from error

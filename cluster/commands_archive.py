@@ -114,13 +114,14 @@ def _found(
     from actors.archive_files import ArchiveFiles  # noqa: PLC0415
     from actors.errors import ArchiveError  # noqa: PLC0415
     from cluster.runs import runs_below  # noqa: PLC0415
+    from model.credentials import shown  # noqa: PLC0415
 
     root = _checked(directory) if directory else settings_from(config).archive.directory
     files = ArchiveFiles.from_uri(root)
     wanted = files.partitions() if partition is None else [partition]
     found = {one: of_one for one in wanted if (of_one := files.find(one))}
     if not found:
-        where = f"partition {partition} in {root}" if partition is not None else root
+        where = f"partition {partition} in {shown(root)}" if partition is not None else shown(root)
         raise ArchiveError(f"there are no archived clicks of {where}; {runs_below(root, '--directory')}")
     return files, found
 

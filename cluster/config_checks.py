@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from actors.atomic_files import open_root, shown
+from actors.atomic_files import open_root
 from actors.errors import ConfigError
 from cluster.config import Settings
 from model import bundle_files
+from model.credentials import shown
 from model.errors import BundleError
 from model.state import layout
 

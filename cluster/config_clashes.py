@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
-from actors.atomic_files import shown
+from model.credentials import shown
 
 FULL_WEIGHT = 10_000
 

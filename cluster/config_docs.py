@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from actors.atomic_files import shown
+from model.credentials import shown
 
 if TYPE_CHECKING:
     from rich.table import Table

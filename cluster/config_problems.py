@@ -10,8 +10,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from actors.atomic_files import shown
 from cluster.config_docs import SECRETS, allowed, is_list, section_of, settings_of, variable_of
+from model.credentials import shown
 
 Location = tuple[int | str, ...]
 

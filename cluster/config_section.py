@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from actors.atomic_files import shown
+from model.credentials import shown
 
 
 class Section(BaseModel):

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from model.credentials import shown
+
 PORT_MAX = 65_535
 SCHEMES = ("file", "s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
 
@@ -98,7 +100,7 @@ def directory(text: str) -> str:
 
 def _quoted(text: str) -> str:
     """The text, without the key and secret that a URI, even an untidy one, may carry."""
-    return repr(re.sub(r":.*@", ":...@", text, flags=re.DOTALL))
+    return repr(shown(re.sub(r":.*@", ":...@", text, flags=re.DOTALL)))
 
 
 def _example(scheme: str) -> str:

@@ -114,8 +114,8 @@ def of_full_disks(scraped: Sequence[Scraped]) -> Iterator[Notice]:
         if full := int(sum(value for _, value in values([process], "echorank_cold_tier_full"))):
             yield Notice(
                 f"{process.labels['instance']} has a full cold tier",
-                f"{process.labels['instance']} keeps the users of {full} partitions in memory, above the limit: the disk "
-                f"below state.cold_directory takes no more; docs/operations.md#echorankcoldtierfull",
+                f"{process.labels['instance']} keeps the users of {full} partitions in memory, above the limit: the "
+                f"disk below state.cold_directory takes no more; docs/operations.md#echorankcoldtierfull",
             )
 
 

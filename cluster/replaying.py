@@ -27,6 +27,7 @@ from cluster.replay_checks import Check, ask, explain, passes
 from cluster.replay_checks import checks as comparisons
 from cluster.runs import runs_below
 from model.bundle import Bundle, load_bundle
+from model.credentials import shown
 from monitoring.addresses import reachable
 
 log = logging.getLogger(__name__)
@@ -146,8 +147,9 @@ def _saved(
         if found.chain is None:
             below = "" if at_most is None else f" at or below offset {at_most}"
             version, where = arms[arm].version, settings.state.directory
+            said = shown(where)
             raise SnapshotError(
-                f"partition {order.partition}, arm {arm}: there is no snapshot of model {version}{below} in {where}; "
+                f"partition {order.partition}, arm {arm}: there is no snapshot of model {version}{below} in {said}; "
                 f"{runs_below(where, 'state.directory')}"
             )
     return {arm: found.store for arm, found in restored.items()}

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs, parquet
 
+from model.credentials import shown
 from training import columns
 from training.clicklog import ClickLog
 from training.errors import DatasetError
@@ -23,25 +24,24 @@ def read(directory: str, say: Say = to_stderr) -> ClickLog:
         DatasetError: there is no archive, or it cannot be read.
 
     """
+    said = shown(directory)
     try:
         filesystem, root = (
             fs.FileSystem.from_uri(directory) if "://" in directory else (fs.LocalFileSystem(), directory)
         )
         table = parquet.read_table(root, filesystem=filesystem)
         if missing := {"partition", "offset", "user", "item", "action", "time_ms"} - set(table.column_names):
-            raise DatasetError(f"{directory} is no archive: it has no {sorted(missing)}; give archive.directory")
+            raise DatasetError(f"{said} is no archive: it has no {sorted(missing)}; give archive.directory")
         table = _in_log_order(_wide(table))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DatasetError(
-            f"cannot read the archive {directory}: {error}; give archive.directory of the running system"
-        ) from error
+            f"cannot read the archive {said}: {shown(str(error))}; give archive.directory of the running system"
+        ) from None  # its traceback would show what the message does not
     remarks = Remarks()
-    log = columns.of_table(table, {"time": "time_ms"}, "ms", directory, remarks, strict=False)
+    log = columns.of_table(table, {"time": "time_ms"}, "ms", said, remarks, strict=False)
     remarks.tell(say)
     if not len(log):
-        raise DatasetError(
-            f"the archive {directory} holds no click yet; train when the running system has written some"
-        )
+        raise DatasetError(f"the archive {said} holds no click yet; train when the running system has written some")
     return log
 
 

@@ -87,3 +87,17 @@ def test_a_look_that_fails_does_not_end_the_watch(caplog: pytest.LogCaptureFixtu
     Watch(scrape, lambda _: None).until(ScriptedStop(3))
     assert len(looks) == 3
     assert "a defect" in caplog.text
+
+
+def test_a_refused_model_and_a_full_disk_are_said() -> None:
+    """Each names its shard; one that serves and has room is silent."""
+    trouble = [Sample("echorank_models_refused", {}, 1), Sample("echorank_cold_tier_full", {"arm": "main"}, 3)]
+    well = [Sample("echorank_models_refused", {}, 0), Sample("echorank_cold_tier_full", {"arm": "main"}, 0)]
+    shards = [
+        Scraped(address=f"x:{number}", labels={"instance": f"shard-{number}"}, samples=samples)
+        for number, samples in enumerate((well, trouble))
+    ]
+    assert [notice.matter for notice in notices.notices_of(shards)] == [
+        "shard-1 refuses its model",
+        "shard-1 has a full cold tier",
+    ]
