@@ -99,6 +99,8 @@ class System:
 
         Shards may come and go; one of them is left at least.
         """
+        if self._stopped:  # Ray would start anew to answer
+            raise ShardUnavailable("the system has been stopped")
         try:
             alive = set(ray.util.list_named_actors())
         except RayError as error:

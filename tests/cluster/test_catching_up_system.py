@@ -90,7 +90,7 @@ async def test_a_backlog_is_caught_up_with_for_as_long_as_it_takes(
     monkeypatch.setattr(system, "SAY_S", 0.5)
     access, gate = derived.access(settings), tmp_path / "gate"
     with KafkaAdmin(access) as admin:
-        ensure_topics(admin, derived.topics(settings), create=True)
+        ensure_topics(admin, derived.topics(settings, own_broker=True))
     said: list[str] = []
     with closing(Clicks(access, settings.topics.clicks)) as clicks, ThreadPoolExecutor(1) as pool:
         clicks.send(BACKLOG)

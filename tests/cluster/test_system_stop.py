@@ -106,10 +106,13 @@ KILLS = [f"kill {name}" for name in (*FIXED, "shard-0", "shard-1")]
 
 def test_a_stop_is_gentle_and_complete(ray: FakeRay, tmp_path: Path) -> None:
     """The gateway first, then the readers, then the shards; then nothing is left."""
-    running(ray, tmp_path / "state").stop()
+    up = running(ray, tmp_path / "state")
+    up.stop()
     stops = ["stop gateway", "stop ingest-0", "stop archive", "stop shard-0", "stop shard-1"]
     assert ray.done == [*stops, *KILLS, "shutdown"]
     assert STOPPED == ["broker"]
+    with pytest.raises(ShardUnavailable, match="has been stopped"):
+        up.check_alive()
 
 
 def test_a_shard_that_goes_away_meanwhile_does_not_end_the_stop(ray: FakeRay, tmp_path: Path) -> None:
@@ -172,7 +175,7 @@ def test_a_start_that_finds_another_system_leaves_that_alone(
         "ray": ray,
         "start_actor": taken,
         "KafkaAdmin": FakeAdmin,
-        "ensure_topics": lambda *_, **__: None,
+        "ensure_topics": lambda *_: None,
         "start_ray": lambda *_, **__: None,
         "resolve": lambda **_: FakeBroker("127.0.0.1:1", "embedded"),
     }.items():
