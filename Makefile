@@ -11,7 +11,7 @@ KILLS ?= 50
 TORCH := torch==2.13.0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check stubs test sim chaos bench bench-fold bench-overload bench-score bench-recovery bench-replay bench-snapshot
+.PHONY: help setup lock check stubs test sim chaos bench bench-fold bench-overload bench-score bench-recovery bench-replay bench-rest bench-snapshot
 .PHONY: demo up clean
 
 help: ## Show what there is to run
@@ -79,6 +79,9 @@ bench-snapshot: $(READY) ## What snapshots cost folding, and how long anybody wa
 
 bench-recovery: $(READY) ## Seconds and bytes to restore 100,000 and 1,000,000 users, beside what was predicted
 	NUMBA_NUM_THREADS=1 $(BIN)/python -m bench.recovery $(ARGS)
+
+bench-rest: $(READY) ## Whether the memory of a system at rest stays as it is, for an hour, Ray's own included
+	GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m bench.rest $(ARGS)
 
 bench-replay: $(READY) ## Events a second of a rebuild on one core, from the archive and from Kafka
 	NUMBA_NUM_THREADS=1 $(BIN)/python -m bench.replay $(ARGS)
