@@ -11,6 +11,7 @@ Reasons, each a value of `dlq_total{reason}`
     bad_time       the time is missing, unreadable, zero or negative
     future_time    the time is further ahead of the record's own than events.future_tolerance_s, or after 2100
     key_mismatch   the record's key is not the user id, so the click is in a partition where nobody looks
+    wrong_partition  the record is not in its user's partition, so nobody would look there for what it says
     unknown_action  the action, after events.action_map, is none of events.actions
     unforeseen     reading it failed as nothing above foresees; the log says where it stands and how it failed
 """
@@ -27,12 +28,14 @@ import xxhash
 
 from actors import click_columns
 from actors.click import Click, ClickBatch
+from actors.click_columns import Columns
 from actors.clock import Clock
 from actors.dead_letter import DeadLetter
 from actors.empty_stack import on_empty_stack
 from actors.errors import BadRecord
 from actors.event_format import CEILING_MS, NEVER_MS, EventFormat, parser
 from actors.excerpt import excerpt, of_error
+from actors.partitioner import advice, fits, homes, partition_of
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +81,15 @@ class Decoder:
     Fewer than `together_min` records are read one by one.
     """
 
-    def __init__(self, event_format: EventFormat, clock: Clock, *, together_min: int = TOGETHER_MIN) -> None:
+    def __init__(
+        self,
+        event_format: EventFormat,
+        clock: Clock,
+        *,
+        partitions: int | None = None,
+        together_min: int = TOGETHER_MIN,
+    ) -> None:
+        self._partitions = partitions
         self._format, self._clock, self._together_min = event_format, clock, together_min
         self._parse, self._columns = parser(event_format), click_columns.reader(event_format)
         self._action_map = {name.encode(): known.encode() for name, known in event_format.action_map.items()}
@@ -86,7 +97,7 @@ class Decoder:
         self._tolerance_ms = min(int(event_format.future_tolerance_s * 1000), CEILING_MS)
 
     def decode(self, value: bytes | None, key: bytes | None = None, record_ms: int = -1) -> Click:
-        """Read one record's value and check it.
+        """Read one record's value and check it, but for the partition, which nobody says.
 
         A record without a key is accepted: then the producer has to place it in the user's partition itself.
         How far ahead a click may be counts from `record_ms`, the record's timestamp, and never from a clock: owner,
@@ -110,7 +121,7 @@ class Decoder:
         each other one by `decode`'s way, as all of a few are.
         """
         written_ms = _numbers(record.timestamp for record in records)
-        keys, times_ms, usual = self._together(records, written_ms)
+        keys, times_ms, usual = self._together(partition, records, written_ms)
         dead: list[DeadLetter] = []
         for row in np.flatnonzero(~usual).tolist():
             record = records[row]
@@ -133,7 +144,7 @@ class Decoder:
             record_ms=np.where(written_ms > 0, written_ms, self._clock.now_ms())[usual],
         ), dead
 
-    def _together(self, records: Sequence[Record], written_ms: Numbers) -> tuple[Keys, Numbers, Marks]:
+    def _together(self, partition: int, records: Sequence[Record], written_ms: Numbers) -> tuple[Keys, Numbers, Marks]:
         """Ids as keys (3, n), times (n,), and which records they are of (n,); the others are to be read one by one."""
         count = len(records)
         keys, times_ms = np.zeros((3, count), dtype=np.uint64), np.zeros(count, dtype=np.int64)
@@ -142,28 +153,34 @@ class Decoder:
         for start in range(0, count if count >= self._together_min else 0, TOGETHER_MAX):
             some = slice(start, start + TOGETHER_MAX)
             try:
-                usual[some] = self._columns_of(records[some], keys[:, some], times_ms[some], latest_ms[some])
+                found = self._columns([record.value or b"" for record in records[some]])
+                self._fill(found, keys[:, some], times_ms[some])
+                usual[some] = self._are_usual(found, records[some], latest_ms[some], partition)
             except MemoryError:
                 raise
             except Exception:
                 log.exception("records of a poll cannot be read together and are read one by one")
         return keys, times_ms, usual
 
-    def _columns_of(self, records: Sequence[Record], keys: Keys, times_ms: Numbers, latest_ms: Numbers) -> Marks:
-        """Fill the columns `keys` (3, n) and `times_ms` (n,); which of the records they are of (n,)."""
-        found = self._columns([record.value or b"" for record in records])
+    def _are_usual(self, found: Columns, records: Sequence[Record], latest_ms: Numbers, partition: int) -> Marks:
+        """Which values (n,) were read and are clicks, keyed by their users and in the users' partition."""
+        usual: Marks = (found.times_ms > 0) & (found.times_ms <= latest_ms)
+        if (keys := [record.key for record in records]) != found.users:
+            usual &= [key is None or key == user for key, user in zip(keys, found.users, strict=True)]
+        if self._partitions:
+            usual &= homes(found.users, self._partitions) == partition
+        if self._actions:
+            usual &= [self._action_map.get(action, action) in self._actions for action in found.actions]
+        return usual
+
+    def _fill(self, found: Columns, keys: Keys, times_ms: Numbers) -> None:
+        """The columns of values that were read: keys (3, n), times (n,)."""
         times_ms[:] = found.times_ms
-        usual: Marks = (times_ms > 0) & (times_ms <= latest_ms)
-        if (record_keys := [record.key for record in records]) != found.users:
-            usual &= [key is None or key == user for key, user in zip(record_keys, found.users, strict=True)]
         actions = found.actions
         if self._action_map:
             actions = [self._action_map.get(action, action) for action in actions]
-        if self._actions:
-            usual &= [action in self._actions for action in actions]
         for row, ids in enumerate((found.users, found.items, actions)):
             keys[row] = np.fromiter(map(xxhash.xxh64_intdigest, ids), np.uint64, len(ids))
-        return usual
 
     def _latest_ms(self, record_ms: int) -> int:
         """The latest time that a click may have in a record of this timestamp; -1 stands for none."""
@@ -172,7 +189,7 @@ class Decoder:
     def _judge(self, record: Record, partition: int | None) -> tuple[Click, tuple[int, int, int]]:
         """A click and its ids as keys; BadRecord for everything else, whatever reading it raises."""
         try:
-            return self._check(record)
+            return self._check(record, partition)
         except (BadRecord, MemoryError):  # memory that is short is no record's fault: to be read again
             raise
         except Exception as error:
@@ -184,7 +201,7 @@ class Decoder:
         """The last resort: on an empty stack if this one had no room, and else a dead letter."""
         try:
             if isinstance(error, RecursionError):
-                return on_empty_stack(self._check, record)
+                return on_empty_stack(self._check, record, partition)
         except (BadRecord, MemoryError):
             raise
         except Exception as again:
@@ -193,11 +210,14 @@ class Decoder:
         log.error("partition %s, offset %d: a dead letter, as reading it failed: %s", partition, record.offset, said)
         raise BadRecord("unforeseen", f"reading it failed ({said}); please report this fault of EchoRank's") from error
 
-    def _check(self, record: Record) -> tuple[Click, tuple[int, int, int]]:
+    def _check(self, record: Record, partition: int | None) -> tuple[Click, tuple[int, int, int]]:
         click = self._read(record.value)
         if (known := self._format.action_map.get(click.action)) is not None:
             click = click._replace(action=known)
-        return click, self._keys(click, record.key, self._latest_ms(record.timestamp))
+        keys = self._keys(click, record.key, self._latest_ms(record.timestamp))
+        if partition is not None and self._partitions:
+            _check_home(click.user, record.key, partition, self._partitions)
+        return click, keys
 
     def _read(self, value: bytes | None) -> Click:
         if not value:
@@ -236,6 +256,18 @@ class Decoder:
             )
         intdigest = xxhash.xxh64_intdigest
         return intdigest(user_bytes), intdigest(item_bytes), intdigest(action_bytes)
+
+
+def _check_home(user: str, key: bytes | None, partition: int, partitions: int) -> None:
+    if (right := partition_of(user, partitions)) == partition:
+        return
+    by = fits(key, partition, partitions)
+    raise BadRecord(
+        "wrong_partition",
+        f"the record lies in partition {partition}, but user {excerpt(user, 64)} lives in {right} (murmur2 of the id "
+        f"mod {partitions}), where nobody would find it; {advice(by)}",
+        by,
+    )
 
 
 def _numbers(values: Iterable[int]) -> Numbers:

@@ -42,6 +42,7 @@ class DeadLetter:
     value: bytes | None
     reason: str
     message: str
+    partitioners: tuple[str, ...] = ()  # of a record in a wrong partition: who would have put it there
 
     @classmethod
     def of(cls, partition: int, record: BadRecordSource, error: BadRecord) -> DeadLetter:
@@ -53,6 +54,7 @@ class DeadLetter:
             value=record.value,
             reason=error.reason,
             message=str(error),
+            partitioners=error.partitioners,
         )
 
 
@@ -140,6 +142,8 @@ class DeadLetters:
                 self._send_cut(letters[at])
         for reason, count in Counter(letter.reason for letter in letters).items():
             self._metrics.dlq_total.labels(reason).inc(count)
+        for partitioner, count in Counter(name for letter in letters for name in letter.partitioners).items():
+            self._metrics.misplaced_total.labels(partitioner).inc(count)
         for partition, count in Counter(letter.partition for letter in letters).items():
             self._metrics.events_total.labels(partition, "dead_letter").inc(count)
 

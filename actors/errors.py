@@ -22,11 +22,14 @@ class InvalidRequest(EchoRankError):
 
 
 class BadRecord(EchoRankError):
-    """A record on the clicks topic cannot be used; `reason` is a short, countable code."""
+    """A record on the clicks topic cannot be used; `reason` is a short, countable code.
 
-    def __init__(self, reason: str, message: str) -> None:
+    Of one in a wrong partition, `partitioners` names those that would have put it there.
+    """
+
+    def __init__(self, reason: str, message: str, partitioners: tuple[str, ...] = ()) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.partitioners = reason, partitioners
 
 
 class OffsetGap(EchoRankError):

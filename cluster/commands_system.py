@@ -17,6 +17,7 @@ from cluster.options import ConfigOption, settings_from
 if TYPE_CHECKING:
     from cluster.system import System
 
+TOPIC_S = 5.0  # how often ingests are asked what they find in the topic
 ALIVE_S = 5.0  # how often it is looked whether an actor has died for good
 
 
@@ -102,7 +103,10 @@ def _watched(system: System) -> Iterator[None]:
 
     stop = threading.Event()
     watch = Watch(lambda: scrape(system.scraped_at), say)
-    threading.Thread(target=watch.until, args=(stop,), name="notices", daemon=True).start()
+    # What ingests show is little, and what they find in the topic should be said within seconds, whenever it comes.
+    topic = Watch(lambda: scrape(system.scraped_at, "ingest"), say, watch.said, late_s=TOPIC_S)
+    for one in (watch, topic):
+        threading.Thread(target=one.until, args=(stop,), name="notices", daemon=True).start()
     try:
         yield
     finally:

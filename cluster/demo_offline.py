@@ -28,7 +28,7 @@ class Replay:
 
     def __init__(self, bundle: Bundle, access: KafkaAccess, topic: str, partitions: int) -> None:
         self._log = KafkaLog(access, topic=topic, poll_timeout_ms=100, records_per_poll_max=5000)
-        self._decoder = Decoder(EventFormat(), SystemClock())
+        self._decoder = Decoder(EventFormat(), SystemClock(), partitions=partitions)
         self.stores = {
             partition: PartitionStore(bundle, users_initial=1024, bytes_per_user_max=STATE_BYTES_MAX)
             for partition in range(partitions)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from actors.admission import Bounds
 from actors.archive import RollSettings
+from actors.clock import Clock
+from actors.codec import Decoder
 from actors.event_format import EventFormat, FieldPaths
 from actors.ingest import IngestSettings
 from actors.limits import RequestLimits
@@ -91,6 +93,11 @@ def event_format(settings: Settings) -> EventFormat:
         action_map=events.action_map,
         actions=frozenset(events.actions),
     )
+
+
+def decoder(settings: Settings, clock: Clock) -> Decoder:
+    """What makes clicks of records: the same for ingest, archive and replay, or they would not agree."""
+    return Decoder(event_format(settings), clock, partitions=settings.topics.partitions)
 
 
 def access(settings: Settings) -> KafkaAccess:

@@ -9,7 +9,6 @@ from actors.archive_files import ArchiveFiles
 from actors.archive_parquet import ROWS_PER_GROUP
 from actors.archive_reader import ArchiveReader
 from actors.clock import SystemClock
-from actors.codec import Decoder
 from actors.errors import ConfigError
 from actors.ingest_ports import ClickHistory
 from actors.log_reader import LogReader
@@ -56,6 +55,6 @@ def log_reader(settings: Settings) -> Iterator[LogReader]:
         topic_id=TopicIdentity(settings.state.directory).load(),
     )
     try:
-        yield LogReader(click_log, Decoder(derived.event_format(settings), clock), clock)
+        yield LogReader(click_log, derived.decoder(settings, clock), clock)
     finally:
         click_log.close()

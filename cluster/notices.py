@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from actors.errors import ShardUnavailable
+from actors.partitioner import advice
 from actors.unknown_items import Known
 from cluster.log_watch import SILENT_S
 from cluster.scrape import Scraped, values
@@ -16,6 +18,7 @@ log = logging.getLogger(__name__)
 
 EARLY_S, EARLY_LOOKS = 3.0, 40  # in the first two minutes, when a wrong model or topic shows
 LATE_S = 60.0
+LIKELY_SHARE = 0.9  # of the misplaced clicks that a partitioner would have put where they lie; by chance it is one in n
 NAMED = 8  # partitions in a line
 
 
@@ -61,6 +64,23 @@ def of_unknown_items(scraped: Sequence[Scraped]) -> Iterator[Notice]:
     for arm, known in sorted(known_items(scraped).items()):
         if complaint := known.complaint(arm):
             yield Notice(f"unknown items of {arm}", complaint)
+
+
+def of_misplaced(scraped: Sequence[Scraped]) -> Iterator[Notice]:
+    """A producer that puts clicks into other partitions than their users'."""
+    letters = values(scraped, "echorank_dlq_total")
+    count = int(sum(value for labels, value in letters if labels["reason"] == "wrong_partition"))
+    if not count:
+        return
+    fitting: Counter[str] = Counter()
+    for labels, value in values(scraped, "echorank_misplaced_total"):
+        fitting[labels["partitioner"]] += int(value)
+    likely = [name for name, fits in fitting.most_common(1) if fits >= count * LIKELY_SHARE]
+    yield Notice(
+        "misplaced clicks",
+        f"{count:,} clicks lie in another partition than their users' (murmur2 of the user id mod topics.partitions) "
+        f"and are dead letters, wrong_partition, as nobody would find them: {advice(likely)}",
+    )
 
 
 def of_silence(scraped: Sequence[Scraped]) -> Iterator[Notice]:
@@ -133,6 +153,7 @@ KINDS: tuple[Callable[[Sequence[Scraped]], Iterable[Notice]], ...] = (
     of_refused_models,
     of_full_disks,
     of_unknown_items,
+    of_misplaced,
 )
 
 
@@ -148,6 +169,7 @@ class Watch:
     scrape: Callable[[], list[Scraped]]
     say: Callable[[str], None]
     said: set[str] = field(default_factory=set)
+    late_s: float = LATE_S
 
     def look(self) -> None:
         """Say what is new; metrics that cannot be had now are looked at the next time."""
@@ -161,9 +183,9 @@ class Watch:
                 self.say(notice.text)
 
     def until(self, stop: threading.Event) -> None:
-        """Look until `stop` is set: often at first, then once a minute."""
+        """Look until `stop` is set: often at first, then every `late_s`."""
         looks = 0
-        while not stop.wait(EARLY_S if looks < EARLY_LOOKS else LATE_S):
+        while not stop.wait(EARLY_S if looks < EARLY_LOOKS else self.late_s):
             try:
                 self.look()
             except Exception:

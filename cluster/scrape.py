@@ -29,8 +29,10 @@ class Scraped:
     error: str | None = None
 
 
-def scrape(monitoring: str) -> list[Scraped]:
+def scrape(monitoring: str, actor: str | None = None) -> list[Scraped]:
     """Every process that http://`monitoring`/sd lists, each asked for its metrics within two seconds.
+
+    With `actor`, those of one kind: `ingest`, `shard` and so on.
 
     Raises:
         ShardUnavailable: the list itself cannot be had.
@@ -41,7 +43,12 @@ def scrape(monitoring: str) -> list[Scraped]:
         raise ShardUnavailable(
             f"no list of processes at http://{monitoring}/sd ({_reason(error)}); check monitoring.host and .port"
         ) from error
-    listed = [(address, group["labels"]) for group in groups for address in group["targets"]]
+    listed = [
+        (address, group["labels"])
+        for group in groups
+        for address in group["targets"]
+        if actor in {None, group["labels"]["actor"]}
+    ]
     with ThreadPoolExecutor(max_workers=16) as pool:
         return list(pool.map(lambda target: _scrape_one(*target), listed))
 

@@ -21,7 +21,6 @@ from actors.archive import Archive
 from actors.archive_files import ArchiveFiles
 from actors.archive_reader import ArchiveReader
 from actors.clock import SystemClock
-from actors.codec import Decoder
 from actors.dead_letter import DeadLetters
 from actors.deployment import Identity, claim
 from actors.exposure import ExposureLog
@@ -236,7 +235,7 @@ def _reader(
     ingest = Ingest(
         click_log,
         letters,
-        Decoder(derived.event_format(settings), clock),
+        derived.decoder(settings, clock),
         shards,
         metrics,
         clock,
@@ -261,7 +260,7 @@ async def build_archive(settings: Settings) -> ArchiveProcess:
     )
     archive = Archive(
         click_log,
-        Decoder(derived.event_format(settings), clock),
+        derived.decoder(settings, clock),
         ArchiveFiles.from_uri(settings.archive.directory),
         range(settings.topics.partitions),
         metrics,

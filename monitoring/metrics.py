@@ -33,6 +33,7 @@ class Metrics:
         self.standby_lag_records = gauge("standby_lag_records", "High watermark less standby's position.", "partition")
         self.arm_lag_records = gauge("arm_lag_records", "High watermark less arm's position.", "partition", "arm")
         self.dlq_total = counter("dlq", "Records sent to the dead-letter topic.", "reason")
+        self.misplaced_total = counter("misplaced", "Records in a wrong partition, by who would do so.", "partitioner")
         self.dlq_refused_total = counter("dlq_refused", "Dead letters that their topic refused in any size.", "reason")
         self.ingest_retries_total = counter("ingest_retries", "Batches to be sent again, by error.", "error")
         self.log_silence_seconds = gauge("log_silence_seconds", "Since the log's end was last heard.", "partition")

@@ -25,7 +25,7 @@ FORMATS = [
 ]
 REASONS = {
     *("empty_value", "too_large", "undecodable", "wrong_type", "missing_id", "id_too_long", "bad_text", "bad_time"),
-    *("future_time", "key_mismatch"),
+    *("future_time", "key_mismatch", "wrong_partition", "unknown_action"),
 }
 
 ids = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)

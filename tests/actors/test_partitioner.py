@@ -1,11 +1,17 @@
+"""A user's home is where a producer sends the clicks; and who would send them elsewhere."""
+
 from __future__ import annotations
 
+import zlib
+
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka.cluster import ClusterMetadata
 from kafka.partitioner import DefaultPartitioner
 
-from actors.partitioner import partition_of
+from actors.partitioner import advice, fits, home, homes, partition_of
 
 
 class FakeCluster(ClusterMetadata):
@@ -36,3 +42,48 @@ def test_partitions_equal_those_of_the_java_client() -> None:
     java = {"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536}
     for user, murmur2 in java.items():
         assert partition_of(user, 1000) == (murmur2 & 0x7FFFFFFF) % 1000
+
+
+@given(
+    users=st.lists(st.binary(max_size=40) | st.binary(min_size=250, max_size=262), max_size=20),
+    partitions=st.integers(1, 300),
+)
+def test_many_homes_at_once_equal_those_one_by_one(users: list[bytes], partitions: int) -> None:
+    """Ids of any length, empty and long ones among others."""
+    assert homes(users, partitions).tolist() == [home(user, partitions) for user in users]
+
+
+@given(key=st.binary(max_size=30), partitions=st.integers(1, 300))
+def test_what_other_producers_would_do(key: bytes, partitions: int) -> None:
+    """CRC32 as librdkafka takes it, FNV-1a as Sarama does: a signed remainder without its sign."""
+    hashed = 0x811C9DC5
+    for byte in key:
+        hashed = (hashed ^ byte) * 0x01000193 % 2**32
+    signed = hashed - 2**32 if hashed >= 2**31 else hashed
+    sarama = abs(int(np.fmod(np.int64(signed), np.int64(partitions))))  # Go rounds towards zero
+    assert "fnv1a" in fits(key, sarama, partitions)
+    assert "crc32" in fits(key, zlib.crc32(key) % partitions, partitions)
+    assert fits(None, 0, partitions) == ("none",)
+
+
+def test_hashes_of_others_are_the_published_ones() -> None:
+    """Test vectors of CRC32 and FNV-1a."""
+    assert fits(b"123456789", 0xCBF43926 % 9973, 9973) == ("crc32",)
+    assert fits(b"foobar", (2**32 - 0xBF9CF968) % 9973, 9973) == ("fnv1a",)
+    assert fits(b"foobar", 1, 9973) == ()
+
+
+@pytest.mark.parametrize(
+    ("partitioners", "said"),
+    [
+        (["none"], "no key"),
+        (["crc32"], "librdkafka"),
+        (["fnv1a"], "Sarama"),
+        (["crc32", "fnv1a"], " or FNV"),
+        ([], "unk"),
+    ],
+)
+def test_advice_names_who_and_what_to_do(partitioners: list[str], said: str) -> None:
+    """Keys where there are none, else murmur2."""
+    assert said in advice(partitioners)
+    assert ("by its user id" if partitioners == ["none"] else "murmur2_random") in advice(partitioners)

@@ -71,7 +71,7 @@ class Log:
 
     def __init__(self, bundle: Bundle, access: KafkaAccess, topic: str, partitions: int) -> None:
         self._access, self._topic = access, topic
-        self._decoder = Decoder(EventFormat(), SystemClock())
+        self._decoder = Decoder(EventFormat(), SystemClock(), partitions=partitions)
         self._stores = {
             partition: PartitionStore(bundle, users_initial=1024, bytes_per_user_max=STATE_BYTES_MAX)
             for partition in range(partitions)

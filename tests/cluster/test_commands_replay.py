@@ -123,6 +123,7 @@ def test_clicks_come_from_the_log_as_well(
         writer.flush(20)
     monkeypatch.setenv("ECHORANK__KAFKA__BOOTSTRAP_SERVERS", broker.bootstrap_servers)
     monkeypatch.setenv("ECHORANK__TOPICS__CLICKS", topic)
+    monkeypatch.setenv("ECHORANK__TOPICS__PARTITIONS", "1")
     add(tmp_path / "whole" / "archive", 0, CLICKS)
     expected = live(tmp_path / "whole", CLICKS)
     saved(tmp_path, expected)

@@ -9,7 +9,7 @@ from prometheus_client.samples import Sample
 
 from actors.errors import ShardUnavailable
 from cluster import notices
-from cluster.notices import Watch, known_items
+from cluster.notices import Watch, known_items, notices_of
 from cluster.scrape import Scraped
 
 
@@ -28,6 +28,35 @@ def test_shares_are_of_all_shards_together() -> None:
     away = Scraped(address="x:2", labels={"instance": "shard-9"}, error="gone")
     found = known_items([shard("shard-0", 100, 100), shard("shard-1", 300, 0), away, shard("shard-1", 5, 1, "b")])
     assert {arm: (known.events, known.unknown) for arm, known in found.items()} == {"main": (400, 100), "b": (5, 1)}
+
+
+def ingest(name: str, wrong: int, **fitting: int) -> Scraped:
+    """An ingest that found so many clicks in wrong partitions, so many of them where each partitioner puts them."""
+    samples = [
+        Sample("echorank_dlq_total", {"reason": "wrong_partition"}, wrong),
+        Sample("echorank_dlq_total", {"reason": "undecodable"}, 7),
+        *(Sample("echorank_misplaced_total", {"partitioner": by}, count) for by, count in fitting.items()),
+    ]
+    return Scraped(address="x:1", labels={"instance": name, "actor": "ingest"}, samples=samples)
+
+
+@pytest.mark.parametrize(
+    ("fitting", "said"),
+    [
+        ([{"crc32": 30, "fnv1a": 9}, {"crc32": 10, "fnv1a": 2}], "librdkafka"),
+        ([{"crc32": 9, "fnv1a": 30}, {"fnv1a": 10}], "Sarama"),
+        ([{"none": 30}, {"none": 10}], "no key"),
+        ([{"crc32": 9, "fnv1a": 8}, {"crc32": 2}], "unknown"),
+        ([{}, {}], "unknown"),
+    ],
+)
+def test_misplaced_clicks_are_said_with_who_misplaces_them(fitting: list[dict[str, int]], said: str) -> None:
+    """All ingests together; a partitioner that fits by chance only is not blamed."""
+    scraped = [ingest("ingest-0", 30, **fitting[0]), ingest("ingest-1", 10, **fitting[1])]
+    [notice] = notices_of(scraped)
+    assert "40 clicks lie in another partition" in notice.text
+    assert said in notice.text
+    assert notices_of([ingest("ingest-0", 0)]) == []
 
 
 def test_each_matter_is_said_once_and_a_gateway_that_is_away_stops_nothing() -> None:

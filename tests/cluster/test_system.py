@@ -9,6 +9,7 @@ import signal
 import tempfile
 import time
 import uuid
+import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,13 +23,11 @@ from prometheus_client import CollectorRegistry
 
 from actors.archive_files import ArchiveFiles
 from actors.clock import SystemClock
-from actors.codec import Decoder
 from actors.errors import ConfigError
-from actors.event_format import EventFormat
 from actors.partitioner import partition_of
 from actors.shard import Shard, ShardSettings
 from actors.snapshot import SnapshotStore
-from cluster import wiring
+from cluster import derived, wiring
 from cluster.admin_client import AdminClient
 from cluster.broker import Broker
 from cluster.client import Client
@@ -45,7 +44,9 @@ from cluster.config import (
 )
 from cluster.kafka_clients import KafkaAccess, producer
 from cluster.kafka_log import KafkaLog
+from cluster.notices import Watch
 from cluster.ports import free_port
+from cluster.scrape import scrape
 from cluster.system import System
 from model.bundle import load_bundle, write_bundle
 from model.config import ModelConfig
@@ -83,6 +84,17 @@ class Clicks:
         for future in sent:
             at = future.get(10)
             self.ends[at.partition] = max(self.ends[at.partition], at.offset + 1)
+
+    def send_misplaced(self) -> int:
+        """A click of each user that does not live where librdkafka's default partitioner puts it; how many."""
+        away = {user: zlib.crc32(user.encode()) % PARTITIONS for user in USERS}
+        away = {user: partition for user, partition in away.items() if partition != partition_of(user, PARTITIONS)}
+        for user, partition in away.items():
+            click = events_pb2.Click(user=user, item=ITEMS[0], time_ms=1_700_000_000_000)
+            value = click.SerializeToString()
+            at = self._producer.send(self._topic, key=user.encode(), value=value, partition=partition).get(10)
+            self.ends[partition] = at.offset + 1
+        return len(away)
 
     def end(self, user: str) -> int:
         """The offset after the user's newest click."""
@@ -160,6 +172,21 @@ async def test_an_answer_is_in_the_exposure_log(client: Client, system: System, 
     assert found is not None
     assert (found.user, found.propensity, list(found.candidates)) == (USERS[3], 1.0, list(ITEMS[:50]))
     assert found.probabilities == scored.probabilities
+
+
+async def test_clicks_in_wrong_partitions_are_said_within_seconds(
+    system: System, settings: Settings, clicks: Clicks
+) -> None:
+    """A producer with librdkafka's partitioner: dead letters, and a line that names it; every state is as without."""
+    wrong, said = clicks.send_misplaced(), list[str]()
+    watch = Watch(lambda: scrape(system.scraped_at, "ingest"), said.append)
+    until(lambda: watch.look() or bool(said), within_s=10)
+    until(lambda: system.positions() == clicks.ends)
+    assert "lie in another partition than their users'" in said[0]
+    assert "librdkafka" in said[0]
+    letters = records(KafkaAccess(bootstrap_servers=system.bootstrap_servers), settings.topics.dlq, 10_000, 1)
+    reasons = [value for letter in letters for name, value in letter.headers if name.endswith("exception")]
+    assert reasons == [b"BadRecord.wrong_partition"] * wrong
 
 
 async def test_routing_names_shards_that_answer_themselves(client: Client) -> None:
@@ -311,7 +338,7 @@ async def test_a_user_is_erased_everywhere(system: System, settings: Settings, c
 def offline_digests(settings: Settings, ends: dict[int, int], directory: Path) -> dict[tuple[int, str], str]:
     """The digests of a fold of the same log in this process, partition by partition."""
     clock, arms = SystemClock(), {arm.name: load_bundle(arm.bundle) for arm in settings.arms}
-    decoder, metrics = Decoder(EventFormat(), clock), Metrics(CollectorRegistry())
+    decoder, metrics = derived.decoder(settings, clock), Metrics(CollectorRegistry())
     snapshots = SnapshotStore.from_uri(str(directory), kept=1)
     shard = Shard("offline", arms, snapshots, metrics, clock, ShardSettings())
     click_log = KafkaLog(
@@ -330,7 +357,7 @@ def offline_digests(settings: Settings, ends: dict[int, int], directory: Path) -
         while shard.positions() != ends:
             for found in click_log.poll():
                 batch, dead = decoder.decode_batch(found.partition, found.start, found.stop, found.records)
-                assert not dead
+                assert {letter.reason for letter in dead} <= {"wrong_partition"}
                 shard.apply(batch, epoch=1)
     return {(partition, arm): shard.digest(partition, arm) for partition in ends for arm in arms}
 

@@ -13,7 +13,8 @@ from tests.monitoring.prometheus_names import declared
 VALUES = {
     "partition": 64,  # topics.partitions
     "outcome": 6,  # of events: applied, duplicate, dead_letter, lost, standby, catching_up
-    "reason": 12,  # codes in the source: of dead letters, evictions, snapshot failures, degradation
+    "reason": 13,  # codes in the source: of dead letters, evictions, snapshot failures, degradation
+    "partitioner": 3,  # crc32, fnv1a, none
     "error": 8,  # classes of errors that ingest retries
     "arm": 4,
     "version": 4,  # models that the arms have run since the start

@@ -62,7 +62,7 @@ class Clean:
     """States as they must be, at every offset."""
 
     def __init__(self, logs: Sequence[SimPartition], arms: Mapping[str, Bundle], clock: Clock) -> None:
-        decoder = Decoder(FORMAT, clock)
+        decoder = Decoder(FORMAT, clock, partitions=len(logs))
         decoded = [decoder.decode_batch(number, 0, log.length, log.records) for number, log in enumerate(logs)]
         self.batches = [batch for batch, _ in decoded]
         self.unusable = [{letter.offset for letter in dead} for _, dead in decoded]  # by partition

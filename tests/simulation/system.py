@@ -215,7 +215,7 @@ def _reader(world: World, role: Role, feed: Feed) -> Reader:
     ingest = Ingest(
         SimLog(world.topic, world.committed),
         _letters(world, metrics) if in_charge else None,
-        Decoder(FORMAT, clock),
+        Decoder(FORMAT, clock, partitions=world.scenario.partitions),
         shards,
         metrics,
         clock,
@@ -230,10 +230,9 @@ async def _archive(world: World) -> Any:
         metrics, clock = Metrics(CollectorRegistry()), world.clock()
         log, partitions = SimLog(world.topic, world.committed), range(world.scenario.partitions)
         files, erased = _archive_files(world), _snapshots(world).tombstones.read
+        decoder = Decoder(FORMAT, clock, partitions=len(partitions))
         await RemoteCoordinator(NAMESPACE).join(_target("archive", "archive"))
-        return ArchiveProcess(
-            Archive(log, Decoder(FORMAT, clock), files, partitions, metrics, clock, ROLL, erased=erased)
-        )
+        return ArchiveProcess(Archive(log, decoder, files, partitions, metrics, clock, ROLL, erased=erased))
 
     return await _actor(ArchiveActor, build)
 
