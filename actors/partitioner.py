@@ -17,7 +17,7 @@ ENDS = np.array([0, 0xFF, 0xFFFF, 0xFFFFFF], dtype=np.uint32)  # masks of the by
 NO_KEY = "none"  # a record without a key goes to any partition
 CRC32, FNV1A = "crc32", "fnv1a"
 USED_BY = {
-    NO_KEY: "the record has no key, so its producer may have put it anywhere",
+    NO_KEY: "there is no key, so the producer may put a record anywhere",
     CRC32: "CRC32, librdkafka's default (confluent-kafka, and clients of Go, .NET and Node built on it)",
     FNV1A: "FNV-1a, the default of Sarama and the Hash balancer of kafka-go",
 }
@@ -63,7 +63,7 @@ def advice(partitioners: Sequence[str]) -> str:
     if NO_KEY in partitioners:
         return f"{USED_BY[NO_KEY]}: key each by its user id"
     said = " or ".join(USED_BY[name] for name in partitioners)
-    return f"{f'it lies where {said} puts it' if said else UNKNOWN}: use murmur2 ({MURMUR2})"
+    return f"{f'that is where {said} puts records' if said else UNKNOWN}: use murmur2 ({MURMUR2})"
 
 
 def _positive(hashes: npt.NDArray[np.uint32], partitions: int) -> Longs:

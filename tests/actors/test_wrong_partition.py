@@ -72,7 +72,7 @@ def test_the_letter_says_where_it_belongs_and_who_misplaced_it() -> None:
         letters.append(letter)
     wrong = (partition_of("user-1", PARTITIONS) + 1) % PARTITIONS
     [letter] = decoder().decode_batch(wrong, 0, 1, [record(0, "user-1", keyed=False)])[1]
-    assert "has no key" in letter.message
+    assert "there is no key" in letter.message
     metrics = Metrics(CollectorRegistry())
     sender = DeadLetters(FakeSink(), topic="clicks.dlq", source_topic="clicks", metrics=metrics)
     sender.send([*letters, letter])
