@@ -6,8 +6,6 @@ A message names what happened, with the values, and what to do about it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from model.errors import BundleError, EchoRankError
 
 __all__ = ["BundleError", "EchoRankError"]
@@ -158,9 +156,9 @@ class BrokerUnavailable(EchoRankError):
 class RecordsRefused(EchoRankError):
     """The broker will never take some records of a batch, by their place in it; all others are written."""
 
-    def __init__(self, topic: str, refused: Mapping[int, str]) -> None:
+    def __init__(self, topic: str, refused: dict[int, str]) -> None:
         super().__init__(f"topic {topic} takes {len(refused)} records never: {', '.join(sorted({*refused.values()}))}")
-        self.refused = dict(refused)
+        self.refused = refused
 
 
 class OffsetOutOfRange(EchoRankError):

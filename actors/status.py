@@ -25,6 +25,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     errors.ShardUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
     errors.BrokerUnavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.RecordsRefused: grpc.StatusCode.FAILED_PRECONDITION,
     errors.ErasureIncomplete: grpc.StatusCode.UNAVAILABLE,
     errors.ArchiveError: grpc.StatusCode.UNAVAILABLE,
     errors.ColdTierError: grpc.StatusCode.UNAVAILABLE,
