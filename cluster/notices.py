@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from actors.errors import ShardUnavailable
 from actors.partitioner import advice
-from actors.unknown_items import Known
+from actors.unknown_items import EVENTS_MIN, SHARE_MAX, Known
 from cluster.log_watch import SILENT_S
 from cluster.scrape import Scraped, values
 
@@ -83,6 +83,42 @@ def of_misplaced(scraped: Sequence[Scraped]) -> Iterator[Notice]:
     )
 
 
+def of_dead_letters(scraped: Sequence[Scraped]) -> Iterator[Notice]:
+    """A topic whose records are not what events.format and events.fields say."""
+    if not any(process.labels["actor"] == "shard" for process in scraped):
+        return  # ingests alone do not say how many clicks are well
+    reasons: Counter[str] = Counter()
+    for labels, value in values(scraped, "echorank_dlq_total"):
+        reasons[labels["reason"]] += int(value)
+    del reasons["wrong_partition"]  # has a line of its own
+    applied = sum(value for labels, value in values(scraped, "echorank_events_total") if labels["outcome"] == "applied")
+    letters = reasons.total()
+    if letters >= EVENTS_MIN and letters > SHARE_MAX * (applied + letters):
+        reason, count = reasons.most_common(1)[0]
+        yield Notice(
+            "many dead letters",
+            f"{letters:,} records cannot be used and are dead letters, {count:,} of them as {reason}, beside "
+            f"{applied:,.0f} clicks: compare events.format, events.fields and events.time_unit with a record of the "
+            f"topic; the headers of the dead letters say what is wrong with each",
+        )
+
+
+def of_unknown_actions(scraped: Sequence[Scraped]) -> Iterator[Notice]:
+    """A model that was trained on other actions than those that come."""
+    folded = known_items(scraped)
+    passed: Counter[str] = Counter()
+    for labels, value in values(scraped, "echorank_unknown_actions_total"):
+        passed[labels["arm"]] += int(value)
+    for arm, count in sorted(passed.items()):
+        seen = count + (folded[arm].events if arm in folded else 0)
+        if seen >= EVENTS_MIN and count > SHARE_MAX * seen:
+            yield Notice(
+                f"unknown actions in {arm}",
+                f"arm {arm}: {count:,} of {seen:,} clicks have actions that its model does not know and are passed "
+                f"over: translate them by events.action_map, or train a model on them",
+            )
+
+
 def of_silence(scraped: Sequence[Scraped]) -> Iterator[Notice]:
     """A broker that is away: what nobody says is read from there looks like no news."""
     silent = {partition: seconds for partition, seconds in silences(scraped).items() if seconds >= SILENT_S}
@@ -153,7 +189,9 @@ KINDS: tuple[Callable[[Sequence[Scraped]], Iterable[Notice]], ...] = (
     of_refused_models,
     of_full_disks,
     of_unknown_items,
+    of_unknown_actions,
     of_misplaced,
+    of_dead_letters,
 )
 
 

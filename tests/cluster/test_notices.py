@@ -40,6 +40,37 @@ def ingest(name: str, wrong: int, **fitting: int) -> Scraped:
     return Scraped(address="x:1", labels={"instance": name, "actor": "ingest"}, samples=samples)
 
 
+def test_a_topic_of_other_records_is_said() -> None:
+    """Many dead letters name their most frequent reason and the settings to look at; a few are no news."""
+
+    def scraped(letters: int, applied: int) -> list[Scraped]:
+        found = [
+            Sample("echorank_dlq_total", {"reason": reason}, letters) for reason in ("missing_user", "undecodable")
+        ]
+        found += [Sample("echorank_dlq_total", {"reason": "missing_user"}, 1)]
+        states = [Sample("echorank_events_total", {"partition": "0", "outcome": "applied"}, applied)]
+        return [
+            Scraped(address="x:1", labels={"instance": "ingest-0", "actor": "ingest"}, samples=found),
+            Scraped(address="x:2", labels={"instance": "shard-0", "actor": "shard"}, samples=states),
+        ]
+
+    [notice] = notices_of(scraped(500, 100))
+    assert "1,001 records cannot be used and are dead letters, 501 of them as missing_user" in notice.text
+    assert "events.fields" in notice.text
+    assert notices_of(scraped(500, 100_000)) == []
+    assert notices_of(scraped(50, 0)) == []
+    assert notices_of(scraped(500, 100)[:1]) == []
+
+
+def test_a_model_of_other_actions_is_said() -> None:
+    """Clicks that an arm passes over for their action, where they are many."""
+    passed = [Sample("echorank_unknown_actions_total", {"arm": "main"}, 900)]
+    away = Scraped(address="x:1", labels={"instance": "shard-1", "actor": "shard"}, samples=passed)
+    [notice] = notices_of([shard("shard-0", 100, 0), away])
+    assert "arm main: 900 of 1,000 clicks have actions that its model does not know" in notice.text
+    assert notices_of([shard("shard-0", 100_000, 0), away]) == []
+
+
 @pytest.mark.parametrize(
     ("fitting", "said"),
     [
