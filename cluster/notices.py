@@ -85,7 +85,7 @@ def of_misplaced(scraped: Sequence[Scraped]) -> Iterator[Notice]:
 
 def of_dead_letters(scraped: Sequence[Scraped]) -> Iterator[Notice]:
     """A topic whose records are not what events.format and events.fields say."""
-    if not any(process.labels["actor"] == "shard" for process in scraped):
+    if not any(process.labels.get("actor") == "shard" for process in scraped):
         return  # ingests alone do not say how many clicks are well
     reasons: Counter[str] = Counter()
     for labels, value in values(scraped, "echorank_dlq_total"):
