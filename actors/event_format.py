@@ -22,6 +22,7 @@ from rpc import events_pb2
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 CEILING_MS = 4_102_444_800_000  # the year 2100: a time beyond is in another unit, whatever the record's own says
+SECONDS_BELOW_MS = 10**11  # as milliseconds a time below is before March 1973, as seconds it is any time of these days
 NEVER_MS = 10**19  # beyond 64 bits: stands for any time that is no number of milliseconds a record could mean
 TIME_DIGITS_MAX = 19  # of an integer that may still be a time; a longer one is beyond NEVER_MS in every unit
 

@@ -13,7 +13,7 @@ from actors.backlog import Backlog
 from actors.channels import channel
 from actors.deadline import Deadline
 from actors.errors import Overloaded, ShardUnavailable
-from actors.exposure import PROPENSITY_METADATA
+from actors.exposure import PROPENSITY_METADATA, propensity_of
 from actors.interceptor import SERVICE, Context
 from actors.limits import RequestLimits
 from actors.partitioner import partition_of
@@ -154,14 +154,19 @@ class Gateway:
             return await self._answer(ways, question)
 
     def _with_arm(self, request: Any, raw: bytes, context: Context) -> tuple[bytes, Metadata]:
-        """The request with its arm, and the metadata that say by which chance the split chose it."""
+        """The request with its arm, and the metadata that say by which chance it was chosen.
+
+        Who names the arm may say so in metadata; where the split chooses, it alone knows.
+        """
+        given = propensity_of(context)
         named = request.arm or dict(context.invocation_metadata() or ()).get(ARM_METADATA, "")
         chosen = self._split.choose(request.user, str(named))
+        metadata = ((PROPENSITY_METADATA, repr(given if named else self._split.propensity(chosen))),)
         if chosen == request.arm:
-            return raw, ()
+            return raw, metadata
         override: Message = type(request)(arm=chosen)
         raw += override.SerializeToString()  # of a scalar field given twice, the last counts
-        return raw, () if named else ((PROPENSITY_METADATA, repr(self._split.propensity(chosen))),)
+        return raw, metadata
 
     async def _answer(self, ways: Sequence[str], question: _Question) -> bytes:
         """The first good answer. The next one is asked when all before are unavailable, or silent for `HEDGE_S`."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import xxhash
 
 from actors.errors import InvalidRequest
+from actors.event_format import CEILING_MS, SECONDS_BELOW_MS
 
 K_DEFAULT = 10
 
@@ -21,6 +22,7 @@ class RequestLimits:
     candidates_max: int = 2000
     id_bytes_max: int = 256
     deadline_default_s: float = 1.0
+    future_tolerance_s: float = 86_400.0
 
     def check_user(self, user: str) -> None:
         """Refuse an empty or too long user id."""
@@ -44,6 +46,21 @@ class RequestLimits:
                 f"items[{at}]", f"items[{at}] is {sizes[at]} bytes long; 1 to {self.id_bytes_max} are allowed"
             )
         return np.array([xxhash.xxh64_intdigest(item) for item in encoded], dtype=np.uint64)
+
+    def time_ms(self, asked: int, now_ms: int) -> int:
+        """For which time an answer is: what was asked for, now for 0; refuses what is no time in milliseconds."""
+        if not asked:
+            return now_ms
+        latest_ms = min(CEILING_MS, now_ms + int(self.future_tolerance_s * 1000))
+        if SECONDS_BELOW_MS <= asked <= latest_ms:
+            return asked
+        guess = "seconds" if 0 < asked < SECONDS_BELOW_MS else "microseconds or nanoseconds"
+        hint = f"; is it in {guess}?" if 0 < asked < SECONDS_BELOW_MS or asked > CEILING_MS else "."
+        raise InvalidRequest(
+            "time_ms",
+            f"time_ms is {asked}, not from 1973 to {latest_ms} (now + events.future_tolerance_s, at most year 2100)"
+            f"{hint} Send milliseconds since 1970, or 0 for now",
+        )
 
     def k(self, asked: int) -> int:
         """How many items to recommend: what was asked for, 10 for 0."""

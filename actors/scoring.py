@@ -127,7 +127,7 @@ class ScoringService(pb_grpc.ScoringServicer):
             arm=request.arm,
             propensity=propensity_of(context),
             bundle=self._bundle(request.arm),
-            now_ms=time_ms or self._clock.now_ms(),
+            now_ms=self._limits.time_ms(time_ms, self._clock.now_ms()),
             deadline=deadline,
         )
         if min_offset > 0:

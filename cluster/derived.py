@@ -30,6 +30,7 @@ def limits(settings: Settings) -> RequestLimits:
         candidates_max=settings.serving.candidates_max,
         id_bytes_max=settings.events.id_bytes_max,
         deadline_default_s=settings.serving.deadline_default_ms / 1000,
+        future_tolerance_s=settings.events.future_tolerance_s,
     )
 
 

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from actors.admission import Bounds
 from actors.errors import ConfigError, ShardUnavailable
-from actors.gateway import ARM_METADATA, Gateway
+from actors.gateway import Gateway
 from actors.interceptor import RequestInterceptor
 from actors.limits import RequestLimits
 from actors.roles import Role
@@ -33,7 +33,6 @@ from model.config import ModelConfig
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc
-from tests.actors.exposure_fakes import FakeSink, exposure_log
 from tests.actors.served_shard import EIGHT, ITEMS, MESSAGE_BYTES_MAX, PARTITIONS, ServedShard, served_shard, user_of
 from tests.waiting import PATIENCE_S, until
 
@@ -129,41 +128,6 @@ async def test_a_stream_may_ask_for_users_of_different_shards(door: Door) -> Non
     requests = (pb.ScoreRequest(user=user, items=ITEMS[:1]) for user in users)
     partitions = [response.origin.partition async for response in door.stub.ScoreStream(requests)]
     assert partitions == [0, 3, 0]
-
-
-@pytest.mark.parametrize(
-    ("field", "metadata", "arm"),
-    [("", "", "main"), ("next", "", "next"), ("", "next", "next"), ("next", "main", "next")],
-)
-async def test_the_arm_is_the_named_one_or_a_live_one(door: Door, field: str, metadata: str, arm: str) -> None:
-    """The field counts before the metadata; a shadow arm answers only if named."""
-    headers = ((ARM_METADATA, metadata),) if metadata else ()
-    request = pb.ScoreRequest(user=LOW, items=ITEMS[:1], arm=field)
-    origin = (await door.stub.Score(request, metadata=headers)).origin
-    assert (origin.arm, origin.model_version) == (arm, BUNDLES[arm].version)
-
-
-@pytest.mark.parametrize(
-    ("field", "metadata", "propensity"), [("", "", 0.5), ("next", "", 1.0), ("", "next", 1.0)], ids=str
-)
-async def test_the_shard_learns_the_propensity(door: Door, field: str, metadata: str, propensity: float) -> None:
-    """The weight's share where the split chose the arm, 1 where the client named it by field or metadata."""
-    arms = [replace(arm, role="live", weight=weight) for arm, weight in zip(ARMS, (5000, 5000), strict=True)]
-    door.gateway.follow(replace(door.table(2), arms=tuple(arms)))
-    sink = FakeSink()
-    door.shards[0].service._exposures, _ = exposure_log(sink)
-    headers = ((ARM_METADATA, metadata),) if metadata else ()
-    await door.stub.Score(pb.ScoreRequest(user=LOW, items=ITEMS[:1], arm=field), metadata=headers)
-    await door.stub.Recommend(pb.RecommendRequest(user=LOW, k=1, arm=field), metadata=headers)
-    door.shards[0].service._exposures.close(10)
-    assert [exposure.propensity for exposure in sink.exposures()] == [propensity, propensity]
-
-
-async def test_an_unknown_arm_is_not_found(door: Door) -> None:
-    """NOT_FOUND at the gateway already, with the arms that are there."""
-    error = await refused(door.stub.Score(pb.ScoreRequest(user=LOW, items=["a"], arm="x")))
-    assert error.code() is grpc.StatusCode.NOT_FOUND
-    assert error.details() == "arm 'x' is not deployed; there are main, next"
 
 
 async def test_what_a_shard_refuses_reaches_the_client_unchanged(door: Door) -> None:

@@ -279,6 +279,34 @@ async def test_a_stream_answers_each_request_and_ends_with_the_first_bad_one(ser
     assert served.counted("requests_total", method="ScoreStream", code="INVALID_ARGUMENT") == 1
 
 
+@pytest.mark.parametrize(
+    ("time_ms", "hint"),
+    [
+        (1_764_300_000, "is it in seconds?"),
+        (1_764_300_000_000_000, "is it in microseconds or nanoseconds?"),
+        (1_764_300_000_000_000_000, "is it in microseconds or nanoseconds?"),
+        (2**63 - 1, "is it in microseconds or nanoseconds?"),
+        (-1, "Send milliseconds"),
+        (-(2**63), "Send milliseconds"),
+        (NOW_MS + 5_000 + 86_400_001, "now + events.future_tolerance_s"),
+    ],
+)
+async def test_a_time_in_another_unit_is_refused(served: ServedShard, time_ms: int, hint: str) -> None:
+    """INVALID_ARGUMENT with the field, the value and a guess, for Score, its stream, and Recommend."""
+    score = pb.ScoreRequest(user=USER, items=ITEMS[:1], arm="main", time_ms=time_ms)
+    recommend = pb.RecommendRequest(user=USER, k=1, arm="main", time_ms=time_ms)
+    for call in (
+        served.stub.Score(score),
+        served.stub.Recommend(recommend),
+        served.stub.ScoreStream(iter([score])).read(),
+    ):
+        error = await refused(call)
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert f"time_ms is {time_ms}, not from 1973 to " in (error.details() or "")
+        assert hint in (error.details() or "")
+        assert detail(error, BadRequest).field_violations[0].field == "time_ms"
+
+
 async def test_recommendations_come_best_first(served: ServedShard) -> None:
     """Ten by default, from the catalogue, without repeats, with falling probabilities."""
     served.click(USER, *ITEMS[:3])
