@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 import grpc
@@ -12,11 +13,12 @@ from google.protobuf.message import Message
 from actors.backlog import Backlog
 from actors.channels import channel
 from actors.deadline import Deadline
-from actors.errors import Overloaded, ShardUnavailable
+from actors.errors import DeadlineExceeded, Overloaded, ShardUnavailable
 from actors.exposure import PROPENSITY_METADATA, propensity_of
 from actors.interceptor import SERVICE, Context
 from actors.limits import RequestLimits
 from actors.partitioner import partition_of
+from actors.retries import is_last
 from actors.traffic import Arm, TrafficSplit
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2 as pb
@@ -24,6 +26,9 @@ from rpc import echorank_pb2 as pb
 ARM_METADATA = "x-echorank-arm"
 Metadata = tuple[tuple[str, str], ...]
 REROUTE_WAIT_S = 0.1  # a hand-over publishes its table sooner; a crash takes longer, then the client's retry is better
+AGAIN_S = 0.25  # so often a call asks again that waits for a shard to come back
+OUTLAST_MIN_S = 0.02  # with less time left nothing would arrive
+OUTLASTING_MAX = 128  # calls that wait so: few enough to leave the others room
 HEDGE_S = 0.15  # ten times what a score may take: a shard that is silent so long hangs, or has no use for more work
 CLOSE_GRACE_S = 30.0  # calls to a shard that has moved on may still be answered
 SHARD_WIDTH = 8  # calls at one shard at a time: what its threads compute, and as many on the way
@@ -75,7 +80,7 @@ class Gateway:
     Responses pass through unread, and the caller's deadline goes along. Where the owner answers UNAVAILABLE, or nothing
     for `HEDGE_S`, the standby is asked, too, and the first good answer counts; a standby marks its answers stale.
     Where nobody is left, a newer routing table may name somebody within `REROUTE_WAIT_S`; else the call fails as
-    UNAVAILABLE with a delay, so that the caller can still retry within its deadline.
+    UNAVAILABLE with a delay, so that the caller can still retry within its deadline. A caller's last try waits here.
     """
 
     def __init__(self, *, limits: RequestLimits, salt: str, message_bytes_max: int, metrics: Metrics) -> None:
@@ -87,6 +92,7 @@ class Gateway:
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._backlogs: dict[str, Backlog] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._outlasting = 0
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Register the service; requests and responses stay bytes."""
@@ -141,17 +147,39 @@ class Gateway:
         waits = getattr(request, "min_offset", 0) > 0
         question = _Question(partition, f"/{SERVICE}/{method.name}", raw, metadata, deadline, waits)
         ways = routes.ways(partition)
-        if not ways:
-            raise ShardUnavailable(f"partition {partition} has no owner yet; retry when the health check says SERVING")
         try:
             return await self._answer(ways, question)
         except (ShardUnavailable, grpc.aio.AioRpcError) as error:
             if not _is_unavailable(error):
                 raise
+            if is_last(context) and self._outlasting < OUTLASTING_MAX:
+                return await self._outlast(question, error)
             ways = await self._newer_ways(partition, ways, deadline)
             if not ways:
                 raise _unavailable(partition, error) from error
             return await self._answer(ways, question)
+
+    async def _outlast(self, question: _Question, error: Exception) -> bytes:
+        """The answer of whoever comes back in time: a client that has tried so often does not ask again."""
+        self._outlasting += 1
+        try:
+            while (wait_s := question.deadline.wait_s()) > OUTLAST_MIN_S:
+                await self._next_table(min(wait_s, AGAIN_S))
+                try:
+                    return await self._answer(self._known_routes().ways(question.partition), question)
+                except (ShardUnavailable, grpc.aio.AioRpcError) as again:
+                    if not _is_unavailable(again):
+                        raise
+                    error = again
+        finally:
+            self._outlasting -= 1
+        raise DeadlineExceeded(f"{_unavailable(question.partition, error)} (it did not come back in time)") from error
+
+    async def _next_table(self, within_s: float) -> None:
+        """Return with the next routing table, or after so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._newer.wait()
 
     def _with_arm(self, request: Any, raw: bytes, context: Context) -> tuple[bytes, Metadata]:
         """The request with its arm, and the metadata that say by which chance it was chosen.
@@ -170,6 +198,10 @@ class Gateway:
 
     async def _answer(self, ways: Sequence[str], question: _Question) -> bytes:
         """The first good answer. The next one is asked when all before are unavailable, or silent for `HEDGE_S`."""
+        if not ways:
+            raise ShardUnavailable(
+                f"partition {question.partition} has no owner yet; retry when the health check says SERVING"
+            )
         if len(ways) == 1:
             return await self._ask(ways[0], question)
         waiting: set[asyncio.Task[bytes]] = set()

@@ -15,6 +15,7 @@ import grpc
 from actors.admission import Admission, Bounds, Turn
 from actors.backlog import PART, too_late
 from actors.lateness import Lateness
+from actors.retries import NEVER, pushback
 from actors.status import Status, status_of
 from monitoring.metrics import Metrics
 
@@ -106,11 +107,16 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] 
             elif status.code in MISSED:
                 self._lateness.missed()
             self._finished(method, status.code)
-            await context.abort(status.code, status.message, status.metadata)
+            again = self._again(context) if status.code is grpc.StatusCode.UNAVAILABLE else ()
+            await context.abort(status.code, status.message, (*status.metadata, *again))
         else:
             self._finished(method, grpc.StatusCode.OK)
             if admitted == self._room.question:
                 self._lateness.answered(time.perf_counter() - began)
+
+    def _again(self, context: Context) -> tuple[tuple[str, str], ...]:
+        """When the client may try again: never while there is more to do than can be done."""
+        return NEVER if self._room.full() or self._wait_s() > HURRY_S else pushback(context)
 
     def _finished(self, method: str, code: grpc.StatusCode) -> None:
         """Count a call, before the caller hears of its end."""

@@ -77,7 +77,7 @@ class ScoringService(pb_grpc.ScoringServicer):
         self._limits, self._metrics, self._clock = limits, metrics, clock
         self._executor, self._applied, self._exposures = executor, applied, exposures
         self._ids = ids or ScoreIds()
-        self._backlog = Backlog(WIDTH)
+        self._backlog = Backlog(WIDTH, clock.monotonic)
         self._pace = {arm: pace() for arm in arms}
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: N802

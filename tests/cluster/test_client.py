@@ -8,6 +8,7 @@ import grpc
 import pytest
 
 from actors.errors import ShardUnavailable
+from actors.retries import WAITS_MS
 from cluster.client import SERVICE_CONFIG, Client
 from rpc import echorank_pb2 as pb
 from tests.actors.served_shard import ITEMS, served_shard, user_of
@@ -64,6 +65,8 @@ async def test_the_service_config_retries_what_is_unavailable() -> None:
     await server.stop(0)
 
 
-def test_the_service_config_is_throttled() -> None:
-    """Retries stop when too many calls fail."""
-    assert json.loads(SERVICE_CONFIG.read_text())["retryThrottling"]["maxTokens"] > 0
+def test_the_service_config_tries_as_often_as_servers_count_on() -> None:
+    """One try more than there are waits, and none is given up because others failed: servers say when to stop."""
+    config = json.loads(SERVICE_CONFIG.read_text())
+    assert config["methodConfig"][0]["retryPolicy"]["maxAttempts"] == len(WAITS_MS) + 1
+    assert "retryThrottling" not in config
