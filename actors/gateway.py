@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
@@ -83,9 +84,17 @@ class Gateway:
     UNAVAILABLE with a delay, so that the caller can still retry within its deadline. A caller's last try waits here.
     """
 
-    def __init__(self, *, limits: RequestLimits, salt: str, message_bytes_max: int, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        *,
+        limits: RequestLimits,
+        salt: str,
+        message_bytes_max: int,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._limits, self._salt, self._message_bytes_max = limits, salt, message_bytes_max
-        self._metrics = metrics
+        self._metrics, self._clock = metrics, clock
         self._routes: Routes | None = None
         self._split = TrafficSplit((), salt)
         self._newer = asyncio.Event()
@@ -251,7 +260,7 @@ class Gateway:
         return answer
 
     def _backlog(self, address: str) -> Backlog:
-        return self._backlogs.get(address) or Backlog(SHARD_WIDTH)
+        return self._backlogs.get(address) or Backlog(SHARD_WIDTH, self._clock)
 
     async def _newer_ways(self, partition: int, tried: Sequence[str], deadline: Deadline) -> list[str]:
         """Who else may answer by a newer table; empty if that names nobody in time."""

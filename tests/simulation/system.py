@@ -240,7 +240,9 @@ async def _archive(world: World) -> Any:
 async def _gateway(world: World) -> Any:
     async def build() -> GatewayProcess:
         metrics = Metrics(CollectorRegistry())
-        gateway = Gateway(limits=LIMITS, salt=NAMESPACE, message_bytes_max=1 << 20, metrics=metrics)
+        gateway = Gateway(
+            limits=LIMITS, salt=NAMESPACE, message_bytes_max=1 << 20, metrics=metrics, clock=world.loop.time
+        )
         server = SimServer(world.network, gateway.add_to)
         process = GatewayProcess(
             gateway=gateway,
