@@ -12,6 +12,7 @@ import grpc
 from google.protobuf.message import Message
 
 from actors.backlog import Backlog
+from actors.buckets import Runs
 from actors.channels import channel
 from actors.deadline import Deadline
 from actors.errors import DeadlineExceeded, Overloaded, ShardUnavailable
@@ -45,6 +46,10 @@ class Routes(Protocol):
     @property
     def arms(self) -> Sequence[Arm]:
         """The deployed arms."""
+
+    @property
+    def buckets(self) -> Runs:
+        """Which arm has which users; empty if that was never said."""
 
     def ways(self, partition: int) -> list[str]:
         """host:port of the gRPC servers that may answer, best first."""
@@ -113,7 +118,9 @@ class Gateway:
 
     def follow(self, routes: Routes) -> None:
         """Use this table from now on, and close channels to shards that it no longer names."""
-        self._routes, self._split = routes, TrafficSplit(routes.arms, self._salt)
+        if self._routes is None or (self._routes.arms, self._routes.buckets) != (routes.arms, routes.buckets):
+            self._split = TrafficSplit(routes.arms, self._salt, routes.buckets)
+        self._routes = routes
         self._newer.set()
         self._newer = asyncio.Event()
         self._backlogs = {address: self._backlog(address) for address in routes.addresses()}

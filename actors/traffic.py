@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import xxhash
 
+from actors.buckets import BUCKETS, Runs, expanded, first_buckets
 from actors.errors import UnknownArm
 
-BUCKETS = 10_000
 Role = Literal["live", "shadow", "candidate"]
 
 
@@ -25,16 +26,15 @@ class Arm:
 
 
 class TrafficSplit:
-    """Gives each user a bucket that depends on nothing but the experiment's salt and the user id.
+    """Gives each user a bucket that depends on nothing but the experiment's salt and the user id, and so an arm.
 
-    Live arms take consecutive ranges of buckets, in name order, so raising one weight moves only the users at
-    the borders of the ranges.
+    `buckets` says which arm has which; without it they are shared out as for a deployment that begins.
     """
 
-    def __init__(self, arms: Sequence[Arm], salt: str) -> None:
+    def __init__(self, arms: Sequence[Arm], salt: str, buckets: Runs = ()) -> None:
         self._names = sorted(arm.name for arm in arms)
-        self._live = sorted((arm for arm in arms if arm.role == "live" and arm.weight), key=lambda arm: arm.name)
-        self._total = sum(arm.weight for arm in self._live)
+        self._buckets = expanded(buckets or first_buckets(arms))
+        self._counts = Counter(self._buckets)
         self._salt = salt.encode()
 
     def choose(self, user: str, named: str = "") -> str:
@@ -46,18 +46,13 @@ class TrafficSplit:
         """
         if named:
             return self._known(named)
-        if not self._total:
+        if not self._buckets:
             raise UnknownArm("no live arm has a weight; give one a weight in `arms`, or name an arm in the request")
-        at = self.bucket(user) * self._total // BUCKETS
-        for arm in self._live:
-            at -= arm.weight
-            if at < 0:
-                return arm.name
-        raise AssertionError("a bucket lies beyond the sum of the weights")
+        return self._buckets[self.bucket(user)]
 
     def propensity(self, arm: str) -> float:
         """The chance that `choose` gives a user this arm when none is named, in [0, 1]."""
-        return sum(live.weight for live in self._live if live.name == arm) / self._total if self._total else 0.0
+        return self._counts[arm] / BUCKETS
 
     def bucket(self, user: str) -> int:
         """Sticky bucket in [0, 10,000): xxh64(salt, user) mod 10,000."""

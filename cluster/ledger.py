@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, replace
 from typing import Any
 
+from actors.buckets import Runs, expanded, first_buckets, next_buckets
 from actors.errors import ConfigError, NotOwner, OtherRun
 from actors.traffic import Arm
 from cluster.routing import Replica, Route, RoutingTable, shard_name
@@ -93,6 +94,7 @@ class Ledger:
                 version=table["version"],
                 routes=tuple(_route(route) for route in table["routes"]),
                 arms=tuple(Arm(**arm) for arm in table["arms"]),
+                buckets=_buckets(table),
                 targets=tuple(Target(**target) for target in table["targets"]),
             ),
         )
@@ -103,7 +105,7 @@ def first_ledger(
 ) -> Ledger:
     """What a coordinator begins with: what was saved in the same run, else every partition at its home.
 
-    Epochs and incarnations of earlier runs stay used up.
+    Epochs and incarnations of earlier runs stay used up, and users keep their arms as far as the weights allow.
 
     Raises:
         ConfigError: what was saved is for another number of partitions.
@@ -131,8 +133,22 @@ def first_ledger(
         members=tuple(Member(number=number) for number in range(shards)),
         incarnations=saved.incarnations if saved else 0,
         issued=issued,
-        table=RoutingTable(version=version, routes=tuple(routes), arms=arms),
+        table=RoutingTable(
+            version=version,
+            routes=tuple(routes),
+            arms=arms,
+            buckets=next_buckets(saved.table.buckets if saved else (), arms),
+        ),
     )
+
+
+def _buckets(table: dict[str, Any]) -> Runs:
+    """Which arm has which users; where that was not kept yet, as it was made from the weights of the time."""
+    if "buckets" not in table:
+        return first_buckets(Arm(**arm) for arm in table["arms"])
+    kept = tuple((str(name), int(count)) for name, count in table["buckets"])
+    expanded(kept)
+    return kept
 
 
 def _route(values: dict[str, Any]) -> Route:

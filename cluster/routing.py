@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from actors.buckets import Runs
 from actors.roles import Grant, Role
 from actors.traffic import Arm
 from monitoring.discovery import Target
@@ -48,6 +49,7 @@ class RoutingTable:
     version: int
     routes: tuple[Route, ...]
     arms: tuple[Arm, ...] = ()
+    buckets: Runs = ()  # which arm has which users
     targets: tuple[Target, ...] = ()
 
     @property

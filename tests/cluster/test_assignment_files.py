@@ -44,6 +44,7 @@ tables = st.builds(
     routes=st.lists(st.builds(Route, owner=replicas, standby=st.none() | replicas), max_size=5).map(tuple),
     arms=st.lists(arms, max_size=3).map(tuple),
     targets=st.lists(targets, max_size=3).map(tuple),
+    buckets=st.just(()) | st.integers(1, 9_999).map(lambda count: (("a", count), ("b", 10_000 - count))),
 )
 ledgers = st.builds(
     Ledger,
@@ -205,3 +206,41 @@ def test_a_coordinator_goes_on_from_files(tmp_path: Path) -> None:
     assert after.table.routes == before.table.routes
     assert after.table.targets == before.table.targets
     assert after.table.version > before.table.version
+
+
+def run_with(directory: Path, number: int, **weights: int) -> Coordinator:
+    """The coordinator of a run of its own, with live arms of these weights."""
+    return Coordinator(
+        run=f"run-{number}",
+        partitions=1,
+        shards=1,
+        arms=[Arm(name=name, model_version="v", role="live", weight=weight) for name, weight in weights.items()],
+        memory=AssignmentFiles(str(directory)),
+        clock=ManualClock(),
+        settings=CoordinatorSettings(),
+    )
+
+
+def test_users_keep_their_arms_from_run_to_run(tmp_path: Path) -> None:
+    """Each start goes on from the table of the last one: what has to move moves, and nobody else."""
+    assert run_with(tmp_path, 1, main=9000, wide=1000).table.buckets == (("main", 9000), ("wide", 1000))
+    three = (("main", 8000), ("new", 1000), ("wide", 1000))
+    assert run_with(tmp_path, 2, main=8000, new=1000, wide=1000).table.buckets == three
+    assert run_with(tmp_path, 3, main=8000, new=2000).table.buckets == (("main", 8000), ("new", 2000))
+    assert run_with(tmp_path, 4, a=2000, main=8000).table.buckets == (("main", 8000), ("a", 2000))
+
+
+def test_a_ledger_from_before_there_were_tables_moves_nobody(tmp_path: Path) -> None:
+    """Its users were where ranges by name and weight had them, also if the weights change with the upgrade."""
+    values = run_with(tmp_path, 1, main=9000, wide=1000)._ledger.to_values()
+    del values["table"]["buckets"]
+    old = Ledger.from_values(values)
+    assert old.table.buckets == (("main", 9000), ("wide", 1000))
+
+
+def test_a_table_that_lacks_buckets_is_damage(tmp_path: Path) -> None:
+    """It is read as no other damaged file is."""
+    values = run_with(tmp_path, 1, main=10_000)._ledger.to_values()
+    values["table"]["buckets"] = [["main", 9_999]]
+    with pytest.raises(ValueError, match="9999 buckets"):
+        Ledger.from_values(values)
