@@ -13,9 +13,11 @@ from pathlib import Path
 
 
 class Lease:
-    """Holds the bundle at `path` until it is closed or forgotten; nothing where nothing can be written beside it."""
+    """Holds the bundle at `path` until it is closed or forgotten; nothing where there is none, or no file can be."""
 
     def __init__(self, path: Path) -> None:
+        if not path.is_dir():
+            return
         with suppress(OSError):
             file = os.open(_beside(path), os.O_RDONLY | os.O_CREAT, 0o644)
             self._close = weakref.finalize(self, os.close, file)
