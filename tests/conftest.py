@@ -1,8 +1,9 @@
-"""What every test may ask for: a broker."""
+"""What every test may ask for: a broker, and signals that do what they usually do."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,3 +49,17 @@ def broker() -> Iterator[Broker]:
         environ["KAFKA_HOME"] = home
     with resolve(environ=environ) as started:
         yield started
+
+
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM do what they do in a new Python process, here and in each process that is started here.
+
+    Elsewhere a test run has what others left: Ctrl-C ignored, where a script started it in the background, which
+    programs that it starts inherit, or Ray Train's handler.
+    """
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -18,7 +18,7 @@ def log(tmp_path: Path) -> Path:
     random = np.random.default_rng(0)
     lines = ["uid,thing,at,label"]
     lines += [
-        f"u{user},i{random.integers(9)},{60 * (12 * step + user)},{random.integers(2)}"
+        f"u{user},i{random.integers(9)},{1_700_000_000 + 60 * (12 * step + user)},{random.integers(2)}"
         for step in range(40)
         for user in range(12)
     ]

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 
 from cluster import interrupts
 
-
-@pytest.fixture(autouse=True)
-def _handlers_stay() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+pytestmark = pytest.mark.usefixtures("usual_signals")
 
 
 @pytest.mark.parametrize("number", interrupts.SIGNALS)
@@ -78,7 +71,6 @@ def test_nothing_is_tried_again_after_a_signal() -> None:
 
 def test_a_signal_without_a_handler_is_left_alone() -> None:
     """A process that never asked for order ends as the system has it; nothing is raised where no signal came."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with interrupts.held_back() as held:
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
         held.check()

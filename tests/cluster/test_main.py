@@ -302,6 +302,7 @@ def test_status_without_metrics_still_shows_the_routing(tmp_path: Path) -> None:
     assert "http://127.0.0.1:9/sd" in result.stdout
 
 
+@pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_up_drains_and_stops_on_a_signal(stop: signal.Signals, tmp_path: Path) -> None:
     """SIGTERM and Ctrl-C stop the system in order, and the exit code is 0."""

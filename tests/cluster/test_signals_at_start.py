@@ -13,7 +13,7 @@ import pytest
 
 from tests.waiting import until
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("usual_signals")]
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
