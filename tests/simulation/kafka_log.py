@@ -136,6 +136,30 @@ class SimLog:
             self._on_commit(partition, offset)
 
 
+class SimAdmin:
+    """What a watch asks the brokers (a `cluster.log_watch.LogAdmin`)."""
+
+    def __init__(self, topic: SimTopic) -> None:
+        self._topic = topic
+
+    def leaders(self, _topic: str) -> dict[int, int]:
+        self._answer()
+        return dict.fromkeys(range(len(self._topic.partitions)), 0)
+
+    def ends(self, _topic: str, partitions: Iterable[int], *, committed: bool) -> dict[int, int]:
+        """There are no transactions, so `committed` makes no difference."""
+        self._answer()
+        return {partition: self._topic.end(partition) for partition in partitions}
+
+    def close(self) -> None:
+        pass
+
+    def _answer(self) -> None:
+        PROCESS.get().step()
+        blocking.wait(0.002)
+        self._topic.check()
+
+
 class SimSink:
     """The dead-letter topic (an `actors.dead_letter.RecordSink`)."""
 

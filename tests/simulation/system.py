@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import sys
@@ -38,6 +39,7 @@ from actors.fair_lock import FairLock
 from actors.gateway import Gateway
 from actors.hot import BYTES_BESIDE_ROW_MAX
 from actors.ingest import Ingest, IngestSettings
+from actors.ingest_ports import LogEnds
 from actors.limits import RequestLimits
 from actors.owned import Owned
 from actors.roles import Feed, Role
@@ -53,6 +55,7 @@ from cluster.coordinator import Coordinator, CoordinatorSettings
 from cluster.coordinator_process import CoordinatorProcess
 from cluster.gateway_process import GatewayProcess
 from cluster.ingest_process import IngestProcess
+from cluster.log_watch import INTERVAL_S, LogWatch
 from cluster.part_time_reader import Reader
 from cluster.processes import ArchiveActor, CoordinatorActor, GatewayActor, IngestActor, ShardActor
 from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteShards
@@ -64,7 +67,7 @@ from monitoring.metrics import Metrics
 from rpc import echorank_pb2_grpc as pb_grpc
 from tests.simulation import blocking
 from tests.simulation.cold import SimCold
-from tests.simulation.kafka_log import FORMAT, SimLog, SimMarks, SimSink
+from tests.simulation.kafka_log import FORMAT, SimAdmin, SimLog, SimMarks, SimSink
 from tests.simulation.loop import PROCESS
 from tests.simulation.network import SimChannel, SimRay, SimServer
 
@@ -191,11 +194,12 @@ def _store(world: World, bundle: Bundle) -> PartitionStore:
 async def _ingest(world: World, number: int) -> Any:
     async def build() -> IngestProcess:
         coordinator = RemoteCoordinator(NAMESPACE)
-        owners = _reader(world, Role.OWNER, Feed.FRONT)
+        ends = _watched(world)
+        owners = _reader(world, Role.OWNER, Feed.FRONT, ends)
         await coordinator.join(_target("ingest", f"ingest-{number}"))
         return IngestProcess(
             owners=owners,
-            open_reader=lambda role, feed: _reader(world, role, feed),
+            open_reader=lambda role, feed: _reader(world, role, feed, ends),
             followed=coordinator,
             number=number,
             count=world.scenario.ingests,
@@ -209,7 +213,30 @@ def _letters(world: World, metrics: Metrics) -> DeadLetters:
     return DeadLetters(sink, topic="clicks.dlq", source_topic="clicks", metrics=metrics, marks=marks)
 
 
-def _reader(world: World, role: Role, feed: Feed) -> Reader:
+def _watched(world: World) -> LogEnds:
+    """A watch over the log that looks as long as the process lives, in a task instead of a thread of its own."""
+    partitions = world.scenario.partitions
+    watch = LogWatch(
+        lambda: SimAdmin(world.topic),
+        "clicks",
+        partitions,
+        range(partitions),
+        Metrics(CollectorRegistry()),
+        world.clock(),
+    )
+
+    async def look() -> None:
+        while True:
+            pause = world.loop.create_future()
+            world.loop.call_later(INTERVAL_S, pause.set_result, None)
+            await pause
+            await asyncio.to_thread(watch.look)
+
+    world.loop.create_task(look())
+    return watch.ends
+
+
+def _reader(world: World, role: Role, feed: Feed, ends: LogEnds) -> Reader:
     metrics, clock, shards = Metrics(CollectorRegistry()), world.clock(), RemoteShards(NAMESPACE, role, feed)
     in_charge = (role, feed) == (Role.OWNER, Feed.FRONT)
     ingest = Ingest(
@@ -221,6 +248,7 @@ def _reader(world: World, role: Role, feed: Feed) -> Reader:
         clock,
         IngestSettings(commits=in_charge, commit_interval_s=0.5, history_patience_s=HISTORY_PATIENCE_S),
         history=ArchiveReader(_archive_files(world)),
+        ends=ends,
     )
     return Reader(ingest, shards, lambda: None)
 
