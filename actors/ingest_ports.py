@@ -94,7 +94,10 @@ class ShardPort(Protocol):
     """
 
     async def positions(self, partitions: Sequence[int]) -> Mapping[int, int]:
-        """The next offset to apply, of each partition whose shard answers."""
+        """The next offset to apply, of each partition whose shard answers and holds it under its newest epoch.
+
+        Under an older one it may be given up yet and be restored from further back, of which its reader heard nothing.
+        """
         ...
 
     async def apply(self, batch: ClickBatch, epoch: int) -> int:

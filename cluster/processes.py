@@ -114,9 +114,9 @@ class ShardActor(_Process):
         """The next offsets."""
         return await self._process.positions()
 
-    async def next_offsets(self, feed: Feed) -> Mapping[int, int]:
+    async def next_offsets(self, feed: Feed, epochs: Mapping[int, int]) -> Mapping[int, int]:
         """Where a reader goes on."""
-        return await self._process.next_offsets(feed)
+        return await self._process.next_offsets(feed, epochs)
 
     async def durable(self) -> Mapping[int, int]:
         """The offsets covered by snapshots."""

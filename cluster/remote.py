@@ -139,6 +139,7 @@ class RemoteShards:
     def __init__(self, namespace: str, role: Role = Role.OWNER, feed: Feed = Feed.FRONT) -> None:
         self._namespace, self._role, self._feed = namespace, role, feed
         self._owners: dict[int, str] = {}
+        self._epochs: dict[int, int] = {}  # under which these own them
         self._batches: dict[str, list[Handed]] = {}  # by owner: what the next message to it takes along
         self._sending: set[asyncio.Task[None]] = set()
         self._ends: dict[int, int] = {}  # high watermarks still to be told
@@ -146,11 +147,14 @@ class RemoteShards:
 
     def follow(self, table: RoutingTable) -> None:
         """Use this table from now on."""
-        self._owners = {partition: replica.shard for partition, replica in table.replicas(self._role).items()}
+        replicas = table.replicas(self._role)
+        self._owners = {partition: replica.shard for partition, replica in replicas.items()}
+        self._epochs = {partition: replica.epoch for partition, replica in replicas.items()}
 
     async def positions(self, partitions: Sequence[int]) -> Mapping[int, int]:
-        """The next offset of each partition whose shard answers."""
-        return await self._ask_owners(partitions, "next_offsets", self._feed)
+        """The next offset of each partition whose shard answers, and has taken up the epoch of the table."""
+        epochs = {partition: self._epochs[partition] for partition in partitions if partition in self._epochs}
+        return await self._ask_owners(partitions, "next_offsets", self._feed, epochs)
 
     async def apply(self, batch: ClickBatch, epoch: int) -> int:
         """Apply a batch at its owner; the next offset.

@@ -117,9 +117,15 @@ class ShardProcess:
         """The next offset of each restored partition, in whichever role: the least of its arms'."""
         return self._shard.positions()
 
-    async def next_offsets(self, feed: Feed) -> Mapping[int, int]:
-        """Where a reader goes on, for each restored partition, in whichever role."""
-        return self._shard.next_offsets(feed)
+    async def next_offsets(self, feed: Feed, epochs: Mapping[int, int]) -> Mapping[int, int]:
+        """Where a reader goes on, for each of these partitions that is restored and held under this epoch.
+
+        What is held under an older one may be given up instead of renewed, and be restored from further back; under
+        its own epoch a partition only moves on.
+        """
+        grants = self._shard.grants()  # before the offsets, which therefore are of these epochs or of newer ones
+        offsets = self._shard.next_offsets(feed)
+        return {p: offsets[p] for p, grant in grants.items() if p in offsets and epochs.get(p) == grant.epoch}
 
     async def durable(self) -> Mapping[int, int]:
         """The offset covered by snapshots, of each restored partition that is owned."""
