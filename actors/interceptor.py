@@ -23,7 +23,7 @@ SERVICE, ADMIN = "echorank.v1.Scoring", "echorank.v1.Admin"
 
 MISSED = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
 PENDING_MIN = 64  # for operators, where nothing else is served
-HURRY_S = 0.02  # a queue as long as this is looked at before a call is taken in
+HURRY_S = 0.1  # a queue as long as this is looked at before a call is taken in
 
 log = logging.getLogger(__name__)
 

@@ -41,8 +41,8 @@ class RpcServer:
                 *PINGS,
                 ("grpc.max_receive_message_length", message_bytes_max),
                 ("grpc.max_send_message_length", message_bytes_max),
-                ("grpc.server.max_pending_requests", requests.pending_max // 2),  # from here on some, at random,
-                ("grpc.server.max_pending_requests_hard_limit", requests.pending_max),  # and from here on all are ended
+                ("grpc.server.max_pending_requests", requests.pending_max),  # beyond this some,
+                ("grpc.server.max_pending_requests_hard_limit", 2 * requests.pending_max),  # and then all, end
             ],
         )
         add_service(self._server)
