@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from actors.errors import BrokerUnavailable
+from actors.ingest_ports import LogEnds
 from actors.roles import Feed
 from tests.simulation import system, world
 from tests.simulation.faults import Scenario
@@ -30,10 +31,10 @@ def test_the_other_arm_goes_on_while_nobody_feeds_the_new_one(monkeypatch: pytes
     """Without a reader for it the new arm stays at the start; every click reaches the arm that is there."""
     read = system._reader
 
-    def reader(where: World, role: Any, feed: Feed) -> Any:
+    def reader(where: World, role: Any, feed: Feed, ends: LogEnds) -> Any:
         if feed is Feed.BEHIND:
             raise BrokerUnavailable("nobody reads for arms behind the front in this test")
-        return read(where, role, feed)
+        return read(where, role, feed, ends)
 
     monkeypatch.setattr(system, "_reader", reader)
     monkeypatch.setattr(world, "HEALED_WITHIN_S", 3.0)
