@@ -17,6 +17,7 @@ from actors.backlog import PART, too_late
 from actors.lateness import Lateness
 from actors.retries import NEVER, pushback
 from actors.status import Status, status_of
+from actors.unread_calls import UnreadCalls
 from monitoring.metrics import Metrics
 
 SERVICE, ADMIN = "echorank.v1.Scoring", "echorank.v1.Admin"
@@ -43,6 +44,16 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] 
         self._room = Admission(metrics, bounds)
         self.pending_max = max(bounds.queue_max, PENDING_MIN)  # calls that wait inside gRPC until they are looked at
         self._lateness = Lateness()
+        self._seen = 0
+
+    def unread(self, server_id: int) -> UnreadCalls:
+        """The count of calls to that gRPC server that never come here."""
+        return UnreadCalls(self._metrics, server_id, 2 * self.pending_max)
+
+    @property
+    def seen(self) -> int:
+        """How many calls were looked at, of whatever service."""
+        return self._seen
 
     def drain(self) -> None:
         """Refuse every call from now on; those in flight go on."""
@@ -54,6 +65,7 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] 
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """The handler, guarded if it is one of ours. Operators find room in a full queue."""
+        self._seen += 1
         handler = await continuation(handler_call_details)
         service, _, method = handler_call_details.method.removeprefix("/").partition("/")
         if handler is None or service not in {SERVICE, ADMIN}:

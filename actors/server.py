@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -11,6 +14,7 @@ from grpc_reflection.v1alpha import reflection
 
 from actors.errors import ConfigError
 from actors.interceptor import SERVICE, RequestInterceptor
+from actors.unread_calls import server_ids
 from monitoring.addresses import joined
 from rpc import echorank_pb2 as _registers_the_service_for_reflection  # noqa: F401
 
@@ -19,6 +23,8 @@ PINGS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 1000),
     ("grpc.keepalive_permit_without_calls", 1),
 )
+COUNT_S = 1.0
+log = logging.getLogger(__name__)
 ServingStatus = health_pb2.HealthCheckResponse
 
 
@@ -34,6 +40,7 @@ class RpcServer:
     ) -> None:
         self._requests, self._services = requests, tuple(services)
         self._health = HealthServicer()
+        others = server_ids()
         self._server = grpc.aio.server(
             interceptors=[requests],
             options=[
@@ -41,10 +48,14 @@ class RpcServer:
                 *PINGS,
                 ("grpc.max_receive_message_length", message_bytes_max),
                 ("grpc.max_send_message_length", message_bytes_max),
+                ("grpc.enable_channelz", 1),  # it counts what it ends, see UnreadCalls
                 ("grpc.server.max_pending_requests", requests.pending_max),  # beyond this some,
                 ("grpc.server.max_pending_requests_hard_limit", 2 * requests.pending_max),  # and then all, end
             ],
         )
+        [server_id] = server_ids() - others
+        self._unread, self._stopped = requests.unread(server_id), asyncio.Event()
+        self._count: asyncio.Task[None] | None = None
         add_service(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
@@ -65,6 +76,7 @@ class RpcServer:
             ) from error
         await self.set_serving(False)
         await self._server.start()
+        self._count = asyncio.create_task(self._count_unread())
         return joined(host, bound)
 
     async def set_serving(self, serving: bool) -> None:
@@ -77,4 +89,17 @@ class RpcServer:
         """Turn NOT_SERVING, refuse new calls, give those in flight `grace_s` seconds, and close."""
         await self._health.enter_graceful_shutdown()
         self._requests.drain()
+        self._stopped.set()
+        if self._count is not None:
+            await self._count  # gRPC forgets a server's figures when it stops
         await self._server.stop(grace_s)
+
+    async def _count_unread(self) -> None:
+        while not self._stopped.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopped.wait(), COUNT_S)
+            try:
+                self._unread.look(self._requests.seen)
+            except ValueError:
+                log.exception("calls that gRPC ends by itself are not counted any more")
+                return
