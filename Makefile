@@ -90,7 +90,7 @@ demo: $(READY) ## Train, stream, kill, recover and report on real clicks, then s
 	$(BIN)/echorank demo $(ARGS)
 
 up: $(READY) ## Start EchoRank and leave it running until Ctrl-C (for a first try without Kafka, trains a model on MovieLens)
-	@$(BIN)/python -m cluster.first_model $(ARGS)
+	@$(BIN)/python -m cluster.cli.first_model $(ARGS)
 	$(BIN)/echorank up $(ARGS)
 
 clean: ## Remove .venv, out/ and every cache

@@ -1,7 +1,7 @@
 """What can go wrong, and whether to try again.
 
-Each class says by `retriable` whether the same call may succeed later; `actors.status` maps each to one gRPC status.
-A message names what happened, with the values, and what to do about it.
+Each class says by `retriable` whether the same call may succeed later; `actors.calls.status` maps each to one gRPC
+status. A message names what happened, with the values, and what to do about it.
 """
 
 from __future__ import annotations

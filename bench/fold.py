@@ -3,8 +3,9 @@
 One process pinned to one core folds the same interleaved stream three ways, in turn, several times over:
     fold    `Bundle.fold`, the compiled kernel alone
     store   `PartitionStore.apply`, with index, item lookup and locks: what a shard does with a batch
-    torch   `model.reference.step`, the same model in PyTorch, many users a step. It is spared what the fold has to do:
-            its users' states lie ready in one tensor (no lookup, gather or scatter) and stay in float32 (no int8).
+    torch   `model.network.reference.step`, the same model in PyTorch, many users a step. It is spared what the fold has
+            to do: its users' states lie ready in one tensor (no lookup, gather or scatter) and stay in float32
+            (no int8).
 Every user's rows are warm: the first pass over the stream is not timed.
 """
 
@@ -23,14 +24,14 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from actors.click import ClickBatch, key
-from actors.store import PartitionStore
+from actors.clicks.click import ClickBatch, key
+from actors.state.store import PartitionStore
 from bench import report, untrained
 from bench.report import Spread
-from model.bundle import Bundle
+from model.bundle.bundle import Bundle
 from model.config import ModelConfig
-from model.network import Network
-from model.reference import ReferenceState, step
+from model.network.network import Network
+from model.network.reference import ReferenceState, step
 from model.state import zeros
 
 BATCH_EVENTS = 2000  # kafka.records_per_poll_max

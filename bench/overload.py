@@ -35,11 +35,11 @@ from dataclasses import replace
 from pathlib import Path
 from bench import untrained
 from bench.score import QUICK, fill, filled, settings
-from cluster import wiring
+from cluster.wiring import start
 plan = replace(QUICK, items=5000, users=500)
 with tempfile.TemporaryDirectory() as directory:
     chosen = settings(Path(directory), None)
-    with wiring.start(chosen, load=functools.partial(untrained.bundle, plan.items)) as system:
+    with getattr(start, "start", start)(chosen, load=functools.partial(untrained.bundle, plan.items)) as system:
         system.wait_ready()
         asyncio.run(filled(system.gateway_address, fill(system.bootstrap_servers, chosen.topics.clicks, plan)))
         print("gateway", system.gateway_address, flush=True)

@@ -26,11 +26,11 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import Progress
 
-from actors.click import ClickBatch
-from actors.hot import BYTES_BESIDE_ROW_MAX
-from actors.shard import Shard
+from actors.clicks.click import ClickBatch
+from actors.shard.shard import Shard
+from actors.state.rows import BYTES_BESIDE_ROW_MAX
 from bench import report, stored, untrained
-from model.bundle import Bundle
+from model.bundle.bundle import Bundle
 from monitoring.metrics import Metrics
 
 CHANGED_SHARE = 0.25  # of the users, after the base

@@ -28,20 +28,20 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from actors.archive_files import ArchiveFiles
-from actors.archive_parquet import ROWS_PER_GROUP, SCHEMA, Place
-from actors.archive_reader import ArchiveReader
-from actors.click import Click, ClickBatch
+from actors.archive.files import ArchiveFiles
+from actors.archive.parquet import ROWS_PER_GROUP, SCHEMA, Place
+from actors.archive.reader import ArchiveReader
+from actors.archive.replay import fold
+from actors.clicks.click import Click, ClickBatch
+from actors.clicks.codec import TOGETHER_MIN, Decoder
+from actors.clicks.formats import EventFormat, encode
 from actors.clock import SystemClock
-from actors.codec import TOGETHER_MIN, Decoder
-from actors.event_format import EventFormat, encode
-from actors.ingest_ports import Gap
-from actors.replay import fold
-from actors.store import PartitionStore
+from actors.ingest.ports import Gap
+from actors.state.store import PartitionStore
 from bench import report, untrained
 from bench.fold import START_MS, zipf
 from bench.report import Spread
-from model.bundle import Bundle
+from model.bundle.bundle import Bundle
 
 CLICKS_PER_FILE = 100_000  # archive.roll_records
 RECORDS_PER_POLL = 50_000  # as `echorank replay` reads the log

@@ -23,9 +23,16 @@ import numpy as np
 import typer
 
 from bench import report, untrained
-from cluster import wiring
-from cluster.config import ArchiveSettings, MonitoringSettings, RaySettings, ServingSettings, Settings, StateSettings
-from cluster.ports import free_port
+from cluster.broker.free_port import free_port
+from cluster.settings.config import (
+    ArchiveSettings,
+    MonitoringSettings,
+    RaySettings,
+    ServingSettings,
+    Settings,
+    StateSettings,
+)
+from cluster.wiring import start as wiring
 
 ITEMS = 1000
 SHARDS = 2

@@ -24,15 +24,22 @@ from kafka import KafkaProducer
 from rich.console import Console
 from rich.progress import Progress
 
-from actors.partitioner import partition_of
+from actors.clicks.partitioner import partition_of
 from bench import echo, report, untrained
 from bench.clicks import click, produce
 from bench.drive import Driver, choose
-from cluster import wiring
-from cluster.client import Client
-from cluster.config import ArchiveSettings, ArmSettings, MonitoringSettings, ServingSettings, Settings, StateSettings
-from cluster.ports import free_port
-from model.bundle import load_bundle
+from cluster.broker.free_port import free_port
+from cluster.operate.client import Client
+from cluster.settings.config import (
+    ArchiveSettings,
+    ArmSettings,
+    MonitoringSettings,
+    ServingSettings,
+    Settings,
+    StateSettings,
+)
+from cluster.wiring import start as wiring
+from model.bundle.bundle import load_bundle
 from rpc.echorank_pb2 import ScoreRequest
 
 CONCURRENCIES = (1, 8)

@@ -33,12 +33,12 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.progress import Progress
 
-from actors.fair_lock import FairLock
-from actors.shard import ShardSettings
+from actors.shard.shard import ShardSettings
+from actors.state.fair_lock import FairLock
 from bench import report, stored, untrained
-from cluster.promptness import SWITCH_INTERVAL_S
-from cluster.shard_process import TICK_S
-from model.bundle import Bundle
+from cluster.processes.promptness import SWITCH_INTERVAL_S
+from cluster.processes.shard_process import TICK_S
+from model.bundle.bundle import Bundle
 from monitoring.metrics import Metrics
 
 SETTINGS = stored.SETTINGS

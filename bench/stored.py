@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from actors.click import ClickBatch, key
+from actors.clicks.click import ClickBatch, key
 from actors.clock import SystemClock
-from actors.shard import Shard, ShardSettings
-from actors.snapshot import SnapshotStore
-from actors.state_file import READ_BYTES
+from actors.shard.shard import Shard, ShardSettings
+from actors.snapshots.state_file import READ_BYTES
+from actors.snapshots.store import SnapshotStore
 from bench import untrained
-from model.bundle import Bundle
+from model.bundle.bundle import Bundle
 from monitoring.metrics import Metrics
 
 ARM = "main"

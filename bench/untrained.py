@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.bundle import Bundle, random_bundle
+from model.bundle.bundle import Bundle, random_bundle
 from model.config import ModelConfig
 
 

@@ -1,6 +1,6 @@
 """The weights as the compiled fold, the reader and the scorer take them: flat float32 arrays, projections pre-stored.
 
-`model.absorb` makes them from a trained network; nothing here needs PyTorch, and neither does serving.
+`model.network.absorb` makes them from a trained network; nothing here needs PyTorch, and neither does serving.
 """
 
 from __future__ import annotations

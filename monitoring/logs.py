@@ -28,7 +28,7 @@ def set_up(*, level: str, as_json: bool, actor: str, stream: TextIO | None = Non
 
 
 def text_formatter(actor: str) -> logging.Formatter:
-    """Lines like `12:00:01.250 INFO    shard-0 actors.shard: restored partition 3 at offset 120`."""
+    """Lines like `12:00:01.250 INFO    shard-0 actors.shard.shard: restored partition 3 at offset 120`."""
     return logging.Formatter(
         f"%(asctime)s.%(msecs)03d %(levelname)-7s {actor.replace('%', '%%')} %(name)s: %(message)s",
         datefmt="%H:%M:%S",

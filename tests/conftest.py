@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import forks
-from cluster.broker import Broker, resolve
+from cluster.broker.broker import Broker, resolve
+from cluster.lifecycle import forks
 
 # Small and quick to start rather than fast: 150 MB and 3 CPU seconds a broker. Settings from outside come first.
 SMALL_JAVA = {"KAFKA_HEAP_OPTS": "-Xms64m -Xmx192m", "KAFKA_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}

@@ -15,17 +15,18 @@ from rich.table import Table
 
 from model.config import ModelConfig
 from model.order import Order, order_of
-from training import datasets, outputs, overview
-from training.checkpoint import MODEL, Checkpoint
-from training.clicklog import ClickLog
-from training.distill import StreamingTeacher
+from training import outputs, overview
+from training.data import datasets
+from training.data.clicklog import ClickLog
+from training.data.remarks import Say
+from training.data.time_column import TimeUnit
 from training.errors import DatasetError, TrainingError
-from training.keeper import FileKeeper
+from training.fit.checkpoint import MODEL, Checkpoint
+from training.fit.distill import StreamingTeacher
+from training.fit.keeper import FileKeeper
+from training.fit.train import TrainConfig
 from training.publish import Published, publish
-from training.remarks import Say
 from training.runs import Run, by_time, leave_one_out, shape_for, train_by_time, train_leave_one_out
-from training.time_column import TimeUnit
-from training.train import TrainConfig
 
 if TYPE_CHECKING:
     from training.tune import Trial

@@ -1,7 +1,7 @@
 """Training by several processes: Ray Train starts them, on this machine or on the cluster at RAY_ADDRESS.
 
-The loop is the same as for one (`training.harness`); what workers do together is in `training.workers`. The first one
-evaluates and hands the model back. A worker that fails ends the training: nothing half-trained is saved.
+The loop is the same as for one (`training.fit.harness`); what workers do together is in `training.workers`. The first
+one evaluates and hands the model back. A worker that fails ends the training: nothing half-trained is saved.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from torch.distributed import is_initialized
 
 from model.config import ModelConfig
 from training import patient_ray
-from training.distill import Teacher
+from training.data.sequences import Held, Histories, Vocabulary
 from training.errors import TrainingError
-from training.harness import pick_device
-from training.progress import TrainingProgress
+from training.fit.distill import Teacher
+from training.fit.harness import pick_device
+from training.fit.progress import TrainingProgress
+from training.fit.train import TrainConfig, TrainedModel, train
 from training.runs import prepare_process
-from training.sequences import Held, Histories, Vocabulary
-from training.train import TrainConfig, TrainedModel, train
 from training.workers import Group
 
 ROOT = Path(__file__).parents[1]

@@ -7,12 +7,12 @@ import time
 
 from torch import nn
 
-from model.network import Network
-from training.order import CLICKS_MAX
+from model.network.network import Network
+from training.data.sequences import Held, Histories
+from training.fit.schedule import STEPS_SHARE_MIN
+from training.measure.order import CLICKS_MAX
+from training.measure.served import rank_targets
 from training.publish import EVENTS_MAX, unpublished
-from training.schedule import STEPS_SHARE_MIN
-from training.sequences import Held, Histories
-from training.served import rank_targets
 
 PROBED = 6  # clicks that are asked about to learn how long one takes
 ASKED_MAX, ASKED_MIN = 10_000, 500  # clicks of the test; fewer where `minutes` are short

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from model.bundle_files import MANIFEST
+from model.bundle.files import MANIFEST
 from training.errors import TrainingError
 
 

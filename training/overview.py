@@ -6,7 +6,7 @@ import datetime
 
 import numpy as np
 
-from training.clicklog import ClickLog, factorize
+from training.data.clicklog import ClickLog, factorize
 
 ACTIONS_SHOWN = 8
 

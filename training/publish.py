@@ -9,21 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from model import bundle_files, bundle_lease
-from model.absorb import absorb, absorb_head
-from model.bundle import Bundle, load_bundle, write_bundle
-from model.network import Network
-from model.scorer import Level
-from training import calibrate
-from training.checkpoint import Checkpoint
-from training.clicklog import Longs
-from training.evaluate import Clicks, NetworkRanker, rank
-from training.metrics import Doubles
-from training.order import measured
-from training.sequences import Held, Histories
-from training.served import ask
-from training.targets import NegativeSampler
-from training.train import Epoch, TrainedModel
+from model.bundle import files as bundle_files
+from model.bundle import lease as bundle_lease
+from model.bundle.bundle import Bundle, load_bundle, write_bundle
+from model.kernels.scorer import Level
+from model.network.absorb import absorb, absorb_head
+from model.network.network import Network
+from training.data.clicklog import Longs
+from training.data.sequences import Held, Histories
+from training.fit.checkpoint import Checkpoint
+from training.fit.train import Epoch, TrainedModel
+from training.measure import calibrate
+from training.measure.evaluate import Clicks, NetworkRanker, rank
+from training.measure.metrics import Doubles
+from training.measure.order import measured
+from training.measure.served import ask
+from training.measure.targets import NegativeSampler
 
 NEGATIVES = 99  # unseen items beside each held-out click, drawn uniformly
 EVENTS_MAX = 1000  # about how many held-out clicks are looked at

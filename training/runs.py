@@ -12,19 +12,19 @@ import torch
 
 from model.config import ModelConfig
 from model.order import order_of
-from training.allocation import keep_freed_memory
-from training.checkpoint import Checkpoint
-from training.clicklog import ClickLog
-from training.distill import Teacher
+from training.data.clicklog import ClickLog
+from training.data.sequences import Held, Histories, Vocabulary
 from training.errors import DatasetError
 from training.finishing import ASKED_MAX, Finishing
-from training.keeper import FileKeeper
+from training.fit.allocation import keep_freed_memory
+from training.fit.checkpoint import Checkpoint
+from training.fit.distill import Teacher
+from training.fit.keeper import FileKeeper
+from training.fit.train import TrainConfig, TrainedModel, train
+from training.measure.rules import popular, rank_by
+from training.measure.served import rank_targets
 from training.overview import moment
 from training.publish import Published, assess, in_memory, publish
-from training.rules import popular, rank_by
-from training.sequences import Held, Histories, Vocabulary
-from training.served import rank_targets
-from training.train import TrainConfig, TrainedModel, train
 
 THREADS = 1  # small batches: beside any other load, a second thread waits more than it works
 EVENTS_TO_LEARN = 2  # of one user: what comes after what

@@ -22,9 +22,9 @@ from rich.console import Console
 from model.config import ModelConfig
 from training.distributed import started
 from training.errors import TrainingError
-from training.harness import Line, pick_device
+from training.fit.harness import Line, pick_device
+from training.fit.train import TrainConfig, train
 from training.runs import Parts, prepare_process
-from training.train import TrainConfig, train
 
 NAME, BEST = "search", "settings.json"
 EPOCHS_BEFORE_STOPPING, TRIALS_BEFORE_STOPPING = 3, 3

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from training.sequences import Windows
+from training.data.sequences import Windows
 
 T = TypeVar("T")
 

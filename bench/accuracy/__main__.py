@@ -10,7 +10,7 @@ import typer
 from bench.accuracy import next_item, page, rows
 from bench.accuracy.ablations import ablations
 from bench.accuracy.compression import compression
-from bench.accuracy.ctr import ctr
+from bench.accuracy.ctr.study import ctr
 from bench.accuracy.drift import drift
 from bench.accuracy.memories import compare_memories
 from bench.accuracy.noise import noise

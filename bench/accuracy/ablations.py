@@ -19,14 +19,14 @@ import typer
 
 from bench import report
 from bench.accuracy import next_item, rows
+from bench.accuracy.baselines.next_item.baseline import ReferenceTeacher
 from bench.accuracy.recipes import recipe_of
 from bench.accuracy.variants import VARIANTS, Variant
 from model.config import ModelConfig
-from training import datasets
-from training.baselines.next_item import ReferenceTeacher
-from training.distill import StreamingTeacher, Teacher
+from training.data import datasets
+from training.fit.distill import StreamingTeacher, Teacher
+from training.fit.train import TrainConfig, train
 from training.runs import prepare_process
-from training.train import TrainConfig, train
 
 SHIPPED = "as shipped"
 NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -18,14 +18,14 @@ from bench import report
 from bench.accuracy import served_model
 from bench.accuracy.rounding import FLOAT16, INT4, INT8, INT12, INT16, Formats, RoundedBundle, state_bytes
 from bench.accuracy.served_model import ServedModel
-from model.bundle import Bundle
+from model.bundle.bundle import Bundle
 from model.config import ModelConfig
-from model.scorer import Level
-from training import metrics
-from training.metrics import Doubles
-from training.sequences import Held
-from training.served import Served, ask
-from training.targets import NegativeSampler
+from model.kernels.scorer import Level
+from training.data.sequences import Held
+from training.measure import metrics
+from training.measure.metrics import Doubles
+from training.measure.served import Served, ask
+from training.measure.targets import NegativeSampler
 
 NEGATIVES = 99
 FIGURES = ("hr10", "ndcg10", "auc")

@@ -15,13 +15,13 @@ import typer
 from bench import report
 from bench.accuracy import served_model
 from bench.accuracy.rounding import FLOAT16, INT4, INT8, INT16, Formats, RoundedBundle
-from model.bundle import Bundle
+from model.bundle.bundle import Bundle
+from model.kernels.scorer import Level
 from model.params import EPSILON
-from model.scorer import Level
 from model.state import zeros
-from training.clicklog import Longs
-from training.metrics import Doubles
-from training.sequences import Histories
+from training.data.clicklog import Longs
+from training.data.sequences import Histories
+from training.measure.metrics import Doubles
 
 LENGTHS = (10, 100, 1_000, 10_000, 100_000)
 PARTS = ("sequence", "cache", "logits")

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import silu, softplus
 
 from model.config import ModelConfig
-from model.network import Network
-from model.scan import recurrence, scan
-from model.ssm import Drive, StateSpace
+from model.network.network import Network
+from model.network.scan import recurrence, scan
+from model.network.ssm import Drive, StateSpace
 
 
 class Echo(nn.Module):
@@ -49,7 +49,7 @@ class Echo(nn.Module):
         return torch.stack(every, dim=1)
 
     def pooled(self, u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-        """C_n . S_n of whole histories, shapes as in `model.scan`: (B, L, H, P)."""
+        """C_n . S_n of whole histories, shapes as in `model.network.scan`: (B, L, H, P)."""
         return scan(u * self.looks(log_a)[..., None], self.gamma().log().expand_as(log_a), b, c)
 
     def forward(self, u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:

@@ -19,14 +19,14 @@ import typer
 import xxhash
 
 from bench import report
-from model.network import Network
-from training import datasets
-from training.checkpoint import Checkpoint
-from training.clicklog import Longs
-from training.evaluate import Encoder, asks
-from training.ranking import Ranking
+from model.network.network import Network
+from training.data import datasets
+from training.data.clicklog import Longs
+from training.data.sequences import Held
+from training.fit.checkpoint import Checkpoint
+from training.measure.evaluate import Encoder, asks
+from training.measure.ranking import Ranking
 from training.runs import leave_one_out, prepare_process
-from training.sequences import Held
 
 Biases = npt.NDArray[np.float32]
 RING = 32

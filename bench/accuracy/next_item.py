@@ -22,31 +22,31 @@ import numpy as np
 import torch
 
 from bench.accuracy import rows
+from bench.accuracy.baselines.next_item.baseline import Reference, ReferenceRanker, ReferenceTask
+from bench.accuracy.baselines.next_item.echomamba4rec import EchoMamba4Rec
+from bench.accuracy.baselines.next_item.gru4rec import GRU4Rec
+from bench.accuracy.baselines.next_item.mamba import Start
+from bench.accuracy.baselines.next_item.mamba4rec import Mamba4Rec
+from bench.accuracy.baselines.next_item.popularity import Popularity
+from bench.accuracy.baselines.next_item.sasrec import SASRec
 from bench.accuracy.recipes import recipe_of
 from bench.accuracy.variants import Variant
 from model.config import ModelConfig
-from model.network import Network
+from model.network.network import Network
 from model.order import order_of
 from model.state import layout
-from training import datasets
-from training.baselines.echomamba4rec import EchoMamba4Rec
-from training.baselines.gru4rec import GRU4Rec
-from training.baselines.mamba import Start
-from training.baselines.mamba4rec import Mamba4Rec
-from training.baselines.next_item import Reference, ReferenceRanker, ReferenceTask
-from training.baselines.sasrec import SASRec
-from training.clicklog import ClickLog
-from training.distill import StreamingTeacher, Teacher
-from training.evaluate import NetworkRanker, rank
-from training.harness import FitConfig, Fitted, Line, fit, pick_device
-from training.order import measured
-from training.popularity import Popularity
+from training.data import datasets
+from training.data.clicklog import ClickLog
+from training.data.sequences import Held, Histories, Vocabulary
+from training.fit.distill import StreamingTeacher, Teacher
+from training.fit.harness import FitConfig, Fitted, Line, fit, pick_device
+from training.fit.train import TrainConfig, TrainedModel, train
+from training.measure.evaluate import NetworkRanker, rank
+from training.measure.order import measured
+from training.measure.ranking import Ranking
+from training.measure.served import rank_served
 from training.publish import assess, in_memory
-from training.ranking import Ranking
 from training.runs import ITEM_EVENTS_MIN, prepare_process
-from training.sequences import Held, Histories, Vocabulary
-from training.served import rank_served
-from training.train import TrainConfig, TrainedModel, train
 
 WIDTH = 64  # of the references' item table, unless set
 

@@ -16,14 +16,14 @@ import numpy as np
 import typer
 
 from bench import report
-from training import datasets
-from training.checkpoint import Checkpoint
-from training.clicklog import ClickLog, Longs
-from training.evaluate import NetworkRanker, rank
+from training.data import datasets
+from training.data.clicklog import ClickLog, Longs
+from training.data.sequences import Held, Histories, Vocabulary
+from training.fit.checkpoint import Checkpoint
+from training.fit.train import TrainConfig, train
+from training.measure.evaluate import NetworkRanker, rank
 from training.publish import assess
 from training.runs import ITEM_EVENTS_MIN, prepare_process, shape_for
-from training.sequences import Held, Histories, Vocabulary
-from training.train import TrainConfig, train
 
 SHARES = (0.0, 0.1, 0.2, 0.4)  # random clicks for each own click
 FRONTS = {

@@ -24,11 +24,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from bench import report
 from model.config import ModelConfig
-from model.embedding import Sequences
-from model.head import RingAttention
-from model.network import Encoding, Network
+from model.network.embedding import Sequences
+from model.network.head import RingAttention
+from model.network.network import Encoding, Network
 from training.errors import TrainingError
-from training.metrics import auc
+from training.measure.metrics import auc
 from training.runs import prepare_process
 
 CATEGORIES, ITEMS = 8, 32  # item i is of category i mod CATEGORIES

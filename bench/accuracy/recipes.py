@@ -1,6 +1,6 @@
 """How each model is trained on each data set: one small table, so that differences can be seen.
 
-The optimizer, schedule, clipping, weight average and early stopping are `training.harness.FitConfig`'s for all. A
+The optimizer, schedule, clipping, weight average and early stopping are `training.fit.harness.FitConfig`'s for all. A
 `--set NAME=VALUE` on the command line goes over what stands here.
 """
 

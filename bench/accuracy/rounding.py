@@ -1,9 +1,9 @@
 """States kept in other number formats than the shipped one, for studies: the float32 fold, rounded after each event.
 
 A part of a state is kept as float32, float16, or whole numbers up to a largest one with a float32 scale a group. Whole
-numbers follow `model.quantize`: decay moves the scale alone, powers of two keep the largest number in the upper half of
-the range, and only what an event adds is rounded. With the shipped formats, rounding draws the same random numbers as
-the shipped fold does, so the two agree but for float32's own rounding.
+numbers follow `model.kernels.quantize`: decay moves the scale alone, powers of two keep the largest number in the upper
+half of the range, and only what an event adds is rounded. With the shipped formats, rounding draws the same random
+numbers as the shipped fold does, so the two agree but for float32's own rounding.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from model.block import block_for, enter
-from model.bundle import Bundle
+from model.bundle.bundle import Bundle
 from model.config import ModelConfig
-from model.drive import compute_drive, scratch_for
-from model.elementary import exp
-from model.fold import fold_blocks
-from model.front import compute_front
-from model.lanes import TILE
-from model.quantize import seed_of, uniform
+from model.kernels.block import block_for, enter
+from model.kernels.drive import compute_drive, scratch_for
+from model.kernels.elementary import exp
+from model.kernels.fold import fold_blocks
+from model.kernels.front import compute_front
+from model.kernels.quantize import seed_of, uniform
+from model.kernels.vectors import TILE
 from model.state import Rows, layout, views
 
 FLOAT32, FLOAT16, INT16, INT12, INT8, INT4 = 0, -1, 32767, 2047, 127, 7  # whole numbers are called by their largest
@@ -193,7 +193,7 @@ def _largest(f32, row, start, count, stride, width):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _centre(most, scale, kept):
-    """`model.quantize.centre` for any largest number: factor and new scale that bring `most` into its upper half."""
+    """`model.kernels.quantize.centre` for any largest number: factor and scale for its upper half."""
     if not most * scale > _TINY:
         return np.float32(0), np.float32(0)
     factor = np.float32(1)

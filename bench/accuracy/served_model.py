@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from model.absorb import absorb, absorb_head
-from model.bundle import Bundle
+from model.bundle.bundle import Bundle
+from model.network.absorb import absorb, absorb_head
 from model.order import order_of
-from training import datasets
-from training.checkpoint import Checkpoint
-from training.clicklog import ClickLog
+from training.data import datasets
+from training.data.clicklog import ClickLog
+from training.data.sequences import Histories, Vocabulary
 from training.errors import DatasetError
+from training.fit.checkpoint import Checkpoint
 from training.runs import ITEM_EVENTS_MIN, prepare_process
-from training.sequences import Histories, Vocabulary
 
 
 class ServedModel(NamedTuple):

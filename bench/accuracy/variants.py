@@ -14,15 +14,15 @@ from torch.nn.functional import logsigmoid, pad
 
 from bench.accuracy.dropped import Diagonal, SharedEcho, WithEcho
 from model.config import ModelConfig
-from model.embedding import Sequences, gaps_of
-from model.glu import GLU
-from model.membership import Membership
-from model.network import Encoding, Network
-from model.ssm import Drive, StateSpace
-from training.losses import membership_places
-from training.sequences import Batch
-from training.softmax import Guide, catalogue_loss
-from training.train import StreamingTask
+from model.network.embedding import Sequences, gaps_of
+from model.network.glu import GLU
+from model.network.membership import Membership
+from model.network.network import Encoding, Network
+from model.network.ssm import Drive, StateSpace
+from training.data.sequences import Batch
+from training.fit.losses import membership_places
+from training.fit.softmax import Guide, catalogue_loss
+from training.fit.train import StreamingTask
 
 
 class TwoBlocks(Network):

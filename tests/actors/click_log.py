@@ -8,11 +8,11 @@ import numpy as np
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from actors.click import ClickBatch, key
+from actors.clicks.click import ClickBatch, key
 from actors.clock import ManualClock
-from actors.shard import Shard, ShardSettings
-from actors.snapshot import SnapshotStore
-from model.bundle import Bundle, random_bundle
+from actors.shard.shard import Shard, ShardSettings
+from actors.snapshots.store import SnapshotStore
+from model.bundle.bundle import Bundle, random_bundle
 from model.config import ModelConfig
 from monitoring.metrics import Metrics
 

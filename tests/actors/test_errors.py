@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from actors.archive_parquet import ArchiveDamaged
+from actors.archive.parquet import ArchiveDamaged
 from actors.errors import BadRecord, EchoRankError, InvalidRequest, OffsetGap, OffsetOutOfRange, OtherLog, Overloaded
 
 ERRORS = [

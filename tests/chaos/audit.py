@@ -16,14 +16,14 @@ from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 from pyarrow import parquet
 
-from actors.click import ClickBatch, key
+from actors.clicks.click import ClickBatch, key
+from actors.clicks.codec import Decoder
+from actors.clicks.formats import EventFormat
 from actors.clock import SystemClock
-from actors.codec import Decoder
-from actors.event_format import EventFormat
-from actors.store import PartitionStore
-from cluster.kafka_clients import KafkaAccess
-from cluster.kafka_log import KafkaLog
-from model.bundle import Bundle
+from actors.state.store import PartitionStore
+from cluster.kafka.clients import KafkaAccess
+from cluster.kafka.log import KafkaLog
+from model.bundle.bundle import Bundle
 from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc
 from tests.chaos.clicks import FIRST_MS, Place

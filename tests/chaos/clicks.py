@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cluster.kafka_clients import KafkaAccess, producer
+from cluster.kafka.clients import KafkaAccess, producer
 from rpc.events_pb2 import Click
 
 FIRST_MS = 1_700_000_000_000  # a click's time is this and its number, so that the log shows which click it is

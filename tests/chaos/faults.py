@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cluster.routing import shard_name
-from tests.chaos.brokers import OneBroker, SeveralBrokers
-from tests.chaos.nodes import SILENT_S
+from cluster.coordinator.routing import shard_name
 from tests.chaos.recovery import NotRecovered
 from tests.chaos.stage import Stage
+from tests.chaos.targets.brokers import OneBroker, SeveralBrokers
+from tests.chaos.targets.nodes import SILENT_S
 
 SLOW_S = 0.5  # more for each fsync: a disk under a full queue
 DISK_LASTS = 1 / 3  # snapshots are due every second, and a sleeper's lease ends later than they fail

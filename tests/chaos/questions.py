@@ -12,7 +12,7 @@ from typing import NamedTuple
 import grpc
 import numpy as np
 
-from cluster.client import Client
+from cluster.operate.client import Client
 
 PER_S = 40.0  # whether or not the ones before were answered: who waits for answers asks less when it matters
 ITEMS = 20

@@ -18,10 +18,13 @@ from typing import Self
 
 import numpy as np
 
-from actors.hot import BYTES_BESIDE_ROW_MAX
-from actors.partitioner import partition_of
-from cluster import scrape, wiring
-from cluster.config import (
+from actors.clicks.partitioner import partition_of
+from actors.state.rows import BYTES_BESIDE_ROW_MAX
+from cluster import scrape
+from cluster.broker.free_port import free_port
+from cluster.kafka.clients import KafkaAccess
+from cluster.lifecycle.system import System
+from cluster.settings.config import (
     ArchiveSettings,
     ArmSettings,
     KafkaSettings,
@@ -32,16 +35,14 @@ from cluster.config import (
     StateSettings,
     TopicSettings,
 )
-from cluster.kafka_clients import KafkaAccess
-from cluster.ports import free_port
-from cluster.system import System
-from model.bundle import Bundle, load_bundle, write_bundle
+from cluster.wiring import start as wiring
+from model.bundle.bundle import Bundle, load_bundle, write_bundle
 from model.config import ModelConfig
 from model.state import layout
-from tests.chaos.brokers import OneBroker, SeveralBrokers
-from tests.chaos.disks import SlowDisk, SmallDisk
-from tests.chaos.nodes import Nodes
 from tests.chaos.recovery import Gateway, until
+from tests.chaos.targets.brokers import OneBroker, SeveralBrokers
+from tests.chaos.targets.disks import SlowDisk, SmallDisk
+from tests.chaos.targets.nodes import Nodes
 
 ARM = "main"
 BYTES_PER_USER = layout(ModelConfig()).row_bytes + BYTES_BESIDE_ROW_MAX
@@ -203,7 +204,7 @@ class Stage:
 
 def _untrained(path: Path, items: int) -> Bundle:
     """A published model without training; writing and checking it compiles whatever actors will run."""
-    from model.network import Network  # noqa: PLC0415 - brings PyTorch
+    from model.network.network import Network  # noqa: PLC0415 - brings PyTorch
 
     names = tuple(f"item-{number}" for number in range(items))
     write_bundle(path, Network(ModelConfig(), items).eval(), names, np.ones(items), {})

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.chaos.disks import SlowDisk, SmallDisk
 from tests.chaos.faults import FAULTS, SHORT, possible, schedule
 from tests.chaos.questions import Asked, longest_silence_s
+from tests.chaos.targets.disks import SlowDisk, SmallDisk
 
 SYNC = "import os, time; began = time.monotonic(); os.fsync(os.open('.', os.O_RDONLY)); print(time.monotonic() - began)"
 

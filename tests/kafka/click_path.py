@@ -14,19 +14,19 @@ from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 from prometheus_client import CollectorRegistry
 
-from actors.click import Click, ClickBatch
+from actors.clicks.click import Click, ClickBatch
+from actors.clicks.codec import Decoder, Record
+from actors.clicks.dead_letter import DeadLetters
+from actors.clicks.formats import EventFormat, encode
 from actors.clock import SystemClock
-from actors.codec import Decoder, Record
-from actors.dead_letter import DeadLetters
-from actors.event_format import EventFormat, encode
-from actors.ingest import Ingest, IngestSettings
-from actors.ingest_ports import ClickHistory
-from actors.lane import Backoff
-from actors.shard import Shard, ShardSettings
-from actors.snapshot import SnapshotStore
-from cluster.kafka_clients import KafkaAccess, KafkaSink
-from cluster.kafka_log import KafkaLog
-from model.bundle import Bundle
+from actors.ingest.ingest import Ingest, IngestSettings
+from actors.ingest.lane import Backoff
+from actors.ingest.ports import ClickHistory
+from actors.shard.shard import Shard, ShardSettings
+from actors.snapshots.store import SnapshotStore
+from cluster.kafka.clients import KafkaAccess, KafkaSink
+from cluster.kafka.log import KafkaLog
+from model.bundle.bundle import Bundle
 from monitoring.metrics import Metrics
 from tests.actors.click_log import ITEMS, bundle
 

@@ -16,10 +16,10 @@ from typing import Self
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
-from cluster.apache_kafka import format_data, new_cluster_id
-from cluster.broker_process import BrokerProcess
-from cluster.kafka_clients import KafkaAccess
-from cluster.ports import HOST, free_port
+from cluster.broker.apache_kafka import format_data, new_cluster_id
+from cluster.broker.free_port import HOST, free_port
+from cluster.broker.process import BrokerProcess
+from cluster.kafka.clients import KafkaAccess
 from tests.conftest import SMALL_JAVA
 from tests.kafka.tcp_proxy import TcpProxy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Self
 
-from cluster.kafka_clients import KafkaAccess, producer
+from cluster.kafka.clients import KafkaAccess, producer
 from tests.kafka.click_path import Acknowledged, acknowledged, click
 
 PAUSE_S = 0.01

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from kafka.errors import KafkaError
 
-from cluster.kafka_clients import producer
+from cluster.kafka.clients import producer
 from tests.kafka.click_path import click, read
 from tests.kafka.cluster_of_brokers import ClusterOfBrokers
 from tests.kafka.conftest import Scene

@@ -10,10 +10,10 @@ from collections import Counter
 
 import pytest
 
-from actors.event_format import EventFormat
-from cluster.kafka_clients import producer
+from actors.clicks.formats import EventFormat
+from cluster.kafka.clients import producer
 from tests.actors.click_log import CONFIG, ITEMS, bundle
-from tests.cluster.topic_reader import records
+from tests.cluster.kafka.topic_reader import records
 from tests.kafka.click_path import FIRST_MS, acknowledged, click, number_of, read
 from tests.kafka.cluster_of_brokers import ClusterOfBrokers
 from tests.kafka.conftest import Scene

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from actors.clock import SystemClock
-from cluster.kafka_clients import producer
-from cluster.log_watch import watch_kafka
+from cluster.kafka.clients import producer
+from cluster.kafka.log_watch import watch_kafka
 from tests.kafka.click_path import acknowledged, click, read
 from tests.kafka.conftest import Scene
 

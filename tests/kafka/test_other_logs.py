@@ -10,16 +10,16 @@ import pytest
 from kafka.structs import TopicPartition
 from prometheus_client import CollectorRegistry
 
-from actors.archive import Archive, RollSettings
-from actors.archive_files import ArchiveFiles
-from actors.archive_reader import ArchiveReader
+from actors.archive.files import ArchiveFiles
+from actors.archive.reader import ArchiveReader
+from actors.archive.writer import Archive, RollSettings
+from actors.clicks.codec import Decoder
 from actors.clock import SystemClock
-from actors.codec import Decoder
 from actors.errors import ConfigError
-from cluster.kafka_clients import KafkaAdmin, producer
-from cluster.kafka_log import KafkaLog
-from cluster.topic_identity import TopicIdentity
-from cluster.topics import warn_of_lossy_settings
+from cluster.kafka.clients import KafkaAdmin, producer
+from cluster.kafka.log import KafkaLog
+from cluster.kafka.topic_identity import TopicIdentity
+from cluster.kafka.topics import warn_of_lossy_settings
 from monitoring.metrics import Metrics
 from tests.kafka.click_path import FORMAT, ClickPath, acknowledged, click, read
 from tests.kafka.cluster_of_brokers import ClusterOfBrokers

@@ -10,13 +10,14 @@ import pytest
 from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 
+from actors.clicks.dead_letter import OutRecord
 from actors.clock import SystemClock
-from actors.dead_letter import OutRecord
 from actors.errors import BrokerUnavailable
-from cluster import kafka_clients, kafka_log
-from cluster.kafka_clients import KafkaSink, producer
-from cluster.log_watch import SILENT_S, watch_kafka
-from tests.cluster.topic_reader import records
+from cluster.kafka import clients as kafka_clients
+from cluster.kafka import log as kafka_log
+from cluster.kafka.clients import KafkaSink, producer
+from cluster.kafka.log_watch import SILENT_S, watch_kafka
+from tests.cluster.kafka.topic_reader import records
 from tests.kafka.click_path import ClickPath, click, number_of, read
 from tests.kafka.cluster_of_brokers import ClusterOfBrokers
 from tests.kafka.conftest import Scene

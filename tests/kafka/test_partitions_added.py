@@ -8,9 +8,9 @@ import pytest
 
 from actors.clock import SystemClock
 from actors.errors import ConfigError
-from cluster.kafka_clients import KafkaAdmin, producer
-from cluster.log_watch import watch_kafka
-from cluster.topics import Topic, ensure_topics
+from cluster.kafka.clients import KafkaAdmin, producer
+from cluster.kafka.log_watch import watch_kafka
+from cluster.kafka.topics import Topic, ensure_topics
 from tests.kafka.click_path import acknowledged, click
 from tests.kafka.conftest import Scene
 

@@ -12,8 +12,8 @@ from kafka import KafkaAdminClient
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
 
 from actors.errors import BrokerUnavailable, ConfigError
-from cluster.kafka_clients import KafkaAccess, KafkaAdmin
-from cluster.topics import Topic, ensure_topics
+from cluster.kafka.clients import KafkaAccess, KafkaAdmin
+from cluster.kafka.topics import Topic, ensure_topics
 from tests.conftest import kafka_home
 from tests.kafka.cluster_of_brokers import ClusterOfBrokers
 

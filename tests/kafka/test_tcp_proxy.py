@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.ports import free_port
+from cluster.broker.free_port import free_port
 from tests.kafka.tcp_proxy import HOST, TcpProxy
 
 

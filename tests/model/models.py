@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from model.config import ModelConfig
-from model.embedding import Sequences
-from model.fold import fold_events
-from model.network import Network
+from model.kernels.fold import fold_events
+from model.network.embedding import Sequences
+from model.network.network import Network
 from model.params import FoldParams, sizes_of
 from model.state import Rows, layout, views, zeros
 

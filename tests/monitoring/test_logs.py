@@ -27,7 +27,7 @@ def test_json_lines_hold_message_extras_and_error() -> None:
     """Each record is one object on one line, also with a traceback in it."""
     stream = io.StringIO()
     set_up(level="INFO", as_json=True, actor="shard-0", stream=stream)
-    logger = logging.getLogger("actors.shard")
+    logger = logging.getLogger("actors.shard.shard")
     logger.info("restored partition %d", 3, extra={"offset": 120, "where": {1}})
     try:
         raise ValueError("torn")
@@ -35,7 +35,7 @@ def test_json_lines_hold_message_extras_and_error() -> None:
         logger.exception("snapshot")
     first, second = (json.loads(line) for line in stream.getvalue().splitlines())
     assert (first["message"], first["level"], first["actor"]) == ("restored partition 3", "INFO", "shard-0")
-    assert (first["logger"], first["offset"], first["where"]) == ("actors.shard", 120, "{1}")
+    assert (first["logger"], first["offset"], first["where"]) == ("actors.shard.shard", 120, "{1}")
     assert first["time"].endswith("Z")
     assert "ValueError: torn" in second["error"]
 
@@ -44,8 +44,8 @@ def test_text_lines_are_short_and_name_the_actor() -> None:
     """A line for people holds time, level, actor, logger and message."""
     stream = io.StringIO()
     set_up(level="INFO", as_json=False, actor="100%", stream=stream)
-    logging.getLogger("actors.ingest").warning("lag %d", 5)
-    assert stream.getvalue().rstrip().endswith("WARNING 100% actors.ingest: lag 5")
+    logging.getLogger("actors.ingest.ingest").warning("lag %d", 5)
+    assert stream.getvalue().rstrip().endswith("WARNING 100% actors.ingest.ingest: lag 5")
 
 
 def test_level_filters_and_a_second_set_up_replaces_the_first() -> None:
@@ -80,6 +80,6 @@ def test_kafkas_clients_repeat_themselves_rarely() -> None:
 
     assert [shown("kafka.net.manager", 1) for _ in range(3)] == [True, False, False]
     assert shown("kafka.net.manager", 2)
-    assert [shown("actors.ingest", 1) for _ in range(3)] == [True] * 3
+    assert [shown("actors.ingest.ingest", 1) for _ in range(3)] == [True] * 3
     now_s = 30.0
     assert shown("kafka.net.manager", 1)

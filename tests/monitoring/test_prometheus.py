@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from cluster.ports import free_port
+from cluster.broker.free_port import free_port
 from tests.monitoring.exporter_process import PARTITIONS
 from tests.monitoring.prometheus_names import MONITORING, rules
 

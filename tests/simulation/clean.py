@@ -11,16 +11,16 @@ import numpy as np
 import xxhash
 from pyarrow import fs
 
-from actors.click import ClickBatch
+from actors.clicks.click import ClickBatch
+from actors.clicks.codec import Decoder
 from actors.clock import Clock
-from actors.codec import Decoder
-from actors.store import PartitionStore
-from actors.tombstone_files import NAME, TombstoneFiles
-from actors.tombstones import Tombstones
-from model.bundle import Bundle
-from tests.simulation.disk import Disk
-from tests.simulation.kafka_log import FORMAT, SimPartition
-from tests.simulation.trace import Violation
+from actors.snapshots.tombstone_files import NAME, TombstoneFiles
+from actors.state.store import PartitionStore
+from actors.state.tombstones import Tombstones
+from model.bundle.bundle import Bundle
+from tests.simulation.simulated.disk import Disk
+from tests.simulation.simulated.kafka_log import FORMAT, SimPartition
+from tests.simulation.simulated.trace import Violation
 
 Archived = tuple[int, str, str, str, int]  # offset, user, item, action, event time
 

@@ -7,17 +7,17 @@ from collections import Counter
 
 import numpy as np
 
-from actors import snapshot_names
-from actors.archive_files import NAME as ARCHIVE_NAME
-from actors.archive_files import ArchiveFiles
-from actors.archive_reader import ArchiveReader
-from actors.ingest_ports import Gap
-from actors.shard import Shard
+from actors.archive.files import NAME as ARCHIVE_NAME
+from actors.archive.files import ArchiveFiles
+from actors.archive.reader import ArchiveReader
+from actors.ingest.ports import Gap
+from actors.shard.shard import Shard
+from actors.snapshots import names as snapshot_names
 from tests.simulation.clean import Clean
-from tests.simulation.disk import Disk
-from tests.simulation.kafka_log import SimTopic
-from tests.simulation.loop import Process
-from tests.simulation.trace import Violation
+from tests.simulation.simulated.disk import Disk
+from tests.simulation.simulated.kafka_log import SimTopic
+from tests.simulation.simulated.loop import Process
+from tests.simulation.simulated.trace import Violation
 
 PARTITION = re.compile(r"/partition[-=](\d+)/")
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from actors.archive_erasure import ErasedRows
-from actors.click import key
+from actors.archive.erasure import ErasedRows
+from actors.clicks.click import key
+from actors.clicks.partitioner import partition_of
 from actors.errors import EchoRankError, ErasureIncomplete
-from actors.limits import RequestLimits
-from actors.partitioner import partition_of
-from cluster.erasure import Erasure
-from cluster.remote import COORDINATOR, call
-from cluster.remote_erasure import RemoteHolders
+from actors.serve.limits import RequestLimits
+from cluster.operate.erasure import Erasure
+from cluster.operate.remote_erasure import RemoteHolders
+from cluster.processes.remote import COORDINATOR, call
 from rpc import echorank_pb2 as pb
-from tests.simulation.loop import Process, start_soon
+from tests.simulation.simulated.loop import Process, start_soon
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from actors.manifest import Chain, StateFile
-from actors.restore import _Restoring
-from actors.shard import Shard
-from actors.snapshot import SnapshotStore
-from actors.store import PartitionStore
-from cluster.coordinator import Coordinator
-from cluster.handover import Hosts
+from actors.shard.shard import Shard
+from actors.snapshots.manifest import Chain, StateFile
+from actors.snapshots.restore import _Restoring
+from actors.snapshots.store import SnapshotStore
+from actors.state.store import PartitionStore
+from cluster.coordinator.coordinator import Coordinator
+from cluster.coordinator.handover import Hosts
 
 SKIPPED = 3  # offsets
 

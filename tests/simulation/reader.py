@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from actors.click import key
+from actors.clicks.click import key
 from rpc import echorank_pb2 as pb
-from tests.simulation.loop import PROCESS
-from tests.simulation.network import SimChannel
+from tests.simulation.simulated.loop import PROCESS
+from tests.simulation.simulated.network import SimChannel
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 
-from model.bundle import Bundle
+from model.bundle.bundle import Bundle
 from tests.actors.click_log import bundle
 from tests.simulation.faults import Scenario
 from tests.simulation.world import Outcome, run

@@ -1,4 +1,4 @@
-"""The product's own classes, put together as `cluster.wiring` does it, with the simulation around them."""
+"""The product's own classes, put together as `cluster.wiring.start` does it, with the simulation around them."""
 
 from __future__ import annotations
 
@@ -15,65 +15,65 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-import actors.archive
-import actors.deadline
-import actors.fair_lock
-import actors.image
-import actors.shard
-import actors.snapshotter
-import actors.store
-import cluster.assignment_files
-import cluster.processes
-import cluster.remote
-import cluster.remote_erasure
-import cluster.shard_actors
-from actors.applied import AppliedOffsets
-from actors.archive import Archive, RollSettings
-from actors.archive_files import ArchiveFiles
-from actors.archive_reader import ArchiveReader
-from actors.atomic_files import sync
-from actors.codec import Decoder
-from actors.dead_letter import DeadLetters
+import actors.archive.writer
+import actors.calls.deadline
+import actors.shard.shard
+import actors.shard.snapshotter
+import actors.state.fair_lock
+import actors.state.image
+import actors.state.store
+import cluster.coordinator.assignment_files
+import cluster.operate.remote_erasure
+import cluster.processes.processes
+import cluster.processes.remote
+import cluster.processes.shard_actors
+from actors.archive.files import ArchiveFiles
+from actors.archive.reader import ArchiveReader
+from actors.archive.writer import Archive, RollSettings
+from actors.clicks.codec import Decoder
+from actors.clicks.dead_letter import DeadLetters
 from actors.errors import ConfigError
-from actors.fair_lock import FairLock
-from actors.gateway import Gateway
-from actors.hot import BYTES_BESIDE_ROW_MAX
-from actors.ingest import Ingest, IngestSettings
-from actors.ingest_ports import LogEnds
-from actors.limits import RequestLimits
-from actors.owned import Owned
-from actors.roles import Feed, Role
-from actors.score_ids import ScoreIds
-from actors.scoring import ScoringService
-from actors.shard import Shard, ShardSettings
-from actors.snapshot import SnapshotStore
-from actors.store import PartitionStore
-from actors.traffic import Arm
-from cluster.archive_process import ArchiveProcess
-from cluster.assignment_files import AssignmentFiles
-from cluster.coordinator import Coordinator, CoordinatorSettings
-from cluster.coordinator_process import CoordinatorProcess
-from cluster.gateway_process import GatewayProcess
-from cluster.ingest_process import IngestProcess
-from cluster.log_watch import INTERVAL_S, LogWatch
-from cluster.part_time_reader import Reader
-from cluster.processes import ArchiveActor, CoordinatorActor, GatewayActor, IngestActor, ShardActor
-from cluster.remote import COORDINATOR, RemoteCoordinator, RemoteShards
-from cluster.routing import shard_name
-from cluster.shard_actors import ShardActors
-from cluster.shard_process import ShardProcess
+from actors.files import sync
+from actors.ingest.ingest import Ingest, IngestSettings
+from actors.ingest.ports import LogEnds
+from actors.serve.gateway import Gateway
+from actors.serve.limits import RequestLimits
+from actors.serve.score_ids import ScoreIds
+from actors.serve.scoring import ScoringService
+from actors.serve.traffic import Arm
+from actors.shard.applied import AppliedOffsets
+from actors.shard.held import Owned
+from actors.shard.roles import Feed, Role
+from actors.shard.shard import Shard, ShardSettings
+from actors.snapshots.store import SnapshotStore
+from actors.state.fair_lock import FairLock
+from actors.state.rows import BYTES_BESIDE_ROW_MAX
+from actors.state.store import PartitionStore
+from cluster.coordinator.assignment_files import AssignmentFiles
+from cluster.coordinator.coordinator import Coordinator, CoordinatorSettings
+from cluster.coordinator.routing import shard_name
+from cluster.kafka.log_watch import INTERVAL_S, LogWatch
+from cluster.processes.archive_process import ArchiveProcess
+from cluster.processes.coordinator_process import CoordinatorProcess
+from cluster.processes.gateway_process import GatewayProcess
+from cluster.processes.ingest_process import IngestProcess
+from cluster.processes.part_time_reader import Reader
+from cluster.processes.processes import ArchiveActor, CoordinatorActor, GatewayActor, IngestActor, ShardActor
+from cluster.processes.remote import COORDINATOR, RemoteCoordinator, RemoteShards
+from cluster.processes.shard_actors import ShardActors
+from cluster.processes.shard_process import ShardProcess
 from monitoring.discovery import ActorKind, Target
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2_grpc as pb_grpc
-from tests.simulation import blocking
-from tests.simulation.cold import SimCold
-from tests.simulation.kafka_log import FORMAT, SimAdmin, SimLog, SimMarks, SimSink
-from tests.simulation.loop import PROCESS
-from tests.simulation.network import SimChannel, SimRay, SimServer
+from tests.simulation.simulated import blocking
+from tests.simulation.simulated.cold import SimCold
+from tests.simulation.simulated.kafka_log import FORMAT, SimAdmin, SimLog, SimMarks, SimSink
+from tests.simulation.simulated.loop import PROCESS
+from tests.simulation.simulated.network import SimChannel, SimRay, SimServer
 
 if TYPE_CHECKING:
-    from actors.cold import ColdTier
-    from model.bundle import Bundle
+    from actors.state.cold import ColdTier
+    from model.bundle.bundle import Bundle
     from tests.simulation.world import World
 
 NAMESPACE = "simulation"
@@ -125,7 +125,7 @@ async def _coordinator(world: World) -> Any:
             memory=AssignmentFiles("state"),
             clock=world.clock(),
             settings=replace(PATIENCE, standbys=world.scenario.standbys),
-            restarted=cluster.processes.ray.get_runtime_context().was_current_actor_reconstructed,
+            restarted=cluster.processes.processes.ray.get_runtime_context().was_current_actor_reconstructed,
         )
         coordinator.join(_target("coordinator", COORDINATOR))
         shards = ShardActors(NAMESPACE, create)
@@ -311,9 +311,11 @@ def installed(world: World) -> Iterator[None]:
     ray, threading = SimRay(world.network, world.end, lambda: world.nodes), SimpleNamespace(Lock=blocking.Lock)
     secrets = SimpleNamespace(token_hex=lambda count: PROCESS.get().random.randbytes(count).hex())
 
-    def deadline(call: Any, default_s: float) -> actors.deadline.Deadline:
+    def deadline(call: Any, default_s: float) -> actors.calls.deadline.Deadline:
         left = call.time_remaining()
-        return actors.deadline.Deadline(world.loop.time() + (default_s if left is None else left), world.loop.time)
+        return actors.calls.deadline.Deadline(
+            world.loop.time() + (default_s if left is None else left), world.loop.time
+        )
 
     enter_now = FairLock.__enter__
 
@@ -332,25 +334,25 @@ def installed(world: World) -> Iterator[None]:
         return SimChannel(world.loop, world.network, address)
 
     places: list[tuple[Any, str, Any]] = [
-        (cluster.remote, "ray", ray),
-        (cluster.processes, "ray", ray),
-        (cluster.processes, "_end", end),
-        (cluster.shard_actors, "ray", ray),
-        (cluster.remote, "LONG_POLL_S", CALL_S / 2),
-        (cluster.remote.call, "__kwdefaults__", {"timeout_s": CALL_S}),
-        (cluster.assignment_files, "open_root", lambda root: (world.disk, root)),
-        (cluster.assignment_files, "secrets", secrets),
-        (cluster.remote_erasure, "SNAPSHOT_S", CALL_S),
-        (actors.archive, "threading", threading),
-        (actors.fair_lock, "threading", threading),
-        (actors.shard, "threading", threading),
-        (actors.snapshotter, "threading", threading),
-        (actors.shard, "Owned", lambda *values, **named: Owned(*values, **named, writer=blocking.Lock())),
-        (actors.deadline.Deadline, "of", deadline),
+        (cluster.processes.remote, "ray", ray),
+        (cluster.processes.processes, "ray", ray),
+        (cluster.processes.processes, "_end", end),
+        (cluster.processes.shard_actors, "ray", ray),
+        (cluster.processes.remote, "LONG_POLL_S", CALL_S / 2),
+        (cluster.processes.remote.call, "__kwdefaults__", {"timeout_s": CALL_S}),
+        (cluster.coordinator.assignment_files, "open_root", lambda root: (world.disk, root)),
+        (cluster.coordinator.assignment_files, "secrets", secrets),
+        (cluster.operate.remote_erasure, "SNAPSHOT_S", CALL_S),
+        (actors.archive.writer, "threading", threading),
+        (actors.state.fair_lock, "threading", threading),
+        (actors.shard.shard, "threading", threading),
+        (actors.shard.snapshotter, "threading", threading),
+        (actors.shard.shard, "Owned", lambda *values, **named: Owned(*values, **named, writer=blocking.Lock())),
+        (actors.calls.deadline.Deadline, "of", deadline),
         (Gateway, "_channel", channel),
         (FairLock, "__enter__", enter),
-        (actors.image, "PIECE_ROWS", SLICE),
-        (actors.store, "SLICE_EVENTS", SLICE),
+        (actors.state.image, "PIECE_ROWS", SLICE),
+        (actors.state.store, "SLICE_EVENTS", SLICE),
         *((module, "sync", _sync) for module in _modules_with(sync)),
     ]
     with pytest.MonkeyPatch.context() as patch:

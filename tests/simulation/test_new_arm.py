@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from actors.errors import BrokerUnavailable
-from actors.ingest_ports import LogEnds
-from actors.roles import Feed
+from actors.ingest.ports import LogEnds
+from actors.shard.roles import Feed
 from tests.simulation import system, world
 from tests.simulation.faults import Scenario
 from tests.simulation.runner import arms, explain, only, sweep

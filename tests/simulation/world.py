@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from actors.roles import Grant
-from actors.shard import Shard
-from cluster.coordinator import Coordinator
-from model.bundle import Bundle
+from actors.shard.roles import Grant
+from actors.shard.shard import Shard
+from cluster.coordinator.coordinator import Coordinator
+from model.bundle.bundle import Bundle
 from tests.simulation import system
 from tests.simulation.clean import Clean
-from tests.simulation.disk import Disk
 from tests.simulation.faults import FAULTS_END_S, LASTS_MAX_S, NODES, Scenario, strike
 from tests.simulation.invariants import Invariants
-from tests.simulation.kafka_log import START_MS, SimTopic, produce
-from tests.simulation.loop import PROCESS, Process, VirtualLoop, start_soon
-from tests.simulation.network import Network
 from tests.simulation.operator import Operator
 from tests.simulation.reader import Reader
-from tests.simulation.trace import Echo, Trace, Violation
+from tests.simulation.simulated.disk import Disk
+from tests.simulation.simulated.kafka_log import START_MS, SimTopic, produce
+from tests.simulation.simulated.loop import PROCESS, Process, VirtualLoop, start_soon
+from tests.simulation.simulated.network import Network
+from tests.simulation.simulated.trace import Echo, Trace, Violation
 
 RESTART_S = (0.05, 0.5)  # Ray starts an actor again
 HEALED_WITHIN_S = 60.0  # after the last fault everything is read, saved and archived

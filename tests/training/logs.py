@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from training import columns
-from training.clicklog import ClickLog
-from training.remarks import Remarks
-from training.time_column import TimeUnit
+from training.data import columns
+from training.data.clicklog import ClickLog
+from training.data.remarks import Remarks
+from training.data.time_column import TimeUnit
 
 
 def make_log(events: list[tuple[str, str, int]], ratings: list[float] | None = None) -> ClickLog:

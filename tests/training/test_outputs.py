@@ -13,12 +13,12 @@ from rich.console import Console
 from tests.training.logs import cyclic_log, make_log
 from tests.training.test_publish import QUICK, SHAPE
 from training import commands, outputs, overview
-from training.clicklog import ClickLog
+from training.data.clicklog import ClickLog
+from training.data.sequences import Vocabulary
 from training.errors import DatasetError, TrainingError
-from training.pilot import evaluate_bundle
+from training.pilot.pilot import evaluate_bundle
 from training.publish import publish
 from training.runs import by_time, leave_one_out, train_by_time
-from training.sequences import Vocabulary
 
 DAY_MS = 86_400_000
 

@@ -10,20 +10,21 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from model.bundle import load_bundle
+from model.bundle.bundle import load_bundle
 from model.config import ModelConfig
-from model.scorer import Level
+from model.kernels.scorer import Level
 from tests.training.logs import cyclic_log, make_log
-from training import commands, metrics
-from training.checkpoint import Checkpoint
+from training import commands
+from training.data.sequences import Held, Histories
 from training.errors import DatasetError
-from training.evaluate import NetworkRanker, clicks, rank
+from training.fit.checkpoint import Checkpoint
+from training.fit.train import TrainConfig
+from training.measure import metrics
+from training.measure.evaluate import NetworkRanker, clicks, rank
+from training.measure.served import ask
+from training.measure.targets import NegativeSampler
 from training.publish import in_memory, publish
 from training.runs import SplitRun, train_by_time, train_leave_one_out, train_split
-from training.sequences import Held, Histories
-from training.served import ask
-from training.targets import NegativeSampler
-from training.train import TrainConfig
 
 SHAPE = ModelConfig(width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4)
 QUICK = TrainConfig(epochs=3, tokens=64, learning_rate=1e-2, dropout=0.0, average_decay=0.9, positions=2, negatives=3)

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests.training.fit.test_train import QUICK, SHAPE
 from tests.training.logs import cyclic_log
-from tests.training.test_train import QUICK, SHAPE
 from training.commands import read_settings
 from training.distributed import started
 from training.errors import TrainingError
+from training.fit.train import TrainConfig
 from training.runs import leave_one_out
-from training.train import TrainConfig
 from training.tune import NAME, as_settings, search, spent_seconds
 
 

@@ -1,0 +1,1 @@
+"""Clicks as Parquet files: writing, reading, checking, erasing, replaying."""

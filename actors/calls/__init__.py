@@ -1,0 +1,1 @@
+"""How a gRPC call is admitted, timed, counted and answered, whatever it asks."""

@@ -1,0 +1,1 @@
+"""From the click log to the shards: reading, lanes of batches, letters, gaps."""

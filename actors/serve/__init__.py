@@ -1,0 +1,1 @@
+"""Scores for users: the gateway, the scoring of a shard, arms, exposures."""

@@ -1,0 +1,1 @@
+"""The users of a shard in memory and on disk: rows, tiers, index, erased keys."""

@@ -1,0 +1,1 @@
+"""Reference models of click-through: how they see a history."""

@@ -1,0 +1,1 @@
+"""The click-through study: data, methods, training, rows."""

@@ -1,0 +1,1 @@
+"""Brokers that EchoRank starts itself, for trials, demos and tests."""

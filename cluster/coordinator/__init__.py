@@ -1,0 +1,1 @@
+"""Who holds which partition: placement, leases, hand-over, the routing table."""

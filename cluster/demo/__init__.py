@@ -1,0 +1,1 @@
+"""`echorank demo`: train, stream, kill, recover and report."""

@@ -1,0 +1,57 @@
+"""Below which offset of each partition dead letters are written, as offsets committed in a group of their own.
+
+Kafka keeps them for `offsets.retention.minutes` (a week) after the last commit, whatever becomes of `state.directory`,
+and drops them with the clicks topic. The group is named after the dead-letter topic, so that two deployments with
+different ones never take each other's marks for their own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from kafka.errors import KafkaError
+
+from actors.errors import BrokerUnavailable
+from cluster.kafka.clients import KafkaAccess, KafkaAdmin
+from cluster.kafka.group_commits import GroupCommits
+
+PATIENCE_S, RETRY_S = 10.0, 0.5  # a group's coordinator may be on its way
+
+
+class KafkaLetterMarks:
+    """Marks of one deployment (`actors.ingest.lettering.LetterMarks`).
+
+    Raises:
+        BrokerUnavailable: nobody answers within connect_timeout_s.
+    """
+
+    def __init__(self, access: KafkaAccess, *, topic: str, group_id: str) -> None:
+        self._access, self._topic, self._group = access, topic, group_id
+        self._commits = GroupCommits(access, topic, self._group)
+
+    def load(self) -> Mapping[int, int]:
+        """What was committed; BrokerUnavailable if that cannot be had within `PATIENCE_S`."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return self._load()
+            except BrokerUnavailable:
+                if time.monotonic() >= deadline_s:
+                    raise
+            time.sleep(RETRY_S)
+
+    def save(self, below: Mapping[int, int], on_error: Callable[[Exception], None]) -> None:
+        """Start to commit."""
+        try:
+            self._commits.commit(below, on_error)
+        except KafkaError as error:
+            on_error(error)
+
+    def close(self) -> None:
+        """Close the connections; what is still under way may be lost."""
+        self._commits.close()
+
+    def _load(self) -> dict[int, int]:
+        with KafkaAdmin(self._access) as admin:
+            return admin.group_offsets(self._group, self._topic)

@@ -1,0 +1,1 @@
+"""Starting the whole system, watching it, stopping it."""

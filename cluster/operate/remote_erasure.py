@@ -1,0 +1,146 @@
+"""What an erasure needs of a running system: shards and archive over Ray, ends and retention from Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+
+import ray
+
+from actors.archive import erasure as archive_erasure
+from actors.archive.erasure import ErasedRows
+from actors.archive.files import ArchiveFiles
+from actors.clock import SystemClock
+from actors.errors import BrokerUnavailable
+from actors.shard.erasure import ErasedStates
+from actors.snapshots.store import Deleted
+from cluster.coordinator.routing import Route, RoutingTable
+from cluster.kafka.clients import KafkaAccess, KafkaAdmin
+from cluster.lifecycle.system import ARCHIVE
+from cluster.operate.erasure import Erasure
+from cluster.processes.remote import COORDINATOR, call
+from cluster.settings import for_parts as derived
+from cluster.settings.config import Settings, TopicSettings
+from rpc import echorank_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+SNAPSHOT_S = ARCHIVE_S = 600.0  # a large partition is written, a long archive read and rewritten
+DAY_MS = 86_400_000
+
+
+def erasure(settings: Settings) -> Erasure:
+    """What erases users in the running system of these settings."""
+    namespace = settings.ray.namespace
+    kafka = KafkaRemains(derived.access(settings), settings.topics)
+    return Erasure(
+        partitions=settings.topics.partitions,
+        limits=derived.limits(settings),
+        replicas=RemoteHolders(namespace),
+        archive=RemoteArchive(ARCHIVE, namespace, ArchiveFiles.from_uri(settings.archive.directory)),
+        log_end=kafka.log_end,
+        remains=kafka.places,
+        clock=SystemClock(),
+    )
+
+
+class RemoteHolders:
+    """The shards of a running system."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+
+    async def route(self, partition: int) -> Route:
+        """Who holds the partition, as the coordinator has it now."""
+        table: RoutingTable = await call(COORDINATOR, self._namespace, "wait_newer", 0, 0.0)
+        return table.routes[partition]
+
+    async def erase(self, shard: str, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
+        """Erase at one replica."""
+        erased: ErasedStates = await call(shard, self._namespace, "erase", partition, user_key, until, epoch)
+        return erased
+
+    async def remembers(self, shard: str, partition: int, user_key: int) -> bool:
+        """Whether one replica may still name the user."""
+        known: bool = await call(shard, self._namespace, "remembers", partition, user_key)
+        return known
+
+    async def forget_older(self, shard: str, partition: int) -> list[Deleted]:
+        """Save the partition anew, and delete what is older."""
+        arguments = shard, self._namespace, "forget_older", partition
+        deleted: list[Deleted] = await call(*arguments, timeout_s=SNAPSHOT_S)
+        return deleted
+
+
+class RemoteArchive:
+    """The archive: its actor where one is alive, because that one has clicks in memory; else the files themselves."""
+
+    def __init__(self, actor: str, namespace: str, files: ArchiveFiles) -> None:
+        self._actor, self._namespace, self._files = actor, namespace, files
+
+    async def erase(self, partition: int, user_key: int, until: int) -> list[ErasedRows]:
+        """Take the user's clicks out."""
+        if self._has_actor():
+            arguments = self._actor, self._namespace, "erase", partition, user_key, until
+            erased: list[ErasedRows] = await call(*arguments, timeout_s=ARCHIVE_S)
+            return erased
+        return await asyncio.to_thread(archive_erasure.erase, self._files, partition, user_key, until)
+
+    def _has_actor(self) -> bool:
+        try:
+            ray.get_actor(self._actor, self._namespace)
+        except ValueError:
+            return False
+        return True
+
+
+class KafkaRemains:
+    """What Kafka knows: where a partition of the clicks topic ends, and how long topics keep records."""
+
+    def __init__(self, access: KafkaAccess, topics: TopicSettings) -> None:
+        self._access, self._topics = access, topics
+
+    async def log_end(self, partition: int) -> int:
+        """The offset after the newest click, committed or not; BrokerUnavailable if nobody says."""
+        return await asyncio.to_thread(self._log_end, partition)
+
+    async def places(self) -> Sequence[pb.ErasedPlace]:
+        """The topics that may hold the user, and until when, and what else remains."""
+        return await asyncio.to_thread(self._places)
+
+    def _log_end(self, partition: int) -> int:
+        with KafkaAdmin(self._access) as admin:
+            return admin.ends(self._topics.clicks, [partition], committed=False)[partition]
+
+    def _places(self) -> list[pb.ErasedPlace]:
+        topics, note = self._topics, "stays until the topic's retention deletes it"
+        holds = {
+            topics.clicks: "clicks of the user",
+            topics.dlq: "records that could not be used, which may name the user",
+            topics.exposures: "answers to the user, and the user's id as key",
+        }
+        places = [
+            pb.ErasedPlace(place=f"kafka/{topic}", note=f"{what}: {note} ({self._retention(topic)})")
+            for topic, what in holds.items()
+        ]
+        learned = "what models learned from the clicks, and copies of archive files made elsewhere, are as they were"
+        return [*places, pb.ErasedPlace(place="models", note=learned)]
+
+    def _retention(self, topic: str) -> str:
+        """In words. The user is gone from all other places by now, so a broker that does not say is no failure."""
+        try:
+            with KafkaAdmin(self._access) as admin:
+                return retention(admin.settings(topic, ("retention.ms", "cleanup.policy")))
+        except BrokerUnavailable as error:
+            log.warning("%s", error)
+            return "how long, the broker did not say"
+
+
+def retention(found: Mapping[str, str]) -> str:
+    """How long a topic with these settings keeps its records, in words."""
+    if "delete" not in found.get("cleanup.policy", "delete"):
+        return f"cleanup.policy {found['cleanup.policy']}: for ever, unless newer records of the key replace it"
+    if not (kept_ms := found.get("retention.ms")):
+        return "retention.ms unknown: ask the broker"
+    return "retention.ms -1: for ever" if int(kept_ms) < 0 else f"{int(kept_ms) / DAY_MS:g} days"

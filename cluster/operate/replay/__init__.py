@@ -1,0 +1,1 @@
+"""Rebuilding state from the archive or the log."""

@@ -1,0 +1,1 @@
+"""What runs inside the actors, and how they call each other."""

@@ -1,0 +1,85 @@
+"""A reader that is there while it has partitions to read, and has connections only then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from actors.errors import BrokerUnavailable
+from actors.ingest.ingest import Ingest
+from cluster.coordinator.routing import RoutingTable
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0
+
+
+class Shards(Protocol):
+    """The shards, as far as they need to be told the routing table."""
+
+    def follow(self, table: RoutingTable) -> None:
+        """Use this table from now on."""
+
+
+class Reader(NamedTuple):
+    """An ingest, the shards it feeds, and the way to close its connections."""
+
+    ingest: Ingest
+    shards: Shards
+    close: Callable[[], None]
+
+    def assign(self, table: RoutingTable, epochs: Mapping[int, int]) -> None:
+        """Read these partitions for the shards of this table from now on."""
+        self.shards.follow(table)
+        self.ingest.assign(epochs)
+
+
+class PartTimeReader:
+    """Opens a reader when it is given partitions, and closes it when it has none left."""
+
+    def __init__(self, name: str, open_reader: Callable[[], Reader]) -> None:
+        self._name, self._open = name, open_reader
+        self._given: tuple[RoutingTable, Mapping[int, int]] | None = None
+        self._reader: Reader | None = None
+        self._wanted, self._unwanted = asyncio.Event(), asyncio.Event()
+        self._ended = False
+
+    def assign(self, table: RoutingTable, epochs: Mapping[int, int]) -> None:
+        """Read exactly these partitions from now on."""
+        self._given = table, epochs
+        if epochs:
+            self._unwanted.clear()
+            self._wanted.set()
+        else:
+            self._wanted.clear()
+            self._unwanted.set()
+        if self._reader is not None:
+            self._reader.assign(table, epochs)
+
+    def end(self) -> None:
+        """Let `run` finish its round and return."""
+        self._ended = True
+        self._unwanted.set()
+        self._wanted.set()  # only to wake who waits for it
+
+    async def run(self) -> None:
+        """Read what there is to read, until `end`."""
+        await self._wanted.wait()
+        while not self._ended:
+            try:
+                reader = await asyncio.to_thread(self._open)
+            except BrokerUnavailable as error:
+                log.warning("nobody reads for %s yet, next try in %.0f s: %s", self._name, RETRY_S, error)
+                await asyncio.sleep(RETRY_S)
+                await self._wanted.wait()
+                continue
+            assert self._given is not None
+            self._reader = reader
+            reader.assign(*self._given)
+            await reader.ingest.run(self._unwanted)
+            self._reader = None
+            await reader.ingest.close()
+            await asyncio.to_thread(reader.close)
+            await self._wanted.wait()

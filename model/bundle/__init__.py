@@ -1,0 +1,1 @@
+"""A published model: its files, its golden examples, the object that folds and scores."""

@@ -1,0 +1,254 @@
+"""A published model: one directory of weights, item table, configuration and golden examples.
+
+    config.json           the model's configuration, where it came from, and by what `Recommend` sorts
+    weights.safetensors   the arrays of `model.params`, items' projections pre-stored
+    items.parquet         item ids in row order, their 64-bit keys, click counts
+    golden.json           clicks of a few made-up users, the digest of their states and some scores
+    manifest.json         size and digest of each of these; its own digest is the model version
+
+Loading checks the digests, then folds and scores the golden examples: a bundle that does not give the same bytes and
+the same scores on this machine is refused. Nothing here needs PyTorch.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from model.bundle import files as bundle_files
+from model.bundle import golden
+from model.config import ModelConfig
+from model.kernels.fold import fold_events
+from model.kernels.read import Reading, read_row
+from model.kernels.scorer import Items, Level, Scorer, Scores
+from model.order import Order, order_of
+from model.params import FoldParams, ScoreParams, sizes_of
+from model.state import Rows, layout, views
+
+RETRIEVED_PER_ITEM = 10
+RETRIEVED_MIN = 100
+NAMELESS = "click"  # what an event without an action counts as
+UNKNOWN_ACTION = 255  # above the id of any action
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What a state says without any arithmetic."""
+
+    events: int
+    last_event_ms: int
+    recent: Items  # item rows, newest first, at most K
+
+
+class Bundle:
+    """One model version, ready to fold and score. Thread-safe: nothing in it changes after construction."""
+
+    def __init__(
+        self,
+        *,
+        version: str,
+        config: ModelConfig,
+        items: tuple[str, ...],
+        fold: FoldParams,
+        score: ScoreParams,
+        order: Order = Order.NEXT_ITEM,
+    ) -> None:
+        self.version, self.config, self.items, self.order = version, config, items, order
+        self.layout, self._sizes = layout(config), sizes_of(config)
+        self._fold, self._scorer = fold, Scorer(score, len(items), config.ring_length)
+        keys = np.array([xxhash.xxh64_intdigest(item.encode()) for item in items], dtype=np.uint64)
+        self._order = np.argsort(keys, kind="stable")
+        self._keys = keys[self._order]
+        self._actions = {
+            np.uint64(xxhash.xxh64_intdigest((name or NAMELESS).encode())): number
+            for number, name in sorted(enumerate(config.actions), key=lambda action: action[1] != "")
+        }
+
+    def unrounded(self) -> Bundle:
+        """The same model over float32 states, which no event rounds; `model.state.widen` turns a row into one."""
+        twin = copy.copy(self)
+        twin.config = dataclasses.replace(self.config, state_dtype="float32")
+        twin.layout, twin._sizes = layout(twin.config), sizes_of(twin.config)
+        return twin
+
+    def ordered(self, order: Order) -> Bundle:
+        """The same model, recommending in another order."""
+        twin = copy.copy(self)
+        twin.order = order
+        return twin
+
+    def item_rows(self, keys: npt.NDArray[np.uint64]) -> Items:
+        """Row of each item key (n,); an unknown item gets one of the hashed rows, V + key mod U."""
+        hashed = len(self.items) + (keys % np.uint64(self.config.hashed_items)).astype(np.int64)
+        if not len(self._keys):
+            return hashed
+        at = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
+        return np.where(self._keys[at] == keys, self._order[at], hashed)
+
+    def action_ids(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
+        """Id of each action key (n,); UNKNOWN_ACTION for one that the model does not know, which is not to fold."""
+        ids = np.full(len(keys), UNKNOWN_ACTION, dtype=np.uint8)
+        for key, action in self._actions.items():
+            ids[keys == key] = action
+        return ids
+
+    def fold(
+        self,
+        rows: Rows,  # (capacity, row_bytes), changed in place
+        index: npt.NDArray[np.int64],  # (n,) the row of each event's user
+        users: npt.NDArray[np.uint64],  # (n,) user keys
+        items: npt.NDArray[np.int64],  # (n,) item rows
+        actions: npt.NDArray[np.uint8],  # (n,) action ids
+        times_ms: npt.NDArray[np.int64],  # (n,)
+        offsets: npt.NDArray[np.int64],  # (n,)
+    ) -> None:
+        """Apply n events in order. Releases the GIL; the bytes depend on nothing but the events and this bundle.
+
+        Raises:
+            ValueError: an action is none of this model's; nothing was folded.
+        """
+        if len(actions) and int(actions.max()) >= len(self.config.actions):
+            raise ValueError(f"action {int(actions.max())} is none of the model's {len(self.config.actions)}")
+        fold_events(
+            self._fold,
+            self._sizes,
+            self.layout,
+            views(rows),
+            _plain(index, np.int64),
+            _plain(users, np.uint64),
+            _plain(items, np.int64),
+            _plain(actions, np.uint8),
+            _plain(times_ms, np.int64),
+            _plain(offsets, np.int64),
+        )
+
+    def read(self, row: npt.NDArray[np.uint8] | None) -> Reading | None:
+        """Decode one row (row_bytes,); None for a user without events."""
+        if row is None:
+            return None
+        seen = views(_plain(row, np.uint8)[None])
+        if not seen.u32[0, self.layout.events // 4]:
+            return None
+        return read_row(self._fold, self._sizes, self.layout, seen, 0)
+
+    def remembered(self, row: npt.NDArray[np.uint8]) -> Remembered:
+        """Header and ring of one row (row_bytes,)."""
+        seen, at, K = views(_plain(row, np.uint8)[None]), self.layout, self.config.ring_length
+        events = int(seen.u32[0, at.events // 4])
+        places = (events - 1 - np.arange(min(events, K))) % K
+        recent = seen.u32[0, at.ring_items // 4 + places].astype(np.int64)
+        return Remembered(events, int(seen.i64[0, at.last_time // 8]), recent)
+
+    def score(self, row: npt.NDArray[np.uint8] | None, items: Items, now_ms: int, level: int = Level.FULL) -> Scores:
+        """Click probabilities of item rows (M,), at `level` or, for a cold user, at PRIOR."""
+        return self._scorer.score(self.read(row), items, now_ms, Level(level))
+
+    def next_item(self, row: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Next-item logits (V,) of the whole catalogue, from the row of a user with events."""
+        reading = self.read(row)
+        if reading is None:
+            raise ValueError("a user without events has no next-item logits; ask for popularity (level PRIOR) instead")
+        return self._scorer.next_item(reading)[0]
+
+    def recommend(
+        self, row: npt.NDArray[np.uint8] | None, k: int, exclude_seen: bool, now_ms: int
+    ) -> tuple[Items, Scores]:
+        """Top k item rows of the catalogue, best first, and the probabilities that they are sorted by.
+
+        In the order of the next-item logit they are of level SEQUENCE; in that of the full model's clicks, FULL, and
+        only what the logit retrieved is compared. Equal ones come by the logit, then by row. A cold user gets the
+        popular ones.
+        """
+        reading, catalogue = self.read(row), len(self.items)
+        if self.order is Order.NEXT_ITEM or reading is None:
+            return self._scorer.best(reading, min(k, catalogue), exclude_seen=exclude_seen)
+        depth = min(max(RETRIEVED_PER_ITEM * k, RETRIEVED_MIN), catalogue)
+        found, _ = self._scorer.best(reading, depth, exclude_seen=exclude_seen)
+        scores = self._scorer.score(reading, found, now_ms, Level.FULL)
+        best = np.argsort(-scores.probabilities, kind="stable")[:k]
+        return found[best], Scores(scores.probabilities[best], scores.level)
+
+
+def load_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
+    """Read a bundle directory.
+
+    Raises:
+        BundleError: missing, damaged, of another format, or (with `verify`) not reproducing its golden examples.
+    """
+    content = bundle_files.read(Path(path))
+    bundle = of_content(content)
+    if verify:
+        golden.check(bundle, content.golden, Path(path))
+    return bundle
+
+
+def of_content(content: bundle_files.BundleContent) -> Bundle:
+    """The bundle that these files hold, its golden examples not looked at."""
+    return Bundle(
+        version=content.version,
+        config=content.config,
+        items=content.items,
+        fold=FoldParams(**{name: content.arrays[f"fold.{name}"] for name in FoldParams._fields}),
+        score=ScoreParams(**{name: content.arrays[f"score.{name}"] for name in ScoreParams._fields}),
+        order=content.order,
+    )
+
+
+def write_bundle(
+    path: str | Path,
+    network: Any,
+    items: tuple[str, ...] | list[str],
+    counts: npt.NDArray[np.float64],
+    metadata: dict[str, Any],
+    calibration: npt.NDArray[np.float64] | None = None,
+    recommend: Mapping[str, Any] | None = None,
+) -> str:
+    """Publish a trained `model.network.network.Network` as the directory `path` and return its version.
+
+    Shapes: counts (V,) clicks an item; calibration (3, 2), slope and intercept of FULL, SEQUENCE and PRIOR. `recommend`
+    is what `training.measure.order.measured` found; without it, the next-item logit sorts recommendations.
+    """
+    from model.network.absorb import absorb, absorb_head  # noqa: PLC0415 - PyTorch is for publishing only, not for serving
+
+    slopes = np.array([[1.0, 0.0]] * 3) if calibration is None else calibration
+    fold, score = absorb(network), absorb_head(network, np.asarray(counts, dtype=np.float64), slopes)
+    bundle = Bundle(version="unpublished", config=network.config, items=tuple(items), fold=fold, score=score)
+    arrays = {f"fold.{name}": value for name, value in fold._asdict().items()}
+    arrays |= {f"score.{name}": value for name, value in score._asdict().items()}
+    examples = golden.make(bundle)
+    record = {"order": order_of(recommend or {}).value, **(recommend or {})}
+    return bundle_files.write(Path(path), network.config, tuple(items), counts, arrays, examples, metadata, record)
+
+
+def random_bundle(config: ModelConfig, items: tuple[str, ...], seed: int = 0) -> Bundle:
+    """A bundle with untrained weights, for tests and benchmarks of everything but accuracy."""
+    import torch  # noqa: PLC0415 - for tests and benchmarks only
+
+    from model.network.absorb import absorb, absorb_head  # noqa: PLC0415
+    from model.network.network import Network  # noqa: PLC0415
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = Network(config, len(items)).eval()
+    counts = 1.0 / np.arange(1, len(items) + 1)
+    score = absorb_head(network, counts, np.array([[1.0, 0.0]] * 3))
+    name = json.dumps([config.to_json(), items, seed]).encode()
+    version = xxhash.xxh64_hexdigest(name)
+    bundle = Bundle(version=version, config=config, items=items, fold=absorb(network), score=score)
+    golden.make(bundle)  # compiles, as loading one does: no first answer waits for that
+    return bundle
+
+
+def _plain(column: npt.NDArray[Any], dtype: Any) -> npt.NDArray[Any]:
+    """The same numbers as a writable contiguous array: one compiled form of the kernels serves all callers."""
+    plain = np.ascontiguousarray(column, dtype=dtype)
+    return plain if plain.flags.writeable else plain.copy()

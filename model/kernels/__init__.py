@@ -1,0 +1,1 @@
+"""The model compiled, as it is served."""

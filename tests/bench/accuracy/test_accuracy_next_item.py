@@ -1,0 +1,118 @@
+"""The command that trains, evaluates and adds rows, and the page made of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.accuracy import next_item, page, recipes, rows
+from tests.training.logs import cyclic_log
+from training.data import datasets
+from training.fit.harness import FitConfig
+
+FEW = ("epochs=1", "length=8", "tokens=128", "device=cpu")
+
+
+@pytest.fixture
+def circle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The circle walkers in the place of any data set."""
+    monkeypatch.setattr(datasets, "load", lambda name, path=None: cyclic_log())
+
+
+@pytest.mark.usefixtures("circle")
+@pytest.mark.parametrize(("model", "membership"), [("sasrec", True), ("echomamba4rec", False), ("popularity", False)])
+def test_a_run_adds_its_row(model: str, membership: bool, tmp_path: Path) -> None:
+    """The row names model, settings that were changed, figures and their intervals."""
+    table = tmp_path / "accuracy.json"
+    changes = (*FEW, "prefixes=20") if model == "echomamba4rec" else FEW
+    next_item.measure("circle", model, membership=membership, seed=1, changes=changes, table=table)
+    (row,) = rows.read(table)
+    assert (row["model"], row["seed"]) == (model + ("+membership" if membership else ""), 1)
+    assert row["intervals"]["ndcg10"][0] <= row["ndcg10"] <= row["intervals"]["ndcg10"][1]
+    assert row["changed"]["length"] == 8
+
+
+@pytest.mark.usefixtures("circle")
+def test_the_streaming_model_gives_a_row_as_trained_and_one_as_shipped(tmp_path: Path) -> None:
+    """The shipped row says what a user's state costs; both come from one training."""
+    sizes = (
+        "width=32",
+        "expand=2",
+        "heads=4",
+        "state_size=4",
+        "head_width=16",
+        "ring_length=8",
+        "tail_length=16",
+        "slots=4",
+    )
+    next_item.measure("circle", "echorank", changes=(*FEW, *sizes, "positions=2"), table=tmp_path / "accuracy.json")
+    trained, shipped = rows.read(tmp_path / "accuracy.json")
+    assert (trained["model"], shipped["model"]) == ("echorank", "echorank-int8")
+    assert (trained["state_bytes"], shipped["state_bytes"] > 100) == (None, True)
+    assert abs(trained["ndcg10"] - shipped["ndcg10"]) < 0.1
+
+
+@pytest.mark.usefixtures("circle")
+@pytest.mark.parametrize(
+    ("model", "changes", "message"),
+    [
+        ("sasrec", ("width",), "write each as NAME=VALUE"),
+        ("sasrec", ("widht=3",), r"unknown settings \['widht'\]; known are"),
+        ("sas", (), "unknown model 'sas'; known are echorank"),
+        ("sasrec", ("epochs=0",), "epochs = 0 must be at least 1"),
+    ],
+)
+def test_mistakes_are_named(model: str, changes: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    """A wrong model or setting is refused before anything is trained."""
+    with pytest.raises(ValueError, match=message):
+        next_item.measure("circle", model, changes=changes, table=tmp_path / "accuracy.json")
+
+
+def test_every_recipe_is_made_of_known_settings() -> None:
+    """No name in the table of recipes is misspelt."""
+    for data in recipes.RECIPES:
+        for model in recipes.MODELS:
+            values = {name: value for name, value in recipes.recipe_of(data, model).items() if name != "prefixes"}
+            next_item.configured(values, next_item.ModelConfig, next_item.TrainConfig)
+
+
+def test_committed_rows_are_trained_to_the_end_of_their_recipes() -> None:
+    """Each ran all its epochs or stopped for lack of a better one, so none is left from a recipe that was shorter."""
+    for row in rows.read():
+        if row["task"] != "next-item" or "epochs" not in row:
+            continue
+        model = row["model"].removesuffix("+membership").removesuffix("-int8")
+        settings = {**recipes.recipe_of(row["dataset"], model), **row.get("changed", {})}
+        waited = row["epochs"] - row["best_epoch"]
+        patience = settings.get("patience", FitConfig.patience)
+        assert row["epochs"] == settings["epochs"] or waited == patience, f"train anew: {row['command']}"
+
+
+def test_the_page_has_means_and_spreads(tmp_path: Path) -> None:
+    """Two seeds of one model make one line; the best model comes first; commands stand below, once each."""
+    table = tmp_path / "accuracy.json"
+    figures = dict.fromkeys(rows.FIGURES["next-item"], 0.0)
+    for model, seed, ndcg in (("b", 0, 0.2), ("b", 1, 0.3), ("a", 0, 0.1)):
+        row = rows.row("next-item", "d", model, seed, {**figures, "ndcg10": ndcg}, train_minutes=1.0, state_bytes=3648)
+        rows.add({**row, "command": f"make {model}"}, table)
+    text = page.write(table).read_text()
+    lines = [line for line in text.splitlines() if line.startswith(("| a", "| b"))]
+    assert [line.split("|")[1].strip() for line in lines] == ["b", "a"]
+    assert "0.2500 ± 0.0707" in lines[0]
+    assert "±" not in lines[1]
+    assert "3,648" in lines[1]
+    assert text.count("`make b`") == 1
+    assert json.loads(table.read_text())
+
+
+def test_a_run_with_other_settings_stands_beside_the_recipes(tmp_path: Path) -> None:
+    """`--set` and teachers make another run, which neither replaces nor is averaged with the plain one."""
+    table = tmp_path / "accuracy.json"
+    figures = dict.fromkeys(rows.FIGURES["next-item"], 0.1)
+    for more in ({}, {"changed": {"epochs": 2}}, {"teachers": 1}, {"changed": {"epochs": 2}}):
+        rows.add(rows.row("next-item", "d", "m", 0, figures, train_minutes=1.0, state_bytes=None, **more), table)
+    assert [rows.label(row) for row in rows.read(table)] == ["m", "m (epochs=2)", "m (teachers=1)"]
+    lines = [line for line in page.write(table).read_text().splitlines() if line.startswith(("| m |", "| m ("))]
+    assert [line.split("|")[2].strip() for line in lines] == ["1", "1", "1"]

@@ -1,0 +1,48 @@
+"""The study of what must be remembered of a history."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from bench.accuracy.memories import ALL, Filter, Memory, bias_of, measure, memories
+from model.config import ModelConfig
+from model.network.network import Network
+from tests.training.logs import cyclic_log
+from training.data.sequences import Held, Histories, Vocabulary
+from training.measure.evaluate import NetworkRanker, rank
+
+OF_AGE = np.array([1, 2, 3, 4], dtype=np.float32)
+
+
+def test_a_memory_knows_the_newest_events_and_their_ages() -> None:
+    """Item 5 was last seen 0 events ago, 2 one ago, 7 three ago: beyond a memory of two."""
+    added = bias_of(Memory("two", 0, 2), None, np.array([7, 2, 2, 5]), OF_AGE, 9)
+    assert added.tolist() == [0, 0, 2, 0, 0, 1, 0, 0, 0]
+    assert bias_of(Memory("all", 0, ALL), None, np.array([7, 2, 2, 5]), OF_AGE, 9)[7] == 4
+    assert bias_of(Memory("all", 0, ALL), None, np.array([7, 1, 1, 1, 1, 1]), OF_AGE, 9)[7] == 4  # older than any bias
+
+
+def test_a_filter_forgets_nothing_and_errs_on_the_safe_side() -> None:
+    """What left the exact part is always found; a filter of one bit takes everything for seen."""
+    history = np.arange(40)
+    added = bias_of(Memory("", 0, 8, 512), Filter(60, 512, 2), history, OF_AGE, 60)
+    assert (added[:32] == 4).all()
+    assert (added[32:40] == OF_AGE[[3, 3, 3, 3, 3, 2, 1, 0]]).all()
+    assert (added[40:] == 0).mean() > 0.8
+    assert (bias_of(Memory("", 0, 1, 1), Filter(60, 1, 1), history, OF_AGE, 60)[40:] == 4).all()
+
+
+def test_the_shipped_memory_ranks_as_the_network_does() -> None:
+    """What the study calls ring and 512 fingerprints is what the network itself knows."""
+    log = cyclic_log()
+    vocabulary = Vocabulary.of(log, hashed=4)
+    held = Held.last(Histories.of(log, vocabulary))
+    torch.manual_seed(0)
+    network = Network(ModelConfig(hashed_items=4), len(vocabulary.items)).eval()
+    torch.nn.init.normal_(network.membership.bias)
+    shipped = next(memory for memory in memories() if memory.name == "ring, 512 fingerprints")
+    none, found = measure(network, held, [next(memories()), shipped])
+    expected = rank(NetworkRanker(network), held, network.items)
+    assert found.plain.tolist() == expected.plain.tolist()
+    assert none.plain.tolist() != expected.plain.tolist()

@@ -1,0 +1,1 @@
+"""Simulated parts of the world: log, disk, network, time."""

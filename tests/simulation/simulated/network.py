@@ -1,0 +1,260 @@
+"""What connects the processes: messages that are late, lost, doubled or overtaken; Ray calls and gRPC on top.
+
+A lost request and a lost answer look the same to the caller: an error soon, or nothing until its patience ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import pickle
+from collections.abc import Awaitable, Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+from ray.exceptions import RayActorError, RayTaskError
+
+from actors.calls.status import status_of
+from actors.errors import EchoRankError
+from tests.simulation.simulated.loop import PROCESS, Process, VirtualLoop
+
+DELAY_S = 0.002  # usual, at most
+LATE_S = 0.3  # while the network is bad, at most
+NOTICE_S = 0.2  # until a broken connection is noticed, at most
+
+NOTICED = 0.7  # of what is lost; for the rest the caller waits until its patience ends
+
+EXPECTED = (EchoRankError, RayTaskError, grpc.aio.AioRpcError)
+Work = Callable[[], Awaitable[Any]]
+
+
+class Unreachable(Exception):
+    """The connection broke: whether the callee did it is unknown."""
+
+
+class Network:
+    """Delivers between processes; `names` leads to the newest incarnation of each."""
+
+    def __init__(
+        self,
+        loop: VirtualLoop,
+        world: Process,
+        say: Callable[[object, str], None],
+        on_defect: Callable[[str, BaseException], None],
+    ) -> None:
+        self._loop, self._world, self._say, self._on_defect = loop, world, say, on_defect
+        self._waiting: dict[Process, dict[asyncio.Future[Any], Callable[[], None]]] = {}  # for an answer, by callee
+        self.names: dict[str, Process] = {}
+        self.actors: dict[Process, asyncio.Future[Any]] = {}  # each, once its constructor is through
+        self.addresses: dict[str, tuple[Process, SimServer]] = {}
+        self.cuts: list[frozenset[str]] = []  # pairs that cannot talk; one name: cut off from everybody
+        self.loss = self.doubling = self.late = 0.0  # chances
+
+    async def ask(self, callee: Process, what: str, work: Work) -> Any:
+        """Have `callee` do `work` in its own context; its answer or error, or Unreachable."""
+        caller = PROCESS.get()
+        caller.step()
+        self._say(caller, f"asks {callee} {what}")
+        answer = self._loop.create_future()
+
+        def settle(outcome: Any, error: Exception | None) -> None:
+            if not answer.done():
+                answer.set_exception(error) if error else answer.set_result(outcome)
+
+        def lost() -> None:
+            if caller.random.random() < NOTICED:
+                broken = functools.partial(settle, None, Unreachable(f"{callee} does not answer {what}"))
+                self._loop.call_later(NOTICE_S * caller.random.random(), broken, context=caller.context)
+
+        async def serve() -> None:
+            outcome, error = await self._outcome(what, work)
+            self._send(callee, caller, functools.partial(settle, outcome, error), lost)
+
+        def deliver() -> None:
+            self._loop.create_task(serve())
+
+        waiting = self._waiting.setdefault(callee, {})
+        waiting[answer] = lost
+        try:
+            for _ in range(1 + (caller.random.random() < self.doubling)):
+                self._send(caller, callee, deliver, lost)
+            return await answer
+        finally:
+            waiting.pop(answer, None)
+
+    def died(self, process: Process) -> None:
+        """Its callers learn that they get no answer, or wait in vain."""
+        for lost in self._waiting.pop(process, {}).values():
+            lost()
+
+    async def _outcome(self, what: str, work: Work) -> tuple[Any, Exception | None]:
+        try:
+            return await work(), None
+        except EXPECTED as error:
+            return None, error
+        except Exception as error:
+            self._on_defect(f"in {what}", error)
+            return None, Unreachable(f"a defect in {what}")
+
+    def _send(self, sender: Process, receiver: Process, deliver: Callable[[], None], lost: Callable[[], None]) -> None:
+        random = sender.random
+        if self._is_cut(sender.name, receiver.name) or random.random() < self.loss:
+            self._say(sender, f"message to {receiver} is lost")
+            lost()
+            return
+
+        def arrive() -> None:
+            if receiver.alive:
+                self._loop.call_soon(deliver, context=receiver.context)
+            else:
+                lost()
+
+        delay_s = LATE_S if random.random() < self.late else DELAY_S
+        self._loop.call_later(delay_s * random.random(), arrive, context=self._world.context)
+
+    def _is_cut(self, one: str, other: str) -> bool:
+        return any(cut <= {one, other} for cut in self.cuts)
+
+
+class SimRay:
+    """As much of Ray as the product uses. `end` takes an actor away for good, `live` are the nodes for shards."""
+
+    def __init__(self, network: Network, end: Callable[[str], None], live: Callable[[], Iterable[str]]) -> None:
+        self._network, self._end, self._live = network, end, live
+
+    def get_actor(self, name: str, _namespace: str) -> Any:
+        """A handle: `handle.method.remote(*args)` can be awaited."""
+        if name not in self._network.names:
+            raise ValueError(f"no actor {name!r}")
+        return _Handle(self._network, name)
+
+    def get_runtime_context(self) -> Any:
+        """An actor that cannot be constructed is tried again, as from the second time on."""
+        process = PROCESS.get()
+        myself = _Handle(self._network, process.name)
+        return SimpleNamespace(was_current_actor_reconstructed=process.number > 1, current_actor=myself)
+
+    def nodes(self) -> list[dict[str, Any]]:
+        """Those that live."""
+        return [{"NodeID": node, "Alive": True, "Resources": {"CPU": 2.0}} for node in self._live()]
+
+    def kill(self, handle: _Handle, *, no_restart: bool) -> None:
+        """End the newest process of the actor, whoever asks."""
+        assert no_restart
+        self._end(handle._name)
+
+
+class _Handle:
+    def __init__(self, network: Network, name: str) -> None:
+        self._network, self._name = network, name
+
+    def __getattr__(self, method: str) -> Any:
+        return SimpleNamespace(remote=functools.partial(self._call, method))
+
+    async def _call(self, method: str, *args: Any) -> Any:
+        if (callee := self._network.names.get(self._name)) is None:
+            raise RayActorError
+        sent = pickle.dumps(args)
+
+        async def work() -> bytes:
+            actor = await asyncio.shield(self._network.actors[callee])
+            try:
+                return pickle.dumps(await getattr(actor, method)(*pickle.loads(sent)))
+            except EchoRankError as error:
+                raise RayTaskError(method, "", pickle.loads(pickle.dumps(error)), ip="sim") from error
+
+        try:
+            return pickle.loads(await self._network.ask(callee, method, work))
+        except Unreachable as error:
+            raise RayActorError from error
+
+
+class SimServer:
+    """`actors.calls.server.RpcServer` without sockets: real handlers, real messages, real statuses."""
+
+    def __init__(self, network: Network, add_service: Callable[[Any], None]) -> None:
+        self._network, self._handlers = network, list[Any]()
+        self.serving = False
+        add_service(self)
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        """What `grpc.aio.Server` has for services to register."""
+        self._handlers.extend(handlers)
+
+    def add_registered_method_handlers(self, service: str, handlers: Any) -> None:
+        """The same handlers once more."""
+
+    async def start(self, host: str, port: int) -> str:
+        """Listen; the address, another one for each incarnation of a process unless it asks for a port."""
+        process = PROCESS.get()
+        address = f"{process.name}:{port}" if port else str(process)
+        self._network.addresses[address] = (process, self)
+        return address
+
+    async def set_serving(self, serving: bool) -> None:
+        """Health."""
+        self.serving = serving
+
+    async def stop(self, _grace_s: float) -> None:
+        """Listen no more."""
+        self.serving = False
+        self._network.addresses = {at: each for at, each in self._network.addresses.items() if each[1] is not self}
+
+    async def answer(self, method: str, raw: bytes, call: SimCall) -> bytes:
+        """Serve one call; errors become statuses."""
+        details = SimpleNamespace(method=method, invocation_metadata=call.metadata)
+        handler = next(found for each in self._handlers if (found := each.service(details)))
+        request = handler.request_deserializer(raw) if handler.request_deserializer else raw
+        try:
+            response = await handler.unary_unary(request, call)
+        except (EchoRankError, grpc.aio.AioRpcError) as error:
+            status = status_of(error)
+            raise grpc.aio.AioRpcError(status.code, (), (), status.message) from error
+        answered: bytes = handler.response_serializer(response) if handler.response_serializer else response
+        return answered
+
+
+class SimCall:
+    """A call as its servicer sees it, and its deadline."""
+
+    def __init__(self, loop: VirtualLoop, timeout_s: float, metadata: Any = ()) -> None:
+        self._loop, self._until, self.metadata = loop, loop.time() + timeout_s, metadata
+
+    def time_remaining(self) -> float:
+        """Seconds until the deadline."""
+        return self._until - self._loop.time()
+
+    def invocation_metadata(self) -> Any:
+        """What came along."""
+        return self.metadata
+
+
+class SimChannel:
+    """A `grpc.aio.Channel` to an address."""
+
+    def __init__(self, loop: VirtualLoop, network: Network, address: str) -> None:
+        self._loop, self._network, self._address = loop, network, address
+
+    def unary_unary(self, method: str, *_: Any) -> Callable[..., Awaitable[bytes]]:
+        """The method, to be called with bytes."""
+
+        async def call(raw: bytes, *, timeout: float, metadata: Any = ()) -> bytes:
+            if self._address not in self._network.addresses:
+                raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, (), (), f"nobody listens at {self._address}")
+            process, server = self._network.addresses[self._address]
+            called = SimCall(self._loop, timeout, metadata)
+            asked = self._network.ask(process, method, lambda: server.answer(method, raw, called))
+            try:
+                async with asyncio.timeout(timeout):
+                    answered: bytes = await asked
+                    return answered
+            except Unreachable as error:
+                raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, (), (), str(error)) from error
+            except TimeoutError as error:
+                raise grpc.aio.AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, (), (), str(error)) from error
+
+        return call
+
+    async def close(self, grace: float | None = None) -> None:
+        """Nothing stays open."""

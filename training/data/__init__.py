@@ -1,0 +1,1 @@
+"""Data sets to click logs to sequences."""

@@ -1,0 +1,1 @@
+"""Fitting a network: loss, schedule, loop, checkpoints."""

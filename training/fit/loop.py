@@ -1,0 +1,255 @@
+"""The steps that fit a network: optimizer, schedule, averaged weights; all of it can be kept and taken up again."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from training.data.sequences import Windows
+from training.errors import DivergedError
+from training.fit.forecast import Costs, Forecast, sentence
+from training.fit.keeper import Keeper
+from training.fit.progress import TrainingProgress
+from training.fit.schedule import FitConfig, Schedule
+from training.workers import Workers
+
+
+class Task(Protocol):
+    """What is fitted, and how it is judged."""
+
+    @property
+    def weights(self) -> Sequence[float]:
+        """Weight of each loss that `losses` gives."""
+        ...
+
+    def epoch(self, random: np.random.Generator) -> Sequence[Windows]:
+        """The batches of one epoch, in order."""
+        ...
+
+    def losses(self, windows: Windows, random: np.random.Generator) -> Tensor:
+        """The losses of one batch, one number each, of the network that is being fitted."""
+        ...
+
+    def validate(self, network: nn.Module, workers: Workers) -> Mapping[str, float]:
+        """Metrics of a copy of the network on held-out events, equal for all workers; `ndcg10` decides."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """What one epoch brought."""
+
+    epoch: int
+    losses: tuple[float, ...]  # means over the epoch's steps
+    metrics: Mapping[str, float]  # validation, of the averaged weights
+    seconds: float  # since the start
+    done: float  # share of the training that is over
+
+
+class Loop:
+    """All that changes while a network is fitted, and how it does; see `training.fit.keeper.Keepable`."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        task: Task,
+        settings: FitConfig,
+        random: np.random.Generator,
+        workers: Workers,
+        costs: Costs | None = None,
+    ) -> None:
+        self.network, self.task, self.settings, self.workers = network, task, settings, workers
+        self.random, self.own_random = random, workers.own(random)
+        self.averaged = copy.deepcopy(network)
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(), betas=settings.betas, weight_decay=settings.weight_decay, fused=True
+        )
+        self.costs, self.forecast, self.finishing_s = costs or Costs(), Forecast(), 0.0
+        self.schedule = Schedule(settings, self.costs.begun)
+        self.history: list[Line] = []
+        self.best_weights: dict[str, Tensor] = {}
+        self.epoch, self.step, self.losses = 0, 0, list[Tensor]()
+        self.before_epoch: Mapping[str, Any] = {}  # the generator's state
+        self.in_epoch: Mapping[str, Any] = {}  # of an epoch that is taken up again
+
+    def over(self) -> bool:
+        """Whether the schedule has ended, or too many epochs brought nothing better."""
+        waited = len(self.history) and self.history[-1].epoch - self.best().epoch >= self.settings.patience
+        return bool(self.schedule.done >= 1.0 or waited or self.epoch >= self.settings.epochs) and self.step == 0
+
+    def best(self) -> Line:
+        """The first of the best epochs so far."""
+        return max(self.history, key=lambda line: line.metrics["ndcg10"])
+
+    def learn(self, progress: TrainingProgress, keeper: Keeper) -> None:
+        """The steps of an epoch, or those that are left of it."""
+        self.network.train()
+        plan = self._plan()
+        for windows in plan[self.step :]:
+            if self.step and self.schedule.done >= 1.0:
+                break
+            begun = time.monotonic()
+            each = self.task.losses(windows, self.own_random)
+            self._check(each, len(plan))
+            descend(
+                self.network,
+                self.averaged,
+                self.optimizer,
+                each,
+                self.task.weights,
+                self.settings,
+                self.schedule,
+                self.workers,
+            )
+            self.losses.append(each.detach())
+            self.step += 1
+            self.schedule.advance((self.epoch + self.step / len(plan)) / self.settings.epochs, self.workers)
+            progress.step(self.schedule.done, self.losses[-1].sum().item())
+            if self.forecast.add(time.monotonic() - begun):
+                progress.say(self._foretell(len(plan)))
+            keeper.look(self)
+
+    def judge(self) -> Line:
+        """Validate what the epoch brought, and begin the next one."""
+        if not self.sound():
+            raise DivergedError(self._diverged("its weights are no longer numbers"))
+        means = tuple(self.workers.mean(torch.stack(self.losses).mean(dim=0)).tolist())
+        begun = time.monotonic()
+        try:
+            metrics = self.task.validate(self.averaged, self.workers)
+        except DivergedError as error:
+            raise DivergedError(self._diverged(str(error))) from error
+        validation_s = self.workers.first(lambda: time.monotonic() - begun)
+        self.schedule.reserve(validation_s + self.finishing_s)
+        seconds, done = self.schedule.seconds(), self.schedule.done
+        self.history.append(Line(epoch=self.epoch, losses=means, metrics=metrics, seconds=seconds, done=done))
+        if self.best() is self.history[-1]:
+            self.best_weights = copy.deepcopy(self.averaged.state_dict())
+        self.epoch, self.step, self.losses = self.epoch + 1, 0, []
+        return self.history[-1]
+
+    def where(self) -> str:
+        """See `Keepable`."""
+        minutes = self.schedule.seconds() / 60
+        return f"step {self.step} of epoch {self.epoch + 1} of {self.settings.epochs}, after {minutes:.1f} minutes"
+
+    def sound(self) -> bool:
+        """See `Keepable`."""
+        return all(bool(torch.isfinite(weights).all()) for weights in self.averaged.parameters())
+
+    def state(self) -> dict[str, Any]:
+        """See `Keepable`."""
+        return {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": {"steps": self.schedule.steps, "done": self.schedule.done, "seconds": self.schedule.seconds()},
+            "history": [
+                {**dataclasses.asdict(line), "metrics": {name: float(value) for name, value in line.metrics.items()}}
+                for line in self.history
+            ],
+            "best_weights": self.best_weights,
+            "place": {"epoch": self.epoch, "step": self.step, "losses": self.losses},
+            "before_epoch": self.before_epoch,
+            "in_epoch": self.random.bit_generator.state,
+            "torch": generators(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """See `Keepable`."""
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.restore(**state["schedule"])
+        self.history = [Line(**line) for line in state["history"]]
+        self.best_weights = state["best_weights"]
+        self.epoch, self.step = state["place"]["epoch"], state["place"]["step"]
+        device = next(self.network.parameters()).device
+        self.losses = [losses.to(device) for losses in state["place"]["losses"]]
+        self.before_epoch, self.in_epoch = state["before_epoch"], state["in_epoch"]
+        if not self.step:
+            self.random.bit_generator.state = self.in_epoch
+        set_generators(state["torch"])
+
+    def _foretell(self, steps: int) -> str:
+        """How long all will take; from now on the schedule leaves time for what follows it."""
+        begun, minutes = time.monotonic(), self.settings.minutes_max
+        validation_s = self.workers.first(lambda: self.costs.validation(self.averaged))
+        if minutes is not None:
+            self.finishing_s = self.workers.first(lambda: self.costs.finishing(self.averaged, validation_s))
+        self.schedule.reserve(validation_s + self.finishing_s)
+        self.schedule.pause(time.monotonic() - begun)
+        return sentence(
+            spent_s=self.schedule.seconds(),
+            epoch_s=steps * self.forecast.step_s() + validation_s,
+            done=self.epoch + self.step / steps,
+            epochs=self.settings.epochs,
+            finishing_s=self.finishing_s,
+            minutes=minutes,
+            limit_s=self.schedule.limit_s(),
+        )
+
+    def _plan(self) -> Sequence[Windows]:
+        """The epoch's batches; of an epoch that was begun before, the same ones again."""
+        if self.step:
+            self.random.bit_generator.state = self.before_epoch
+        self.before_epoch = self.random.bit_generator.state
+        plan = self.workers.part(self.task.epoch(self.random))
+        if self.step:
+            self.random.bit_generator.state = self.in_epoch
+        return plan
+
+    def _check(self, losses: Tensor, steps: int) -> None:
+        if not bool(torch.isfinite(losses).all()):
+            said = ", ".join(f"{loss:g}" for loss in losses.tolist())
+            raise DivergedError(self._diverged(f"step {self.step + 1} of {steps} gives losses of {said}"))
+
+    def _diverged(self, what: str) -> str:
+        rate = self.settings.learning_rate
+        return (
+            f"the training diverged in epoch {self.epoch + 1}: {what}; lower learning_rate, which is {rate:g}, by "
+            f'--settings FILE with {{"training": {{"learning_rate": {rate / 3:.2g}}}}}'
+        )
+
+
+def descend(
+    network: nn.Module,
+    averaged: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    losses: Tensor,
+    weights: Sequence[float],
+    settings: FitConfig,
+    schedule: Schedule,
+    workers: Workers,
+) -> None:
+    """One step down the weighted losses (n,) of all, then averaged <- decay * averaged + (1 - decay) * network."""
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(losses @ losses.new_tensor(weights))
+    workers.average_gradients(network.parameters())
+    clip_grad_norm_(network.parameters(), settings.clip)
+    for part in optimizer.param_groups:
+        part["lr"] = settings.learning_rate * schedule.rate()
+    optimizer.step()
+    with torch.no_grad():
+        torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - schedule.decay())
+
+
+def generators() -> list[Tensor]:
+    """The states of torch's generators, the CPU's first."""
+    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])]
+
+
+def set_generators(states: Sequence[Tensor]) -> None:
+    """Set what `generators` gave; those of devices that are not there are left out."""
+    torch.set_rng_state(states[0])
+    if len(states) > 1 and torch.cuda.device_count() == len(states) - 1:
+        torch.cuda.set_rng_state_all(states[1:])

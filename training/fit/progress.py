@@ -1,0 +1,63 @@
+"""What a person sees while a model trains: a bar on a terminal, a line an epoch anywhere else."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from training.fit.loop import Line
+
+
+class TrainingProgress:
+    """The whole training on stderr: loss, validation NDCG@10, time passed and, on a terminal, time left."""
+
+    def __init__(self, *, shown: bool = True) -> None:
+        self.console = Console(stderr=True, quiet=not shown)
+        self.bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %  {task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not (shown and self.console.is_terminal),
+        )
+        self.task = self.bar.add_task("training", total=1.0, note="")
+        self.loss, self.ndcg = float("nan"), float("nan")
+
+    def __enter__(self) -> TrainingProgress:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def step(self, done: float, loss: float) -> None:
+        """`done` (0 to 1) of the training is over; `loss` is the newest step's."""
+        self.loss = loss if self.loss != self.loss else 0.95 * self.loss + 0.05 * loss
+        self._show(done)
+
+    def say(self, sentence: str) -> None:
+        """A line beside the bar."""
+        self.console.print(sentence, markup=False, soft_wrap=True)
+
+    def epoch(self, line: Line) -> None:
+        """An epoch ended."""
+        self.loss, self.ndcg = sum(line.losses), line.metrics["ndcg10"]
+        self._show(line.done)
+        if not self.console.is_terminal:
+            self.console.print(
+                f"epoch {line.epoch + 1}: {self._note()}  {line.seconds / 60:.1f} minutes, {line.done:.0%} done"
+            )
+
+    def _note(self) -> str:
+        return f"loss {self.loss:.3f}  NDCG@10 {self.ndcg:.4f}"
+
+    def _show(self, done: float) -> None:
+        self.bar.update(self.task, completed=done, note=self._note())

@@ -1,0 +1,228 @@
+"""Training of the streaming model: its recipe, its losses, and what comes out; the loop is `training.fit.harness`."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from model.config import ModelConfig
+from model.network.embedding import Sequences
+from model.network.network import Encoding, Network
+from training.data.sequences import Batch, Held, Histories, Vocabulary, Windows, groups, pad, training_windows
+from training.fit.distill import Teacher, Teachers
+from training.fit.forecast import Costs, Finishing
+from training.fit.harness import FitConfig, Line, fit, pick_device
+from training.fit.identity import identity
+from training.fit.initial import start_from_data
+from training.fit.keeper import Keeper
+from training.fit.losses import click_loss, next_item_loss
+from training.fit.softmax import Guide
+from training.measure.evaluate import NetworkRanker, rank
+from training.measure.targets import NegativeSampler, random_positions
+from training.workers import Workers
+
+MEASURED = 400  # held-out events that tell how long a validation takes
+SPARSE = 8  # the head's features of one position cost as much as a dozen events
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(FitConfig):
+    """The recipe; the shape of the model is `ModelConfig`'s.
+
+    Raises:
+        ValueError: a setting is out of range.
+
+    """
+
+    next_item_weight: float = 1.0
+    click_weight: float = 0.3
+    negativity_weight: float = 0.1
+    positions: int = 8  # Q: positions a window that the head learns from, at most one in SPARSE
+    negatives: int = 15  # M - 1
+    teacher_weight: float = 0.5  # of what teachers say, where there are any, against the clicks themselves
+    context: int | None = None  # events before a validation target; None: all
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        super().__post_init__()
+        for name in ("positions", "negatives"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+        if self.next_item_weight <= 0 and self.click_weight <= 0:
+            raise ValueError("next_item_weight and click_weight are both 0: nothing would be learned")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Epoch:
+    """One line of the history of a training; losses are means over the epoch's steps."""
+
+    epoch: int
+    next_item: float
+    click: float
+    negativity: float
+    ndcg10: float  # validation, of the averaged weights
+    hr10: float
+    seconds: float  # since the start
+
+    @classmethod
+    def of(cls, line: Line) -> Epoch:
+        """The harness's line, by names."""
+        next_item, click, negativity = line.losses
+        return cls(
+            epoch=line.epoch,
+            next_item=next_item,
+            click=click,
+            negativity=negativity,
+            ndcg10=line.metrics["ndcg10"],
+            hr10=line.metrics["hr10"],
+            seconds=line.seconds,
+        )
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """The averaged weights of the best epoch, and how they came about."""
+
+    network: Network
+    vocabulary: Vocabulary
+    settings: TrainConfig
+    history: Sequence[Epoch]
+    best: Epoch
+    seconds: float
+
+
+class StreamingTask:
+    """Next item at all positions, clicks against sampled negatives, and non-negativity; see `harness.Task`."""
+
+    def __init__(
+        self,
+        network: Network,
+        settings: TrainConfig,
+        training: Histories,
+        held: Held,
+        teachers: Teachers | None = None,
+    ) -> None:
+        self.teachers = teachers
+        self.network, self.settings, self.training, self.held = network, settings, training, held
+        self.sampler = NegativeSampler(training, network.items)
+        self.weights = (settings.next_item_weight, settings.click_weight, settings.negativity_weight)
+
+    def epoch(self, random: np.random.Generator) -> Sequence[Windows]:
+        """Windows with new random boundaries, each event the target of one."""
+        return groups(training_windows(self.training, self.settings.length, random), self.settings.tokens, random)
+
+    def losses(self, windows: Windows, random: np.random.Generator) -> Tensor:
+        """Next-item, click and non-negativity loss of one batch, (3,); those of weight 0 are not computed."""
+        batch = pad(self.training, windows)
+        device = self.network.item_bias.device
+        events = Sequences(*(column.to(device) for column in batch.events))
+        encoding = self.network.encode(events)
+        next_item = click = negativity = torch.zeros((), device=device)
+        if self.settings.next_item_weight > 0:
+            next_item = self.next_item(encoding, events, batch, random)
+        if self.settings.click_weight > 0:
+            click = self.click(encoding, events, batch, random)
+        if self.settings.negativity_weight > 0:
+            negativity = self.network.negativity(encoding)
+        return torch.stack([next_item, click, negativity])
+
+    def next_item(self, encoding: Encoding, events: Sequences, batch: Batch, random: np.random.Generator) -> Tensor:  # noqa: ARG002 - a study's loss draws
+        """Full-softmax cross-entropy, and what teachers say."""
+        network = self.network
+        table, bias = network.embedding.item.weight[: network.items], network.item_bias[: network.items]
+        guide = None if self.teachers is None else partial(_guide, self.teachers, batch)
+        return next_item_loss(encoding.sequence, events, table, bias, network.membership, guide)
+
+    def click(self, encoding: Encoding, events: Sequences, batch: Batch, random: np.random.Generator) -> Tensor:
+        """Log-loss of the head at some positions."""
+        positions = min(self.settings.positions, -(-events.items.shape[1] // SPARSE))
+        at = random_positions(batch, positions, random)
+        drawn = self.sampler.draw(batch.begins, at, self.settings.negatives, random)
+        asked = type(drawn)(*(column.to(events.items.device) for column in drawn))
+        logits = self.network.head(encoding, events, asked.at, asked.candidates, asked.now_ms)
+        return click_loss(logits, asked)
+
+    def validation_s(self, network: nn.Module) -> float:
+        """About how many seconds `validate` takes, from a part of it."""
+        assert isinstance(network, Network)
+        known = self.held.targets(network.items)
+        users = np.unique(np.searchsorted(self.held.histories.starts, known, side="right") - 1)
+        chosen = np.zeros(len(self.held.tails), dtype=bool)
+        chosen[users[:: max(1, len(known) // MEASURED)]] = True
+        part = self.held._replace(tails=np.where(chosen, self.held.tails, 0))
+        begun = time.monotonic()
+        rank(NetworkRanker(network), part, network.items, context=self.settings.context)
+        return (time.monotonic() - begun) * float(self.held.tails.sum()) / float(part.tails.sum())
+
+    def validate(self, network: nn.Module, workers: Workers) -> Mapping[str, float]:
+        """Ranking metrics of the next item."""
+        assert isinstance(network, Network)
+        ranker, context = NetworkRanker(network), self.settings.context
+        return rank(ranker, self.held, network.items, context=context, workers=workers).summary()
+
+
+def train(
+    shape: ModelConfig,
+    settings: TrainConfig,
+    vocabulary: Vocabulary,
+    training: Histories,
+    held: Held,
+    *,
+    show_progress: bool = True,
+    on_epoch: Callable[[Line], None] | None = None,
+    workers: Workers | None = None,
+    teachers: Sequence[Teacher] = (),
+    keeper: Keeper | None = None,
+    begun: float | None = None,
+    finishing: Finishing = lambda *_: 0.0,
+    network_type: type[Network] = Network,
+    task_type: type[StreamingTask] = StreamingTask,
+) -> TrainedModel:
+    """Fit a network to the `training` histories; stop and choose the epoch by NDCG@10 on `held`.
+
+    With `teachers`, models of the same catalogue, the new one also learns what these say. A `keeper` keeps the training
+    on disk as it goes. The clock of `minutes_max` began at `begun` (of time.monotonic()), and leaves time for what
+    follows the training, as `finishing` says. Studies bring types of their own.
+
+    Raises:
+        TrainingError: a teacher knows another catalogue, or the training diverged or was stopped.
+
+    """
+    random = np.random.default_rng(settings.seed)
+    torch.manual_seed(settings.seed)
+    device = pick_device(settings.device)
+    shape = dataclasses.replace(shape, actions=vocabulary.actions, hashed_items=vocabulary.hashed)
+    network = network_type(shape, len(vocabulary.items), settings.dropout)
+    start_from_data(network, training, settings.negatives, settings.seed)
+    network.to(device)
+    opinions = [teacher.opinion(training, vocabulary) for teacher in teachers]
+    said = Teachers(opinions, settings.teacher_weight) if opinions else None
+    task = task_type(network, settings, training, held, said)
+    if keeper is not None:
+        keeper.identify(identity(shape, settings, training, held, opinions))
+    fitted = fit(
+        network,
+        task,
+        settings,
+        random,
+        show_progress=show_progress,
+        on_epoch=on_epoch,
+        workers=workers,
+        keeper=keeper,
+        costs=Costs(begun=begun, validation=task.validation_s, finishing=finishing),
+    )
+    history = tuple(Epoch.of(line) for line in fitted.history)
+    return TrainedModel(network, vocabulary, settings, history, Epoch.of(fitted.best), fitted.seconds)
+
+
+def _guide(teachers: Teachers, batch: Batch, usable: Tensor, age: Tensor) -> Guide:
+    """What the teachers say at the positions of a batch that are `usable` (B, L)."""
+    place = torch.from_numpy(batch.begins)[:, None] + torch.arange(usable.shape[1])  # (B, L)
+    return teachers.guide(place[usable], age)

@@ -1,0 +1,183 @@
+"""Held-out events asked of a bundle, with states as bytes: the model as users will meet it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from model.bundle.bundle import Bundle
+from model.kernels.scorer import Level
+from model.state import Rows, zeros
+from training.data.clicklog import Longs
+from training.data.sequences import UNKNOWN, Held, Histories
+from training.measure.evaluate import Clicks
+from training.measure.metrics import Doubles
+from training.measure.ranking import UNLISTED, Ranking
+from training.measure.targets import NegativeSampler
+
+Row = npt.NDArray[np.uint8]  # (row_bytes,)
+Probabilities = npt.NDArray[np.float32]
+LISTED = 10  # items of the lists that are asked for
+SMALLEST = 1e-9  # probabilities come as float32; closer to 0 or 1 their logit is taken as this one's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What a bundle answered."""
+
+    clicks: dict[Level, Clicks]
+    ranks: Longs  # of the clicked items in the lists that `Recommend` gives
+
+
+def ask(
+    bundle: Bundle, held: Held, sampler: NegativeSampler, *, negatives: int, share: float = 1.0, seed: int = 0
+) -> Served:
+    """Fold each user's events, and before about a `share` of the held-out ones ask for scores at every level."""
+    random = np.random.default_rng(seed)
+    histories = held.histories
+    users: list[int] = []
+    logits: dict[Level, list[Doubles]] = {level: [] for level in Level}
+    ranks: list[int] = []
+    for user in np.flatnonzero(held.tails).tolist():
+        start, stop = int(histories.starts[user]), int(histories.starts[user + 1])
+        targets = np.arange(stop - held.tails[user], stop)
+        wanted = (random.random(len(targets)) < share) & (histories.items[targets] < len(bundle.items))
+        targets = targets[wanted]
+        if not len(targets):
+            continue
+        drawn = sampler.draw(np.array([start]), (targets - 1 - start)[None], negatives, random)
+        before = walk(bundle, histories, targets)
+        for (target, row), items in zip(before, drawn.candidates[0].numpy(), strict=True):
+            now_ms = int(histories.times_ms[target])
+            for level in Level:
+                logits[level].append(logit(bundle.score(row, items, now_ms, level).probabilities))
+            ranks.append(place(bundle, row, int(items[0]), now_ms))
+            users.append(user)
+    labels = np.tile(np.arange(negatives + 1) == 0, len(users))
+    asked = np.repeat(np.array(users, dtype=np.int64), negatives + 1)
+    return Served(
+        clicks={
+            level: Clicks(users=asked, labels=labels, logits=np.concatenate([np.zeros(0), *logits[level]]))
+            for level in Level
+        },
+        ranks=np.array(ranks, dtype=np.int64),
+    )
+
+
+def rank_served(bundle: Bundle, held: Held) -> Ranking:
+    """Rank each held-out catalogue event as `Recommend` lists it, by the states that the shipped fold left before it.
+
+    All users' events up to their next held-out one are folded together, then each is read and the next folded.
+
+    Raises:
+        TrainingError: there is nothing to rank.
+
+    """
+    histories, items = held.histories, len(bundle.items)
+    users = np.flatnonzero(held.tails)
+    keys = np.array([xxhash.xxh64_intdigest(histories.users[user].encode()) for user in users], dtype=np.uint64)
+    rows = zeros(bundle.config, len(users))
+    folded, ends = histories.starts[users], histories.starts[users + 1]
+    ranks: list[tuple[int, int]] = []
+    for turn in range(int(held.tails.max(initial=0))):
+        asking = np.flatnonzero(held.tails[users] > turn)  # places in `users` and `rows`
+        targets = ends[asking] - held.tails[users[asking]] + turn
+        _fold_many(bundle, rows, histories, asking, keys[asking], folded[asking], targets)
+        folded[asking] = targets
+        known = histories.items[targets] < items
+        ranks += [
+            places(bundle, rows[row], int(histories.items[target]), int(histories.times_ms[target]))
+            for row, target in zip(asking[known], targets[known], strict=True)
+        ]
+    return Ranking.listed(ranks)
+
+
+def rank_targets(bundle: Bundle, histories: Histories, targets: Longs) -> Ranking:
+    """Rank the catalogue events at `targets`, ascending flat positions, as `rank_served` does.
+
+    Raises:
+        TrainingError: there is nothing to rank.
+
+    """
+    return Ranking.listed(
+        places(bundle, row, int(histories.items[target]), int(histories.times_ms[target]))
+        for target, row in walk(bundle, histories, targets)
+    )
+
+
+def places(bundle: Bundle, row: Row, item: int, now_ms: int) -> tuple[int, int]:
+    """Rank of an item row in the lists of the API, plain and with seen items left out."""
+    return place(bundle, row, item, now_ms), place(bundle, row, item, now_ms, exclude_seen=True)
+
+
+def place(bundle: Bundle, row: Row, item: int, now_ms: int, *, exclude_seen: bool = False) -> int:
+    """Rank of an item row, from 1, in what `Recommend` answers from that state; `UNLISTED` if it is not there."""
+    listed, _ = bundle.recommend(row, LISTED, exclude_seen, now_ms)
+    found = np.flatnonzero(listed == item)
+    return int(found[0]) + 1 if len(found) else UNLISTED
+
+
+def walk(bundle: Bundle, histories: Histories, targets: Longs) -> Iterator[tuple[int, Row]]:
+    """Each target, an ascending flat position, with its user's state (row_bytes,) right before that event.
+
+    The row is the same memory each time: copy what you keep.
+    """
+    users = np.searchsorted(histories.starts, targets, side="right") - 1
+    rows, last, folded = zeros(bundle.config, 1), -1, 0
+    for user, target in zip(users.tolist(), targets.tolist(), strict=True):
+        if user != last:
+            rows[:], last, folded = 0, user, int(histories.starts[user])
+        _fold(bundle, rows, histories, user, folded, target)
+        folded = target
+        yield target, rows[0]
+
+
+def logit(probabilities: Probabilities) -> Doubles:
+    """The logit of each served probability, finite also where that was rounded to 0 or 1."""
+    p = probabilities.astype(np.float64).clip(SMALLEST, 1 - SMALLEST)
+    return np.asarray(np.log(p) - np.log1p(-p))
+
+
+def _fold_many(
+    bundle: Bundle,
+    rows: np.ndarray,
+    histories: Histories,
+    index: Longs,
+    keys: npt.NDArray[np.uint64],
+    starts: Longs,
+    stops: Longs,
+) -> None:
+    """Fold the flat events [start, stop) of each user with a row in `index`, one user after the other."""
+    counts = stops - starts
+    place = np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
+    known = histories.actions[place] != UNKNOWN
+    place = place[known]
+    bundle.fold(
+        rows,
+        np.repeat(index, counts)[known],
+        np.repeat(keys, counts)[known],
+        histories.items[place],
+        histories.actions[place].astype(np.uint8),
+        histories.times_ms[place],
+        place,
+    )
+
+
+def _fold(bundle: Bundle, rows: Rows, histories: Histories, user: int, start: int, stop: int) -> None:
+    place = np.arange(start, stop)
+    place = place[histories.actions[place] != UNKNOWN]
+    count = len(place)
+    key = xxhash.xxh64_intdigest(histories.users[user].encode())
+    bundle.fold(
+        rows,
+        np.zeros(count, dtype=np.int64),
+        np.full(count, key, dtype=np.uint64),
+        histories.items[place],
+        histories.actions[place].astype(np.uint8),
+        histories.times_ms[place],
+        place,
+    )

@@ -1,0 +1,1 @@
+"""The offline check of a roll-out and its page."""
