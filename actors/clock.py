@@ -39,10 +39,14 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that stands still until `advance`, and a thread that takes no processor time but by `spend`."""
+    """A clock that stands still until `advance`,
+    and a thread that takes no processor time but by `spend`.
+    """
 
     def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
-        self._now_ms, self._monotonic, self._processor = float(now_ms), 0.0, 0.0
+        self._now_ms = float(now_ms)
+        self._monotonic = 0.0
+        self._processor = 0.0
 
     def now_ms(self) -> int:
         """The start's milliseconds plus everything advanced since."""

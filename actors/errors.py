@@ -1,7 +1,7 @@
 """What can go wrong, and whether to try again.
 
-Each class says by `retriable` whether the same call may succeed later; `actors.calls.status` maps each to one gRPC
-status. A message names what happened, with the values, and what to do about it.
+Each class says by `retriable` whether the same call may succeed later; `actors.calls.status` maps
+each to one gRPC status. A message names what happened, with the values, and what to do about it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class BadRecord(EchoRankError):
 
     def __init__(self, reason: str, message: str, partitioners: tuple[str, ...] = ()) -> None:
         super().__init__(message)
-        self.reason, self.partitioners = reason, partitioners
+        self.reason = reason
+        self.partitioners = partitioners
 
 
 class OffsetGap(EchoRankError):
@@ -37,23 +38,29 @@ class OffsetGap(EchoRankError):
 
     def __init__(self, partition: int, expected: int, start: int) -> None:
         super().__init__(
-            f"partition {partition}: the batch starts at offset {start}, but the next offset to apply is "
-            f"{expected}; seek there and send again"
+            f"partition {partition}: the batch starts at offset {start}, but the next offset to "
+            f"apply is {expected}; seek there and send again"
         )
-        self.partition, self.expected, self.start = partition, expected, start
+        self.partition = partition
+        self.expected = expected
+        self.start = start
 
 
 class TombstoneTooLow(EchoRankError):
-    """A replica is at `position`, beyond the offset below which a user was to be erased: try a higher offset."""
+    """A replica is at `position`, beyond the offset below which a user was
+    to be erased: try a higher offset.
+    """
 
     retriable = True
 
     def __init__(self, partition: int, until: int, position: int) -> None:
         super().__init__(
-            f"partition {partition}: a user cannot be erased below offset {until} at a replica that is at {position} "
-            f"already; erase again, until there at least"
+            f"partition {partition}: a user cannot be erased below offset {until} at a replica "
+            f"that is at {position} already; erase again, until there at least"
         )
-        self.partition, self.until, self.position = partition, until, position
+        self.partition = partition
+        self.until = until
+        self.position = position
 
     def __reduce__(self) -> tuple[type[TombstoneTooLow], tuple[int, int, int]]:
         return type(self), (self.partition, self.until, self.position)
@@ -76,11 +83,15 @@ class StaleEpoch(EchoRankError):
 
 
 class Superseded(EchoRankError):
-    """Another coordinator has begun a newer generation on the state directory: this process must end."""
+    """Another coordinator has begun a newer generation on the state
+    directory: this process must end.
+    """
 
 
 class OtherRun(Superseded):
-    """A restarted coordinator finds that another run has taken over the state directory: it must not come back."""
+    """A restarted coordinator finds that another run has taken over the state
+    directory: it must not come back.
+    """
 
 
 class ShardUnavailable(EchoRankError):
@@ -100,7 +111,9 @@ class Overloaded(EchoRankError):
 
 
 class StreamIdle(EchoRankError):
-    """No question came on a stream for so long that it was closed; the next question opens another."""
+    """No question came on a stream for so long that it was closed;
+    the next question opens another.
+    """
 
     retriable = True
 
@@ -138,7 +151,9 @@ class ArchiveError(EchoRankError):
 
 
 class ColdTierError(EchoRankError):
-    """The disk cannot take users that the memory has no room for, or let go of one; nothing is lost."""
+    """The disk cannot take users that the memory has no room for,
+    or let go of one; nothing is lost.
+    """
 
     retriable = True
 
@@ -154,33 +169,46 @@ class BrokerUnavailable(EchoRankError):
 
 
 class RecordsRefused(EchoRankError):
-    """The broker will never take some records of a batch, by their place in it; all others are written."""
+    """The broker will never take some records of a batch,
+    by their place in it; all others are written.
+    """
 
     def __init__(self, topic: str, refused: dict[int, str]) -> None:
-        super().__init__(f"topic {topic} takes {len(refused)} records never: {', '.join(sorted({*refused.values()}))}")
+        super().__init__(
+            f"topic {topic} takes {len(refused)} records never: "
+            f"{', '.join(sorted({*refused.values()}))}"
+        )
         self.refused = refused
 
 
 class OffsetOutOfRange(EchoRankError):
-    """The log does not hold the wanted offset: deleted by retention, cut off, or the topic was made anew."""
+    """The log does not hold the wanted offset: deleted by retention,
+    cut off, or the topic was made anew.
+    """
 
     def __init__(self, partition: int, wanted: int) -> None:
         super().__init__(
-            f"partition {partition}: offset {wanted} is not in the log; compare the topic's retention with the "
-            f"age of the snapshots, and check whether the topic was recreated"
+            f"partition {partition}: offset {wanted} is not in the log; compare the topic's "
+            "retention with the age of the snapshots, and check whether the topic was recreated"
         )
-        self.partition, self.wanted = partition, wanted
+        self.partition = partition
+        self.wanted = wanted
 
 
 class OtherLog(EchoRankError):
-    """The log is not the one any more that was read up to `wanted`: going on would mix two histories."""
+    """The log is not the one any more that was read up to `wanted`:
+    going on would mix two histories.
+    """
 
     def __init__(self, partition: int, wanted: int, what: str) -> None:
         super().__init__(
-            f"partition {partition}: what was read up to offset {wanted} belongs to another log: {what}. Nothing more "
-            f"is read; bring the old log back, or point state.directory and archive.directory to empty directories"
+            f"partition {partition}: what was read up to offset {wanted} belongs to another log: "
+            f"{what}. Nothing more is read; bring the old log back, or point state.directory and "
+            "archive.directory to empty directories"
         )
-        self.partition, self.wanted, self.what = partition, wanted, what
+        self.partition = partition
+        self.wanted = wanted
+        self.what = what
 
     def __reduce__(self) -> tuple[type[OtherLog], tuple[int, int, str]]:
         return type(self), (self.partition, self.wanted, self.what)

@@ -12,7 +12,8 @@ from model.credentials import shown
 
 
 def open_root(uri_or_path: str) -> tuple[fs.FileSystem, str]:
-    """The file system and the root directory that a URI (file, s3, gs, hdfs, ...) or a plain path names.
+    """The file system and the root directory that a URI (file, s3, gs,
+    hdfs, ...) or a plain path names.
 
     Raises:
         OSError, ValueError: no such file system, or it does not answer.
@@ -22,7 +23,9 @@ def open_root(uri_or_path: str) -> tuple[fs.FileSystem, str]:
     try:
         filesystem, root = fs.FileSystem.from_uri(uri_or_path)
     except (ValueError, pa.ArrowException) as error:
-        raise ValueError(shown(str(error))) from None  # its traceback would show what the message does not
+        raise ValueError(
+            shown(str(error))
+        ) from None  # its traceback would show what the message does not
     return filesystem, root.rstrip("/")
 
 
@@ -34,7 +37,9 @@ def publish(filesystem: fs.FileSystem, temporary: str, path: str) -> None:
 
 
 def sync(filesystem: fs.FileSystem, path: str) -> None:
-    """Wait until a local file or directory is on the disk; other file systems do so when they close a file."""
+    """Wait until a local file or directory is on the disk;
+    other file systems do so when they close a file.
+    """
     if not isinstance(filesystem, fs.LocalFileSystem):
         return
     descriptor = os.open(path, os.O_RDONLY)

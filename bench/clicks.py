@@ -1,7 +1,7 @@
 """Clicks for a running system: a burst to fill user states, or a steady rate in the background.
 
-As a process of its own, `python -m bench.clicks --bootstrap HOST:PORT`, it produces until SIGTERM and then prints how
-many clicks a second it really sent.
+As a process of its own, `python -m bench.clicks --bootstrap HOST:PORT`, it produces until SIGTERM
+and then prints how many clicks a second it really sent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ TICK_S = 0.02
 
 def produce(producer: KafkaProducer, topic: str, clicks: Iterable[Click]) -> dict[int, int]:
     """Send all, wait for the acknowledgements; the next offset of each partition written to."""
-    sent = [producer.send(topic, key=click.user.encode(), value=click.SerializeToString()) for click in clicks]
+    sent = [
+        producer.send(topic, key=click.user.encode(), value=click.SerializeToString())
+        for click in clicks
+    ]
     producer.flush()
     ends: dict[int, int] = {}
     for future in sent:
@@ -36,7 +39,10 @@ def click(random: np.random.Generator, users: int, items: int) -> Click:
     """One click now: any user, items by Zipf's law."""
     item = min(int(random.zipf(1.2)), items) - 1
     return Click(
-        user=f"user-{random.integers(users)}", item=f"item-{item}", time_ms=int(time.time() * 1000), action="click"
+        user=f"user-{random.integers(users)}",
+        item=f"item-{item}",
+        time_ms=int(time.time() * 1000),
+        action="click",
     )
 
 
@@ -52,7 +58,9 @@ def main(
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
     producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=5)
-    random, began, sent = np.random.default_rng(), time.monotonic(), 0
+    random = np.random.default_rng()
+    began = time.monotonic()
+    sent = 0
     while not stop.wait(TICK_S):
         due = int((time.monotonic() - began) * rate)
         for _ in range(due - sent):

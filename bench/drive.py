@@ -1,6 +1,7 @@
 """Load generators for the Score call: ghz where there is one, else a Python client.
 
-Both run a closed loop: each of `concurrency` workers sends its next request when it has the last answer.
+Both run a closed loop: each of `concurrency` workers sends its next request when it has the last
+answer.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class Driver(Protocol):
 
     name: str
 
-    def run(self, address: str, requests: Sequence[ScoreRequest], concurrency: int, seconds: float) -> Load:
+    def run(
+        self, address: str, requests: Sequence[ScoreRequest], concurrency: int, seconds: float
+    ) -> Load:
         """Send `requests` round robin; latencies are those of successful answers."""
 
 
@@ -53,20 +56,45 @@ class Ghz:
 
     def __init__(self, binary: str) -> None:
         self.binary = binary
-        version = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True, timeout=10)
+        version = subprocess.run(
+            [binary, "--version"], capture_output=True, text=True, check=True, timeout=10
+        )
         self.name = f"ghz {(version.stdout or version.stderr).strip()}"
 
-    def run(self, address: str, requests: Sequence[ScoreRequest], concurrency: int, seconds: float) -> Load:
+    def run(
+        self, address: str, requests: Sequence[ScoreRequest], concurrency: int, seconds: float
+    ) -> Load:
         """Run ghz once over one connection a worker."""
         with tempfile.NamedTemporaryFile("w", suffix=".json") as data:
             json.dump([MessageToDict(request) for request in requests], data)
             data.flush()
-            command = [self.binary, "--insecure", "--proto", PROTO, "--call", CALL, "--data-file", data.name]
+            command = [
+                self.binary,
+                "--insecure",
+                "--proto",
+                PROTO,
+                "--call",
+                CALL,
+                "--data-file",
+                data.name,
+            ]
             command += ["--concurrency", str(concurrency), "--connections", str(concurrency)]
-            command += ["--duration", f"{seconds}s", "--duration-stop", "wait", "--format", "json", address]
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds + 60)
+            command += [
+                "--duration",
+                f"{seconds}s",
+                "--duration-stop",
+                "wait",
+                "--format",
+                "json",
+                address,
+            ]
+            done = subprocess.run(
+                command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds + 60
+            )
         if done.returncode:
-            raise RuntimeError(f"ghz ended with {done.returncode}: {done.stderr.strip()}; command: {command}")
+            raise RuntimeError(
+                f"ghz ended with {done.returncode}: {done.stderr.strip()}; command: {command}"
+            )
         return parse_ghz(done.stdout)
 
 
@@ -76,10 +104,19 @@ def parse_ghz(text: str) -> Load:
     good = found["statusCodeDistribution"].get("OK", 0)
     if not good:
         raise RuntimeError(
-            f"no request succeeded: {found['errorDistribution']}; is the address right and the system up?"
+            f"no request succeeded: {found['errorDistribution']}; is the address right and the "
+            "system up?"
         )
-    latency_ms = {point["percentage"]: point["latency"] / 1e6 for point in found["latencyDistribution"]}
-    return Load(good / (found["total"] / 1e9), latency_ms[50], latency_ms[99], found["count"], found["count"] - good)
+    latency_ms = {
+        point["percentage"]: point["latency"] / 1e6 for point in found["latencyDistribution"]
+    }
+    return Load(
+        good / (found["total"] / 1e9),
+        latency_ms[50],
+        latency_ms[99],
+        found["count"],
+        found["count"] - good,
+    )
 
 
 class PythonClient:
@@ -87,11 +124,15 @@ class PythonClient:
 
     name = "python grpc.aio"
 
-    def run(self, address: str, requests: Sequence[ScoreRequest], concurrency: int, seconds: float) -> Load:
+    def run(
+        self, address: str, requests: Sequence[ScoreRequest], concurrency: int, seconds: float
+    ) -> Load:
         """Run `concurrency` workers in one event loop."""
         return asyncio.run(self._run(address, requests, concurrency, seconds))
 
-    async def _run(self, address: str, requests: Sequence[ScoreRequest], concurrency: int, seconds: float) -> Load:
+    async def _run(
+        self, address: str, requests: Sequence[ScoreRequest], concurrency: int, seconds: float
+    ) -> Load:
         latencies: list[float] = []
         errors = 0
 

@@ -1,7 +1,9 @@
-"""The floor of gRPC in Python: a server that answers `Score` with ready-made bytes of the right size.
+"""The floor of gRPC in Python: a server that answers `Score` with
+ready-made bytes of the right size.
 
-Run as a process of its own, `python -m bench.echo --candidates 500`; prints its address and serves until SIGTERM. It
-neither parses the request nor computes: what a client measures against it is transport alone.
+Run as a process of its own, `python -m bench.echo --candidates 500`; prints its address and serves
+until SIGTERM. It neither parses the request nor computes: what a client measures against it is
+transport alone.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ async def serve(candidates: int) -> None:
 
     server = grpc.aio.server()
     handlers = {"Score": grpc.unary_unary_rpc_method_handler(score)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("echorank.v1.Scoring", handlers),))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("echorank.v1.Scoring", handlers),)
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(f"127.0.0.1:{port}", flush=True)
@@ -68,7 +72,9 @@ def running(candidates: int) -> Iterator[str]:
             process.terminate()
 
 
-def main(candidates: Annotated[int, typer.Option(help="Size of the answers, in probabilities.")] = 100) -> None:
+def main(
+    candidates: Annotated[int, typer.Option(help="Size of the answers, in probabilities.")] = 100,
+) -> None:
     """Serve ready-made Score answers on a free port; the address is the first line printed."""
     asyncio.run(serve(candidates))
 

@@ -1,11 +1,13 @@
 """Events a second that one core folds, and bytes that a user takes.
 
-One process pinned to one core folds the same interleaved stream three ways, in turn, several times over:
+One process pinned to one core folds the same interleaved stream three ways, in turn, several times
+over:
     fold    `Bundle.fold`, the compiled kernel alone
-    store   `PartitionStore.apply`, with index, item lookup and locks: what a shard does with a batch
-    torch   `model.network.reference.step`, the same model in PyTorch, many users a step. It is spared what the fold has
-            to do: its users' states lie ready in one tensor (no lookup, gather or scatter) and stay in float32
-            (no int8).
+    store   `PartitionStore.apply`, with index, item lookup and locks: what a shard does with a
+            batch
+    torch   `model.network.reference.step`, the same model in PyTorch, many users a step. It is
+            spared what the fold has to do: its users' states lie ready in one tensor (no lookup,
+            gather or scatter) and stay in float32 (no int8).
 Every user's rows are warm: the first pass over the stream is not timed.
 """
 
@@ -55,13 +57,17 @@ QUICK = Sizes(events=4_000, users=200, items=500, repeats=2, torch_steps=3)
 
 
 def stream(sizes: Sizes, seed: int = 7) -> tuple[npt.NDArray[np.int64], list[ClickBatch]]:
-    """Interleaved clicks, (user numbers, batches): popular items follow Zipf's law, active users come more often."""
+    """Interleaved clicks, (user numbers, batches): popular items follow Zipf's law,
+    active users come more often.
+    """
     random = np.random.default_rng(seed)
     users = random.choice(sizes.users, sizes.events, p=zipf(sizes.users, 0.5))
     items = random.choice(sizes.items, sizes.events, p=zipf(sizes.items, 1.0))
     times = START_MS + np.cumsum(random.exponential(50.0, sizes.events)).astype(np.int64)
     user_keys = np.array([key(f"user-{n}") for n in range(sizes.users)], dtype=np.uint64)[users]
-    item_keys = np.array([key(name) for name in untrained.catalogue(sizes.items)], dtype=np.uint64)[items]
+    item_keys = np.array([key(name) for name in untrained.catalogue(sizes.items)], dtype=np.uint64)[
+        items
+    ]
     actions = np.full(sizes.events, key("click"), dtype=np.uint64)
     batches = []
     for start in range(0, sizes.events, BATCH_EVENTS):
@@ -83,7 +89,9 @@ def stream(sizes: Sizes, seed: int = 7) -> tuple[npt.NDArray[np.int64], list[Cli
 
 
 def zipf(count: int, exponent: float) -> npt.NDArray[np.float64]:
-    """Shares of `count` ranks that sum to 1, (count,): the n-th is in proportion to 1 / n^exponent."""
+    """Shares of `count` ranks that sum to 1, (count,):
+    the n-th is in proportion to 1 / n^exponent.
+    """
     weights: npt.NDArray[np.float64] = np.arange(1, count + 1, dtype=np.float64) ** -exponent
     shares: npt.NDArray[np.float64] = weights / weights.sum()
     return shares
@@ -92,7 +100,9 @@ def zipf(count: int, exponent: float) -> npt.NDArray[np.float64]:
 def fold_pass(
     bundle: Bundle, users: npt.NDArray[np.int64], batches: list[ClickBatch], capacity: int
 ) -> Callable[[], None]:
-    """A function that folds the whole stream through `Bundle.fold`; columns are looked up beforehand."""
+    """A function that folds the whole stream through `Bundle.fold`;
+    columns are looked up beforehand.
+    """
     rows = zeros(bundle.config, capacity)
     columns = [
         (
@@ -119,7 +129,8 @@ def store_pass(store: PartitionStore, batches: list[ClickBatch]) -> Callable[[],
     def run() -> None:
         first = store.position
         for batch in batches:
-            start, stop = batch.start + first, batch.stop + first
+            start = batch.start + first
+            stop = batch.stop + first
             store.apply(replace(batch, start=start, stop=stop, offsets=batch.offsets + first))
 
     return run
@@ -172,10 +183,15 @@ def measure(sizes: Sizes, progress: Progress) -> tuple[dict[str, list[float]], P
     return rates, store
 
 
-def figures(rates: dict[str, list[float]], store: PartitionStore, sizes: Sizes, quick: bool) -> dict[str, object]:
+def figures(
+    rates: dict[str, list[float]], store: PartitionStore, sizes: Sizes, quick: bool
+) -> dict[str, object]:
     """The content of fold.json."""
     spreads = {name: Spread.of(values) for name, values in rates.items()}
-    best_torch = max((name for name in spreads if name.startswith("torch")), key=lambda name: spreads[name].median)
+    best_torch = max(
+        (name for name in spreads if name.startswith("torch")),
+        key=lambda name: spreads[name].median,
+    )
     ratios = [fold / torch for fold, torch in zip(rates["fold"], rates[best_torch], strict=True)]
     return {
         "events_per_s": round(spreads["fold"].median),
@@ -188,7 +204,10 @@ def figures(rates: dict[str, list[float]], store: PartitionStore, sizes: Sizes, 
         "events_a_repeat": sizes.events,
         "repeats": sizes.repeats,
         "best_torch": best_torch,
-        "spread": {name: {k: round(v) for k, v in spread._asdict().items()} for name, spread in spreads.items()},
+        "spread": {
+            name: {k: round(v) for k, v in spread._asdict().items()}
+            for name, spread in spreads.items()
+        },
         **report.provenance(quick),
     }
 
@@ -198,31 +217,43 @@ def markdown(found: dict[str, object]) -> str:
     spread = found["spread"]
     assert isinstance(spread, dict)
     rows = [
-        (name, *(f"{value:,}" for value in of.values()), f"{of['median'] / found['torch_events_per_s']:.2f}")
+        (
+            name,
+            *(f"{value:,}" for value in of.values()),
+            f"{of['median'] / found['torch_events_per_s']:.2f}",
+        )
         for name, of in spread.items()
     ]
-    origin = {k: str(found[k]) for k in ("date", "commit", "command", "hardware", "software", "size")}
+    origin = {
+        k: str(found[k]) for k in ("date", "commit", "command", "hardware", "software", "size")
+    }
     heads = ("way", "events/s, median", "min", "max", "ratio to the best torch")
     return (
         "# Folding events on one core\n\n"
         f"{report.table(heads, rows)}\n\n"
-        f"A user takes {found['bytes_per_user']:,} bytes, index included ({found['row_bytes']:,} of state), over "
-        f"{found['users']:,} users.\n{found['repeats']} repeats of {found['events_a_repeat']:,} events, the ways in "
-        "turn in one process pinned to one core.\nPyTorch is spared lookup and int8: see `bench/fold.py`.\n\n"
+        f"A user takes {found['bytes_per_user']:,} bytes, index included ({found['row_bytes']:,} "
+        "of state), over "
+        f"{found['users']:,} users.\n{found['repeats']} repeats of {found['events_a_repeat']:,} "
+        "events, the ways in "
+        "turn in one process pinned to one core.\nPyTorch is spared lookup and int8: see "
+        "`bench/fold.py`.\n\n"
         f"{report.footer(origin)}\n"
     )
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="A few seconds, to see that it works; writes below out/bench/.")] = False,
+    quick: Annotated[
+        bool, typer.Option(help="A few seconds, to see that it works; writes below out/bench/.")
+    ] = False,
     events: Annotated[int, typer.Option(help="Events a repeat; 0 leaves the default.")] = 0,
     users: Annotated[int, typer.Option(help="Users in the stream; 0 leaves the default.")] = 0,
     repeats: Annotated[int, typer.Option(help="Timed passes; 0 leaves the default.")] = 0,
 ) -> None:
     """Measure the compiled fold against the same model in batched PyTorch, on one core.
 
-    Reads nothing, starts no server. Writes bench/results/fold.json and fold.md (with --quick: out/bench/), and prints
-    the table. The ratio counts: absolute figures move with the machine and with what else runs on it.
+    Reads nothing, starts no server. Writes bench/results/fold.json and fold.md (with --quick:
+    out/bench/), and prints the table. The ratio counts: absolute figures move with the machine and
+    with what else runs on it.
     """
     base = QUICK if quick else FULL
     sizes = Sizes(

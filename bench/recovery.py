@@ -1,14 +1,17 @@
 """How long a shard takes to come back: bytes, seconds, and what the running shard had predicted.
 
-One process, one partition after the other as a shard restores them. Everybody has clicked once, so the chain has a base
-of all users; a quarter of them have clicked again since, so it has a file of changes too. Then
+One process, one partition after the other as a shard restores them. Everybody has clicked once, so
+the chain has a base of all users; a quarter of them have clicked again since, so it has a file of
+changes too. Then
 
-    a shard restores, which tells it the rates, folds the clicks that lie above the snapshot, and predicts its recovery;
-    another one, as after a crash, restores and folds the same clicks: this is measured, and compared.
+    a shard restores, which tells it the rates, folds the clicks that lie above the snapshot, and
+    predicts its recovery; another one, as after a crash, restores and folds the same clicks: this
+    is measured, and compared.
 
-The files are read from the disk both times: what the system's memory holds of them is dropped before. They are read
-once without being used before all that, as a virtual disk's host may hold them in its memory from then on: a first
-read took twice as long as the second, and which of them a machine gives has nothing to do with the forecast.
+The files are read from the disk both times: what the system's memory holds of them is dropped
+before. They are read once without being used before all that, as a virtual disk's host may hold
+them in its memory from then on: a first read took twice as long as the second, and which of them a
+machine gives has nothing to do with the forecast.
 """
 
 from __future__ import annotations
@@ -50,7 +53,8 @@ def fill(shard: Shard, clicks: stored.Clicks) -> list[str]:
 
 
 def check_room(users: int, bundle: Bundle, folder: Path) -> None:
-    """End with a message if a run with so many users does not fit; one shard at a time is in memory.
+    """End with a message if a run with so many users does not fit;
+    one shard at a time is in memory.
 
     Raises:
         SystemExit: too little memory or disk is free.
@@ -64,8 +68,8 @@ def check_room(users: int, bundle: Bundle, folder: Path) -> None:
     for what, size in needed.items():
         if size > free[what]:
             raise SystemExit(
-                f"{users:,} users need {size / 1e9:.1f} GB of {what}, but {free[what] / 1e9:.1f} GB are free; free "
-                f"some, name another --folder, or ask for fewer with --users"
+                f"{users:,} users need {size / 1e9:.1f} GB of {what}, but {free[what] / 1e9:.1f} "
+                "GB are free; free some, name another --folder, or ask for fewer with --users"
             )
 
 
@@ -156,7 +160,10 @@ def markdown(rows: list[dict[str, object]], partitions: int, origin: dict[str, s
         (
             f"{row['users']:,}",
             f"{float(str(row['bytes'])) / 1e9:.2f}",
-            *(row[name] for name in ("restore_s", "predicted_s", "recovery_s", "recovery_predicted_s")),
+            *(
+                row[name]
+                for name in ("restore_s", "predicted_s", "recovery_s", "recovery_predicted_s")
+            ),
             "yes" if row["byte_equal"] else "NO",
         )
         for row in rows
@@ -164,27 +171,37 @@ def markdown(rows: list[dict[str, object]], partitions: int, origin: dict[str, s
     return (
         "# Coming back after a crash\n\n"
         f"{report.table(heads, cells)}\n\n"
-        f"A shard of {partitions} partitions, restored one after the other from a local disk, nothing cached: a base "
-        f"of all users\nand a file with {CHANGED_SHARE:.0%} of them changed, every checksum verified; then "
-        f"{REPLAYED_EVENTS:,} clicks are folded. The predictions are the sums\nof `recovery_predicted_seconds`, as a "
-        "shard exported them that had restored the same files before. `equal`: the restored states'\ndigests are those "
+        f"A shard of {partitions} partitions, restored one after the other from a local disk, "
+        "nothing cached: a base "
+        f"of all users\nand a file with {CHANGED_SHARE:.0%} of them changed, every checksum "
+        "verified; then "
+        f"{REPLAYED_EVENTS:,} clicks are folded. The predictions are the sums\nof "
+        "`recovery_predicted_seconds`, as a "
+        "shard exported them that had restored the same files before. `equal`: the restored "
+        "states'\ndigests are those "
         "that were saved.\n\n"
         f"{report.footer(origin)}\n"
     )
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="A few seconds, to see that it works; writes below out/bench/.")] = False,
-    users: Annotated[str, typer.Option(help="Numbers of users, with commas between.")] = "100000,1000000",
+    quick: Annotated[
+        bool, typer.Option(help="A few seconds, to see that it works; writes below out/bench/.")
+    ] = False,
+    users: Annotated[
+        str, typer.Option(help="Numbers of users, with commas between.")
+    ] = "100000,1000000",
     partitions: Annotated[int, typer.Option(help="Partitions of the shard.")] = 8,
     folder: Annotated[Path | None, typer.Option(help="Where the snapshots go meanwhile.")] = None,
 ) -> None:
     """Measure how long a shard's recovery takes, and how well it was predicted.
 
-    Needs about 4 KB of memory and 5 KB of disk a user, and says so at once if they are not there. Writes
-    bench/results/recovery.json and recovery.md (with --quick: out/bench/), and prints the table.
+    Needs about 4 KB of memory and 5 KB of disk a user, and says so at once if they are not there.
+    Writes bench/results/recovery.json and recovery.md (with --quick: out/bench/), and prints the
+    table.
     """
-    console, bundle = Console(), untrained.bundle(stored.ITEMS)
+    console = Console()
+    bundle = untrained.bundle(stored.ITEMS)
     sizes = [2000] if quick else [int(size) for size in users.split(",")]
     for size in sizes:
         check_room(size, bundle, folder or Path(tempfile.gettempdir()))

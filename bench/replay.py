@@ -1,14 +1,19 @@
 """Clicks a second that one core replays, from the archive and from the log's records.
 
 One process pinned to one core rebuilds a partition into a fresh store, in turn, several times over:
-    archive          Parquet files of an archive on the local disk: read, checked, ids hashed, folded
-    log              records as Kafka gives them, in memory: protobuf decoded, checked, ids hashed, folded
+    archive          Parquet files of an archive on the local disk: read, checked, ids hashed,
+                     folded
+    log              records as Kafka gives them, in memory: protobuf decoded, checked, ids hashed,
+                     folded
     JSON log         the same of JSON
     ..., no fold     the same without folding
-    ..., one by one  every record decoded by itself, as odd ones are: what decoding together is worth
-    store            `PartitionStore.apply` alone, on batches that are ready: what the fold leaves room for
-Each store starts empty, as a replay's does, so pages are faulted in and the index grows within the time. Rates are by
-the clock, and by the processor time of the process: on a machine that others use too, the second is what a core does.
+    ..., one by one  every record decoded by itself, as odd ones are: what decoding together is
+                     worth
+    store            `PartitionStore.apply` alone, on batches that are ready: what the fold leaves
+                     room for
+Each store starts empty, as a replay's does, so pages are faulted in and the index grows within the
+time. Rates are by the clock, and by the processor time of the process: on a machine that others use
+too, the second is what a core does.
 """
 
 from __future__ import annotations
@@ -81,12 +86,17 @@ class Rate(NamedTuple):
 
 
 def clicks(sizes: Sizes, seed: int = 7) -> pa.Table:
-    """Interleaved clicks of SCHEMA: popular items follow Zipf's law, active users come more often."""
+    """Interleaved clicks of SCHEMA: popular items follow Zipf's law,
+    active users come more often.
+    """
     random = np.random.default_rng(seed)
     users = random.choice(sizes.users, sizes.clicks, p=zipf(sizes.users, 0.5))
     items = random.choice(sizes.items, sizes.clicks, p=zipf(sizes.items, 1.0))
     times = START_MS + np.cumsum(random.exponential(50.0, sizes.clicks)).astype(np.int64)
-    names = pa.array([f"user-{n}" for n in range(sizes.users)]), pa.array(untrained.catalogue(sizes.items))
+    names = (
+        pa.array([f"user-{n}" for n in range(sizes.users)]),
+        pa.array(untrained.catalogue(sizes.items)),
+    )
     columns = [
         *(name.take(pa.array(which)) for name, which in zip(names, (users, items), strict=True)),
         pa.repeat("click", sizes.clicks),
@@ -118,7 +128,9 @@ def records(table: pa.Table, event_format: EventFormat) -> list[Record]:
     ]
 
 
-def decoded(log: list[Record], event_format: EventFormat, together_min: int = TOGETHER_MIN) -> Iterator[Piece]:
+def decoded(
+    log: list[Record], event_format: EventFormat, together_min: int = TOGETHER_MIN
+) -> Iterator[Piece]:
     """The log's records as batches, a poll at a time."""
     decoder = Decoder(event_format, SystemClock(), together_min=together_min)
     for start in range(0, len(log), RECORDS_PER_POLL):
@@ -127,10 +139,15 @@ def decoded(log: list[Record], event_format: EventFormat, together_min: int = TO
 
 
 def measure(sizes: Sizes, root: Path, progress: Progress) -> tuple[dict[str, list[Rate]], set[str]]:
-    """The rates of every way and repeat, and the digests of what was rebuilt: one, if all is right."""
-    bundle, table = untrained.bundle(sizes.items), clicks(sizes)
+    """The rates of every way and repeat,
+    and the digests of what was rebuilt: one, if all is right.
+    """
+    bundle = untrained.bundle(sizes.items)
+    table = clicks(sizes)
     reader = archived(root, table)
-    protobuf, json = ((records(table, of), of) for of in (EventFormat(), EventFormat(format="json")))
+    protobuf, json = (
+        (records(table, of), of) for of in (EventFormat(), EventFormat(format="json"))
+    )
     ready = list(decoded(*protobuf))
     sources: dict[str, Callable[[], Iterable[Piece]]] = {
         "archive": lambda: reader.read(0, 0, sizes.clicks),
@@ -147,7 +164,9 @@ def measure(sizes: Sizes, root: Path, progress: Progress) -> tuple[dict[str, lis
     task = progress.add_task("warm-up", total=len(ways) * (sizes.repeats + 1))
     for repeat in range(sizes.repeats + 1):
         for name, folding in ways:
-            progress.update(task, description=f"repeat {repeat}/{sizes.repeats}: {_name(name, folding)}")
+            progress.update(
+                task, description=f"repeat {repeat}/{sizes.repeats}: {_name(name, folding)}"
+            )
             rate, digest = _timed(bundle, sources[name](), sizes.clicks, folding=folding)
             if repeat:
                 rates[_name(name, folding)].append(rate)
@@ -157,10 +176,15 @@ def measure(sizes: Sizes, root: Path, progress: Progress) -> tuple[dict[str, lis
     return rates, digests
 
 
-def figures(rates: dict[str, list[Rate]], digests: set[str], sizes: Sizes, quick: bool) -> dict[str, object]:
+def figures(
+    rates: dict[str, list[Rate]], digests: set[str], sizes: Sizes, quick: bool
+) -> dict[str, object]:
     """The content of replay.json."""
     spreads = {
-        name: {"wall": _spread([rate.wall for rate in of]), "cpu": _spread([rate.cpu for rate in of])}
+        name: {
+            "wall": _spread([rate.wall for rate in of]),
+            "cpu": _spread([rate.cpu for rate in of]),
+        }
         for name, of in rates.items()
     }
     return {
@@ -185,16 +209,24 @@ def markdown(found: dict[str, object]) -> str:
     spread = found["spread"]
     assert isinstance(spread, dict)
     rows = [
-        (name, *(f"{value:,}" for value in of["wall"].values()), *(f"{value:,}" for value in of["cpu"].values()))
+        (
+            name,
+            *(f"{value:,}" for value in of["wall"].values()),
+            *(f"{value:,}" for value in of["cpu"].values()),
+        )
         for name, of in spread.items()
     ]
-    origin = {k: str(found[k]) for k in ("date", "commit", "command", "hardware", "software", "size")}
+    origin = {
+        k: str(found[k]) for k in ("date", "commit", "command", "hardware", "software", "size")
+    }
     heads = ("way", "clicks/s, median", "min", "max", "clicks/CPU second, median", "min", "max")
     return (
         "# Replaying a partition on one core\n\n"
         f"{report.table(heads, rows)}\n\n"
-        f"{found['repeats']} repeats of {found['clicks']:,} clicks of {found['users']:,} users into a fresh store, the "
-        "ways in turn in one process pinned to one core; see `bench/replay.py`.\nWhere the two rates differ, others "
+        f"{found['repeats']} repeats of {found['clicks']:,} clicks of {found['users']:,} users "
+        "into a fresh store, the "
+        "ways in turn in one process pinned to one core; see `bench/replay.py`.\nWhere the two "
+        "rates differ, others "
         "used the machine as well. For the log, reading Kafka itself comes on top.\n"
         f"Every way gave the same states: digest {', '.join(map(str, found['digests']))}.\n\n"  # type: ignore[call-overload]
         f"{report.footer(origin)}\n"
@@ -202,18 +234,24 @@ def markdown(found: dict[str, object]) -> str:
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="A few seconds, to see that it works; writes below out/bench/.")] = False,
+    quick: Annotated[
+        bool, typer.Option(help="A few seconds, to see that it works; writes below out/bench/.")
+    ] = False,
     events: Annotated[int, typer.Option(help="Clicks a repeat; 0 leaves the default.")] = 0,
     users: Annotated[int, typer.Option(help="Users in the clicks; 0 leaves the default.")] = 0,
     repeats: Annotated[int, typer.Option(help="Timed passes; 0 leaves the default.")] = 0,
 ) -> None:
     """Measure how fast one core rebuilds a partition's states from archive and log.
 
-    Starts no server. Writes bench/results/replay.json and replay.md (with --quick: out/bench/), and prints the table.
+    Starts no server. Writes bench/results/replay.json and replay.md (with --quick: out/bench/), and
+    prints the table.
     """
     base = QUICK if quick else FULL
     sizes = Sizes(
-        clicks=events or base.clicks, users=users or base.users, items=base.items, repeats=repeats or base.repeats
+        clicks=events or base.clicks,
+        users=users or base.users,
+        items=base.items,
+        repeats=repeats or base.repeats,
     )
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -227,9 +265,12 @@ def main(
     console.print(f"written: {folder}/replay.json and replay.md", markup=False, soft_wrap=True)
 
 
-def _timed(bundle: Bundle, pieces: Iterable[Piece], count: int, *, folding: bool) -> tuple[Rate, str | None]:
+def _timed(
+    bundle: Bundle, pieces: Iterable[Piece], count: int, *, folding: bool
+) -> tuple[Rate, str | None]:
     store = PartitionStore(bundle, users_initial=1024, bytes_per_user_max=4096)
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall = time.perf_counter()
+    cpu = time.process_time()
     done = fold(pieces, {"main": store}, {"main": count}) if folding else pieces
     seen = sum(len(piece) for piece in done if isinstance(piece, ClickBatch))
     rate = Rate(seen / (time.perf_counter() - wall), seen / (time.process_time() - cpu))

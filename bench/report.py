@@ -1,7 +1,8 @@
 """What every benchmark report carries, and where it goes.
 
-A full run replaces bench/results/NAME.json (figures) and NAME.md (the same for people), both committed: git keeps the
-history. A `--quick` run proves that the benchmark works and writes below out/bench/ instead.
+A full run replaces bench/results/NAME.json (figures) and NAME.md (the same for people), both
+committed: git keeps the history. A `--quick` run proves that the benchmark works and writes below
+out/bench/ instead.
 """
 
 from __future__ import annotations
@@ -60,7 +61,10 @@ def write(name: str, figures: dict[str, object], markdown: str, quick: bool) -> 
 
 def footer(origin: dict[str, str]) -> str:
     """The closing lines of a Markdown report."""
-    return "\n".join(f"- {name}: {f'`{value}`' if name == 'command' else value}" for name, value in origin.items())
+    return "\n".join(
+        f"- {name}: {f'`{value}`' if name == 'command' else value}"
+        for name, value in origin.items()
+    )
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -76,7 +80,9 @@ def _module() -> str:
 
 def _commit() -> str:
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+        )
         return done.stdout.strip()
 
     changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results")

@@ -1,8 +1,10 @@
-"""Whether a system at rest keeps its memory: resident bytes of its processes, and of Ray's, minute by minute.
+"""Whether a system at rest keeps its memory: resident bytes of its processes,
+and of Ray's, minute by minute.
 
-A system of two shards with an untrained model and the embedded broker, as the settings have it by default; nobody
-clicks and nobody asks. What grows then grows in every deployment. The slope is that of a straight line through the
-second half of the samples: in the first, processes still load what they need.
+A system of two shards with an untrained model and the embedded broker, as the settings have it by
+default; nobody clicks and nobody asks. What grows then grows in every deployment. The slope is that
+of a straight line through the second half of the samples: in the first, processes still load what
+they need.
 
     python -m bench.rest --minutes 60
 """
@@ -37,8 +39,15 @@ from cluster.wiring import start as wiring
 ITEMS = 1000
 SHARDS = 2
 READY_S = 180.0
-RAY = {"gcs_server": "control store", "raylet": "raylet"}  # by name; Ray's Python processes by what they run
-SCRIPTS = {"ray::DashboardAgent": "agent", "ray::RuntimeEnvAgent": "environments", "log_monitor.py": "logs"}
+RAY = {
+    "gcs_server": "control store",
+    "raylet": "raylet",
+}  # by name; Ray's Python processes by what they run
+SCRIPTS = {
+    "ray::DashboardAgent": "agent",
+    "ray::RuntimeEnvAgent": "environments",
+    "log_monitor.py": "logs",
+}
 
 
 class Process(NamedTuple):
@@ -58,7 +67,13 @@ def processes(proc: Path = Path("/proc")) -> Iterator[Process]:
             continue
         try:
             parent = int(folder.joinpath("stat").read_text().rpartition(")")[2].split()[1])
-            command = folder.joinpath("cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            command = (
+                folder.joinpath("cmdline")
+                .read_bytes()
+                .replace(b"\0", b" ")
+                .decode(errors="replace")
+                .strip()
+            )
             resident = int(folder.joinpath("statm").read_text().split()[1]) * page
         except (FileNotFoundError, ProcessLookupError):
             continue
@@ -67,7 +82,8 @@ def processes(proc: Path = Path("/proc")) -> Iterator[Process]:
 
 def below(root: int, found: Sequence[Process]) -> list[Process]:
     """The processes that `root` started, and those that these started."""
-    kept, family = [], {root}
+    kept = []
+    family = {root}
     for _ in found:
         new = [each for each in found if each.parent in family and each.pid not in family]
         if not new:
@@ -114,13 +130,17 @@ def settings(folder: Path) -> Settings:
 
 
 def watch(minutes: float, every_s: float, out: Path) -> dict[str, list[tuple[float, int]]]:
-    """Samples of each process over so many minutes of rest; also written to `out` as they are taken."""
+    """Samples of each process over so many minutes of rest;
+    also written to `out` as they are taken.
+    """
     series: dict[str, list[tuple[float, int]]] = {}
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, out.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("seconds", "process", "resident_bytes"))
-        with wiring.start(settings(Path(folder)), load=functools.partial(untrained.bundle, ITEMS)) as system:
+        with wiring.start(
+            settings(Path(folder)), load=functools.partial(untrained.bundle, ITEMS)
+        ) as system:
             system.wait_ready(READY_S)
             actors = {pid: name for name, pid in system.pids().items()}
             began = time.monotonic()
@@ -169,15 +189,21 @@ def markdown(rows: Sequence[Mapping[str, object]], origin: dict[str, str]) -> st
 def main(
     minutes: Annotated[float, typer.Option(help="How long to watch.", min=0.1)] = 60.0,
     every: Annotated[float, typer.Option(help="Seconds between samples.", min=0.1)] = 30.0,
-    quick: Annotated[bool, typer.Option("--quick", help="A trial run of a minute; writes to out/bench/.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A trial run of a minute; writes to out/bench/.")
+    ] = False,
 ) -> None:
     """Watch the memory of a system at rest, and report."""
     if quick:
-        minutes, every = min(minutes, 1.0), min(every, 5.0)
+        minutes = min(minutes, 1.0)
+        every = min(every, 5.0)
     origin = report.provenance(quick)
     rows = summary(watch(minutes, every, report.QUICK / "rest.csv"))
     folder = report.write(
-        "rest", {"provenance": origin, "minutes": minutes, "processes": rows}, markdown(rows, origin), quick
+        "rest",
+        {"provenance": origin, "minutes": minutes, "processes": rows},
+        markdown(rows, origin),
+        quick,
     )
     typer.echo(json.dumps({row["process"]: row["bytes_per_hour"] for row in rows}))
     typer.echo(f"written to {folder}")

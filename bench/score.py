@@ -1,9 +1,11 @@
-"""Latency and rate of `Score` on the running system, beside a bare gRPC echo of the same message sizes.
+"""Latency and rate of `Score` on the running system,
+beside a bare gRPC echo of the same message sizes.
 
-Starts everything (broker, Ray, shards, gateway) on this machine, fills the users' states through Kafka, then drives the
-gateway for each number of candidates and each concurrency: first without ingest, then while clicks arrive at a steady
-rate. The echo (`bench.echo`) is driven right after each row under the same conditions, so the difference between
-the two is what EchoRank adds: a second hop, parsing, routing and the model.
+Starts everything (broker, Ray, shards, gateway) on this machine, fills the users' states through
+Kafka, then drives the gateway for each number of candidates and each concurrency: first without
+ingest, then while clicks arrive at a steady rate. The echo (`bench.echo`) is driven right after
+each row under the same conditions, so the difference between the two is what EchoRank adds: a
+second hop, parsing, routing and the model.
 """
 
 from __future__ import annotations
@@ -70,7 +72,13 @@ FULL = Plan(
     floor_seconds=2.0,
 )
 QUICK = Plan(
-    candidates=(1, 100), users=50, items=200, clicks_a_user=5, clicks_per_s=100.0, seconds=0.5, floor_seconds=0.3
+    candidates=(1, 100),
+    users=50,
+    items=200,
+    clicks_a_user=5,
+    clicks_per_s=100.0,
+    seconds=0.5,
+    floor_seconds=0.3,
 )
 
 
@@ -103,15 +111,34 @@ def requests(plan: Plan, candidates: int, seed: int = 3) -> list[ScoreRequest]:
 
 
 class SteadyClicks:
-    """Clicks at a steady rate from a process of its own, between `with` and its end; then `reached` per second."""
+    """Clicks at a steady rate from a process of its own,
+    between `with` and its end; then `reached` per second.
+    """
 
     def __init__(self, bootstrap: str, topic: str, plan: Plan) -> None:
         self.reached = 0.0
-        self._command = [sys.executable, "-m", "bench.clicks", "--bootstrap", bootstrap, "--topic", topic]
-        self._command += ["--rate", str(plan.clicks_per_s), "--users", str(plan.users), "--items", str(plan.items)]
+        self._command = [
+            sys.executable,
+            "-m",
+            "bench.clicks",
+            "--bootstrap",
+            bootstrap,
+            "--topic",
+            topic,
+        ]
+        self._command += [
+            "--rate",
+            str(plan.clicks_per_s),
+            "--users",
+            str(plan.users),
+            "--items",
+            str(plan.items),
+        ]
 
     def __enter__(self) -> SteadyClicks:
-        self._process = subprocess.Popen(self._command, cwd=report.ROOT, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            self._command, cwd=report.ROOT, stdout=subprocess.PIPE, text=True
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,7 +148,9 @@ class SteadyClicks:
 
 
 def fill(bootstrap: str, topic: str, plan: Plan) -> dict[int, tuple[str, int]]:
-    """Give every user a history; for each partition, one of its users and the offset after its last click."""
+    """Give every user a history; for each partition,
+    one of its users and the offset after its last click.
+    """
     random = np.random.default_rng(1)
     producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=5)
     clicks = [click(random, plan.users, plan.items) for _ in range(plan.users * plan.clicks_a_user)]
@@ -134,20 +163,27 @@ def fill(bootstrap: str, topic: str, plan: Plan) -> dict[int, tuple[str, int]]:
 
 
 async def filled(address: str, ends: dict[int, tuple[str, int]], within_s: float = 300.0) -> None:
-    """Return when every partition's clicks are in its users' states (reads its own writes by `min_offset`)."""
+    """Return when every partition's clicks are in its users' states (reads
+    its own writes by `min_offset`).
+    """
     async with Client(address) as client:
         await client.connect()
         for user, end in ends.values():
             await client.score(user, ["item-0"], min_offset=end, timeout_s=within_s)
 
 
-def measure(driver: Driver, address: str, plan: Plan, ingest: bool, progress: Progress) -> list[Row]:
+def measure(
+    driver: Driver, address: str, plan: Plan, ingest: bool, progress: Progress
+) -> list[Row]:
     """All rows with or without ingest."""
     combinations = list(itertools.product(plan.candidates, CONCURRENCIES))
     task = progress.add_task("", total=len(combinations))
     rows = []
     for candidates, concurrency in combinations:
-        name = f"{candidates:,} candidates, {concurrency} at a time, {'with' if ingest else 'without'} ingest"
+        name = (
+            f"{candidates:,} candidates, {concurrency} at a time, "
+            f"{'with' if ingest else 'without'} ingest"
+        )
         progress.update(task, description=name)
         questions = requests(plan, candidates)
         driver.run(address, questions, concurrency, WARM_UP_S)
@@ -176,7 +212,16 @@ def measure(driver: Driver, address: str, plan: Plan, ingest: bool, progress: Pr
 
 def markdown(rows: list[Row], found: dict[str, object], origin: dict[str, str]) -> str:
     """score.md."""
-    heads = ("candidates", "ingest", "concurrency", "requests/s", "p50 ms", "p99 ms", "echo p50 ms", "echo p99 ms")
+    heads = (
+        "candidates",
+        "ingest",
+        "concurrency",
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+        "echo p50 ms",
+        "echo p99 ms",
+    )
     lines = [
         (
             f"{row.candidates:,}",
@@ -194,9 +239,11 @@ def markdown(rows: list[Row], found: dict[str, object], origin: dict[str, str]) 
     return (
         "# Scoring over gRPC\n\n"
         f"{report.table(heads, lines)}\n\n"
-        f"Client: {found['client']}, closed loop, on the same machine as broker, shards and gateway. "
+        f"Client: {found['client']}, closed loop, on the same machine as broker, shards and "
+        "gateway. "
         f"{failed} of {sum(row.requests for row in rows):,} requests failed.\n"
-        f"Ingest: {found['ingest_clicks_per_s']:,} clicks/s reached, {found['users']:,} users, model {found['model']}, "
+        f"Ingest: {found['ingest_clicks_per_s']:,} clicks/s reached, {found['users']:,} users, "
+        f"model {found['model']}, "
         f"broker {found['broker']}.\n"
         "Echo: a grpc.aio server that answers ready-made bytes of the same size, one hop.\n\n"
         f"{report.footer(origin)}\n"
@@ -205,32 +252,47 @@ def markdown(rows: list[Row], found: dict[str, object], origin: dict[str, str]) 
 
 def settings(directory: Path, bundle: Path | None) -> Settings:
     """The shipped defaults on free ports, with states below `directory`."""
-    serving, monitoring = free_port(), free_port()
+    serving = free_port()
+    monitoring = free_port()
     return Settings(
         state=StateSettings(directory=str(directory)),
         archive=ArchiveSettings(directory=str(directory / "archive")),
         serving=ServingSettings(port=serving),
         monitoring=MonitoringSettings(port=monitoring),
-        arms=(ArmSettings(name="main", bundle=str(bundle or "untrained"), weight=10_000, role="live"),),
+        arms=(
+            ArmSettings(name="main", bundle=str(bundle or "untrained"), weight=10_000, role="live"),
+        ),
     )
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="Under a minute, to see that it works; writes below out/bench/.")] = False,
-    bundle: Annotated[Path | None, typer.Option(help="A bundle directory; without it, an untrained model.")] = None,
-    seconds: Annotated[float, typer.Option(help="How long to drive each row; 0 leaves the default.")] = 0.0,
-    clicks_per_s: Annotated[float, typer.Option(help="Ingest while scoring; 0 leaves the default.")] = 0.0,
+    quick: Annotated[
+        bool, typer.Option(help="Under a minute, to see that it works; writes below out/bench/.")
+    ] = False,
+    bundle: Annotated[
+        Path | None, typer.Option(help="A bundle directory; without it, an untrained model.")
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(help="How long to drive each row; 0 leaves the default.")
+    ] = 0.0,
+    clicks_per_s: Annotated[
+        float, typer.Option(help="Ingest while scoring; 0 leaves the default.")
+    ] = 0.0,
 ) -> None:
     """Measure latency and rate of Score on the running system, beside a bare gRPC echo.
 
-    Starts everything on free ports and stops it again: broker (KAFKA_HOME, else embedded), Ray, shards, gateway. Uses
-    ghz from PATH, $GHZ or ../shared/tools, else a Python client, and says which. Writes bench/results/score.json and
-    score.md (with --quick: out/bench/), and prints the table. About 5 minutes. Client, broker and servers share this
-    machine's cores: read each row against its echo.
+    Starts everything on free ports and stops it again: broker (KAFKA_HOME, else embedded), Ray,
+    shards, gateway. Uses ghz from PATH, $GHZ or ../shared/tools, else a Python client, and says
+    which. Writes bench/results/score.json and score.md (with --quick: out/bench/), and prints the
+    table. About 5 minutes. Client, broker and servers share this machine's cores: read each row
+    against its echo.
     """
     base = QUICK if quick else FULL
-    plan = replace(base, seconds=seconds or base.seconds, clicks_per_s=clicks_per_s or base.clicks_per_s)
-    driver, console = choose(), Console()
+    plan = replace(
+        base, seconds=seconds or base.seconds, clicks_per_s=clicks_per_s or base.clicks_per_s
+    )
+    driver = choose()
+    console = Console()
     load = load_bundle if bundle else functools.partial(untrained.bundle, plan.items)
     with tempfile.TemporaryDirectory() as directory, Progress(console=console) as progress:
         chosen = settings(Path(directory), bundle)
@@ -238,7 +300,12 @@ def main(
         with wiring.start(chosen, load=load) as system:
             system.wait_ready()
             progress.update(task, description=f"filling the states of {plan.users:,} users")
-            asyncio.run(filled(system.gateway_address, fill(system.bootstrap_servers, chosen.topics.clicks, plan)))
+            asyncio.run(
+                filled(
+                    system.gateway_address,
+                    fill(system.bootstrap_servers, chosen.topics.clicks, plan),
+                )
+            )
             progress.remove_task(task)
             rows = measure(driver, system.gateway_address, plan, False, progress)
             with SteadyClicks(system.bootstrap_servers, chosen.topics.clicks, plan) as ingest:
@@ -253,7 +320,9 @@ def main(
     }
     origin = report.provenance(quick)
     text = markdown(rows, found, origin)
-    folder = report.write("score", {"rows": [row._asdict() for row in rows], **found, **origin}, text, quick)
+    folder = report.write(
+        "score", {"rows": [row._asdict() for row in rows], **found, **origin}, text, quick
+    )
     console.print(text, markup=False, soft_wrap=True)
     console.print(f"written: {folder}/score.json and score.md", markup=False, soft_wrap=True)
 

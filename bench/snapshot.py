@@ -1,17 +1,20 @@
-"""What snapshots cost while clicks are folded: how long they stop the fold, and how much slower it is.
+"""What snapshots cost while clicks are folded:
+how long they stop the fold, and how much slower it is.
 
-One partition is folded as fast as it goes, each user equally likely to click, so nearly all rows of a small partition
-and as many rows as there are clicks of a large one change between two snapshots: the worst case. Another thread saves
-what is due, as a shard's process does, with the shipped settings: an interval apart, or later where snapshots would
-take more than their share. Folding with and without snapshots alternates in one run, so whatever else runs on the
-machine is in both: what a snapshot takes is the rate while it is taken against the rate just before and just after it,
-and the overhead is what all of them take, over the whole time between the first and the last of them.
+One partition is folded as fast as it goes, each user equally likely to click, so nearly all rows of
+a small partition and as many rows as there are clicks of a large one change between two snapshots:
+the worst case. Another thread saves what is due, as a shard's process does, with the shipped
+settings: an interval apart, or later where snapshots would take more than their share. Folding with
+and without snapshots alternates in one run, so whatever else runs on the machine is in both: what a
+snapshot takes is the rate while it is taken against the rate just before and just after it, and the
+overhead is what all of them take, over the whole time between the first and the last of them.
 
-The same is told in processor time, which is steadier on a machine that others use: what the folding thread spends more
-on a click while a snapshot is taken, and besides the time for which the lock is held against it, or, where no processor
-is free for the thread that saves, all of that thread's.
+The same is told in processor time, which is steadier on a machine that others use: what the folding
+thread spends more on a click while a snapshot is taken, and besides the time for which the lock is
+held against it, or, where no processor is free for the thread that saves, all of that thread's.
 
-The store's lock is watched: whoever takes pieces of an image holds up the fold, and every read, meanwhile.
+The store's lock is watched: whoever takes pieces of an image holds up the fold, and every read,
+meanwhile.
 """
 
 from __future__ import annotations
@@ -43,7 +46,8 @@ from monitoring.metrics import Metrics
 
 SETTINGS = stored.SETTINGS
 AROUND_S = 2.0  # before and after a snapshot
-SETTLING = 2  # snapshots until they are as far apart as they will be: the first ones have an allowance unspent
+# snapshots until they are as far apart as they will be: the first ones have an allowance unspent
+SETTLING = 2
 
 
 class WatchedLock(FairLock):
@@ -58,10 +62,14 @@ class WatchedLock(FairLock):
 
     def __enter__(self) -> None:
         super().__enter__()
-        self._since_s, self._since_cpu_s = time.perf_counter(), time.thread_time()
+        self._since_s = time.perf_counter()
+        self._since_cpu_s = time.thread_time()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if threading.get_ident() == self.watched:
             self.held_s.append(time.perf_counter() - self._since_s)
@@ -82,7 +90,9 @@ class Stretch(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A snapshot: when, and the processor time of the thread that took it, all in all and under the lock."""
+    """A snapshot: when, and the processor time of the thread that took it,
+    all in all and under the lock.
+    """
 
     when: Stretch
     cpu_s: float
@@ -93,14 +103,17 @@ class Filled:
     """A partition in which everybody has clicked once, and a record of what is done with it."""
 
     def __init__(self, users: int, bundle: Bundle, folder: Path, settings: ShardSettings) -> None:
-        self.clicks, self.lock = stored.Clicks(users, 1), WatchedLock()
+        self.clicks = stored.Clicks(users, 1)
+        self.lock = WatchedLock()
         self.shard = stored.shard(folder, bundle, Metrics(CollectorRegistry()), settings)
         self.shard.own(0, 1)
         for batch in self.clicks.of_everybody(0):
             self.shard.apply(batch, 1)
         self.shard._owned[0].restored()[stored.ARM]._tiers.lock = self.lock
         self.folded_at_s: list[float] = []  # when each batch of BATCH_EVENTS was through,
-        self.folded_cpu_s: list[float] = []  # and what it took of the folding thread's processor time
+        self.folded_cpu_s: list[
+            float
+        ] = []  # and what it took of the folding thread's processor time
         self.taken: list[Taken] = []
         self.resident_bytes = [_resident_bytes()]
 
@@ -108,16 +121,20 @@ class Filled:
         """Save what is due, as long as it is not done."""
         self.lock.watched = threading.get_ident()
         while not done.wait(TICK_S):
-            durable, held = self.shard.durable(), len(self.lock.held_cpu_s)
-            start_s, start_cpu_s = time.perf_counter(), time.thread_time()
+            durable = self.shard.durable()
+            held = len(self.lock.held_cpu_s)
+            start_s = time.perf_counter()
+            start_cpu_s = time.thread_time()
             self.shard.snapshot_all_due()
-            when, cpu_s = Stretch(start_s, time.perf_counter()), time.thread_time() - start_cpu_s
+            when = Stretch(start_s, time.perf_counter())
+            cpu_s = time.thread_time() - start_cpu_s
             if self.shard.durable() != durable:
                 self.taken.append(Taken(when, cpu_s, sum(self.lock.held_cpu_s[held:])))
 
     def fold_and_save(self, seconds: float) -> None:
         """Fold as fast as it goes for so long at least, and until enough snapshots were taken."""
-        done, began_s = threading.Event(), time.perf_counter()
+        done = threading.Event()
+        began_s = time.perf_counter()
         saving = threading.Thread(target=self.save, args=(done,))
         saving.start()
         try:
@@ -137,13 +154,18 @@ class Filled:
 
     def around(self, taken: Taken) -> list[Stretch]:
         """Just before and just after a snapshot."""
-        first, last = self.folded_at_s[0], self.folded_at_s[-1]
+        first = self.folded_at_s[0]
+        last = self.folded_at_s[-1]
         before = Stretch(max(first, taken.when.start_s - AROUND_S), taken.when.start_s)
         return [before, Stretch(taken.when.stop_s, min(last, taken.when.stop_s + AROUND_S))]
 
     def rate(self, stretches: list[Stretch]) -> float:
         """Events a second."""
-        return len(self._batches(stretches)) * stored.BATCH_EVENTS / sum(stretch.seconds for stretch in stretches)
+        return (
+            len(self._batches(stretches))
+            * stored.BATCH_EVENTS
+            / sum(stretch.seconds for stretch in stretches)
+        )
 
     def cpu_s(self, stretches: list[Stretch]) -> float:
         """The median processor time of a batch; 0 where none ended meanwhile."""
@@ -151,7 +173,10 @@ class Filled:
 
     def _batches(self, stretches: list[Stretch]) -> list[int]:
         at = np.array(self.folded_at_s)
-        found = [np.flatnonzero((at > stretch.start_s) & (at <= stretch.stop_s)).tolist() for stretch in stretches]
+        found = [
+            np.flatnonzero((at > stretch.start_s) & (at <= stretch.stop_s)).tolist()
+            for stretch in stretches
+        ]
         return [number for numbers in found for number in numbers]
 
 
@@ -165,14 +190,17 @@ class Cost(NamedTuple):
 
 def cost(filled: Filled, taken: Taken) -> Cost:
     """What a snapshot cost."""
-    during, around = [taken.when], filled.around(taken)
+    during = [taken.when]
+    around = filled.around(taken)
     slower = 1 - filled.rate(during) / filled.rate(around)
     batches = filled.rate(during) * taken.when.seconds / stored.BATCH_EVENTS
     dearer_s = (filled.cpu_s(during) - filled.cpu_s(around)) * batches
     return Cost(taken.when.seconds * slower, dearer_s + taken.held_cpu_s, dearer_s + taken.cpu_s)
 
 
-def measure(users: int, bundle: Bundle, folder: Path, settings: ShardSettings, seconds: float) -> dict[str, object]:
+def measure(
+    users: int, bundle: Bundle, folder: Path, settings: ShardSettings, seconds: float
+) -> dict[str, object]:
     """One row of snapshot.json."""
     filled = Filled(users, bundle, folder, settings)
     filled.fold_and_save(seconds)
@@ -204,7 +232,8 @@ def measure(users: int, bundle: Bundle, folder: Path, settings: ShardSettings, s
 
 def pauses(lock: WatchedLock) -> dict[str, object]:
     """How long the lock was held at a time, of all snapshots."""
-    held_ms, held_cpu_ms = np.array(lock.held_s) * 1000, np.array(lock.held_cpu_s) * 1000
+    held_ms = np.array(lock.held_s) * 1000
+    held_cpu_ms = np.array(lock.held_cpu_s) * 1000
     return {
         "pieces": len(held_ms),
         "pause_ms_max": round(float(held_ms.max()), 2),
@@ -218,9 +247,9 @@ def pauses(lock: WatchedLock) -> dict[str, object]:
 def markdown(rows: list[dict[str, object]], origin: dict[str, str]) -> str:
     """snapshot.md from the content of snapshot.json."""
     heads = (
-        "users", "events/s", "while taken", "overhead", "in processor time", "no processor free", "while taken",
-        "apart, s", "a snapshot, s", "processor, s", "longest pause, ms", "in processor time", "99.9 %, ms",
-        "median, ms", "memory, MB",
+        "users", "events/s", "while taken", "overhead", "in processor time", "no processor free",
+        "while taken", "apart, s", "a snapshot, s", "processor, s", "longest pause, ms",
+        "in processor time", "99.9 %, ms", "median, ms", "memory, MB",
     )  # fmt: skip
     overheads = ("overhead", "overhead_cpu", "overhead_cpu_no_processor_free", "overhead_beside")
     seconds = ("apart_s", "snapshot_s", "snapshot_cpu_s")
@@ -237,30 +266,43 @@ def markdown(rows: list[dict[str, object]], origin: dict[str, str]) -> str:
     return (
         "# Snapshots while clicks are folded\n\n"
         f"{report.table(heads, cells)}\n\n"
-        "One partition, folded as fast as one core does, every user equally likely to click; shipped settings: a "
+        "One partition, folded as fast as one core does, every user equally likely to click; "
+        "shipped settings: a "
         f"snapshot each\n{SETTINGS.snapshot_interval_s:.0f} s, or as far apart as "
-        f"{SETTINGS.snapshot_share_max:.0%} of a processor's time for them demands. The overhead is the share of the "
-        "throughput that\nsnapshots cost over the whole time, and while one is taken: each against the rate just "
-        "before and after it; and the same in\nprocessor time, as `bench/snapshot.py` says. A pause is how long the "
-        "thread that saves holds the store's lock, all that folding\nand reading ever wait for; `memory` is what the "
+        f"{SETTINGS.snapshot_share_max:.0%} of a processor's time for them demands. The overhead "
+        "is the share of the "
+        "throughput that\nsnapshots cost over the whole time, and while one is taken: each "
+        "against the rate just "
+        "before and after it; and the same in\nprocessor time, as `bench/snapshot.py` says. A "
+        "pause is how long the "
+        "thread that saves holds the store's lock, all that folding\nand reading ever wait for; "
+        "`memory` is what the "
         "process took more at most.\n\n"
         f"{report.footer(origin)}\n"
     )
 
 
 def main(
-    quick: Annotated[bool, typer.Option(help="A few seconds, to see that it works; writes below out/bench/.")] = False,
-    users: Annotated[str, typer.Option(help="Numbers of users, with commas between.")] = "100000,1000000",
-    seconds: Annotated[float, typer.Option(help="Of folding each number of users, at least.")] = 120.0,
+    quick: Annotated[
+        bool, typer.Option(help="A few seconds, to see that it works; writes below out/bench/.")
+    ] = False,
+    users: Annotated[
+        str, typer.Option(help="Numbers of users, with commas between.")
+    ] = "100000,1000000",
+    seconds: Annotated[
+        float, typer.Option(help="Of folding each number of users, at least.")
+    ] = 120.0,
     folder: Annotated[Path | None, typer.Option(help="Where the snapshots go meanwhile.")] = None,
 ) -> None:
-    """Measure how long snapshots stop folding and reading, and how much slower folding is with them.
+    """Measure how long snapshots stop folding and reading,
+    and how much slower folding is with them.
 
-    Needs about 8 KB of memory and 12 KB of disk a user, and some five minutes. Writes bench/results/snapshot.json and
-    snapshot.md (with --quick: out/bench/), and prints the table.
+    Needs about 8 KB of memory and 12 KB of disk a user, and some five minutes. Writes
+    bench/results/snapshot.json and snapshot.md (with --quick: out/bench/), and prints the table.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)  # as in a shard's process
-    console, bundle = Console(), untrained.bundle(stored.ITEMS)
+    console = Console()
+    bundle = untrained.bundle(stored.ITEMS)
     sizes = [2000] if quick else [int(size) for size in users.split(",")]
     settings = replace(SETTINGS, snapshot_interval_s=1.0) if quick else SETTINGS
     rows = []
@@ -273,7 +315,11 @@ def main(
             progress.advance(task)
     origin = report.provenance(quick)
     text = markdown(rows, origin)
-    found = {"rows": rows, "interval_s": settings.snapshot_interval_s, "share_max": settings.snapshot_share_max}
+    found = {
+        "rows": rows,
+        "interval_s": settings.snapshot_interval_s,
+        "share_max": settings.snapshot_share_max,
+    }
     written = report.write("snapshot", {**found, **origin}, text, quick)
     console.print(text, markup=False, soft_wrap=True)
     console.print(f"written: {written}/snapshot.json and snapshot.md", markup=False, soft_wrap=True)

@@ -1,4 +1,6 @@
-"""A shard whose states lie on a local disk, and clicks for it: what the durability benchmarks share."""
+"""A shard whose states lie on a local disk, and clicks for it:
+what the durability benchmarks share.
+"""
 
 from __future__ import annotations
 
@@ -30,9 +32,11 @@ class Clicks:
     """Clicks of `users` users spread evenly over `partitions`, on known items."""
 
     def __init__(self, users: int, partitions: int, seed: int = 1) -> None:
-        self.partitions, self._random = partitions, np.random.default_rng(seed)
+        self.partitions = partitions
+        self._random = np.random.default_rng(seed)
         self._users = [
-            self._random.integers(0, 2**63, users // partitions).astype(np.uint64) for _ in range(partitions)
+            self._random.integers(0, 2**63, users // partitions).astype(np.uint64)
+            for _ in range(partitions)
         ]
         self._items = np.array([key(name) for name in untrained.catalogue(ITEMS)], dtype=np.uint64)
         self._ends = [0] * partitions
@@ -67,7 +71,9 @@ class Clicks:
             )
 
 
-def shard(root: Path, bundle: Bundle, metrics: Metrics, settings: ShardSettings = SETTINGS) -> Shard:
+def shard(
+    root: Path, bundle: Bundle, metrics: Metrics, settings: ShardSettings = SETTINGS
+) -> Shard:
     """A shard over a directory, with the shipped settings unless others are given."""
     snapshots = SnapshotStore.from_uri(str(root), kept=2)
     return Shard("shard-0", {ARM: bundle}, snapshots, metrics, SystemClock(), settings)

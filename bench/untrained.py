@@ -1,4 +1,6 @@
-"""A catalogue and a model without training: benchmarks measure speed, which training does not change."""
+"""A catalogue and a model without training: benchmarks measure speed,
+which training does not change.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,8 @@ def catalogue(items: int) -> tuple[str, ...]:
 
 
 def bundle(items: int, path: str = "") -> Bundle:
-    """The same untrained bundle wherever it is asked for; `path` makes it stand in for `load_bundle`."""
+    """The same untrained bundle wherever it is asked for;
+    `path` makes it stand in for `load_bundle`.
+    """
     del path
     return random_bundle(ModelConfig(), catalogue(items), seed=1)

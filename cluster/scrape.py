@@ -30,7 +30,8 @@ class Scraped:
 
 
 def scrape(monitoring: str, actor: str | None = None) -> list[Scraped]:
-    """Every process that http://`monitoring`/sd lists, each asked for its metrics within two seconds.
+    """Every process that http://`monitoring`/sd lists,
+    each asked for its metrics within two seconds.
 
     With `actor`, those of one kind: `ingest`, `shard` and so on.
 
@@ -41,7 +42,8 @@ def scrape(monitoring: str, actor: str | None = None) -> list[Scraped]:
         groups = json.loads(_get(f"http://{monitoring}/sd"))
     except (OSError, HTTPException, ValueError) as error:
         raise ShardUnavailable(
-            f"no list of processes at http://{monitoring}/sd ({_reason(error)}); check monitoring.host and .port"
+            f"no list of processes at http://{monitoring}/sd ({_reason(error)}); check "
+            "monitoring.host and .port"
         ) from error
     listed = [
         (address, group["labels"])
@@ -61,8 +63,14 @@ def values(scraped: Iterable[Scraped], name: str) -> Iterator[tuple[dict[str, st
 def _scrape_one(address: str, labels: dict[str, str]) -> Scraped:
     try:
         text = _get(f"http://{address}/metrics").decode()
-        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    except (OSError, HTTPException, ValueError) as error:  # a process that ends may send half of its text
+        samples = [
+            sample for family in text_string_to_metric_families(text) for sample in family.samples
+        ]
+    except (
+        OSError,
+        HTTPException,
+        ValueError,
+    ) as error:  # a process that ends may send half of its text
         return Scraped(address=address, labels=labels, error=_reason(error))
     return Scraped(address=address, labels=labels, samples=samples)
 

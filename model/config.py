@@ -1,9 +1,10 @@
 """The shape of a model: everything that decides what a state means and how many bytes it takes.
 
 Dimension letters used in this package
-    B users, L events, D model width, E = expand * D inner width, H heads, P = E / H head width,
-    N state size, K ring length, J newest events that the head attends over, R low-rank slots, T seen-tail length,
-    W short-convolution width, M candidates, V catalogue items, U hashed rows for unknown items.
+    B users, L events, D model width, E = expand * D inner width, H heads, P = E / H head width, N
+    state size, K ring length, J newest events that the head attends over, R low-rank slots, T
+    seen-tail length, W short-convolution width, M candidates, V catalogue items, U hashed rows for
+    unknown items.
 """
 
 from __future__ import annotations
@@ -51,15 +52,25 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Check that the sizes fit together."""
         if self.inner % self.heads:
-            raise ValueError(f"expand * width = {self.inner} must be a multiple of heads = {self.heads}")
+            raise ValueError(
+                f"expand * width = {self.inner} must be a multiple of heads = {self.heads}"
+            )
         if self.head_dim & (self.head_dim - 1) or self.head_dim < 8:
-            raise ValueError(f"expand * width / heads = {self.head_dim} must be a power of two, 8 or more")
+            raise ValueError(
+                f"expand * width / heads = {self.head_dim} must be a power of two, 8 or more"
+            )
         if self.width % 16:
-            raise ValueError(f"width = {self.width} must be a multiple of 16 (the kernels work in lanes of 16)")
+            raise ValueError(
+                f"width = {self.width} must be a multiple of 16 (the kernels work in lanes of 16)"
+            )
         if self.width % self.window_heads or (self.width // self.window_heads) % 16:
-            raise ValueError(f"width / window_heads = {self.width}/{self.window_heads} must be a multiple of 16")
+            raise ValueError(
+                f"width / window_heads = {self.width}/{self.window_heads} must be a multiple of 16"
+            )
         if not 1 <= len(self.actions) <= ACTIONS_MAX:
-            raise ValueError(f"actions: 1 to {ACTIONS_MAX} names are possible, got {len(self.actions)}")
+            raise ValueError(
+                f"actions: 1 to {ACTIONS_MAX} names are possible, got {len(self.actions)}"
+            )
         for name in ("ring_length", "tail_length"):
             size = getattr(self, name)
             if size & (size - 1) or not 1 <= size <= 4096:
@@ -96,7 +107,9 @@ class ModelConfig:
         values: dict[str, Any] = json.loads(text)
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
-            raise ValueError(f"model config has unknown settings {unknown}; this version knows {sorted(known)}")
+            raise ValueError(
+                f"model config has unknown settings {unknown}; this version knows {sorted(known)}"
+            )
         values["actions"] = tuple(values["actions"])
         return cls(**values)
 

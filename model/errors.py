@@ -8,7 +8,8 @@ from typing import Any
 class EchoRankError(Exception):
     """The root of every error that EchoRank raises about the world.
 
-    Copies of one, as other processes get them, have its message and attributes, whatever its constructor takes.
+    Copies of one, as other processes get them, have its message and attributes, whatever its
+    constructor takes.
     """
 
     retriable = False
@@ -18,10 +19,14 @@ class EchoRankError(Exception):
 
 
 class BundleError(EchoRankError):
-    """A model bundle is missing, damaged, of another format, or does not reproduce its golden examples."""
+    """A model bundle is missing, damaged, of another format,
+    or does not reproduce its golden examples.
+    """
 
 
-def _again(kind: type[EchoRankError], args: tuple[Any, ...], attributes: dict[str, Any]) -> EchoRankError:
+def _again(
+    kind: type[EchoRankError], args: tuple[Any, ...], attributes: dict[str, Any]
+) -> EchoRankError:
     error = kind.__new__(kind, *args)
     error.__dict__.update(attributes)
     return error

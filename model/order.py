@@ -1,4 +1,6 @@
-"""By what `Recommend` sorts: recorded in each bundle, because which order is best was measured for that model."""
+"""By what `Recommend` sorts: recorded in each bundle,
+because which order is best was measured for that model.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,15 @@ class Order(StrEnum):
 
 
 def order_of(record: Mapping[str, Any]) -> Order:
-    """The order that a bundle's record names; the next-item logit where there is none, as in older bundles.
+    """The order that a bundle's record names;
+    the next-item logit where there is none, as in older bundles.
 
     Raises:
         ValueError: the record names no order that is known here.
     """
     name = record.get("order", Order.NEXT_ITEM)
     if name not in list(Order):
-        raise ValueError(f"{RECORD}.order is {str(name)[:40]!r}; this version knows {', '.join(Order)}")
+        raise ValueError(
+            f"{RECORD}.order is {str(name)[:40]!r}; this version knows {', '.join(Order)}"
+        )
     return Order(name)

@@ -1,6 +1,8 @@
-"""The weights as the compiled fold, the reader and the scorer take them: flat float32 arrays, projections pre-stored.
+"""The weights as the compiled fold, the reader and the scorer take them:
+flat float32 arrays, projections pre-stored.
 
-`model.network.absorb` makes them from a trained network; nothing here needs PyTorch, and neither does serving.
+`model.network.absorb` makes them from a trained network; nothing here needs PyTorch, and neither
+does serving.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ class Sizes(NamedTuple):
 
 
 class FoldParams(NamedTuple):
-    """Everything that the fold and the reader multiply with. Matrices are (in, out); norms are (2, n): weight, bias."""
+    """Everything that the fold and the reader multiply with. Matrices are (in, out);
+    norms are (2, n): weight, bias.
+    """
 
     item_input: Array  # (V+U, D), each row's mean taken out, as for the next two
     action_input: Array  # (A, D)

@@ -1,8 +1,9 @@
 """The bytes of one user state.
 
-A state is one row of `row_bytes` bytes in a C-contiguous uint8 matrix (capacity, row_bytes), so a snapshot, a cold
-tier or a digest handles it without knowing what is inside. Kernels look at the same memory through typed views
-(`views`), addressed by the offsets of `StateLayout`. All zeros is the state of a user without events.
+A state is one row of `row_bytes` bytes in a C-contiguous uint8 matrix (capacity, row_bytes), so a
+snapshot, a cold tier or a digest handles it without knowing what is inside. Kernels look at the
+same memory through typed views (`views`), addressed by the offsets of `StateLayout`. All zeros is
+the state of a user without events.
 
 Dimension letters: see `model.config`.
 """
@@ -21,16 +22,19 @@ Rows = npt.NDArray[np.uint8]  # (capacity, row_bytes)
 
 
 class StateLayout(NamedTuple):
-    """Byte offsets of the parts of a row; every part starts at a multiple of 4, the row ends at one of 8.
+    """Byte offsets of the parts of a row;
+    every part starts at a multiple of 4, the row ends at one of 8.
 
-    Parts marked i8 and i16 hold f32 instead where `state_dtype` is float32; their scales are then unused. i16 is i8
-    where `ssm_bits` is 8. A scale that is 0 means that its whole group is 0.
+    Parts marked i8 and i16 hold f32 instead where `state_dtype` is float32; their scales are then
+    unused. i16 is i8 where `ssm_bits` is 8. A scale that is 0 means that its whole group is 0.
     """
 
     last_time: int  # i64: event time of the newest event, ms since 1970
     events: int  # u32: events folded so far
     ring_items: int  # u32 (K): item rows, position = event number mod K
-    ring_times: int  # u32 (K): low 32 bits of the event times in ms, absent without `drop_duplicates`
+    ring_times: (
+        int  # u32 (K): low 32 bits of the event times in ms, absent without `drop_duplicates`
+    )
     ring_actions: int  # u8 (K)
     ring_gaps: int  # u8 (K): bucket of the gap before each event
     tail: int  # u16 (T): fingerprints of the items that left the ring
@@ -48,7 +52,11 @@ def layout(config: ModelConfig) -> StateLayout:
     """Lay out the row of one user for `config`."""
     number = 1 if config.state_dtype == "int8" else 4
     conv_channels = config.inner + 2 * config.state_size
-    ssm_bytes = config.inner * config.state_size * (config.ssm_bits // 8 if config.state_dtype == "int8" else 4)
+    ssm_bytes = (
+        config.inner
+        * config.state_size
+        * (config.ssm_bits // 8 if config.state_dtype == "int8" else 4)
+    )
     sizes = (
         8,  # last_time
         8,  # events, then 4 reserved bytes
@@ -65,7 +73,8 @@ def layout(config: ModelConfig) -> StateLayout:
         4 * config.slots,
         config.slots * config.width * number,
     )
-    offsets, position = [], 0
+    offsets = []
+    position = 0
     for size in sizes:
         offsets.append(position)
         position += -(-size // 4) * 4
@@ -105,10 +114,17 @@ def zeros(config: ModelConfig, users: int) -> Rows:
 def widen(row: npt.NDArray[np.uint8], config: ModelConfig) -> npt.NDArray[np.uint8]:
     """One state (row_bytes,) of an int8 `config` as the float32 model's row that reads the same."""
     exact = dataclasses.replace(config, state_dtype="float32")
-    start, stop, wide = layout(config), layout(exact), zeros(exact, 1)
-    held, out = views(np.array(row)[None]), views(wide)
+    start = layout(config)
+    stop = layout(exact)
+    wide = zeros(exact, 1)
+    held = views(np.array(row)[None])
+    out = views(wide)
     numbers = held.i16 if config.ssm_bits == 16 else held.i8
-    H, N, P, R, D = config.heads, config.state_size, config.head_dim, config.slots, config.width
+    H = config.heads
+    N = config.state_size
+    P = config.head_dim
+    R = config.slots
+    D = config.width
     out.u8[0, : stop.conv_scale] = held.u8[0, : start.conv_scale]
     conv = (config.conv_width, 1, config.inner + 2 * N)
     _write_out(held, held.i8, out, (start.conv_scale, start.conv), stop.conv, conv)
@@ -126,11 +142,17 @@ def _write_out(
     to: int,
     shape: tuple[int, int, int],
 ) -> None:
-    """Numbers of `shape` at places[1] times their scales at places[0]: one a head (middle axis), else one a row."""
-    scales, start = places[0] // 4, places[1] // numbers.itemsize
-    size, groups = int(np.prod(shape)), shape[1] if shape[1] > 1 else shape[0]
+    """Numbers of `shape` at places[1] times their scales at places[0]:
+    one a head (middle axis), else one a row.
+    """
+    scales = places[0] // 4
+    start = places[1] // numbers.itemsize
+    size = int(np.prod(shape))
+    groups = shape[1] if shape[1] > 1 else shape[0]
     whole = numbers[0, start : start + size].astype(np.float32).reshape(shape)
-    scale = held.f32[0, scales : scales + groups].reshape((1, -1, 1) if shape[1] > 1 else (-1, 1, 1))
+    scale = held.f32[0, scales : scales + groups].reshape(
+        (1, -1, 1) if shape[1] > 1 else (-1, 1, 1)
+    )
     out.f32[0, to // 4 : to // 4 + size] = (whole * scale).ravel()
 
 

@@ -1,4 +1,6 @@
-"""Addresses as text: host:port, an IPv6 host in brackets, as gRPC, HTTP and Prometheus read them."""
+"""Addresses as text: host:port, an IPv6 host in brackets, as gRPC,
+HTTP and Prometheus read them.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +24,23 @@ def joined(host: str, port: int) -> str:
 
 
 def reachable(host: str, port: int) -> str:
-    """host:port to connect to, on this machine, for a server that listens on `host`, which may mean all addresses."""
+    """host:port to connect to, on this machine, for a server that listens on `host`,
+    which may mean all addresses.
+    """
     return joined(WILDCARDS.get(bare(host), host), port)
 
 
 def checked(address: str) -> str:
-    """`address` as it is, which gRPC can connect to; ValueError, with what to write, for anything else."""
+    """`address` as it is, which gRPC can connect to; ValueError,
+    with what to write, for anything else.
+    """
     if address.startswith(SCHEMES):
         return address
     found = ADDRESS.fullmatch(address)
     if not found or not 0 < int(found[2]) < 65_536:
         raise ValueError(
-            f"{address!r} is no host:port; write it like gateway:50051 or, with an IPv6 host, [::1]:50051, and "
-            "without http:// before it"
+            f"{address!r} is no host:port; write it like gateway:50051 or, with an IPv6 host, "
+            "[::1]:50051, and without http:// before it"
         )
     return address
 
@@ -45,7 +51,9 @@ def family_of(host: str) -> socket.AddressFamily:
     if ":" in host:
         return socket.AF_INET6
     try:
-        families = {each[0] for each in socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM)}
+        families = {
+            each[0] for each in socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM)
+        }
     except OSError:
         return socket.AF_INET  # whoever binds it hears why not
     return socket.AF_INET6 if families == {socket.AF_INET6} else socket.AF_INET

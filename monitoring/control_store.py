@@ -1,6 +1,7 @@
 """The memory of Ray's control store (`gcs_server`), where that runs on this machine.
 
-Ray does not show it, no process of ours holds it, and all ends when it does: what grows there is seen here.
+Ray does not show it, no process of ours holds it, and all ends when it does: what grows there is
+seen here.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ class ControlStore:
     """The control store of one Ray session, found anew after a restart."""
 
     def __init__(self, session: str, proc: Path = Path("/proc")) -> None:
-        self._session, self._proc = session, proc
+        self._session = session
+        self._proc = proc
         self._pid: int | None = None
 
     def resident_bytes(self) -> float:
@@ -49,4 +51,7 @@ class ControlStore:
             words = (self._proc / str(pid) / "cmdline").read_bytes().split(b"\0")
         except OSError:  # it has ended, or is somebody else's
             return False
-        return Path(os.fsdecode(words[0])).name == PROGRAM and f"--session-name={self._session}".encode() in words
+        return (
+            Path(os.fsdecode(words[0])).name == PROGRAM
+            and f"--session-name={self._session}".encode() in words
+        )

@@ -1,4 +1,6 @@
-"""The HTTP side of one process: /metrics for every actor, also /sd and /healthz where they are given."""
+"""The HTTP side of one process: /metrics for every actor,
+also /sd and /healthz where they are given.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +39,13 @@ class PortInUse(OSError):
 class Exporter:
     """Serves the metrics of `registry` over HTTP, from construction until `close`.
 
-    Paths: `/metrics` (text, or OpenMetrics where the client asks for it), `/healthz` (200, or 503 with what
-    `health` says is wrong), and `/sd` if `targets` is given. Both callables run in the server's threads. The
-    collectors for the process, the platform and the garbage collector join the registry.
+    Paths: `/metrics` (text, or OpenMetrics where the client asks for it), `/healthz` (200, or 503
+    with what `health` says is wrong), and `/sd` if `targets` is given. Both callables run in the
+    server's threads. The collectors for the process, the platform and the garbage collector join
+    the registry.
 
     Raises:
         PortInUse: `port` cannot be bound; 0 takes a free one.
-
     """
 
     def __init__(
@@ -57,23 +59,33 @@ class Exporter:
         health: Health = lambda: None,
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the series of counters
-        self._metrics, self._targets, self._health = make_wsgi_app(registry), targets, health
+        self._metrics = make_wsgi_app(registry)
+        self._targets = targets
+        self._health = health
         try:
-            self._server = make_server(bare(host), port, self._answer, _server_of(host), _QuietHandler)
+            self._server = make_server(
+                bare(host), port, self._answer, _server_of(host), _QuietHandler
+            )
         except OSError as error:
             raise PortInUse(
-                f"metrics port {joined(host, port)} cannot be bound ({error.strerror}); stop what uses it, or set "
-                "monitoring.port to another port or to 0 for a free one"
+                f"metrics port {joined(host, port)} cannot be bound ({error.strerror}); stop what "
+                "uses it, or set monitoring.port to another port or to 0 for a free one"
             ) from error
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
-        self._advertised_host = advertised_host or (socket.gethostname() if bare(host) in WILDCARDS else host)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True)
+        self._advertised_host = advertised_host or (
+            socket.gethostname() if bare(host) in WILDCARDS else host
+        )
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.1,), name="metrics", daemon=True
+        )
         self._thread.start()
 
     @property
     def address(self) -> str:
-        """host:port to publish; for a wildcard host that is the advertised one, else the machine's name."""
+        """host:port to publish; for a wildcard host that is the advertised
+        one, else the machine's name.
+        """
         return joined(self._advertised_host, self._server.server_port)
 
     def close(self) -> None:
@@ -86,7 +98,10 @@ class Exporter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
@@ -98,17 +113,24 @@ class Exporter:
                 return answer
             case "/healthz", _:
                 wrong = self._health()
-                return _reply(start_response, "503 Service Unavailable" if wrong else "200 OK", wrong or "ok")
+                return _reply(
+                    start_response, "503 Service Unavailable" if wrong else "200 OK", wrong or "ok"
+                )
             case "/sd", targets if targets is not None:
                 body = to_http_sd(targets())
                 return _reply(start_response, "200 OK", body, "application/json")
             case path, _:
                 known = "/metrics, /healthz" + (", /sd" if self._targets else "")
-                return _reply(start_response, "404 Not Found", f"nothing at {path}; there is {known}")
+                return _reply(
+                    start_response, "404 Not Found", f"nothing at {path}; there is {known}"
+                )
 
 
 def _reply(
-    start_response: StartResponse, status: str, body: str | bytes, kind: str = "text/plain; charset=utf-8"
+    start_response: StartResponse,
+    status: str,
+    body: str | bytes,
+    kind: str = "text/plain; charset=utf-8",
 ) -> list[bytes]:
     content = body if isinstance(body, bytes) else f"{body}\n".encode()
     start_response(status, [("Content-Type", kind), ("Content-Length", str(len(content)))])
@@ -117,9 +139,12 @@ def _reply(
 
 class _Server(ThreadingWSGIServer):
     def server_bind(self) -> None:
-        """Bind without the reverse DNS look-up of http.server, which takes seconds where no DNS answers."""
+        """Bind without the reverse DNS look-up of http.server,
+        which takes seconds where no DNS answers.
+        """
         socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.server_name = str(self.server_address[0])
+        self.server_port = int(self.server_address[1])
         self.setup_environ()
 
 

@@ -10,25 +10,32 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TextIO
 
-# What every record has; anything else on a record came in through `extra=` and belongs into the JSON.
+# What every record has; anything else on a record came in through `extra=` and belongs into the
+# JSON.
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "actor"}
 
 
 def set_up(*, level: str, as_json: bool, actor: str, stream: TextIO | None = None) -> None:
-    """Send the root logger's records of at least `level` to `stream` (standard output), marked with `actor`.
+    """Send the root logger's records of at least `level` to `stream`
+    (standard output), marked with `actor`.
 
-    Replaces the handlers that are there, so that a second call changes the format and doubles no line.
+    Replaces the handlers that are there, so that a second call changes the format and doubles no
+    line.
     """
     handler = logging.StreamHandler(stream or sys.stdout)
     handler.addFilter(FewOfKafka())
     handler.setFormatter(JsonFormatter(actor) if as_json else text_formatter(actor))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("kafka").setLevel(max(logging.WARNING, logging.getLevelName(level)))  # a line a connection
+    logging.getLogger("kafka").setLevel(
+        max(logging.WARNING, logging.getLevelName(level))
+    )  # a line a connection
     logging.captureWarnings(True)
 
 
 def text_formatter(actor: str) -> logging.Formatter:
-    """Lines like `12:00:01.250 INFO    shard-0 actors.shard.shard: restored partition 3 at offset 120`."""
+    """Lines like `12:00:01.250 INFO    shard-0 actors.shard.shard:
+    restored partition 3 at offset 120`.
+    """
     return logging.Formatter(
         f"%(asctime)s.%(msecs)03d %(levelname)-7s {actor.replace('%', '%%')} %(name)s: %(message)s",
         datefmt="%H:%M:%S",
@@ -38,20 +45,22 @@ def text_formatter(actor: str) -> logging.Formatter:
 class FewOfKafka(logging.Filter):
     """Lets each line of kafka-python's code speak once in `every_s` seconds.
 
-    It writes several lines for each attempt to connect, so a broker that is away for an hour would give a process
-    tens of thousands. EchoRank's own lines and metrics say the same, once.
+    It writes several lines for each attempt to connect, so a broker that is away for an hour would
+    give a process tens of thousands. EchoRank's own lines and metrics say the same, once.
     """
 
     def __init__(self, every_s: float = 30.0, now_s: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._every_s, self._now_s = every_s, now_s
+        self._every_s = every_s
+        self._now_s = now_s
         self._spoke_s: dict[tuple[str, int], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is shown."""
         if not record.name.startswith("kafka."):
             return True
-        line, now_s = (record.pathname, record.lineno), self._now_s()
+        line = (record.pathname, record.lineno)
+        now_s = self._now_s()
         if now_s - self._spoke_s.get(line, -self._every_s) < self._every_s:
             return False
         self._spoke_s[line] = now_s
@@ -59,7 +68,9 @@ class FewOfKafka(logging.Filter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record: time (UTC), level, actor, logger, message, error, and any `extra=`."""
+    """One JSON object a record: time (UTC), level, actor, logger,
+    message, error, and any `extra=`.
+    """
 
     def __init__(self, actor: str) -> None:
         super().__init__()
@@ -75,7 +86,11 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD and name not in line}
+        line |= {
+            name: value
+            for name, value in vars(record).items()
+            if name not in _STANDARD and name not in line
+        }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str, ensure_ascii=False)

@@ -15,8 +15,12 @@ STORE_BYTES = 80 << 20
 
 
 def head_node(directory: Path, **system: Any) -> Cluster:
-    """A head without processors, which keeps its files in `directory`; `system` are settings of Ray's own."""
-    Path(get_default_ray_temp_dir()).mkdir(parents=True, exist_ok=True)  # a cluster's address is written there
+    """A head without processors, which keeps its files in `directory`;
+    `system` are settings of Ray's own.
+    """
+    Path(get_default_ray_temp_dir()).mkdir(
+        parents=True, exist_ok=True
+    )  # a cluster's address is written there
     head = {
         "num_cpus": 0,
         "node_ip_address": ray.util.get_node_ip_address(),

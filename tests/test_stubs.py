@@ -18,7 +18,9 @@ def generate(into: Path) -> None:
 
 
 def test_stubs_are_fresh(tmp_path: Path) -> None:
-    """Generating rpc/ again gives the committed files, byte for byte; if not, run `make stubs` and commit."""
+    """Generating rpc/ again gives the committed files, byte for byte;
+    if not, run `make stubs` and commit.
+    """
     generate(tmp_path)
     fresh = {path.name: path.read_text() for path in (tmp_path / "rpc").iterdir()}
     committed = {path.name: path.read_text() for path in (ROOT / "rpc").glob("*_pb2*.py*")}

@@ -27,17 +27,25 @@ RULES: tuple[Rule, ...] = (
     rules.bare_package,
 )
 
-LONG_FUNCTION = "def f():\n" + "    a = 1\n" * rules.FUNCTION_LINES_MAX
+LONG_FUNCTION = "def f():\n" + "    a = 1\n" * (rules.FUNCTION_LINES_MAX + 1)
 BAD: tuple[tuple[Rule, str, str], ...] = (
     (rules.size, "model/a.py", "a = 1\n" * (rules.LINES_MAX + 1)),
     (rules.size, "model/a.py", LONG_FUNCTION),
-    (rules.size, "model/a.py", "class A:\n    async " + LONG_FUNCTION.replace("\n    ", "\n        ")),
+    (
+        rules.size,
+        "model/a.py",
+        "class A:\n    async " + LONG_FUNCTION.replace("\n    ", "\n        "),
+    ),
     (rules.direction, "model/a.py", "from actors.clicks.click import key\n"),
     (rules.direction, "model/a.py", "import monitoring.metrics\n"),
     (rules.direction, "monitoring/a.py", "import model.config\n"),
     (rules.direction, "training/a.py", "def f():\n    from cluster import main\n"),
     (rules.direction, "actors/a.py", "import training.fit.train\n"),
-    (rules.direction, "actors/a.py", "if TYPE_CHECKING:\n    from cluster.settings.config import Settings\n"),
+    (
+        rules.direction,
+        "actors/a.py",
+        "if TYPE_CHECKING:\n    from cluster.settings.config import Settings\n",
+    ),
     (rules.direction, "cluster/a.py", "from tests.fakes import Clock\n"),
     (rules.purity, "model/a.py", "import time\n"),
     (rules.purity, "model/a.py", "from kafka.errors import KafkaError\n"),
@@ -64,7 +72,11 @@ BAD: tuple[tuple[Rule, str, str], ...] = (
 GOOD: tuple[tuple[Rule, str, str], ...] = (
     (rules.size, "model/a.py", "a = 1\n" * rules.LINES_MAX),
     (rules.size, "model/a.py", LONG_FUNCTION.removesuffix("    a = 1\n")),
-    (rules.direction, "cluster/a.py", "from actors.clicks.click import key\nfrom training import train\n"),
+    (
+        rules.direction,
+        "cluster/a.py",
+        "from actors.clicks.click import key\nfrom training import train\n",
+    ),
     (rules.direction, "actors/a.py", "from actors.clicks.click import key\nimport model_zoo\n"),
     (rules.purity, "actors/a.py", "import time\n"),
     (rules.purity, "model/a.py", "import os.path\nfrom numba import njit\n"),
@@ -99,14 +111,18 @@ def test_the_repository_keeps_the_rule(rule: Rule) -> None:
     assert not violations, "\n" + "\n".join(violations)
 
 
-@pytest.mark.parametrize(("rule", "path", "text"), BAD, ids=lambda value: getattr(value, "__name__", None))
+@pytest.mark.parametrize(
+    ("rule", "path", "text"), BAD, ids=lambda value: getattr(value, "__name__", None)
+)
 def test_a_rule_catches_what_it_forbids(rule: Rule, path: str, text: str) -> None:
     """A snippet that breaks the rule gives exactly one violation, which names the file and line."""
     (violation,) = rule(path, text)
     assert violation.startswith(f"{path}:")
 
 
-@pytest.mark.parametrize(("rule", "path", "text"), GOOD, ids=lambda value: getattr(value, "__name__", None))
+@pytest.mark.parametrize(
+    ("rule", "path", "text"), GOOD, ids=lambda value: getattr(value, "__name__", None)
+)
 def test_a_rule_lets_the_rest_pass(rule: Rule, path: str, text: str) -> None:
     """A snippet just inside the rule gives no violation."""
     assert list(rule(path, text)) == []
@@ -119,20 +135,26 @@ def test_guides_name_targets_that_exist() -> None:
     violations = [
         violation
         for guide in guides
-        for violation in rules.known_targets(guide.relative_to(ROOT).as_posix(), guide.read_text(), makefile)
+        for violation in rules.known_targets(
+            guide.relative_to(ROOT).as_posix(), guide.read_text(), makefile
+        )
     ]
     assert not violations, "\n" + "\n".join(violations)
 
 
 def test_a_missing_target_is_caught() -> None:
-    """A guide that names a target the Makefile lacks is reported, in a code span or as a command line."""
+    """A guide that names a target the Makefile lacks is reported,
+    in a code span or as a command line.
+    """
     guide = "Run `make demo`.\nThen `make fly` and make do.\n    make swim\n"
     violations = list(rules.known_targets("README.md", guide, "demo: x\n\tcommand\n"))
     assert [violation.split(":")[1] for violation in violations] == ["2", "3"]
 
 
 def test_serving_starts_without_torch() -> None:
-    """Importing all of actors/, cluster/ and what they use loads no torch (2 s and 200 MB a process)."""
+    """Importing all of actors/, cluster/ and what they use loads no
+    torch (2 s and 200 MB a process).
+    """
     modules = [
         path.removesuffix(".py").replace("/", ".")
         for path, _ in sources()
@@ -140,6 +162,11 @@ def test_serving_starts_without_torch() -> None:
     ]
     program = f"import sys\nimport {', '.join(modules)}\nsys.exit('torch' in sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", program], check=False, cwd=ROOT, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", program],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, f"torch was imported by one of {modules}\n{done.stderr}"

@@ -1,6 +1,7 @@
 """The rules of this repository's shape, each a function from one file to its violations.
 
-A violation is one line, `path:line: what is wrong and what to do`, so that a failing test reads like a linter.
+A violation is one line, `path:line: what is wrong and what to do`, so that a failing test reads
+like a linter.
 """
 
 from __future__ import annotations
@@ -24,22 +25,28 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cluster": {"model", "monitoring", "rpc", "actors", "training"},
 }
 IMPURE = {"ray", "kafka", "grpc", "time", "logging", "socket", "subprocess", "threading", "asyncio"}
-IMPURE_ATTRIBUTES = {("os", "environ"), ("os", "getenv"), ("datetime", "now"), ("datetime", "utcnow")}
+IMPURE_ATTRIBUTES = {
+    ("os", "environ"),
+    ("os", "getenv"),
+    ("datetime", "now"),
+    ("datetime", "utcnow"),
+}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def size(path: str, text: str) -> Iterator[str]:
-    """Files and functions short enough to be read in one go."""
+    """Files and functions short enough to be read in one go; a signature is not counted."""
     lines = text.count("\n")
     if lines > LINES_MAX:
         yield f"{path}:{lines}: {lines} lines, at most {LINES_MAX}; split it by concept"
     for function in _functions(ast.parse(text)):
-        length = (function.end_lineno or function.lineno) - function.lineno + 1
+        first = function.body[bool(ast.get_docstring(function)) and len(function.body) > 1]
+        length = (function.end_lineno or first.lineno) - first.lineno + 1
         if length > FUNCTION_LINES_MAX:
             yield (
-                f"{path}:{function.lineno}: {function.name} has {length} lines, at most {FUNCTION_LINES_MAX}; "
-                "take a part out"
+                f"{path}:{function.lineno}: {function.name} has {length} lines, at most "
+                f"{FUNCTION_LINES_MAX}; take a part out"
             )
 
 
@@ -66,7 +73,10 @@ def purity(path: str, text: str) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             if (node.value.id, node.attr) in IMPURE_ATTRIBUTES:
-                yield f"{path}:{node.lineno}: model/ reads {node.value.id}.{node.attr}; pass the value in"
+                yield (
+                    f"{path}:{node.lineno}: model/ reads {node.value.id}.{node.attr}; pass the "
+                    "value in"
+                )
         elif isinstance(node, ast.ImportFrom) and node.module == "os":
             yield from (
                 f"{path}:{node.lineno}: model/ reads os.{name.name}; pass the value in"
@@ -76,7 +86,9 @@ def purity(path: str, text: str) -> Iterator[str]:
 
 
 def torch_free(path: str, text: str) -> Iterator[str]:
-    """Serving without torch: nowhere in actors/, only inside functions in cluster/ (train and demo)."""
+    """Serving without torch: nowhere in actors/,
+    only inside functions in cluster/ (train and demo).
+    """
     folder = path.split("/", maxsplit=1)[0]
     if folder not in {"actors", "cluster"}:
         return
@@ -84,8 +96,13 @@ def torch_free(path: str, text: str) -> Iterator[str]:
     lazy = {id(node) for function in _functions(tree) for node in ast.walk(function)}
     for node in ast.walk(tree):
         for line, module in _imported(node):
-            if module.split(".", maxsplit=1)[0] == "torch" and (folder == "actors" or id(node) not in lazy):
-                yield f"{path}:{line}: {folder}/ imports torch, 2 s and 200 MB in every process; keep it out"
+            if module.split(".", maxsplit=1)[0] == "torch" and (
+                folder == "actors" or id(node) not in lazy
+            ):
+                yield (
+                    f"{path}:{line}: {folder}/ imports torch, 2 s and 200 MB in every process; "
+                    "keep it out"
+                )
 
 
 def documented_tests(path: str, text: str) -> Iterator[str]:
@@ -94,7 +111,10 @@ def documented_tests(path: str, text: str) -> Iterator[str]:
         return
     for function in _functions(ast.parse(text)):
         if function.name.startswith("test_") and not ast.get_docstring(function):
-            yield f"{path}:{function.lineno}: {function.name} has no docstring; say in a sentence what must hold"
+            yield (
+                f"{path}:{function.lineno}: {function.name} has no docstring; say in a sentence "
+                "what must hold"
+            )
 
 
 def no_sleep(path: str, text: str) -> Iterator[str]:
@@ -104,8 +124,14 @@ def no_sleep(path: str, text: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.Call):
             continue
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        yields = len(node.args) == 1 and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0
+        name = (
+            node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        )
+        yields = (
+            len(node.args) == 1
+            and isinstance(node.args[0], ast.Constant)
+            and node.args[0].value == 0
+        )
         if name == "sleep" and not yields:
             yield f"{path}:{node.lineno}: sleep in a test; await the condition with a deadline"
 
@@ -134,17 +160,25 @@ def bare_package(path: str, text: str) -> Iterator[str]:
     body = ast.parse(text).body
     only_docstring = len(body) == 1 and ast.get_docstring(ast.parse(text)) is not None
     if body and not only_docstring:
-        yield f"{path}:{body[0].lineno}: more than a docstring; import from the module that defines a name"
+        yield (
+            f"{path}:{body[0].lineno}: more than a docstring; import from the module that "
+            "defines a name"
+        )
 
 
 def known_targets(path: str, text: str, makefile: str) -> Iterator[str]:
     """Guides that name only `make` targets that exist."""
     targets = set(re.findall(r"^([a-z][a-z0-9-]*):", makefile, flags=re.MULTILINE))
     for number, line in enumerate(text.splitlines(), start=1):
-        code = re.findall(r"`([^`]*)`", line) + ([line] if re.match(r"\s*(\$ )?(sudo )?make ", line) else [])
+        code = re.findall(r"`([^`]*)`", line) + (
+            [line] if re.match(r"\s*(\$ )?(sudo )?make ", line) else []
+        )
         for target in re.findall(r"\bmake ([a-z][a-z0-9-]*)", " ; ".join(code)):
             if target not in targets:
-                yield f"{path}:{number}: `make {target}` is not in the Makefile, which has {sorted(targets)}"
+                yield (
+                    f"{path}:{number}: `make {target}` is not in the Makefile, which has "
+                    f"{sorted(targets)}"
+                )
 
 
 def _functions(tree: ast.AST) -> Iterator[Function]:

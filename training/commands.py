@@ -53,27 +53,33 @@ def train_model(
     anew: bool = False,
     console: Console | None = None,
 ) -> Run:
-    """Train on a data set by name, print how it compares to popularity, and save the model to `out`.
+    """Train on a data set by name, print how it compares to popularity,
+    and save the model to `out`.
 
-    While it goes on the training is kept in `out`: with `resume` one that was stopped goes on, with `anew` it is
-    dropped. `minutes` count from now on, in all starts together. Named sets are split leave-one-out, as published
-    comparisons do; a log of your own (`file`, `archive`) by time, as it will be used.
+    While it goes on the training is kept in `out`: with `resume` one that was stopped goes on, with
+    `anew` it is dropped. `minutes` count from now on, in all starts together. Named sets are split
+    leave-one-out, as published comparisons do; a log of your own (`file`, `archive`) by time, as it
+    will be used.
 
     Raises:
         DatasetError: the data, or a teacher, cannot be had or read.
-        TrainingError: a teacher knows another catalogue, `out` cannot be written or resumed, or the training diverged
-            or was stopped.
+        TrainingError: a teacher knows another catalogue, `out` cannot be written or resumed, or the
+            training diverged or was stopped.
         ValueError: a setting is out of range.
-
     """
-    console, begun = console or Console(), time.monotonic()
+    console = console or Console()
+    begun = time.monotonic()
     changes, settings = read_settings(settings_file)
     outputs.check_folder(out)
     keeper = keeper_of(out, workers, resume=resume, anew=anew, console=console)
     if (out / MODEL).exists():
         console.print(f"{out} holds a model already; it is replaced when the new one is complete")
-    settings = dataclasses.replace(settings, seed=seed, device=device, minutes_max=minutes or settings.minutes_max)
-    log = read_log(data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, console=console)
+    settings = dataclasses.replace(
+        settings, seed=seed, device=device, minutes_max=minutes or settings.minutes_max
+    )
+    log = read_log(
+        data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, console=console
+    )
     shape = shape_for(len(log), changes)
     console.print(f"width {shape.width}")
     training = train_by_time if data_set in datasets.OWN_LOGS else train_leave_one_out
@@ -116,17 +122,25 @@ def tune_model(
     Raises:
         DatasetError: the data cannot be had or read.
         TrainingError: there is nothing to resume, or no trial got through an epoch.
-
     """
     from training.tune import BEST, search  # noqa: PLC0415 - a training alone needs no Ray
 
     console = console or Console()
     outputs.check_folder(out)
-    log = read_log(data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, console=console)
+    log = read_log(
+        data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, console=console
+    )
     parts = by_time(log) if data_set in datasets.OWN_LOGS else leave_one_out(log)
     base = TrainConfig(seed=seed, device=device)
     trials = search(
-        parts, out, minutes=minutes, samples=samples, shapes=shapes, resume=resume, base=base, console=console
+        parts,
+        out,
+        minutes=minutes,
+        samples=samples,
+        shapes=shapes,
+        resume=resume,
+        base=base,
+        console=console,
     )
     table = Table(title="trials, best first")
     for name in ("NDCG@10", "epochs", "seconds", *trials[0].chosen):
@@ -135,16 +149,19 @@ def tune_model(
         chosen = (f"{value:.4g}" for value in trial.chosen.values())
         table.add_row(f"{trial.ndcg10:.4f}", str(trial.epochs), f"{trial.seconds:.0f}", *chosen)
     console.print(table)
-    console.print(f"best settings in {out / BEST}; next: echorank train {data_set} --settings {out / BEST}")
+    console.print(
+        f"best settings in {out / BEST}; next: echorank train {data_set} --settings {out / BEST}"
+    )
     return trials
 
 
-def keeper_of(out: Path, workers: int, *, resume: bool, anew: bool, console: Console) -> FileKeeper | None:
+def keeper_of(
+    out: Path, workers: int, *, resume: bool, anew: bool, console: Console
+) -> FileKeeper | None:
     """Where the training is kept; several workers keep nothing until they are done.
 
     Raises:
         TrainingError: there is nothing to resume, or something that would be overwritten.
-
     """
     if workers > 1:
         if resume:
@@ -171,22 +188,29 @@ def read_log(
 
     Raises:
         DatasetError: the data cannot be had or read.
-
     """
     say = noting(console)
-    log = datasets.load(data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, say=say)
+    log = datasets.load(
+        data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, say=say
+    )
     users, items, events = log.counts()
-    console.print(f"{data_set}: {users:,} users, {items:,} items, {events:,} events", markup=False, soft_wrap=True)
-    console.print(f"{overview.time_span(log)}; {overview.actions(log)}", markup=False, soft_wrap=True)
+    console.print(
+        f"{data_set}: {users:,} users, {items:,} items, {events:,} events",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"{overview.time_span(log)}; {overview.actions(log)}", markup=False, soft_wrap=True
+    )
     return log
 
 
 def read_settings(file: Path | None) -> tuple[dict[str, Any], TrainConfig]:
-    """What `echorank tune` wrote, {"training": {...}, "shape": {...}}: changes to the shape, and the recipe.
+    """What `echorank tune` wrote, {"training": {...}, "shape": {...}}:
+    changes to the shape, and the recipe.
 
     Raises:
         TrainingError: the file cannot be read, or a setting is unknown or out of range.
-
     """
     if file is None:
         return {}, TrainConfig()
@@ -199,7 +223,8 @@ def read_settings(file: Path | None) -> tuple[dict[str, Any], TrainConfig]:
         return changes, TrainConfig(**content.get("training", {}))
     except (OSError, ValueError, TypeError) as error:
         raise TrainingError(
-            f"{file} holds no settings of a training ({error}); write them with echorank tune, or as "
+            f"{file} holds no settings of a training ({error}); write them with echorank tune, or "
+            "as "
             '{"training": {"learning_rate": 0.006}, "shape": {"slots": 2}}'
         ) from error
 
@@ -209,7 +234,6 @@ def column_mapping(pairs: Sequence[str]) -> dict[str, str]:
 
     Raises:
         DatasetError: a pair has no `=`.
-
     """
     if wrong := [pair for pair in pairs if "=" not in pair]:
         raise DatasetError(f"column mapping {wrong}: write each as ROLE=COLUMN, such as user=uid")
@@ -222,7 +246,6 @@ def publish_model(model: Path, *, out: Path, console: Console | None = None) -> 
     Raises:
         DatasetError: `model` holds no trained model.
         TrainingError: `out` holds other files, or cannot be written.
-
     """
     outputs.check_bundle(out)
     published = publish(Checkpoint.load(model), out)
@@ -231,9 +254,9 @@ def publish_model(model: Path, *, out: Path, console: Console | None = None) -> 
     console.print(sorted_by(published.recommend))
     if published.serves is not None:
         console.print(
-            f"[yellow]warning: a running system serves version {published.serves} from {out}. It goes on with that, of "
-            f"which a copy is kept, until the whole system is restarted; publish each model to a directory of its own, "
-            f"and name that in arms[].bundle[/yellow]"
+            f"[yellow]warning: a running system serves version {published.serves} from {out}. It "
+            "goes on with that, of which a copy is kept, until the whole system is restarted; "
+            "publish each model to a directory of its own, and name that in arms[].bundle[/yellow]"
         )
     return published
 
@@ -242,15 +265,26 @@ def sorted_by(record: Mapping[str, Any]) -> str:
     """By what `Recommend` will sort, and why, as a sentence."""
     order = order_of(record)
     if "measured" not in record:
-        return f"Recommend sorts by {TITLES[order]}: no held-out clicks were at hand to measure another order"
+        return (
+            f"Recommend sorts by {TITLES[order]}: no held-out clicks were at hand to measure "
+            "another order"
+        )
     said = [f"{TITLES[each]} {record['measured'][each.value]['ndcg10']:.4f}" for each in Order]
-    return f"Recommend sorts by {TITLES[order]}; NDCG@10 on {record['clicks']:,} held-out clicks: {', '.join(said)}"
+    return (
+        f"Recommend sorts by {TITLES[order]}; NDCG@10 on {record['clicks']:,} held-out clicks: "
+        f"{', '.join(said)}"
+    )
 
 
 def comparison(run: Run) -> Table:
-    """The model beside popularity, plain and with seen items excluded, with bootstrap intervals below the figures."""
+    """The model beside popularity, plain and with seen items excluded,
+    with bootstrap intervals below the figures.
+    """
     table = Table(
-        title=f"{run.test['events']:,.0f} held-out events, as recommended from {len(run.checkpoint.items):,} items",
+        title=(
+            f"{run.test['events']:,.0f} held-out events, as recommended from "
+            f"{len(run.checkpoint.items):,} items"
+        ),
         caption="below: 95 % bootstrap intervals",
     )
     table.add_column("")
@@ -265,11 +299,15 @@ def _tell(run: Run, out: Path, console: Console) -> None:
     console.print(comparison(run))
     console.print(sorted_by(run.checkpoint.recommend))
     console.print(
-        f"best epoch {run.model.best.epoch + 1} of {len(run.model.history)}, {run.model.seconds:.0f} s; "
-        f"saved to {out}; next: echorank publish {out}"
+        f"best epoch {run.model.best.epoch + 1} of {len(run.model.history)}, "
+        f"{run.model.seconds:.0f} s; saved to {out}; next: echorank publish {out}"
     )
 
 
 def _with_interval(found: dict[str, float], name: str) -> str:
     shown = f"{found[name]:.4f}"
-    return f"{shown}\n{found[f'{name}_low']:.3f}-{found[f'{name}_high']:.3f}" if f"{name}_low" in found else shown
+    return (
+        f"{shown}\n{found[f'{name}_low']:.3f}-{found[f'{name}_high']:.3f}"
+        if f"{name}_low" in found
+        else shown
+    )

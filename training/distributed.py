@@ -1,7 +1,9 @@
-"""Training by several processes: Ray Train starts them, on this machine or on the cluster at RAY_ADDRESS.
+"""Training by several processes: Ray Train starts them,
+on this machine or on the cluster at RAY_ADDRESS.
 
-The loop is the same as for one (`training.fit.harness`); what workers do together is in `training.workers`. The first
-one evaluates and hands the model back. A worker that fails ends the training: nothing half-trained is saved.
+The loop is the same as for one (`training.fit.harness`); what workers do together is in
+`training.workers`. The first one evaluates and hands the model back. A worker that fails ends the
+training: nothing half-trained is saved.
 """
 
 from __future__ import annotations
@@ -49,11 +51,11 @@ def train_together(
     show_progress: bool = True,
     teachers: Sequence[Teacher] = (),
 ) -> TrainedModel:
-    """Fit as `train` does, by `count` workers; gloo averages on CPUs, NCCL on GPUs. Progress comes epoch by epoch.
+    """Fit as `train` does, by `count` workers; gloo averages on CPUs, NCCL on GPUs.
+    Progress comes epoch by epoch.
 
     Raises:
         TrainingError: a worker failed, or the workers ended with different weights.
-
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig  # noqa: PLC0415 - needs pandas, takes a second
     from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415
@@ -74,14 +76,18 @@ def train_together(
             },
             torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
             scaling_config=ScalingConfig(num_workers=count, use_gpu=on_gpu),
-            run_config=RunConfig(name="train", storage_path=folder, failure_config=FailureConfig(max_failures=0)),
+            run_config=RunConfig(
+                name="train", storage_path=folder, failure_config=FailureConfig(max_failures=0)
+            ),
         )
         try:
             model, digests = trainer.fit().return_value
         except TrainingFailedError as error:
             raise TrainingError(_what_failed(error, count)) from error
     if len(set(digests)) != 1:
-        raise TrainingError(f"the {count} workers ended with different weights ({digests}); train with --workers 1")
+        raise TrainingError(
+            f"the {count} workers ended with different weights ({digests}); train with --workers 1"
+        )
     assert isinstance(model, TrainedModel)
     return model
 
@@ -124,7 +130,9 @@ def _heard_by(progress: TrainingProgress) -> Iterator[Queue]:
     try:
         yield epochs
     finally:
-        with suppress(RayError):  # the queue may have died with its node; the training's own error says more
+        with suppress(
+            RayError
+        ):  # the queue may have died with its node; the training's own error says more
             epochs.put(None)
         listener.join()
 
@@ -168,10 +176,12 @@ def _digest(model: TrainedModel) -> str:
 
 def _what_failed(error: Exception, count: int) -> str:
     failures = getattr(error, "worker_failures", {})
-    said = "; ".join(f"worker {rank}: {_last_line(failure)}" for rank, failure in sorted(failures.items()))
+    said = "; ".join(
+        f"worker {rank}: {_last_line(failure)}" for rank, failure in sorted(failures.items())
+    )
     return (
-        f"training with {count} workers failed ({said or _last_line(error)}); nothing was saved: try again, with fewer "
-        f"workers if memory ran out"
+        f"training with {count} workers failed ({said or _last_line(error)}); nothing was saved: "
+        "try again, with fewer workers if memory ran out"
     )
 
 

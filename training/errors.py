@@ -6,7 +6,9 @@ from model.errors import EchoRankError
 
 
 class DatasetError(EchoRankError):
-    """A data set cannot be fetched, read or believed; the message says which, why, and what to do."""
+    """A data set cannot be fetched, read or believed;
+    the message says which, why, and what to do.
+    """
 
 
 class TrainingError(EchoRankError):
@@ -14,7 +16,9 @@ class TrainingError(EchoRankError):
 
 
 class DivergedError(TrainingError, ValueError):
-    """Weights, losses or scores of a model are no longer numbers; its settings do not suit its data."""
+    """Weights, losses or scores of a model are no longer numbers;
+    its settings do not suit its data.
+    """
 
 
 class StoppedError(TrainingError):

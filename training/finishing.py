@@ -1,4 +1,6 @@
-"""How long what follows a training will take: calibration, the order of recommendations, the test."""
+"""How long what follows a training will take: calibration,
+the order of recommendations, the test.
+"""
 
 from __future__ import annotations
 
@@ -15,36 +17,50 @@ from training.measure.served import rank_targets
 from training.publish import EVENTS_MAX, unpublished
 
 PROBED = 6  # clicks that are asked about to learn how long one takes
-ASKED_MAX, ASKED_MIN = 10_000, 500  # clicks of the test; fewer where `minutes` are short
+# clicks of the test; fewer where `minutes` are short
+ASKED_MAX = 10_000
+ASKED_MIN = 500
 MINUTE_S = 60
 
 
 class Finishing:
     """What follows the last epoch of a training: `assess`, then a test on `asked_max` clicks.
 
-    Called with a network of this training, it says how many seconds that takes, and lowers `asked_max` until all fits
-    into the part of `minutes` that is not kept for steps, as far as that can be.
+    Called with a network of this training, it says how many seconds that takes, and lowers
+    `asked_max` until all fits into the part of `minutes` that is not kept for steps, as far as that
+    can be.
     """
 
-    def __init__(self, items: tuple[str, ...], training: Histories, held: Held, minutes: float | None) -> None:
+    def __init__(
+        self, items: tuple[str, ...], training: Histories, held: Held, minutes: float | None
+    ) -> None:
         self.asked_max = ASKED_MAX
-        self._items, self._training, self._held, self._minutes = items, training, held, minutes
+        self._items = items
+        self._training = training
+        self._held = held
+        self._minutes = minutes
 
     def __call__(self, network: nn.Module, validation_s: float) -> float:
         """About how many seconds, if a validation takes `validation_s`.
 
-        `assess` validates once more, calibrates on EVENTS_MAX clicks and asks for CLICKS_MAX in both orders. Each costs
-        about what one of the test does, which is tried on a few.
+        `assess` validates once more, calibrates on EVENTS_MAX clicks and asks for CLICKS_MAX in
+        both orders. Each costs about what one of the test does, which is tried on a few.
         """
         assert isinstance(network, Network)
-        bundle = unpublished(copy.deepcopy(network).cpu().eval(), self._items, self._training.counts(len(self._items)))
+        bundle = unpublished(
+            copy.deepcopy(network).cpu().eval(),
+            self._items,
+            self._training.counts(len(self._items)),
+        )
         targets = self._held.targets(len(self._items))
         sample = targets[:: -(-len(targets) // PROBED)]
         rank_targets(bundle, self._held.histories, sample[:1])  # loads what the others only run
         begun = time.monotonic()
         rank_targets(bundle, self._held.histories, sample)
         each_s = (time.monotonic() - begun) / len(sample)
-        fixed_s = validation_s + each_s * sum(min(len(targets), most) for most in (EVENTS_MAX, CLICKS_MAX, CLICKS_MAX))
+        fixed_s = validation_s + each_s * sum(
+            min(len(targets), most) for most in (EVENTS_MAX, CLICKS_MAX, CLICKS_MAX)
+        )
         if self._minutes is not None:
             left_s = MINUTE_S * self._minutes * (1 - STEPS_SHARE_MIN) - validation_s - fixed_s
             self.asked_max = int(min(max(left_s / each_s, ASKED_MIN), ASKED_MAX))

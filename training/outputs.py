@@ -1,4 +1,6 @@
-"""Where results go, checked before the work: what could not be written at the end is said at the start."""
+"""Where results go, checked before the work:
+what could not be written at the end is said at the start.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,6 @@ def check_folder(path: Path, option: str = "--out") -> None:
 
     Raises:
         TrainingError: it cannot be made or written, or is a published bundle.
-
     """
     if (path / MANIFEST).exists():
         raise TrainingError(f"{path} holds a published bundle; choose another {option}")
@@ -27,7 +28,6 @@ def check_file(path: Path, option: str) -> None:
 
     Raises:
         TrainingError: it cannot.
-
     """
     if path.is_dir():
         raise TrainingError(f"{option} {path} is a directory; name a file")
@@ -36,7 +36,9 @@ def check_file(path: Path, option: str) -> None:
             with path.open("r+b"):
                 return
         except OSError as error:
-            raise TrainingError(f"cannot write {path}: {error.strerror}; choose another {option}") from error
+            raise TrainingError(
+                f"cannot write {path}: {error.strerror}; choose another {option}"
+            ) from error
     _probe(path.parent, option)
 
 
@@ -45,7 +47,6 @@ def check_files(paths: Mapping[str, Path | None]) -> None:
 
     Raises:
         TrainingError: one of them cannot.
-
     """
     for option, path in paths.items():
         if path is not None:
@@ -53,16 +54,19 @@ def check_files(paths: Mapping[str, Path | None]) -> None:
 
 
 def check_bundle(path: Path, option: str = "--out") -> None:
-    """See that a bundle can be put there: publishing replaces the whole directory, so only another bundle may be in it.
+    """See that a bundle can be put there: publishing replaces the whole directory,
+    so only another bundle may be in it.
 
     Raises:
         TrainingError: it holds something else, or cannot be written.
-
     """
     if path.exists() and not path.is_dir():
         raise TrainingError(f"{option} {path} is a file; name a directory")
     if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).exists():
-        raise TrainingError(f"{path} holds other files than a bundle, which would be deleted; choose another {option}")
+        raise TrainingError(
+            f"{path} holds other files than a bundle, which would be deleted; choose another "
+            f"{option}"
+        )
     _probe(path.parent, option)
 
 
@@ -74,7 +78,9 @@ def _probe(folder: Path, option: str) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise TrainingError(f"cannot write to {folder}: {error.strerror or error}; choose another {option}") from error
+        raise TrainingError(
+            f"cannot write to {folder}: {error.strerror or error}; choose another {option}"
+        ) from error
     finally:
         for each in made:
             if each.is_dir():

@@ -20,7 +20,10 @@ def time_span(log: ClickLog) -> str:
     """When the first and the last click were."""
     if not len(log):
         return "no clicks"
-    return f"first click {moment(int(log.times_ms.min()))}, last click {moment(int(log.times_ms.max()))}"
+    return (
+        f"first click {moment(int(log.times_ms.min()))}, last click "
+        f"{moment(int(log.times_ms.max()))}"
+    )
 
 
 def actions(log: ClickLog) -> str:

@@ -1,4 +1,6 @@
-"""Ray's own start, with patience: Ray gives its processes 30 s, which a busy machine, or a slow disk, may exceed."""
+"""Ray's own start, with patience: Ray gives its processes 30 s,
+which a busy machine, or a slow disk, may exceed.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,10 @@ from typing import TypeVar
 import ray
 from ray._private.node import Node
 
-SLOW = ("timed out during startup", "Timed out waiting for file")  # the node's, and its control store's
+SLOW = (
+    "timed out during startup",
+    "Timed out waiting for file",
+)  # the node's, and its control store's
 TRIES = 3
 
 Started = TypeVar("Started")
@@ -20,9 +25,11 @@ log = logging.getLogger(__name__)
 
 
 def start(init: Callable[[], Started]) -> Started:
-    """What `init` gives, called up to TRIES times while Ray is too slow; other errors are raised at once.
+    """What `init` gives, called up to TRIES times while Ray is too slow;
+    other errors are raised at once.
 
-    `init` starts a node of Ray's: `ray.init`, or a further one beside those that this process is connected to.
+    `init` starts a node of Ray's: `ray.init`, or a further one beside those that this process is
+    connected to.
 
     Raises:
         Exception: what the last try raised.
@@ -36,14 +43,20 @@ def start(init: Callable[[], Started]) -> Started:
             _end_half_started(error.__traceback__)
             if not ray.is_initialized():
                 ray.shutdown()  # what `ray.init` had begun
-            slow = isinstance(error, Exception) and any(words in str(error) for words in SLOW)  # it has no class
+            slow = isinstance(error, Exception) and any(
+                words in str(error) for words in SLOW
+            )  # it has no class
             if not slow or tries == TRIES:
                 raise
-            log.warning("Ray's own processes did not start within 30 s, as on a busy machine; trying again")
+            log.warning(
+                "Ray's own processes did not start within 30 s, as on a busy machine; trying again"
+            )
 
 
 def _end_half_started(trace: TracebackType | None) -> None:
-    """End the processes of a node that did not start in time: Ray leaves them running, known to its frames alone."""
+    """End the processes of a node that did not start in time:
+    Ray leaves them running, known to its frames alone.
+    """
     for frame, _ in traceback.walk_tb(trace):
         if isinstance(node := frame.f_locals.get("self"), Node):
             node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)

@@ -1,4 +1,6 @@
-"""From a trained model to a bundle that a shard can load: calibration, metrics, writing, verification."""
+"""From a trained model to a bundle that a shard can load: calibration,
+metrics, writing, verification.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class Published:
     version: str
     bundle: Bundle
     recommend: Mapping[str, Any]  # the bundle's record of its order
-    serves: str | None = None  # the version that was there before and that a running system serves, if it is another
+    serves: str | None = (
+        None  # the version that was there before and that a running system serves, if it is another
+    )
 
 
 def assess(
@@ -50,11 +54,13 @@ def assess(
     date: str,
     trained_until_ms: int | None = None,
 ) -> Checkpoint:
-    """Calibrate on held-out events, as a bundle serves them, choose the order of recommendations, gather the rest.
+    """Calibrate on held-out events, as a bundle serves them,
+    choose the order of recommendations, gather the rest.
 
-    Click metrics come from other users than those that the calibration was fitted on. `date` is given by the
-    caller, so that equal trainings give equal bytes. `trained_until_ms` is the time of the newest training event
-    where the log was split by time, None where each user's last events were held out.
+    Click metrics come from other users than those that the calibration was fitted on. `date` is
+    given by the caller, so that equal trainings give equal bytes. `trained_until_ms` is the time of
+    the newest training event where the log was split by time, None where each user's last events
+    were held out.
     """
     items = len(model.vocabulary.items)
     counts = training.counts(items)
@@ -63,7 +69,9 @@ def assess(
     bundle = in_memory(model, counts)
     served = ask(bundle, held, sampler, negatives=NEGATIVES, share=share, seed=model.settings.seed)
     parts = {level: halves(clicks) for level, clicks in served.clicks.items()}
-    calibration = np.array([calibrate.fit(fitting.labels, fitting.logits) for fitting, _ in parts.values()])
+    calibration = np.array(
+        [calibrate.fit(fitting.labels, fitting.logits) for fitting, _ in parts.values()]
+    )
     ranking = rank(NetworkRanker(model.network), held, items)
     checking = parts[Level.FULL][1].summary(tuple(calibration[0]))
     recommend = measured(in_memory(model, counts, calibration), held, model.settings.seed)
@@ -89,15 +97,21 @@ def assess(
 
 
 def in_memory(model: TrainedModel, counts: Longs, calibration: Doubles | None = None) -> Bundle:
-    """The bundle without its files; without a calibration, probabilities are plain sigmoids of the logits."""
+    """The bundle without its files; without a calibration,
+    probabilities are plain sigmoids of the logits.
+    """
     return unpublished(model.network, model.vocabulary.items, counts, calibration)
 
 
-def unpublished(network: Network, items: tuple[str, ...], counts: Longs, calibration: Doubles | None = None) -> Bundle:
+def unpublished(
+    network: Network, items: tuple[str, ...], counts: Longs, calibration: Doubles | None = None
+) -> Bundle:
     """The same of any network of a catalogue."""
     slopes = np.array([[1.0, 0.0]] * len(Level)) if calibration is None else calibration
     score = absorb_head(network, counts.astype(np.float64), slopes)
-    return Bundle(version="unpublished", config=network.config, items=items, fold=absorb(network), score=score)
+    return Bundle(
+        version="unpublished", config=network.config, items=items, fold=absorb(network), score=score
+    )
 
 
 def publish(checkpoint: Checkpoint, out: Path) -> Published:
@@ -114,14 +128,19 @@ def publish(checkpoint: Checkpoint, out: Path) -> Published:
     )
     bundle = load_bundle(out, verify=True)
     serves = before if before != version else None
-    return Published(path=out, version=version, bundle=bundle, recommend=checkpoint.recommend, serves=serves)
+    return Published(
+        path=out, version=version, bundle=bundle, recommend=checkpoint.recommend, serves=serves
+    )
 
 
 def halves(asked: Clicks) -> tuple[Clicks, Clicks]:
-    """The impressions of users with even and with odd numbers; all of them twice if one half lacks a class."""
+    """The impressions of users with even and with odd numbers;
+    all of them twice if one half lacks a class.
+    """
     even = asked.users % 2 == 0
     first, second = (
-        Clicks(users=asked.users[part], labels=asked.labels[part], logits=asked.logits[part]) for part in (even, ~even)
+        Clicks(users=asked.users[part], labels=asked.labels[part], logits=asked.logits[part])
+        for part in (even, ~even)
     )
     usable = all(part.labels.any() and not part.labels.all() for part in (first, second))
     return (first, second) if usable else (asked, asked)

@@ -29,7 +29,8 @@ from training.publish import Published, assess, in_memory, publish
 THREADS = 1  # small batches: beside any other load, a second thread waits more than it works
 EVENTS_TO_LEARN = 2  # of one user: what comes after what
 ITEM_EVENTS_MIN = 5  # RecBole's protocol
-WIDE_EVENTS = 500_000  # with fewer, the shipped width learns a log by heart sooner than it learns it (docs/training.md)
+# with fewer, the shipped width learns a log by heart sooner than it learns it (docs/training.md)
+WIDE_EVENTS = 500_000
 NARROW: Mapping[str, Any] = {"width": 64, "expand": 2}  # of about the same bytes a user
 QUICK = TrainConfig(epochs=6, minutes_max=0.9)  # for a split log that somebody waits for
 
@@ -45,27 +46,30 @@ class Parts:
     test: Held
 
     def checked(self, held_out: str) -> Parts:
-        """The same, if there is something to learn from and to ask about; `held_out` says what was held out.
+        """The same, if there is something to learn from and to ask about;
+        `held_out` says what was held out.
 
         Raises:
-            DatasetError: nothing is left to learn from, or nothing could be asked after the training.
-
+            DatasetError: nothing is left to learn from, or nothing could be asked after the
+                training.
         """
         if not len(self.training.items):
             raise DatasetError(
-                f"{held_out} are held out and no click comes before them, so nothing is left to learn from; are the "
-                f"times right? If so, bring a longer log"
+                f"{held_out} are held out and no click comes before them, so nothing is left to "
+                "learn from; are the times right? If so, bring a longer log"
             )
         if self.training.lengths().max() < EVENTS_TO_LEARN:
             raise DatasetError(
-                f"{held_out} are held out, and among the {len(self.training.items):,} clicks before no user has two "
-                f"events, so there is nothing to learn from; are users and times right? If so, bring a longer log"
+                f"{held_out} are held out, and among the {len(self.training.items):,} clicks "
+                "before no user has two events, so there is nothing to learn from; are users and "
+                "times right? If so, bring a longer log"
             )
         for held in (self.held, self.test):
             if not len(held.targets(len(self.vocabulary.items))):
                 raise DatasetError(
-                    f"{held_out} are held out, but none of them has an earlier click of its user, so nothing could be "
-                    f"asked after the training; bring a longer log, in which users come back"
+                    f"{held_out} are held out, but none of them has an earlier click of its user, "
+                    "so nothing could be asked after the training; bring a longer log, in which "
+                    "users come back"
                 )
         return self
 
@@ -76,7 +80,9 @@ class Run:
 
     model: TrainedModel
     checkpoint: Checkpoint
-    test: dict[str, float]  # of the lists that the API gives on at most ASKED_MAX clicks, with intervals
+    test: dict[
+        str, float
+    ]  # of the lists that the API gives on at most ASKED_MAX clicks, with intervals
     popularity: dict[str, float]  # the same clicks by the baseline
 
 
@@ -91,11 +97,11 @@ class SplitRun:
 
 
 def shape_for(events: int, changes: Mapping[str, Any] | None = None) -> ModelConfig:
-    """The shape for a log of so many events; `changes` are settings of `ModelConfig` that go over it.
+    """The shape for a log of so many events;
+    `changes` are settings of `ModelConfig` that go over it.
 
     Raises:
         ValueError: a setting is out of range.
-
     """
     changes = changes or {}
     narrow = events < WIDE_EVENTS and not changes.keys() & NARROW.keys()
@@ -119,11 +125,12 @@ def train_leave_one_out(
 
     Raises:
         TrainingError: a teacher knows another catalogue, or the training diverged or was stopped.
-
     """
     prepare_process()
     parts = leave_one_out(log, shape)
-    model, asked_max = _train(parts, settings, workers, teachers, keeper, begun, show_progress=show_progress)
+    model, asked_max = _train(
+        parts, settings, workers, teachers, keeper, begun, show_progress=show_progress
+    )
     return _finish(model, asked_max, parts, data_set, date)
 
 
@@ -132,9 +139,9 @@ def leave_one_out(log: ClickLog, shape: ModelConfig | None = None) -> Parts:
 
     Raises:
         DatasetError: a part would be empty.
-
     """
-    shape, log = shape or shape_for(len(log)), log.with_frequent_items(ITEM_EVENTS_MIN)
+    shape = shape or shape_for(len(log))
+    log = log.with_frequent_items(ITEM_EVENTS_MIN)
     vocabulary = Vocabulary.of(log, hashed=shape.hashed_items)
     everything = Histories.of(log, vocabulary)
     return Parts(
@@ -161,40 +168,49 @@ def train_by_time(
     keeper: FileKeeper | None = None,
     begun: float | None = None,
 ) -> Run:
-    """Train on all but the last `validation` share of the time line, which chooses the epoch and is the test.
+    """Train on all but the last `validation` share of the time line,
+    which chooses the epoch and is the test.
 
     Items with fewer than `events_min` events share hashed rows.
 
     Raises:
         DatasetError: the log is too short to be split.
         TrainingError: a teacher knows another catalogue, or the training diverged or was stopped.
-
     """
     prepare_process()
     parts = by_time(log, shape, validation=validation, events_min=events_min)
-    model, asked_max = _train(parts, settings, workers, teachers, keeper, begun, show_progress=show_progress)
+    model, asked_max = _train(
+        parts, settings, workers, teachers, keeper, begun, show_progress=show_progress
+    )
     return _finish(model, asked_max, parts, data_set, date)
 
 
-def by_time(log: ClickLog, shape: ModelConfig | None = None, *, validation: float = 0.1, events_min: int = 1) -> Parts:
+def by_time(
+    log: ClickLog, shape: ModelConfig | None = None, *, validation: float = 0.1, events_min: int = 1
+) -> Parts:
     """The last `validation` share of the time line as validation and test, the rest to learn from.
 
     Raises:
         DatasetError: the log is too short to be split, or a part would be empty.
-
     """
     if not 0 < validation < 1:
         raise ValueError(f"validation = {validation} must be between 0 and 1")
-    shape, log = shape or shape_for(len(log)), log.by_time()
+    shape = shape or shape_for(len(log))
+    log = log.by_time()
     since = int(len(log) * (1 - validation))
     if not 0 < since < len(log):
-        raise DatasetError(f"a log of {len(log)} events is too short to hold out {validation:.0%}; bring more events")
+        raise DatasetError(
+            f"a log of {len(log)} events is too short to hold out {validation:.0%}; bring more "
+            "events"
+        )
     since_ms = int(log.times_ms[since])
     vocabulary = Vocabulary.of(log, hashed=shape.hashed_items, events_min=events_min)
     training = Histories.of(log.take(log.times_ms < since_ms), vocabulary)
     held = Held.since(Histories.of(log, vocabulary), since_ms)
     parts = Parts(shape=shape, vocabulary=vocabulary, training=training, held=held, test=held)
-    return parts.checked(f"the newest {validation:.0%} of {len(log):,} clicks, from {moment(since_ms)} on,")
+    return parts.checked(
+        f"the newest {validation:.0%} of {len(log):,} clicks, from {moment(since_ms)} on,"
+    )
 
 
 def train_split(
@@ -208,11 +224,11 @@ def train_split(
     settings: TrainConfig | None = None,
     show_progress: bool = True,
 ) -> SplitRun:
-    """Publish a bundle trained on the earliest `fraction` of the log to `out`, and leave the rest unseen.
+    """Publish a bundle trained on the earliest `fraction` of the log to
+    `out`, and leave the rest unseen.
 
     Raises:
         DatasetError: the log is too short to be split.
-
     """
     ordered = log.by_time()
     cut = int(len(ordered) * fraction)
@@ -253,7 +269,9 @@ def _train(
     settings = settings or TrainConfig()
     from_parts = (parts.shape, settings, parts.vocabulary, parts.training, parts.held)
     if workers == 1:
-        finishing = Finishing(parts.vocabulary.items, parts.training, parts.held, settings.minutes_max)
+        finishing = Finishing(
+            parts.vocabulary.items, parts.training, parts.held, settings.minutes_max
+        )
         model = train(
             *from_parts,
             show_progress=show_progress,
@@ -265,15 +283,24 @@ def _train(
         return model, finishing.asked_max
     from training.distributed import train_together  # noqa: PLC0415 - one worker needs no Ray
 
-    return train_together(workers, *from_parts, show_progress=show_progress, teachers=teachers), ASKED_MAX
+    return train_together(
+        workers, *from_parts, show_progress=show_progress, teachers=teachers
+    ), ASKED_MAX
 
 
 def _finish(model: TrainedModel, asked_max: int, parts: Parts, data_set: str, date: str) -> Run:
-    training, held, test = parts.training, parts.held, parts.test
-    items, histories = len(model.vocabulary.items), test.histories
+    training = parts.training
+    held = parts.held
+    test = parts.test
+    items = len(model.vocabulary.items)
+    histories = test.histories
     until_ms = int(training.times_ms.max()) if test is held else None
-    checkpoint = assess(model, training, held, data_set=data_set, date=date, trained_until_ms=until_ms)
-    bundle = in_memory(model, checkpoint.counts, checkpoint.calibration).ordered(order_of(checkpoint.recommend))
+    checkpoint = assess(
+        model, training, held, data_set=data_set, date=date, trained_until_ms=until_ms
+    )
+    bundle = in_memory(model, checkpoint.counts, checkpoint.calibration).ordered(
+        order_of(checkpoint.recommend)
+    )
     targets = test.targets(items, asked_max, np.random.default_rng(model.settings.seed))
     tested = rank_targets(bundle, histories, targets)
     simple = rank_by(popular(checkpoint.counts), histories, targets)

@@ -1,8 +1,10 @@
-"""A search for the settings that suit a log: random trials by Ray Tune, weak ones stopped early by the median rule.
+"""A search for the settings that suit a log: random trials by Ray Tune,
+weak ones stopped early by the median rule.
 
-The first trial has the settings that stand in the recipe, so the best one is never worse than those. A trial that is
-behind the median of the others' NDCG@10 after as many epochs ends (D. Golovin et al. 2017. Google Vizier. Sec. 3.2.1).
-The time that is left is shared: a trial's schedule shrinks to its share. What a killed search finished is kept.
+The first trial has the settings that stand in the recipe, so the best one is never worse than
+those. A trial that is behind the median of the others' NDCG@10 after as many epochs ends (D.
+Golovin et al. 2017. Google Vizier. Sec. 3.2.1). The time that is left is shared: a trial's schedule
+shrinks to its share. What a killed search finished is kept.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ from training.fit.harness import Line, pick_device
 from training.fit.train import TrainConfig, train
 from training.runs import Parts, prepare_process
 
-NAME, BEST = "search", "settings.json"
-EPOCHS_BEFORE_STOPPING, TRIALS_BEFORE_STOPPING = 3, 3
+NAME = "search"
+BEST = "settings.json"
+EPOCHS_BEFORE_STOPPING = 3
+TRIALS_BEFORE_STOPPING = 3
 TRIAL_SECONDS_MIN = 3.0  # with less left, a trial is not begun
 RANGES: dict[str, tuple[float, float]] = {  # drawn log-uniformly
     "learning_rate": (1e-3, 2e-2),
@@ -39,7 +43,10 @@ CHOICES: dict[str, tuple[float, ...]] = {
     "average_decay": (0.99, 0.997, 0.999, 0.9995),
     "negatives": (7, 15, 31),
 }
-SHAPE_CHOICES: dict[str, tuple[int, ...]] = {"state_size": (4, 6), "slots": (2, 4)}  # no user takes more bytes
+SHAPE_CHOICES: dict[str, tuple[int, ...]] = {
+    "state_size": (4, 6),
+    "slots": (2, 4),
+}  # no user takes more bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +70,15 @@ def search(
     base: TrainConfig | None = None,
     console: Console | None = None,
 ) -> list[Trial]:
-    """Run or go on with a search, write the best settings to `out`/settings.json; the best trial comes first.
+    """Run or go on with a search, write the best settings to
+    `out`/settings.json; the best trial comes first.
 
     Raises:
-        TrainingError: `out` holds a search that would be overwritten, none to resume, or no trial got to its end.
-
+        TrainingError: `out` holds a search that would be overwritten, none to resume, or no trial
+            got to its end.
     """
-    base, folder = base or TrainConfig(), (out / NAME).resolve()
+    base = base or TrainConfig()
+    folder = (out / NAME).resolve()
     _check(folder, resume=resume)
     with started(min(samples, os.cpu_count() or 1)):
         os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # our own lines, instead of its boxes
@@ -77,30 +86,42 @@ def search(
         from ray import tune  # noqa: PLC0415
 
         on_gpu = pick_device(base.device).type == "cuda"
-        at_once = max(1, min(samples, int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1))))
+        at_once = max(
+            1, min(samples, int(ray.cluster_resources().get("GPU" if on_gpu else "CPU", 1)))
+        )
         share_s = 60 * minutes / math.ceil(samples / at_once)
         deadline = time.time() + 60 * minutes - spent_seconds(folder) / at_once
         trainable = tune.with_resources(
-            tune.with_parameters(_trial, parts=parts, base=base, share_s=share_s, deadline=deadline),
+            tune.with_parameters(
+                _trial, parts=parts, base=base, share_s=share_s, deadline=deadline
+            ),
             {"cpu": 1, "gpu": int(on_gpu)},
         )
         (console or Console()).print(
-            f"{samples} trials, {at_once} at a time, at most {share_s:.0f} s each; one line a finished trial; "
-            f"--resume goes on after a stop"
+            f"{samples} trials, {at_once} at a time, at most {share_s:.0f} s each; one line a "
+            "finished trial; --resume goes on after a stop"
         )
         if resume:
             space = _space(tune, shapes=shapes)
             tuner = tune.Tuner.restore(
-                str(folder), trainable, resume_unfinished=True, restart_errored=True, param_space=space
+                str(folder),
+                trainable,
+                resume_unfinished=True,
+                restart_errored=True,
+                param_space=space,
             )
         else:
             tuner = _tuner(tune, trainable, base, out, samples, at_once, shapes=shapes)
         grid = tuner.fit()
-        trials = [_finished(result.metrics) for result in grid if result.metrics and "ndcg10" in result.metrics]
+        trials = [
+            _finished(result.metrics)
+            for result in grid
+            if result.metrics and "ndcg10" in result.metrics
+        ]
     if not trials:
         raise TrainingError(
-            f"none of {samples} trials got through an epoch in {minutes:g} minutes; give more --minutes or fewer "
-            f"--samples ({len(grid.errors)} trials failed, see {folder})"
+            f"none of {samples} trials got through an epoch in {minutes:g} minutes; give more "
+            f"--minutes or fewer --samples ({len(grid.errors)} trials failed, see {folder})"
         )
     trials.sort(key=lambda trial: -trial.ndcg10)
     (out / BEST).write_text(json.dumps(as_settings(trials[0].chosen), indent=2) + "\n")
@@ -108,9 +129,14 @@ def search(
 
 
 def as_settings(chosen: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What `echorank train --settings` takes: {"training": TrainConfig's, "shape": ModelConfig's}."""
+    """What `echorank train --settings` takes: {"training":
+    TrainConfig's, "shape": ModelConfig's}.
+    """
     shape = {name: value for name, value in chosen.items() if name in SHAPE_CHOICES}
-    return {"training": {name: value for name, value in chosen.items() if name not in shape}, "shape": shape}
+    return {
+        "training": {name: value for name, value in chosen.items() if name not in shape},
+        "shape": shape,
+    }
 
 
 def spent_seconds(folder: Path) -> float:
@@ -118,7 +144,9 @@ def spent_seconds(folder: Path) -> float:
     total = 0.0
     for log in folder.glob("*/result.json"):
         lines = log.read_text().splitlines()
-        total += max((json.loads(line)["time_total_s"] for line in lines if line.endswith("}")), default=0.0)
+        total += max(
+            (json.loads(line)["time_total_s"] for line in lines if line.endswith("}")), default=0.0
+        )
     return total
 
 
@@ -127,10 +155,21 @@ def _check(folder: Path, *, resume: bool) -> None:
     if resume and not there:
         raise TrainingError(f"{folder} holds no search to resume; start one without --resume")
     if there and not resume:
-        raise TrainingError(f"{folder} holds a search already: go on with --resume, or choose another --out")
+        raise TrainingError(
+            f"{folder} holds a search already: go on with --resume, or choose another --out"
+        )
 
 
-def _tuner(tune: Any, trainable: Any, base: TrainConfig, out: Path, samples: int, at_once: int, *, shapes: bool) -> Any:
+def _tuner(
+    tune: Any,
+    trainable: Any,
+    base: TrainConfig,
+    out: Path,
+    samples: int,
+    at_once: int,
+    *,
+    shapes: bool,
+) -> Any:
     from ray.tune.schedulers import MedianStoppingRule  # noqa: PLC0415
     from ray.tune.search.basic_variant import BasicVariantGenerator  # noqa: PLC0415
 
@@ -150,7 +189,10 @@ def _tuner(tune: Any, trainable: Any, base: TrainConfig, out: Path, samples: int
             ),
         ),
         run_config=tune.RunConfig(
-            name=NAME, storage_path=str(out.resolve()), verbose=0, callbacks=[_reporter(tune, samples)]
+            name=NAME,
+            storage_path=str(out.resolve()),
+            verbose=0,
+            callbacks=[_reporter(tune, samples)],
         ),
     )
 
@@ -163,10 +205,14 @@ def _space(tune: Any, *, shapes: bool) -> dict[str, Any]:
 
 def _defaults(base: TrainConfig, *, shapes: bool) -> dict[str, Any]:
     found = {name: getattr(base, name) for name in (*RANGES, *CHOICES)}
-    return found | ({name: getattr(ModelConfig(), name) for name in SHAPE_CHOICES} if shapes else {})
+    return found | (
+        {name: getattr(ModelConfig(), name) for name in SHAPE_CHOICES} if shapes else {}
+    )
 
 
-def _trial(config: dict[str, Any], parts: Parts, base: TrainConfig, share_s: float, deadline: float) -> None:
+def _trial(
+    config: dict[str, Any], parts: Parts, base: TrainConfig, share_s: float, deadline: float
+) -> None:
     """One training in a process of Ray's; reports the best NDCG@10 so far after each epoch."""
     from ray import tune  # noqa: PLC0415
 
@@ -184,7 +230,15 @@ def _trial(config: dict[str, Any], parts: Parts, base: TrainConfig, share_s: flo
         tune.report({"ndcg10": best, "seconds": line.seconds})
 
     shape = dataclasses.replace(parts.shape, **wanted["shape"])
-    train(shape, settings, parts.vocabulary, parts.training, parts.held, show_progress=False, on_epoch=report)
+    train(
+        shape,
+        settings,
+        parts.vocabulary,
+        parts.training,
+        parts.held,
+        show_progress=False,
+        on_epoch=report,
+    )
 
 
 def _finished(metrics: dict[str, Any]) -> Trial:
@@ -202,7 +256,13 @@ def _reporter(tune: Any, samples: int) -> Any:
 
         done = 0
 
-        def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:  # noqa: ARG002
+        def on_trial_complete(
+            self,
+            iteration: int,  # noqa: ARG002
+            trials: list[Any],  # noqa: ARG002
+            trial: Any,
+            **info: Any,  # noqa: ARG002
+        ) -> None:
             """Say what it reached with which settings."""
             self.done += 1
             reached = (trial.last_result or {}).get("ndcg10")

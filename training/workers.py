@@ -1,8 +1,9 @@
 """Who trains: one process alone, or several that average their gradients.
 
-With n workers every step averages n batches, so an epoch has 1/n of the steps and a batch is n times as large. The
-learning rate stays as it is set. For the same steps as one worker divide `tokens` by n; to keep `tokens`, which keeps
-GPUs busy, a learning rate up to sqrt(n) times as high suits Adam (Malladi et al., arXiv 2205.10287).
+With n workers every step averages n batches, so an epoch has 1/n of the steps and a batch is n
+times as large. The learning rate stays as it is set. For the same steps as one worker divide
+`tokens` by n; to keep `tokens`, which keeps GPUs busy, a learning rate up to sqrt(n) times as high
+suits Adam (Malladi et al., arXiv 2205.10287).
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ T = TypeVar("T")
 
 
 class Workers(Protocol):
-    """What a training loop asks of those it trains with; everybody must ask the same things in the same order."""
+    """What a training loop asks of those it trains with;
+    everybody must ask the same things in the same order.
+    """
 
     rank: int  # which one this is, from 0
     size: int
@@ -54,7 +57,8 @@ class Workers(Protocol):
 class Alone:
     """One worker."""
 
-    rank, size = 0, 1
+    rank = 0
+    size = 1
 
     def own(self, random: np.random.Generator) -> np.random.Generator:
         """The same generator."""
@@ -84,7 +88,9 @@ class Group:
     """One of the processes of torch.distributed's default group, gloo or NCCL."""
 
     def __init__(self, seed: int) -> None:
-        self.rank, self.size, self.seed = dist.get_rank(), dist.get_world_size(), seed
+        self.rank = dist.get_rank()
+        self.size = dist.get_world_size()
+        self.seed = seed
 
     def own(self, random: np.random.Generator) -> np.random.Generator:  # noqa: ARG002 - stays equal on all workers
         """A generator of this worker's; dropout, too, differs from here on."""
@@ -92,7 +98,9 @@ class Group:
         return np.random.default_rng([self.seed, 1 + self.rank])
 
     def part(self, plan: Sequence[Windows]) -> Sequence[Windows]:
-        """Every n-th batch; a plan that cannot be divided begins again, so that a few batches come twice."""
+        """Every n-th batch; a plan that cannot be divided begins again,
+        so that a few batches come twice.
+        """
         length = -(-len(plan) // self.size)
         return [plan[(self.rank + step * self.size) % len(plan)] for step in range(length)]
 
@@ -100,7 +108,9 @@ class Group:
         """All gradients as one message."""
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         flat = self.mean(torch.cat([gradient.flatten() for gradient in gradients]))
-        for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        for gradient, part in zip(
+            gradients, flat.split([g.numel() for g in gradients]), strict=True
+        ):
             gradient.copy_(part.view_as(gradient))
 
     def mean(self, values: Tensor) -> Tensor:

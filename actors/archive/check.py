@@ -12,7 +12,9 @@ from actors.errors import ArchiveError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionSummary:
-    """One partition's files; the offsets are half-open ranges, and a date stands for at least one file."""
+    """One partition's files; the offsets are half-open ranges,
+    and a date stands for at least one file.
+    """
 
     partition: int
     files: int
@@ -29,7 +31,8 @@ class PartitionSummary:
 
 def summary(files: ArchiveFiles, found: Sequence[ArchiveFile]) -> PartitionSummary:
     """Sum up the files of one partition, of which there is at least one."""
-    clicks, unreadable = 0, []
+    clicks = 0
+    unreadable = []
     for file in found:
         try:
             clicks += files.clicks(file)
@@ -72,7 +75,10 @@ def overlaps(found: Iterable[ArchiveFile]) -> Iterator[tuple[int, int]]:
 def problem(files: ArchiveFiles, file: ArchiveFile) -> str | None:
     """What is wrong with a file, read from the first to the last byte; None if nothing is."""
     if file.place.stop <= file.place.start:
-        return f"archive file {file.path} is named after no offset: from {file.place.start} to {file.place.stop}"
+        return (
+            f"archive file {file.path} is named after no offset: from {file.place.start} to "
+            f"{file.place.stop}"
+        )
     try:
         for _ in archive_parquet.groups(file.path, file.place, files.read(file)):
             pass
@@ -85,12 +91,15 @@ def problems_between(found: Sequence[ArchiveFile]) -> Iterator[str]:
     """What is wrong with the ranges of one partition's files."""
     for start, stop in gaps(found):
         yield (
-            f"partition {found[0].place.partition}: no file has the offsets {start} to {stop - 1}; bring files back "
-            f'from a copy, or take it that Kafka deleted them before they were archived (its log says "lost the '
+            f"partition {found[0].place.partition}: no file has the offsets {start} to "
+            f"{stop - 1}; bring files back "
+            "from a copy, or take it that Kafka deleted them before they were archived (its log "
+            'says "lost the '
             f'offsets" then)'
         )
     for start, stop in overlaps(found):
         yield (
-            f"partition {found[0].place.partition}: more than one file has the offsets {start} to {stop - 1}; readers "
-            f"take each offset once, but see to it that one archive writes to this directory"
+            f"partition {found[0].place.partition}: more than one file has the offsets {start} to "
+            f"{stop - 1}; readers take each offset once, but see to it that one archive writes to "
+            "this directory"
         )

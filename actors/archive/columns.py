@@ -9,13 +9,17 @@ import xxhash
 
 
 def key_column(ids: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
-    """The key (`actors.clicks.click.key`) of each id, (n,): once for each different id of a dictionary column."""
+    """The key (`actors.clicks.click.key`) of each id, (n,):
+    once for each different id of a dictionary column.
+    """
     keys = [_chunk(chunk) for chunk in ids.chunks]
     return np.concatenate(keys) if keys else np.empty(0, dtype=np.uint64)
 
 
 def _chunk(ids: pa.DictionaryArray) -> npt.NDArray[np.uint64]:
     hashed = xxhash.xxh64_intdigest
-    known = np.array([hashed(one) for one in ids.dictionary.cast(pa.binary()).to_pylist()], dtype=np.uint64)
+    known = np.array(
+        [hashed(one) for one in ids.dictionary.cast(pa.binary()).to_pylist()], dtype=np.uint64
+    )
     keys: npt.NDArray[np.uint64] = known[ids.indices.to_numpy()]
     return keys

@@ -1,4 +1,6 @@
-"""A user's clicks, out of the archive's files: each file that holds some is replaced in one step."""
+"""A user's clicks, out of the archive's files:
+each file that holds some is replaced in one step.
+"""
 
 from __future__ import annotations
 
@@ -22,22 +24,29 @@ class ErasedRows:
 
 
 def erase(files: ArchiveFiles, partition: int, user_key: int, until: int) -> list[ErasedRows]:
-    """Take the user's clicks below offset `until` out of every file; what was changed, nothing where none is left.
+    """Take the user's clicks below offset `until` out of every file;
+    what was changed, nothing where none is left.
 
-    A file keeps its name: it stands for the same offsets, of which it now holds fewer clicks. Interrupted anywhere, the
-    files done are done, and another call does the rest. Files that the archive has in memory are its own to clean
-    (`Archive.erase` does both).
+    A file keeps its name: it stands for the same offsets, of which it now holds fewer clicks.
+    Interrupted anywhere, the files done are done, and another call does the rest. Files that the
+    archive has in memory are its own to clean (`Archive.erase` does both).
 
     Raises:
-        ArchiveError: a file cannot be read or written; ArchiveDamaged if its content is not what was written.
+        ArchiveError: a file cannot be read or written; ArchiveDamaged if its content is not what
+            was written.
     """
-    found = (_erase(files, file, user_key, until) for file in files.find(partition) if file.place.start < until)
+    found = (
+        _erase(files, file, user_key, until)
+        for file in files.find(partition)
+        if file.place.start < until
+    )
     return [erased for erased in found if erased is not None]
 
 
 def _erase(files: ArchiveFiles, file: ArchiveFile, user_key: int, until: int) -> ErasedRows | None:
     content = files.read(file)
-    tables, removed = [], 0
+    tables = []
+    removed = 0
     for table in archive_parquet.groups(file.path, file.place, content):
         theirs = (key_column(table["user"]) == user_key) & (table["offset"].to_numpy() < until)
         removed += int(theirs.sum())

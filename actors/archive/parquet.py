@@ -1,7 +1,8 @@
 """The content of one archive file: Parquet, a row a click, in the order of offsets.
 
-Each page carries a checksum, and the file's own metadata repeats what its name says and how many clicks it holds, so a
-flipped bit is found wherever it is. Files of older versions have neither; what they say is taken.
+Each page carries a checksum, and the file's own metadata repeats what its name says and how many
+clicks it holds, so a flipped bit is found wherever it is. Files of older versions have neither;
+what they say is taken.
 """
 
 from __future__ import annotations
@@ -38,11 +39,12 @@ class ArchiveDamaged(ArchiveError):
 
     def __init__(self, path: str, cause: object) -> None:
         super().__init__(
-            f"archive file {path} is damaged: {cause}. Bring it back from a copy; if there is none, move it away: its "
-            f"clicks are then read from Kafka where that still has them, and the newest file of a partition is written "
-            f"anew"
+            f"archive file {path} is damaged: {cause}. Bring it back from a copy; if there is "
+            "none, move it away: its clicks are then read from Kafka where that still has them, "
+            "and the newest file of a partition is written anew"
         )
-        self.path, self.cause = path, str(cause)
+        self.path = path
+        self.cause = str(cause)
 
 
 class Place(NamedTuple):
@@ -56,12 +58,22 @@ class Place(NamedTuple):
 def write(stream: Any, place: Place, clicks: pa.Table) -> None:
     """Write `clicks` (of SCHEMA) as the whole content of a file."""
     said = {**place._asdict(), "clicks": len(clicks)}
-    labelled = clicks.replace_schema_metadata({META + name: str(value) for name, value in said.items()})
-    parquet.write_table(labelled, stream, compression="zstd", row_group_size=ROWS_PER_GROUP, write_page_checksum=True)
+    labelled = clicks.replace_schema_metadata(
+        {META + name: str(value) for name, value in said.items()}
+    )
+    parquet.write_table(
+        labelled,
+        stream,
+        compression="zstd",
+        row_group_size=ROWS_PER_GROUP,
+        write_page_checksum=True,
+    )
 
 
 def rows(path: str, place: Place, source: Any) -> int:
-    """The number of clicks in a file, which only has to be read at its end; ArchiveDamaged as for `groups`."""
+    """The number of clicks in a file, which only has to be read at its end;
+    ArchiveDamaged as for `groups`.
+    """
     return int(_opened(path, place, source).metadata.num_rows)
 
 
@@ -88,27 +100,43 @@ def _opened(path: str, place: Place, source: Any) -> Any:
     try:
         file = parquet.ParquetFile(source, read_dictionary=TEXTS, page_checksum_verification=True)
         said = file.metadata.metadata or {}
-        held = sum(file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups))
+        held = sum(
+            file.metadata.row_group(number).num_rows
+            for number in range(file.metadata.num_row_groups)
+        )
         types = dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:  # KeyError: a column is not there
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        pa.ArrowException,
+    ) as error:  # KeyError: a column is not there
         raise ArchiveDamaged(
             path, f"no readable Parquet file with the columns {', '.join(SCHEMA.names)}: {error}"
         ) from error
-    if wrong := [name for name in SCHEMA.names if _plain(types.get(name)) != SCHEMA.field(name).type]:
+    if wrong := [
+        name for name in SCHEMA.names if _plain(types.get(name)) != SCHEMA.field(name).type
+    ]:
         raise ArchiveDamaged(path, f"columns {', '.join(wrong)} are missing or of another type")
     named = {**place._asdict(), "clicks": file.metadata.num_rows, "row groups' clicks": held}
     written = {name: said.get((META + name).encode()) for name in (*place._asdict(), "clicks")}
     if any(value is not None for value in written.values()):
         wanted = {name: str(named[name]).encode() for name in written}
         if written != wanted:
-            raise ArchiveDamaged(path, f"it says of itself {_shown(written)}, but name and content {_shown(wanted)}")
+            raise ArchiveDamaged(
+                path, f"it says of itself {_shown(written)}, but name and content {_shown(wanted)}"
+            )
     if held != file.metadata.num_rows:
-        raise ArchiveDamaged(path, f"it counts {file.metadata.num_rows} clicks, its row groups {held}")
+        raise ArchiveDamaged(
+            path, f"it counts {file.metadata.num_rows} clicks, its row groups {held}"
+        )
     return file
 
 
 def _checked(path: str, found: pa.Table, place: Place, reached: int) -> int:
-    """The offset after the last click of `found`, whose offsets rise from `reached` on within the place."""
+    """The offset after the last click of `found`,
+    whose offsets rise from `reached` on within the place.
+    """
     if nulls := [name for name in SCHEMA.names if found[name].null_count]:
         raise ArchiveDamaged(path, f"columns {', '.join(nulls)} have empty values")
     if not len(found):
@@ -117,7 +145,10 @@ def _checked(path: str, found: pa.Table, place: Place, reached: int) -> int:
     if offsets[0] < reached or offsets[-1] >= place.stop or not (np.diff(offsets) > 0).all():
         raise ArchiveDamaged(
             path,
-            f"its offsets from {offsets[0]} to {offsets[-1]} do not rise one by one inside {reached}..{place.stop - 1}",
+            (
+                f"its offsets from {offsets[0]} to {offsets[-1]} do not rise one by one inside "
+                f"{reached}..{place.stop - 1}"
+            ),
         )
     return int(offsets[-1]) + 1
 
@@ -132,4 +163,6 @@ def _plain(kind: pa.DataType | None) -> pa.DataType | None:
 
 
 def _shown(said: Mapping[str, bytes | None]) -> str:
-    return ", ".join(f"{name} {value.decode(errors='replace') if value else '-'}" for name, value in said.items())
+    return ", ".join(
+        f"{name} {value.decode(errors='replace') if value else '-'}" for name, value in said.items()
+    )

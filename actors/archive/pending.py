@@ -16,7 +16,9 @@ Row = tuple[str, str, str, int, int, int]  # a row of SCHEMA
 
 @dataclass(slots=True, kw_only=True)
 class Pending:
-    """The offsets [start, stop) of a partition, in memory; `after` is where its files end (None: there are none)."""
+    """The offsets [start, stop) of a partition, in memory;
+    `after` is where its files end (None: there are none).
+    """
 
     partition: int
     start: int
@@ -42,17 +44,27 @@ class Pending:
         """Take the rows found up to `stop`."""
         if rows:
             columns = zip(SCHEMA.types, zip(*rows, strict=True), strict=True)
-            arrays = [_texts(values) if kind == pa.string() else _numbers(values) for kind, values in columns]
+            arrays = [
+                _texts(values) if kind == pa.string() else _numbers(values)
+                for kind, values in columns
+            ]
             self._keep(pa.record_batch(arrays, schema=SCHEMA))
         self.stop = stop
 
     def forget(self, user_key: int, until: int) -> int:
         """Drop a user's clicks below offset `until`; how many there were."""
-        before, held = self.records, self.clicks
-        self.clicks, self.records, self.nbytes = [], 0, 0
+        before = self.records
+        held = self.clicks
+        self.clicks = []
+        self.records = 0
+        self.nbytes = 0
         for clicks in held:
             rows = zip(clicks["user"].to_pylist(), clicks["offset"].to_pylist(), strict=True)
-            self._keep(clicks.filter(pa.array([key(user) != user_key or offset >= until for user, offset in rows])))
+            self._keep(
+                clicks.filter(
+                    pa.array([key(user) != user_key or offset >= until for user, offset in rows])
+                )
+            )
         return before - self.records
 
     def table(self) -> pa.Table:
@@ -66,13 +78,18 @@ class Pending:
             self.nbytes += clicks.nbytes
 
 
-# From buffers, because pa.array imports pandas: a second of processor, just when processes start anew and others wait.
+# From buffers, because pa.array imports pandas: a second of processor, just when processes start
+# anew and others wait.
 def _texts(values: Sequence[str]) -> pa.Array:
     encoded = [value.encode() for value in values]
     ends = np.zeros(len(encoded) + 1, dtype=np.int32)
     np.cumsum([len(value) for value in encoded], out=ends[1:])
-    return pa.Array.from_buffers(pa.string(), len(encoded), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))])
+    return pa.Array.from_buffers(
+        pa.string(), len(encoded), [None, pa.py_buffer(ends), pa.py_buffer(b"".join(encoded))]
+    )
 
 
 def _numbers(values: Sequence[int]) -> pa.Array:
-    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.array(values, dtype=np.int64))])
+    return pa.Array.from_buffers(
+        pa.int64(), len(values), [None, pa.py_buffer(np.array(values, dtype=np.int64))]
+    )

@@ -1,7 +1,8 @@
 """Clicks back out of the archive, as the fold takes them.
 
-Each offset is taken from one file: where files overlap (two archives met, see `actors/archive/files.py`) from the first
-in the order of their offsets. Content is the same in each, since it comes from the same log.
+Each offset is taken from one file: where files overlap (two archives met, see
+`actors/archive/files.py`) from the first in the order of their offsets. Content is the same in
+each, since it comes from the same log.
 """
 
 from __future__ import annotations
@@ -48,17 +49,21 @@ def plan(files: Iterable[ArchiveFile], start: int, stop: int) -> Iterator[Step]:
 
 
 class ArchiveReader:
-    """The archive as a `ClickHistory`. Thread-safe; memory: the largest file's bytes and one of its row groups."""
+    """The archive as a `ClickHistory`. Thread-safe; memory:
+    the largest file's bytes and one of its row groups.
+    """
 
     def __init__(self, files: ArchiveFiles, batch_clicks: int = BATCH_CLICKS) -> None:
-        self._files, self._batch_clicks = files, batch_clicks
+        self._files = files
+        self._batch_clicks = batch_clicks
 
     def end(self, partition: int) -> int | None:
         """The offset after everything archived; None for a partition without files."""
         return self._files.end(partition)
 
     def read(self, partition: int, start: int, stop: int) -> Iterator[ClickBatch | Gap]:
-        """The offsets [start, stop) in order, without holes: clicks where there are files, else gaps.
+        """The offsets [start, stop) in order, without holes:
+        clicks where there are files, else gaps.
 
         A damaged file is a gap from its first bad row group on, which names it.
 
@@ -72,7 +77,8 @@ class ArchiveReader:
                 yield from self._file(step.file, step.start, step.stop)
 
     def _file(self, file: ArchiveFile, start: int, stop: int) -> Iterator[ClickBatch | Gap]:
-        partition, at = file.place.partition, start
+        partition = file.place.partition
+        at = start
         try:
             for table in archive_parquet.groups(file.path, file.place, self._files.read(file)):
                 batch = _batch(partition, at, stop, table)
@@ -104,7 +110,8 @@ def _batch(partition: int, start: int, stop: int, table: pa.Table) -> ClickBatch
 
 def _nothing(partition: int, start: int, stop: int) -> ClickBatch:
     """A range without clicks: holes and dead letters."""
-    numbers, keys = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.uint64)
+    numbers = np.empty(0, dtype=np.int64)
+    keys = np.empty(0, dtype=np.uint64)
     return ClickBatch(
         partition=partition,
         start=start,

@@ -1,7 +1,9 @@
-"""States computed anew from the clicks themselves: archive and log, folded at full speed, in one process.
+"""States computed anew from the clicks themselves: archive and log,
+folded at full speed, in one process.
 
-No shard, no gRPC, no Ray: a history gives batches of thousands of clicks, and the fold takes them. What comes out is
-what a shard has at the same offset, byte for byte, because the states depend on the log and the model alone.
+No shard, no gRPC, no Ray: a history gives batches of thousands of clicks, and the fold takes them.
+What comes out is what a shard has at the same offset, byte for byte, because the states depend on
+the log and the model alone.
 """
 
 from __future__ import annotations
@@ -20,10 +22,13 @@ Piece = ClickBatch | Gap
 
 
 class ArchiveThenLog:
-    """A history out of two: the archive as far as it goes, the log beyond that and wherever the archive has a gap."""
+    """A history out of two: the archive as far as it goes,
+    the log beyond that and wherever the archive has a gap.
+    """
 
     def __init__(self, archive: ClickHistory, log: ClickHistory) -> None:
-        self._archive, self._log = archive, log
+        self._archive = archive
+        self._log = log
 
     def end(self, partition: int) -> int | None:
         """The further end of the two."""
@@ -31,7 +36,9 @@ class ArchiveThenLog:
         return max((end for end in ends if end is not None), default=None)
 
     def read(self, partition: int, start: int, stop: int) -> Iterator[Piece]:
-        """The offsets [start, stop) in order; a gap is what both lack. Ends early where the log does, at its end."""
+        """The offsets [start, stop) in order; a gap is what both lack.
+        Ends early where the log does, at its end.
+        """
         archived = max(start, min(stop, self._archive.end(partition) or start))
         for piece in self._archive.read(partition, start, archived):
             if isinstance(piece, Gap):
@@ -45,17 +52,27 @@ class ArchiveThenLog:
         for piece in self._log.read(gap.partition, gap.start, gap.stop):
             at = piece.stop
             if isinstance(piece, Gap):
-                piece = Gap(piece.partition, piece.start, piece.stop, f"{gap.reason}, and {piece.reason}")  # noqa: PLW2901
+                reason = f"{gap.reason}, and {piece.reason}"
+                piece = Gap(piece.partition, piece.start, piece.stop, reason)  # noqa: PLW2901
             yield piece
         if at < gap.stop:
-            yield Gap(gap.partition, at, gap.stop, f"{gap.reason}, and the log gives no more than offset {at}")
+            yield Gap(
+                gap.partition,
+                at,
+                gap.stop,
+                f"{gap.reason}, and the log gives no more than offset {at}",
+            )
 
 
-def fold(pieces: Iterable[Piece], stores: Mapping[str, PartitionStore], stops: Mapping[str, int]) -> Iterator[Piece]:
-    """Fold pieces that follow each other into each arm up to its own stop; gives each piece back when it is folded.
+def fold(
+    pieces: Iterable[Piece], stores: Mapping[str, PartitionStore], stops: Mapping[str, int]
+) -> Iterator[Piece]:
+    """Fold pieces that follow each other into each arm up to its own stop;
+    gives each piece back when it is folded.
 
-    The next piece is read and decoded meanwhile: reading holds the interpreter, folding does not. A gap moves the
-    position, as a shard skips what its log has lost; whoever calls this decides what to make of it.
+    The next piece is read and decoded meanwhile: reading holds the interpreter, folding does not. A
+    gap moves the position, as a shard skips what its log has lost; whoever calls this decides what
+    to make of it.
 
     Raises:
         OffsetGap: the pieces start above an arm's position, or do not follow each other.
@@ -72,10 +89,12 @@ def fold(pieces: Iterable[Piece], stores: Mapping[str, PartitionStore], stops: M
 
 
 def _by_user(batch: ClickBatch) -> ClickBatch:
-    """The same clicks, each user's one after the other: their rows stay in the cache, which folds a fourth faster.
+    """The same clicks, each user's one after the other:
+    their rows stay in the cache, which folds a fourth faster.
 
-    Users do not depend on each other, and a user's own clicks keep their order. The batch begins where the store is, so
-    the store takes all of it; positions in between would mean nothing, but nobody else looks at a replay's store.
+    Users do not depend on each other, and a user's own clicks keep their order. The batch begins
+    where the store is, so the store takes all of it; positions in between would mean nothing, but
+    nobody else looks at a replay's store.
     """
     order = np.argsort(batch.users, kind="stable")
     return replace(

@@ -1,8 +1,10 @@
-"""Clicks from Kafka to Parquet files, with their ids as sent: for training, and for rebuilds beyond Kafka's retention.
+"""Clicks from Kafka to Parquet files, with their ids as sent: for training,
+and for rebuilds beyond Kafka's retention.
 
-The archive remembers nothing but its files: their names say which offset comes next in each partition, and reading
-continues there. What was read and not yet written when the process dies is read again. Whatever cannot be applied is
-not archived either (ingest dead-letters it), nor are clicks of erased users.
+The archive remembers nothing but its files: their names say which offset comes next in each
+partition, and reading continues there. What was read and not yet written when the process dies is
+read again. Whatever cannot be applied is not archived either (ingest dead-letters it), nor are
+clicks of erased users.
 """
 
 from __future__ import annotations
@@ -19,21 +21,32 @@ from actors.archive.pending import Pending, Row
 from actors.clicks.click import key
 from actors.clicks.codec import Decoder
 from actors.clock import Clock
-from actors.errors import ArchiveError, BadRecord, BrokerUnavailable, OffsetOutOfRange, OtherLog, SnapshotError
+from actors.errors import (
+    ArchiveError,
+    BadRecord,
+    BrokerUnavailable,
+    OffsetOutOfRange,
+    OtherLog,
+    SnapshotError,
+)
 from actors.ingest.lane import Backoff
 from actors.ingest.ports import ClickLog, Slice
 from monitoring.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-Erased = Callable[[int], Mapping[int, int]]  # of a partition: user key -> the offset below which its clicks are erased
+Erased = Callable[
+    [int], Mapping[int, int]
+]  # of a partition: user key -> the offset below which its clicks are erased
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RollSettings:
-    """When a file is complete: so many seconds after its first offset was read, or with so many clicks or bytes.
+    """When a file is complete: so many seconds after its first offset was read,
+    or with so many clicks or bytes.
 
-    At most `roll_records` clicks or `roll_bytes` bytes a partition, and one poll more, wait in memory.
+    At most `roll_records` clicks or `roll_bytes` bytes a partition, and one poll more, wait in
+    memory.
     """
 
     roll_s: float = 60.0
@@ -45,8 +58,8 @@ class RollSettings:
 class Archive:
     """Reads every partition of the clicks topic and writes what it finds.
 
-    `run_once` blocks for one poll and for writing; `run_once`, `flush`, `forget` and `erase` may be called from any
-    thread and wait for each other.
+    `run_once` blocks for one poll and for writing; `run_once`, `flush`, `forget` and `erase` may be
+    called from any thread and wait for each other.
     """
 
     def __init__(
@@ -60,17 +73,26 @@ class Archive:
         settings: RollSettings,
         erased: Erased = lambda _: {},
     ) -> None:
-        self._log, self._decoder, self._files, self._metrics = click_log, decoder, files, metrics
-        self._clock, self._settings, self._find_erased = clock, settings, erased
+        self._log = click_log
+        self._decoder = decoder
+        self._files = files
+        self._metrics = metrics
+        self._clock = clock
+        self._settings = settings
+        self._find_erased = erased
         self._partitions = sorted(partitions)
         self._started = False
         self._working = threading.Lock()
         self._pending: dict[int, Pending] = {}  # of each partition that is read
         self._erased: dict[int, dict[int, int]] = {partition: {} for partition in self._partitions}
-        self._compared: set[int] = set()  # partitions whose log was found to reach as far as the archive
+        self._compared: set[int] = (
+            set()
+        )  # partitions whose log was found to reach as far as the archive
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set, then write what is left; wait longer after each failure in a row."""
+        """Work until `stop` is set, then write what is left;
+        wait longer after each failure in a row.
+        """
         failures = 0
         while not stop.is_set():
             try:
@@ -91,28 +113,37 @@ class Archive:
         Nothing is read while something cannot be written, so what waits in memory is bounded.
 
         Raises:
-            ArchiveError: something due could not be written, or the archive not be listed; nothing is lost, try again.
+            ArchiveError: something due could not be written, or the archive not be listed; nothing
+                is lost, try again.
             BrokerUnavailable: the poll failed; try again.
         """
         with self._working:
             self._start()
-            self._write_all([pending for pending in self._pending.values() if self._is_due(pending)])
+            self._write_all(
+                [pending for pending in self._pending.values() if self._is_due(pending)]
+            )
             read = sum(self._take(found) for found in self._poll())
             self._look_at_ends()
             return read
 
     def flush(self) -> None:
-        """Write everything that was read; ArchiveError, once all partitions were tried, if one fails."""
+        """Write everything that was read; ArchiveError,
+        once all partitions were tried, if one fails.
+        """
         with self._working:
             self._write_all(list(self._pending.values()))
 
     def forget(self, partition: int, user_key: int, until: int) -> int:
-        """Keep no click of the user below offset `until`, neither read nor still to come; the number dropped now."""
+        """Keep no click of the user below offset `until`,
+        neither read nor still to come; the number dropped now.
+        """
         with self._working:
             return self._forget(partition, user_key, until)
 
     def erase(self, partition: int, user_key: int, until: int) -> list[ErasedRows]:
-        """`forget` the user, then rewrite the files that hold such clicks; ArchiveError if one cannot be: try again."""
+        """`forget` the user, then rewrite the files that hold such clicks;
+        ArchiveError if one cannot be: try again.
+        """
         with self._working:
             self._forget(partition, user_key, until)
             return erase(self._files, partition, user_key, until)
@@ -124,11 +155,15 @@ class Archive:
         return pending.forget(user_key, until) if pending else 0
 
     def _learn_erased(self, partition: int) -> None:
-        """Look tombstones up before each write: a process that was down or stopped may not have been told of one."""
+        """Look tombstones up before each write:
+        a process that was down or stopped may not have been told of one.
+        """
         try:
             erased = self._find_erased(partition)
         except SnapshotError as error:
-            raise ArchiveError(f"nothing is archived while erased users cannot be looked up: {error}") from error
+            raise ArchiveError(
+                f"nothing is archived while erased users cannot be looked up: {error}"
+            ) from error
         for user_key, until in erased.items():
             if until > self._erased[partition].get(user_key, 0):
                 self._forget(partition, user_key, until)
@@ -149,13 +184,16 @@ class Archive:
         self._started = True
 
     def _go_on_at(self, partition: int, offset: int, after: int | None) -> None:
-        self._pending[partition] = Pending(partition=partition, start=offset, stop=offset, after=after)
+        self._pending[partition] = Pending(
+            partition=partition, start=offset, stop=offset, after=after
+        )
         self._log.seek(partition, offset)
 
     def _is_due(self, pending: Pending) -> bool:
         if pending.empty:
             return False
-        settings, age_s = self._settings, self._clock.monotonic() - pending.since
+        settings = self._settings
+        age_s = self._clock.monotonic() - pending.since
         return (
             age_s >= settings.roll_s
             or pending.records >= settings.roll_records
@@ -177,7 +215,8 @@ class Archive:
         if pending.empty:
             return
         self._learn_erased(pending.partition)
-        place, date_ms = pending.place, pending.first_ms or self._clock.now_ms()
+        place = pending.place
+        date_ms = pending.first_ms or self._clock.now_ms()
         try:
             self._files.write(place, pending.table(), date_ms=date_ms, after=pending.after)
         except Overtaken as error:
@@ -197,7 +236,9 @@ class Archive:
         except OffsetOutOfRange as error:
             self._pass_lost_offsets(error)
         except OtherLog as error:
-            self._write(self._pending[error.partition])  # of the old log, which nobody can read again
+            self._write(
+                self._pending[error.partition]
+            )  # of the old log, which nobody can read again
             self._stand_still(error.partition)
         return []
 
@@ -207,13 +248,16 @@ class Archive:
         if pending.empty:
             pending.since = self._clock.monotonic()
         if pending.first_ms is None:
-            pending.first_ms = next((record.timestamp for record in found.records if record.timestamp > 0), None)
+            pending.first_ms = next(
+                (record.timestamp for record in found.records if record.timestamp > 0), None
+            )
         rows = self._decode(found)
         pending.add(found.stop, rows)
         return len(rows)
 
     def _decode(self, found: Slice) -> list[Row]:
-        now_ms, erased = self._clock.now_ms(), self._erased[found.partition]
+        now_ms = self._clock.now_ms()
+        erased = self._erased[found.partition]
         rows: list[Row] = []
         for record in found.records:
             try:
@@ -221,11 +265,15 @@ class Archive:
             except BadRecord:
                 continue
             if not erased or record.offset >= erased.get(key(click.user), 0):
-                rows.append((*click, record.offset, record.timestamp if record.timestamp > 0 else now_ms))
+                rows.append(
+                    (*click, record.offset, record.timestamp if record.timestamp > 0 else now_ms)
+                )
         return rows
 
     def _pass_lost_offsets(self, error: OffsetOutOfRange) -> None:
-        """Go on at the oldest offset the log still has, if that lies ahead; else stand still and say why."""
+        """Go on at the oldest offset the log still has, if that lies ahead;
+        else stand still and say why.
+        """
         partition = error.partition
         earliest = self._log.earliest(partition)
         if earliest <= error.wanted:
@@ -235,15 +283,18 @@ class Archive:
         if self._pending[partition].stop != error.wanted:
             return  # another archive has written on, and reading goes on there
         log.error(
-            "partition %d: the log has lost the offsets from %d to %d, which the archive does not hold; going on at "
-            "%d. Keep the topic's retention longer than the archive may be down or unwritable.",
+            "partition %d: the log has lost the offsets from %d to %d, which the archive does not "
+            "hold; going on at %d. Keep the topic's retention longer than the archive may be down "
+            "or unwritable.",
             *(partition, error.wanted, earliest - 1, earliest),
         )
         self._metrics.archive_failures_total.labels("lost_offsets").inc()
         self._go_on_at(partition, earliest, self._pending[partition].after)
 
     def _look_at_ends(self) -> None:
-        """Report lags; leave a log that ends before its archive, which not every broker refuses to read."""
+        """Report lags; leave a log that ends before its archive,
+        which not every broker refuses to read.
+        """
         for partition, pending in list(self._pending.items()):
             if (end := self._log.highwater(partition)) is None:
                 continue
@@ -258,16 +309,21 @@ class Archive:
         self._log.pause(partition)
         self._metrics.archive_failures_total.labels("other_log").inc()
         log.error(
-            "partition %d: the archive holds every click below offset %d, but the log ends before that: the topic was "
-            "made anew or cut off, and the archive belongs to the old log. The partition is not archived any more; "
-            "point archive.directory to an empty directory and start again.",
+            "partition %d: the archive holds every click below offset %d, but the log ends before "
+            "that: the topic was made anew or cut off, and the archive belongs to the old log. "
+            "The partition is not archived any more; point archive.directory to an empty "
+            "directory and start again.",
             *(partition, pending.start),
         )
 
     def _failed(self, error: ArchiveError | BrokerUnavailable, failures: int) -> None:
         reason = "unwritable" if isinstance(error, ArchiveError) else "broker"
         self._metrics.archive_failures_total.labels(reason).inc()
-        log.error("archiving failed %d times in a row; nothing is lost as long as Kafka keeps it: %s", failures, error)
+        log.error(
+            "archiving failed %d times in a row; nothing is lost as long as Kafka keeps it: %s",
+            failures,
+            error,
+        )
 
 
 async def _until(stop: asyncio.Event, within_s: float) -> None:

@@ -1,4 +1,6 @@
-"""Room in one server: how many questions are in flight, how many streams are open, and what is refused beyond."""
+"""Room in one server: how many questions are in flight,
+how many streams are open, and what is refused beyond.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,13 @@ class Bounds:
 
 
 class Admission:
-    """Counts questions while they are answered and streams while they are open; refuses what is beyond the bounds."""
+    """Counts questions while they are answered and streams while they are open;
+    refuses what is beyond the bounds.
+    """
 
     def __init__(self, metrics: Metrics, bounds: Bounds) -> None:
-        self._metrics, self._bounds = metrics, bounds
+        self._metrics = metrics
+        self._bounds = bounds
         self._in_flight = self._streams = 0
         self._draining = False
 
@@ -38,7 +43,10 @@ class Admission:
     def check_not_draining(self) -> None:
         """Raise Draining once nothing is taken any more."""
         if self._draining:
-            raise Draining("this server is about to stop and takes no new requests; retry, another one will answer")
+            raise Draining(
+                "this server is about to stop and takes no new requests; retry, another one will "
+                "answer"
+            )
 
     def full(self) -> bool:
         """Whether no further question fits."""
@@ -48,8 +56,8 @@ class Admission:
         """Raise Overloaded if no further question fits."""
         if self.full():
             raise Overloaded(
-                f"{self._in_flight} requests are in flight and serving.queue_max is {self._bounds.queue_max}; send "
-                "fewer at a time, or retry later",
+                f"{self._in_flight} requests are in flight and serving.queue_max is "
+                f"{self._bounds.queue_max}; send fewer at a time, or retry later",
                 RETRY_AFTER_S,
             )
 
@@ -69,8 +77,9 @@ class Admission:
         self.check_not_draining()
         if self._streams >= self._bounds.streams_max:
             raise Overloaded(
-                f"{self._streams} streams are open and serving.streams_max is {self._bounds.streams_max}; ask several "
-                "questions on one stream, close those that are done, or call Score",
+                f"{self._streams} streams are open and serving.streams_max is "
+                f"{self._bounds.streams_max}; ask several questions on one stream, close those "
+                "that are done, or call Score",
                 RETRY_AFTER_S,
             )
         self._count_streams(+1)
@@ -80,7 +89,9 @@ class Admission:
             self._count_streams(-1)
 
     async def each(self, asked: AsyncIterator[Any], turn: Turn) -> AsyncIterator[Any]:
-        """The questions of a stream, each of which begins `turn`; StreamIdle if none comes for long."""
+        """The questions of a stream, each of which begins `turn`;
+        StreamIdle if none comes for long.
+        """
         idle_s = self._bounds.stream_idle_s
         while True:
             try:
@@ -90,8 +101,8 @@ class Admission:
                 return
             except TimeoutError:
                 raise StreamIdle(
-                    f"no question came on this stream for {idle_s:g} s (serving.stream_idle_s), so it is closed; open "
-                    "a new one with the next question"
+                    f"no question came on this stream for {idle_s:g} s (serving.stream_idle_s), "
+                    "so it is closed; open a new one with the next question"
                 ) from None
             turn.begin()
             yield question
@@ -110,7 +121,8 @@ class Turn:
     """Whether a question, of a stream the one that is being answered, is counted as in flight."""
 
     def __init__(self, admission: Admission) -> None:
-        self._admission, self._counted = admission, False
+        self._admission = admission
+        self._counted = False
 
     def begin(self) -> None:
         """Count it; Draining or Overloaded if it finds no place."""

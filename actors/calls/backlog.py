@@ -1,8 +1,10 @@
-"""How long one more call would wait for a shard that answers so many a second, and its refusal if that is too long.
+"""How long one more call would wait for a shard that answers so many a second,
+and its refusal if that is too long.
 
-Under more load than can be answered a queue is as long as its bound, whatever that is. Once it takes longer than the
-callers' deadlines every answer comes too late: work is done, and nobody gets anything. So no call is let into a queue
-that takes up more than `PART` of the time that it has left.
+Under more load than can be answered a queue is as long as its bound, whatever that is. Once it
+takes longer than the callers' deadlines every answer comes too late: work is done, and nobody gets
+anything. So no call is let into a queue that takes up more than `PART` of the time that it has
+left.
 """
 
 from __future__ import annotations
@@ -26,27 +28,37 @@ RETRY_AFTER_MIN_S = 0.1
 
 
 class Backlog:
-    """Calls at one server: `width` at a time are let through, the others wait in order, as long as it makes sense.
+    """Calls at one server: `width` at a time are let through,
+    the others wait in order, as long as it makes sense.
 
     The rate is the answers per second in which all of the width was taken. For one event loop.
     """
 
     def __init__(self, width: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._width, self._clock = width, clock
+        self._width = width
+        self._clock = clock
         self._inside = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._busy_s = self._answers = 0.0  # of late
         self._looked = clock()
 
     def wait_s(self) -> float:
-        """Seconds until one more call would be answered; 0 while there is room, or nothing is known."""
+        """Seconds until one more call would be answered;
+        0 while there is room, or nothing is known.
+        """
         self._look()
         if self._inside < self._width or self._busy_s < KNOWN_S:
             return 0.0
-        return (self._inside + len(self._waiting) + 1) * self._busy_s / max(self._answers, self._busy_s / 60)
+        return (
+            (self._inside + len(self._waiting) + 1)
+            * self._busy_s
+            / max(self._answers, self._busy_s / 60)
+        )
 
     def check(self, deadline: Deadline) -> None:
-        """Raise Overloaded if a call with this deadline would wait too long, DeadlineExceeded if it has passed."""
+        """Raise Overloaded if a call with this deadline would wait too long,
+        DeadlineExceeded if it has passed.
+        """
         deadline.check("before it was its turn")
         if (wait_s := self.wait_s()) > PART * deadline.left_s():
             raise too_late(wait_s)
@@ -100,17 +112,21 @@ class Backlog:
     def _look(self) -> None:
         """Count the time since the last look as busy if all of the width was taken."""
         now = self._clock()
-        passed, self._looked = now - self._looked, now
+        passed = now - self._looked
+        self._looked = now
         if self._inside >= self._width:
             fades = math.exp(-passed / MEMORY_S)
-            self._busy_s, self._answers = self._busy_s * fades + passed, self._answers * fades
+            self._busy_s = self._busy_s * fades + passed
+            self._answers = self._answers * fades
 
 
 def too_late(takes_s: float) -> Overloaded:
-    """What a call is told whose deadline leaves too little for an answer that takes so many seconds."""
+    """What a call is told whose deadline leaves too little for an
+    answer that takes so many seconds.
+    """
     return Overloaded(
-        f"an answer takes about {takes_s:.2g} s, more than half of what the call has left: more comes than can be "
-        "answered; send fewer at a time, retry later, or add shards",
+        f"an answer takes about {takes_s:.2g} s, more than half of what the call has left: more "
+        "comes than can be answered; send fewer at a time, retry later, or add shards",
         max(takes_s, RETRY_AFTER_MIN_S),
     )
 
@@ -118,5 +134,8 @@ def too_late(takes_s: float) -> Overloaded:
 def _is_late(error: Exception) -> bool:
     """Whether a call ended without an answer, for want of time or room."""
     if isinstance(error, grpc.aio.AioRpcError):
-        return error.code() in {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+        return error.code() in {
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+        }
     return isinstance(error, DeadlineExceeded | Overloaded)

@@ -1,4 +1,6 @@
-"""gRPC channels, all made here: none goes through a proxy that the environment names for the outside world."""
+"""gRPC channels, all made here: none goes through a proxy that the
+environment names for the outside world.
+"""
 
 from __future__ import annotations
 

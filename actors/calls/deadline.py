@@ -9,11 +9,13 @@ from typing import Protocol
 
 from actors.errors import DeadlineExceeded
 
-FULL, SEQUENCE, PRIOR = 1, 2, 3  # the proto's Level
-MARGIN, MARGIN_MAX_S = (
-    0.1,
-    0.1,
-)  # part of the time kept back from waiting, so that the reply arrives before the deadline
+# the proto's Level
+FULL = 1
+SEQUENCE = 2
+PRIOR = 3
+# part of the time kept back from waiting, so that the reply arrives before the deadline
+MARGIN = 0.1
+MARGIN_MAX_S = 0.1
 SANE_S = 86_400.0  # gRPC has reported a missing deadline as None and as centuries (grpc#26236)
 HEADROOM = 2.0  # a level is tried when twice its usual time is left
 SMOOTHING = 0.05
@@ -35,7 +37,9 @@ class Deadline:
     clock: Callable[[], float]
 
     @classmethod
-    def of(cls, call: TimedCall, default_s: float, clock: Callable[[], float] = time.monotonic) -> Deadline:
+    def of(
+        cls, call: TimedCall, default_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> Deadline:
         """The caller's deadline, or one `default_s` from now if there is none."""
         left = call.time_remaining()
         return cls(clock() + (default_s if left is None or left > SANE_S else left), clock)
@@ -52,14 +56,16 @@ class Deadline:
     def check(self, doing: str) -> None:
         """Raise DeadlineExceeded if nothing is left of the time; `doing` names the step."""
         if (left := self.left_s()) <= 0:
-            raise DeadlineExceeded(f"the deadline passed {-left * 1000:.1f} ms ago, {doing}; allow more time")
+            raise DeadlineExceeded(
+                f"the deadline passed {-left * 1000:.1f} ms ago, {doing}; allow more time"
+            )
 
 
 class Pace:
     """Picks the most complete level that fits the time left, from how long each took per candidate.
 
-    A level that is passed over is believed a little faster each time, so that one slow answer cannot shut it
-    out for ever.
+    A level that is passed over is believed a little faster each time, so that one slow answer
+    cannot shut it out for ever.
     """
 
     def __init__(self) -> None:

@@ -7,7 +7,12 @@ import functools
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
 from typing import Any
 
 import grpc
@@ -20,7 +25,8 @@ from actors.calls.status import Status, status_of
 from actors.calls.unread_calls import UnreadCalls
 from monitoring.metrics import Metrics
 
-SERVICE, ADMIN = "echorank.v1.Scoring", "echorank.v1.Admin"
+SERVICE = "echorank.v1.Scoring"
+ADMIN = "echorank.v1.Admin"
 
 MISSED = {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
 PENDING_MIN = 64  # for operators, where nothing else is served
@@ -33,16 +39,23 @@ Guard = Callable[[Context], AbstractAsyncContextManager[None]]
 
 
 class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
-    """Admits as many calls as `bounds` allow, counts each by its code, and turns errors into statuses.
+    """Admits as many calls as `bounds` allow, counts each by its code,
+    and turns errors into statuses.
 
-    While more comes than can be answered in time, calls that would wait too long by `wait_s`, or come too late, are
-    refused before their message is read: what a server does for those it takes from the others.
+    While more comes than can be answered in time, calls that would wait too long by `wait_s`, or
+    come too late, are refused before their message is read: what a server does for those it takes
+    from the others.
     """
 
-    def __init__(self, metrics: Metrics, bounds: Bounds, wait_s: Callable[[], float] = lambda: 0.0) -> None:
-        self._metrics, self._wait_s = metrics, wait_s
+    def __init__(
+        self, metrics: Metrics, bounds: Bounds, wait_s: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        self._metrics = metrics
+        self._wait_s = wait_s
         self._room = Admission(metrics, bounds)
-        self.pending_max = max(bounds.queue_max, PENDING_MIN)  # calls that wait inside gRPC until they are looked at
+        self.pending_max = max(
+            bounds.queue_max, PENDING_MIN
+        )  # calls that wait inside gRPC until they are looked at
         self._lateness = Lateness()
         self._seen = 0
 
@@ -73,23 +86,36 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] 
         codec = handler.request_deserializer, handler.response_serializer
         if service == SERVICE and not handler.response_streaming and self._is_pressed():
             guard = functools.partial(self._guard, method, self._room.question)
-            return grpc.stream_stream_rpc_method_handler(self._sifted(method, guard, handler.unary_unary), *codec)
+            return grpc.stream_stream_rpc_method_handler(
+                self._sifted(method, guard, handler.unary_unary), *codec
+            )
         if handler.request_streaming:
             guard = functools.partial(self._guard, method, self._room.stream)
-            return grpc.stream_stream_rpc_method_handler(_turns(guard, handler.stream_stream, self._room), *codec)
-        guard = functools.partial(self._guard, method, self._room.question if service == SERVICE else self._let_in)
+            return grpc.stream_stream_rpc_method_handler(
+                _turns(guard, handler.stream_stream, self._room), *codec
+            )
+        guard = functools.partial(
+            self._guard, method, self._room.question if service == SERVICE else self._let_in
+        )
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(_stream(guard, handler.unary_stream), *codec)
+            return grpc.unary_stream_rpc_method_handler(
+                _stream(guard, handler.unary_stream), *codec
+            )
         return grpc.unary_unary_rpc_method_handler(_unary(guard, handler.unary_unary), *codec)
 
     def _is_pressed(self) -> bool:
         return self._lateness.looming() or self._room.full() or self._wait_s() > HURRY_S
 
-    def _sifted(self, method: str, guard: Guard, call: Callable[[Any, Context], Awaitable[Any]]) -> Any:
-        """A unary call, looked at before its message is read; a stream of one message is the same on the wire."""
+    def _sifted(
+        self, method: str, guard: Guard, call: Callable[[Any, Context], Awaitable[Any]]
+    ) -> Any:
+        """A unary call, looked at before its message is read;
+        a stream of one message is the same on the wire.
+        """
 
         async def sifted(_asked: Any, context: Context) -> None:
-            left_s, takes_s = context.time_remaining(), max(self._wait_s(), self._lateness.usual_s())
+            left_s = context.time_remaining()
+            takes_s = max(self._wait_s(), self._lateness.usual_s())
             if left_s is not None and takes_s > PART * left_s:
                 self._lateness.refused()
                 status = _too_late(round(takes_s, 1))
@@ -165,8 +191,12 @@ def _stream(guard: Guard, call: Callable[[Any, Context], AsyncIterator[Any]]) ->
     return guarded
 
 
-def _turns(guard: Guard, call: Callable[[Any, Context], AsyncIterator[Any]], room: Admission) -> Any:
-    """For a stream of answers to a stream of questions: one is in flight from when it came until its answer is sent."""
+def _turns(
+    guard: Guard, call: Callable[[Any, Context], AsyncIterator[Any]], room: Admission
+) -> Any:
+    """For a stream of answers to a stream of questions:
+    one is in flight from when it came until its answer is sent.
+    """
 
     async def guarded(asked: Any, context: Context) -> AsyncIterator[Any]:
         async with guard(context):

@@ -1,4 +1,6 @@
-"""Whether calls have been coming too late, and how long a call usually takes here: what is left must be more."""
+"""Whether calls have been coming too late,
+and how long a call usually takes here: what is left must be more.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ STEP = 0.05  # the usual time moves by this share of itself with each call
 
 
 class Lateness:
-    """Of one server. A call that is refused for lack of time moves the usual time down, so it cannot stay wrong."""
+    """Of one server. A call that is refused for lack of time moves the usual
+    time down, so it cannot stay wrong.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -22,7 +26,9 @@ class Lateness:
         return self._clock() < self._until
 
     def usual_s(self) -> float:
-        """What half of the answers take, in seconds: a few that wait for something count no more than others."""
+        """What half of the answers take, in seconds:
+        a few that wait for something count no more than others.
+        """
         return self._usual_s
 
     def answered(self, seconds: float) -> None:

@@ -1,7 +1,8 @@
 """How clients try again: how long they are told to wait, and which of their tries is the last.
 
-gRPC makes at most five tries of a call, and without a word from the server waits a random time between them. A shard
-without a standby restarts within a few seconds; so the server says how long to wait, and the tries cover that.
+gRPC makes at most five tries of a call, and without a word from the server waits a random time
+between them. A shard without a standby restarts within a few seconds; so the server says how long
+to wait, and the tries cover that.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from actors.errors import ConfigError
 from monitoring.addresses import joined
 from rpc import echorank_pb2 as _registers_the_service_for_reflection  # noqa: F401
 
-# Clients of Java, Node and load balancers ping idle connections every 10 to 30 s, and must not be thrown out for it.
+# Clients of Java, Node and load balancers ping idle connections every 10 to 30 s, and must not be
+# thrown out for it.
 PINGS = (
     ("grpc.http2.min_ping_interval_without_data_ms", 1000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -29,7 +30,9 @@ ServingStatus = health_pb2.HealthCheckResponse
 
 
 class RpcServer:
-    """A `grpc.aio` server that is NOT_SERVING until told otherwise, overall and for each service."""
+    """A `grpc.aio` server that is NOT_SERVING until told otherwise,
+    overall and for each service.
+    """
 
     def __init__(
         self,
@@ -38,41 +41,51 @@ class RpcServer:
         message_bytes_max: int,
         services: Sequence[str] = (SERVICE,),
     ) -> None:
-        self._requests, self._services = requests, tuple(services)
+        self._requests = requests
+        self._services = tuple(services)
         self._health = HealthServicer()
         others = server_ids()
         self._server = grpc.aio.server(
             interceptors=[requests],
             options=[
-                ("grpc.so_reuseport", 0),  # a port in use must be an error, not a silent split of the traffic
+                (
+                    "grpc.so_reuseport",
+                    0,
+                ),  # a port in use must be an error, not a silent split of the traffic
                 *PINGS,
                 ("grpc.max_receive_message_length", message_bytes_max),
                 ("grpc.max_send_message_length", message_bytes_max),
                 ("grpc.enable_channelz", 1),  # it counts what it ends, see UnreadCalls
                 ("grpc.server.max_pending_requests", requests.pending_max),  # beyond this some,
-                ("grpc.server.max_pending_requests_hard_limit", 2 * requests.pending_max),  # and then all, end
+                (
+                    "grpc.server.max_pending_requests_hard_limit",
+                    2 * requests.pending_max,
+                ),  # and then all, end
             ],
         )
         [server_id] = server_ids() - others
-        self._unread, self._stopped = requests.unread(server_id), asyncio.Event()
+        self._unread = requests.unread(server_id)
+        self._stopped = asyncio.Event()
         self._count: asyncio.Task[None] | None = None
         add_service(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        reflection.enable_server_reflection(
+            (*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
 
     async def start(self, host: str, port: int) -> str:
         """Listen on `host`:`port` (0: any free one) and return the address as host:port.
 
         Raises:
             ConfigError: the port is in use, or the host is not this machine's.
-
         """
         try:
             bound = self._server.add_insecure_port(joined(host, port))
         except RuntimeError as error:
             raise ConfigError(
-                f"cannot listen on {joined(host, port)}: the port is in use or the host is no address of this "
-                "machine; stop what listens there, or set serving.host and serving.port"
+                f"cannot listen on {joined(host, port)}: the port is in use or the host is no "
+                "address of this machine; stop what listens there, or set serving.host and "
+                "serving.port"
             ) from error
         await self.set_serving(False)
         await self._server.start()

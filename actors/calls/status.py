@@ -59,11 +59,15 @@ class Status(NamedTuple):
 
 
 def status_of(error: Exception) -> Status:
-    """The status of an error: ours and a relayed one by its kind, any other INTERNAL without its text."""
+    """The status of an error: ours and a relayed one by its kind,
+    any other INTERNAL without its text.
+    """
     if isinstance(error, grpc.aio.AioRpcError):
         return _relayed(error)
     if isinstance(error, DecodeError):
-        return status_of(errors.InvalidRequest("", f"the request is no message of {DOMAIN}: {error}"))
+        return status_of(
+            errors.InvalidRequest("", f"the request is no message of {DOMAIN}: {error}")
+        )
     for kind in type(error).__mro__:
         if kind in CODES:
             return _rich(CODES[kind], error)
@@ -74,7 +78,9 @@ def status_of(error: Exception) -> Status:
 def details_of(error: grpc.aio.AioRpcError) -> list[Message]:
     """The `google.rpc` messages inside a failed call, for clients; unknown kinds are left out."""
     status = RichStatus.FromString(dict(_rich_metadata(error)).get(DETAILS_KEY, b""))
-    kinds: dict[str, type[Message]] = {kind.DESCRIPTOR.full_name: kind for kind in (BadRequest, RetryInfo, ErrorInfo)}
+    kinds: dict[str, type[Message]] = {
+        kind.DESCRIPTOR.full_name: kind for kind in (BadRequest, RetryInfo, ErrorInfo)
+    }
     found = []
     for packed in status.details:
         if kind := kinds.get(packed.TypeName()):

@@ -32,8 +32,9 @@ class Click(NamedTuple):
 class ClickBatch:
     """Everything usable in the offsets [start, stop) of one partition, in offset order.
 
-    Offsets have holes (transaction markers, compaction, dead-lettered records), so `stop` is the consumer's position
-    after the poll and never the last offset + 1. All columns have the same length, which may be 0.
+    Offsets have holes (transaction markers, compaction, dead-lettered records), so `stop` is the
+    consumer's position after the poll and never the last offset + 1. All columns have the same
+    length, which may be 0.
     """
 
     partition: int

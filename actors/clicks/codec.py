@@ -9,11 +9,15 @@ Reasons, each a value of `dlq_total{reason}`
     id_too_long    user, item or action is longer than events.id_bytes_max
     bad_text       an id is no valid Unicode (an unpaired surrogate in JSON)
     bad_time       the time is missing, unreadable, zero or negative
-    future_time    the time is further ahead of the record's own than events.future_tolerance_s, or after 2100
-    key_mismatch   the record's key is not the user id, so the click is in a partition where nobody looks
-    wrong_partition  the record is not in its user's partition, so nobody would look there for what it says
+    future_time    the time is further ahead of the record's own than events.future_tolerance_s, or
+                   after 2100
+    key_mismatch   the record's key is not the user id, so the click is in a partition where nobody
+                   looks
+    wrong_partition  the record is not in its user's partition, so nobody would look there for what
+                     it says
     unknown_action  the action, after events.action_map, is none of events.actions
-    unforeseen     reading it failed as nothing above foresees; the log says where it stands and how it failed
+    unforeseen     reading it failed as nothing above foresees; the log says where it stands and how
+                   it failed
 """
 
 from __future__ import annotations
@@ -77,8 +81,8 @@ class Decoder:
 
     Total: whatever a record holds, it is a click or a `BadRecord`, and the same one on any stack.
 
-    Ids are hashed without a cache: encoding and hashing one takes 55 ns, looking it up in an LRU cache 80 ns.
-    Fewer than `together_min` records are read one by one.
+    Ids are hashed without a cache: encoding and hashing one takes 55 ns, looking it up in an LRU
+    cache 80 ns. Fewer than `together_min` records are read one by one.
     """
 
     def __init__(
@@ -90,18 +94,24 @@ class Decoder:
         together_min: int = TOGETHER_MIN,
     ) -> None:
         self._partitions = partitions
-        self._format, self._clock, self._together_min = event_format, clock, together_min
-        self._parse, self._columns = parser(event_format), click_columns.reader(event_format)
-        self._action_map = {name.encode(): known.encode() for name, known in event_format.action_map.items()}
+        self._format = event_format
+        self._clock = clock
+        self._together_min = together_min
+        self._parse = parser(event_format)
+        self._columns = click_columns.reader(event_format)
+        self._action_map = {
+            name.encode(): known.encode() for name, known in event_format.action_map.items()
+        }
         self._actions = {name.encode() for name in event_format.actions}
         self._tolerance_ms = min(int(event_format.future_tolerance_s * 1000), CEILING_MS)
 
     def decode(self, value: bytes | None, key: bytes | None = None, record_ms: int = -1) -> Click:
         """Read one record's value and check it, but for the partition, which nobody says.
 
-        A record without a key is accepted: then the producer has to place it in the user's partition itself.
-        How far ahead a click may be counts from `record_ms`, the record's timestamp, and never from a clock: owner,
-        standby and replay must judge it alike, whenever and wherever they read it.
+        A record without a key is accepted: then the producer has to place it in the user's
+        partition itself. How far ahead a click may be counts from `record_ms`, the record's
+        timestamp, and never from a clock: owner, standby and replay must judge it alike, whenever
+        and wherever they read it.
 
         Raises:
             BadRecord: the record cannot be used; `reason` is one of the codes above.
@@ -115,10 +125,11 @@ class Decoder:
     def decode_batch(
         self, partition: int, start: int, stop: int, records: Sequence[Record]
     ) -> tuple[ClickBatch, list[DeadLetter]]:
-        """Split the records found in the offsets [start, stop) of a partition into clicks and dead letters.
+        """Split the records found in the offsets [start,
+        stop) of a partition into clicks and dead letters.
 
-        A record without a timestamp gets the present as its `record_ms`. Records of the usual shape are read together;
-        each other one by `decode`'s way, as all of a few are.
+        A record without a timestamp gets the present as its `record_ms`. Records of the usual shape
+        are read together; each other one by `decode`'s way, as all of a few are.
         """
         written_ms = _numbers(record.timestamp for record in records)
         keys, times_ms, usual = self._together(partition, records, written_ms)
@@ -130,7 +141,8 @@ class Decoder:
             except BadRecord as error:
                 dead.append(DeadLetter.of(partition, record, error))
             else:
-                times_ms[row], usual[row] = click.time_ms, True
+                times_ms[row] = click.time_ms
+                usual[row] = True
         users, items, actions = keys if not dead else keys[:, usual]
         return ClickBatch(
             partition=partition,
@@ -144,12 +156,19 @@ class Decoder:
             record_ms=np.where(written_ms > 0, written_ms, self._clock.now_ms())[usual],
         ), dead
 
-    def _together(self, partition: int, records: Sequence[Record], written_ms: Numbers) -> tuple[Keys, Numbers, Marks]:
-        """Ids as keys (3, n), times (n,), and which records they are of (n,); the others are to be read one by one."""
+    def _together(
+        self, partition: int, records: Sequence[Record], written_ms: Numbers
+    ) -> tuple[Keys, Numbers, Marks]:
+        """Ids as keys (3, n), times (n,), and which records they are of (n,);
+        the others are to be read one by one.
+        """
         count = len(records)
-        keys, times_ms = np.zeros((3, count), dtype=np.uint64), np.zeros(count, dtype=np.int64)
+        keys = np.zeros((3, count), dtype=np.uint64)
+        times_ms = np.zeros(count, dtype=np.int64)
         usual = np.zeros(count, dtype=bool)
-        latest_ms = np.where(written_ms > 0, np.minimum(CEILING_MS, written_ms + self._tolerance_ms), CEILING_MS)
+        latest_ms = np.where(
+            written_ms > 0, np.minimum(CEILING_MS, written_ms + self._tolerance_ms), CEILING_MS
+        )
         for start in range(0, count if count >= self._together_min else 0, TOGETHER_MAX):
             some = slice(start, start + TOGETHER_MAX)
             try:
@@ -162,15 +181,23 @@ class Decoder:
                 log.exception("records of a poll cannot be read together and are read one by one")
         return keys, times_ms, usual
 
-    def _are_usual(self, found: Columns, records: Sequence[Record], latest_ms: Numbers, partition: int) -> Marks:
-        """Which values (n,) were read and are clicks, keyed by their users and in the users' partition."""
+    def _are_usual(
+        self, found: Columns, records: Sequence[Record], latest_ms: Numbers, partition: int
+    ) -> Marks:
+        """Which values (n,) were read and are clicks,
+        keyed by their users and in the users' partition.
+        """
         usual: Marks = (found.times_ms > 0) & (found.times_ms <= latest_ms)
         if (keys := [record.key for record in records]) != found.users:
-            usual &= [key is None or key == user for key, user in zip(keys, found.users, strict=True)]
+            usual &= [
+                key is None or key == user for key, user in zip(keys, found.users, strict=True)
+            ]
         if self._partitions:
             usual &= homes(found.users, self._partitions) == partition
         if self._actions:
-            usual &= [self._action_map.get(action, action) in self._actions for action in found.actions]
+            usual &= [
+                self._action_map.get(action, action) in self._actions for action in found.actions
+            ]
         return usual
 
     def _fill(self, found: Columns, keys: Keys, times_ms: Numbers) -> None:
@@ -183,14 +210,21 @@ class Decoder:
             keys[row] = np.fromiter(map(xxhash.xxh64_intdigest, ids), np.uint64, len(ids))
 
     def _latest_ms(self, record_ms: int) -> int:
-        """The latest time that a click may have in a record of this timestamp; -1 stands for none."""
+        """The latest time that a click may have in a record of this
+        timestamp; -1 stands for none.
+        """
         return min(CEILING_MS, record_ms + self._tolerance_ms) if record_ms > 0 else CEILING_MS
 
     def _judge(self, record: Record, partition: int | None) -> tuple[Click, tuple[int, int, int]]:
-        """A click and its ids as keys; BadRecord for everything else, whatever reading it raises."""
+        """A click and its ids as keys;
+        BadRecord for everything else, whatever reading it raises.
+        """
         try:
             return self._check(record, partition)
-        except (BadRecord, MemoryError):  # memory that is short is no record's fault: to be read again
+        except (
+            BadRecord,
+            MemoryError,
+        ):  # memory that is short is no record's fault: to be read again
             raise
         except Exception as error:
             return self._judge_again(record, partition, error)
@@ -207,8 +241,15 @@ class Decoder:
         except Exception as again:
             error = again
         said = of_error(error)
-        log.error("partition %s, offset %d: a dead letter, as reading it failed: %s", partition, record.offset, said)
-        raise BadRecord("unforeseen", f"reading it failed ({said}); please report this fault of EchoRank's") from error
+        log.error(
+            "partition %s, offset %d: a dead letter, as reading it failed: %s",
+            partition,
+            record.offset,
+            said,
+        )
+        raise BadRecord(
+            "unforeseen", f"reading it failed ({said}); please report this fault of EchoRank's"
+        ) from error
 
     def _check(self, record: Record, partition: int | None) -> tuple[Click, tuple[int, int, int]]:
         click = self._read(record.value)
@@ -221,7 +262,9 @@ class Decoder:
 
     def _read(self, value: bytes | None) -> Click:
         if not value:
-            raise BadRecord("empty_value", "the record has no value; a click needs at least user, item and time")
+            raise BadRecord(
+                "empty_value", "the record has no value; a click needs at least user, item and time"
+            )
         if len(value) > self._format.record_bytes_max:
             raise BadRecord(
                 "too_large",
@@ -234,25 +277,35 @@ class Decoder:
         """Check a click and hash its ids: user, item, action."""
         user, item, action, time_ms = click
         try:
-            user_bytes, item_bytes, action_bytes = user.encode(), item.encode(), action.encode()
+            user_bytes = user.encode()
+            item_bytes = item.encode()
+            action_bytes = action.encode()
         except UnicodeEncodeError as error:
             said = of_error(error)
-            raise BadRecord("bad_text", f"an id cannot be written as UTF-8 ({said}); send valid Unicode") from error
+            raise BadRecord(
+                "bad_text", f"an id cannot be written as UTF-8 ({said}); send valid Unicode"
+            ) from error
         longest = self._format.id_bytes_max
-        if not (0 < len(user_bytes) <= longest and 0 < len(item_bytes) <= longest >= len(action_bytes)):
+        if not (
+            0 < len(user_bytes) <= longest and 0 < len(item_bytes) <= longest >= len(action_bytes)
+        ):
             raise _bad_id(click, longest)
         if not 0 < time_ms <= latest_ms:
             raise _bad_time(time_ms, latest_ms)
         if self._format.actions and action not in self._format.actions:
             raise BadRecord(
                 "unknown_action",
-                f"the action is {excerpt(action)}, none of events.actions; add it there or to events.action_map",
+                (
+                    f"the action is {excerpt(action)}, none of events.actions; add it there or to "
+                    "events.action_map"
+                ),
             )
         if key is not None and key != user_bytes:
             raise BadRecord(
                 "key_mismatch",
-                f"the record's key is {excerpt(key, 64)}, but the user is {excerpt(user, 64)}; key every click by its "
-                f"user id, or it lies in a partition where nobody looks for this user",
+                f"the record's key is {excerpt(key, 64)}, but the user is {excerpt(user, 64)}; "
+                "key every click by its user id, or it lies in a partition where nobody looks for "
+                "this user",
             )
         intdigest = xxhash.xxh64_intdigest
         return intdigest(user_bytes), intdigest(item_bytes), intdigest(action_bytes)
@@ -264,8 +317,8 @@ def _check_home(user: str, key: bytes | None, partition: int, partitions: int) -
     by = fits(key, partition, partitions)
     raise BadRecord(
         "wrong_partition",
-        f"the record lies in partition {partition}, but user {excerpt(user, 64)} lives in {right} (murmur2 of the id "
-        f"mod {partitions}), where nobody would find it; {advice(by)}",
+        f"the record lies in partition {partition}, but user {excerpt(user, 64)} lives in {right} "
+        f"(murmur2 of the id mod {partitions}), where nobody would find it; {advice(by)}",
         by,
     )
 
@@ -278,21 +331,28 @@ def _bad_id(click: Click, longest: int) -> BadRecord:
     for name in ("user", "item", "action"):
         size = len(getattr(click, name).encode())
         if size == 0:
-            return BadRecord("missing_id", f"{name} is missing or empty; send 1 to {longest} bytes of UTF-8")
+            return BadRecord(
+                "missing_id", f"{name} is missing or empty; send 1 to {longest} bytes of UTF-8"
+            )
         if size > longest:
             return BadRecord(
                 "id_too_long",
-                f"{name} has {size} bytes, more than events.id_bytes_max = {longest}; shorten it or raise the limit",
+                (
+                    f"{name} has {size} bytes, more than events.id_bytes_max = {longest}; shorten "
+                    "it or raise the limit"
+                ),
             )
     raise AssertionError("every id is within its bounds")
 
 
 def _bad_time(time_ms: int, latest_ms: int) -> BadRecord:
-    shown = f"{time_ms} ms" if abs(time_ms) < NEVER_MS else f"{'-' * (time_ms < 0)}10^19 ms or beyond"
+    shown = (
+        f"{time_ms} ms" if abs(time_ms) < NEVER_MS else f"{'-' * (time_ms < 0)}10^19 ms or beyond"
+    )
     if time_ms <= 0:
         return BadRecord("bad_time", f"the time is {shown}, not after 1970; check events.time_unit")
     return BadRecord(
         "future_time",
-        f"the time is {shown}, beyond {latest_ms} (the record's time + events.future_tolerance_s, at most year "
-        f"2100); check events.time_unit and the producer's clock",
+        f"the time is {shown}, beyond {latest_ms} (the record's time + events.future_tolerance_s, "
+        "at most year 2100); check events.time_unit and the producer's clock",
     )

@@ -1,8 +1,10 @@
-"""Many record values at once, as columns of ids and times: the fast path beside `actors.clicks.formats.parser`.
+"""Many record values at once, as columns of ids and times:
+the fast path beside `actors.clicks.formats.parser`.
 
-Only values of the usual shape are read here: the others come back unread, and whoever calls this reads them one by one
-with the parser, which alone decides what is wrong with them. So what is read here must be what the parser would read,
-and nothing here has a reason or a message. A row that was not read has the time 0, which no click has.
+Only values of the usual shape are read here: the others come back unread, and whoever calls this
+reads them one by one with the parser, which alone decides what is wrong with them. So what is read
+here must be what the parser would read, and nothing here has a reason or a message. A row that was
+not read has the time 0, which no click has.
 """
 
 from __future__ import annotations
@@ -22,15 +24,23 @@ from actors.errors import BadRecord
 Ints = npt.NDArray[np.int64]
 Marks = npt.NDArray[np.bool_]
 
-USER_TAG, ITEM_TAG, TIME_TAG, ACTION_TAG = 0x0A, 0x12, 0x18, 0x22  # number of the field << 3 | wire type
-LENGTH_BYTES, TIME_BYTES = 2, 6  # of a varint: up to 16,383 and beyond the year 2100
+# number of the field << 3 | wire type
+USER_TAG = 0x0A
+ITEM_TAG = 0x12
+TIME_TAG = 0x18
+ACTION_TAG = 0x22
+# of a varint: up to 16,383 and beyond the year 2100
+LENGTH_BYTES = 2
+TIME_BYTES = 6
 NOWHERE = 1 << 40  # a place that is no value's end
 KINDS = (str, str, str, int)  # of user, item, action and time in JSON
 UNREAD = Click("", "", "", 0)
 
 
 class Columns(NamedTuple):
-    """The ids as UTF-8, within their bounds, and the times of n values; a row with the time 0 was not read."""
+    """The ids as UTF-8, within their bounds, and the times of n values;
+    a row with the time 0 was not read.
+    """
 
     users: list[bytes]
     items: list[bytes]
@@ -40,14 +50,18 @@ class Columns(NamedTuple):
 
 def reader(event_format: EventFormat) -> Callable[[Sequence[bytes]], Columns]:
     """The function that reads many values of a format."""
-    return _ProtobufReader(event_format) if event_format.format == "protobuf" else _JsonReader(event_format)
+    return (
+        _ProtobufReader(event_format)
+        if event_format.format == "protobuf"
+        else _JsonReader(event_format)
+    )
 
 
 class _JsonReader:
     """Reads with orjson what it and the standard library understand alike.
 
-    orjson refuses NaN, unpaired surrogates and invalid UTF-8 anywhere, and makes floats of integers beyond 64 bits,
-    none of which passes as an id or as a time before 2100.
+    orjson refuses NaN, unpaired surrogates and invalid UTF-8 anywhere, and makes floats of integers
+    beyond 64 bits, none of which passes as an id or as a time before 2100.
     """
 
     def __init__(self, event_format: EventFormat) -> None:
@@ -55,16 +69,23 @@ class _JsonReader:
         self._names = (paths.user, paths.item, paths.action, paths.time)
         self._flat = event_format.time_unit == "ms" and not any("." in name for name in self._names)
         self._parser = JsonParser(event_format)
-        self._bytes_max, self._longest = event_format.record_bytes_max, event_format.id_bytes_max
+        self._bytes_max = event_format.record_bytes_max
+        self._longest = event_format.id_bytes_max
 
     def __call__(self, values: Sequence[bytes]) -> Columns:
         documents = [self._document(value) for value in values]
-        columns: list[list[Any]] = [[document.get(name) for document in documents] for name in self._names]
-        if not self._flat or any(set(map(type, column)) != {kind} for column, kind in zip(columns, KINDS, strict=True)):
+        columns: list[list[Any]] = [
+            [document.get(name) for document in documents] for name in self._names
+        ]
+        if not self._flat or any(
+            set(map(type, column)) != {kind} for column, kind in zip(columns, KINDS, strict=True)
+        ):
             for row, document in enumerate(documents):
                 self._correct(columns, row, document)
         users, items, actions = (list(map(str.encode, column)) for column in columns[:3])
-        times_ms = np.array([time_ms if 0 < time_ms <= CEILING_MS else 0 for time_ms in columns[3]], dtype=np.int64)
+        times_ms = np.array(
+            [time_ms if 0 < time_ms <= CEILING_MS else 0 for time_ms in columns[3]], dtype=np.int64
+        )
         for ids, least in ((users, 1), (items, 1), (actions, 0)):
             sizes = np.fromiter(map(len, ids), np.int64, len(ids))
             times_ms[(sizes < least) | (sizes > self._longest)] = 0
@@ -73,7 +94,8 @@ class _JsonReader:
     def _document(self, value: bytes) -> dict[str, Any]:
         """The value's object; an empty one if there is none to be read here.
 
-        One with many brackets is read faster one by one, whatever its depth: many large objects at once are slow.
+        One with many brackets is read faster one by one, whatever its depth: many large objects at
+        once are slow.
         """
         if len(value) > self._bytes_max or may_be_nested_too_deep(value):
             return {}
@@ -85,7 +107,9 @@ class _JsonReader:
 
     def _correct(self, columns: list[list[Any]], row: int, document: dict[str, Any]) -> None:
         """Read one row as the parser does, unless all four types are the usual ones already."""
-        if self._flat and all(type(column[row]) is kind for column, kind in zip(columns, KINDS, strict=True)):
+        if self._flat and all(
+            type(column[row]) is kind for column, kind in zip(columns, KINDS, strict=True)
+        ):
             return
         try:
             click = self._parser.click(document)
@@ -96,14 +120,17 @@ class _JsonReader:
 
 
 class _ProtobufReader:
-    """Reads `echorank.v1.Click` as serializers write it: each field once at most, in the order of their numbers.
+    """Reads `echorank.v1.Click` as serializers write it: each field once at most,
+    in the order of their numbers.
 
-    All values at once: each step moves one place in every value on to the next field. Whatever a step may have made of
-    bytes that are no such field, a value counts as read only if all tags were right and the last step ended at its end.
+    All values at once: each step moves one place in every value on to the next field. Whatever a
+    step may have made of bytes that are no such field, a value counts as read only if all tags were
+    right and the last step ended at its end.
     """
 
     def __init__(self, event_format: EventFormat) -> None:
-        self._bytes_max, self._longest = event_format.record_bytes_max, event_format.id_bytes_max
+        self._bytes_max = event_format.record_bytes_max
+        self._longest = event_format.id_bytes_max
 
     def __call__(self, values: Sequence[bytes]) -> Columns:
         sizes = np.fromiter(map(len, values), np.int64, len(values))
@@ -128,7 +155,9 @@ class _ProtobufReader:
         users, items, actions = columns = [_cut(joined, *span, right) for span in spans]
         if not _is_text(columns):
             right &= [_is_text([[one] for one in ids]) for ids in zip(*columns, strict=True)]
-        return Columns(users, items, [action or b"click" for action in actions], np.where(right, times_ms, 0))
+        return Columns(
+            users, items, [action or b"click" for action in actions], np.where(right, times_ms, 0)
+        )
 
 
 class _Wire:
@@ -142,7 +171,9 @@ class _Wire:
         return self._data.take(at, mode="clip")
 
     def varint(self, at: Ints, bytes_max: int) -> tuple[Ints, Ints]:
-        """The number at each place and the place after it, each (n,); after a longer number is NOWHERE or beyond."""
+        """The number at each place and the place after it, each (n,);
+        after a longer number is NOWHERE or beyond.
+        """
         value = np.zeros(len(at), dtype=np.int64)
         goes_on = np.ones(len(at), dtype=bool)
         for number in range(bytes_max):
@@ -161,7 +192,9 @@ def _cut(joined: bytes, starts: Ints, stops: Ints, right: Marks) -> list[bytes]:
 
 
 def _is_text(columns: Sequence[Sequence[bytes]]) -> bool:
-    """Whether each id is UTF-8 by itself: a line feed between them keeps the end of one from completing another."""
+    """Whether each id is UTF-8 by itself:
+    a line feed between them keeps the end of one from completing another.
+    """
     try:
         for ids in columns:
             b"\n".join(ids).decode()

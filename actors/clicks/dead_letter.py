@@ -15,7 +15,8 @@ log = logging.getLogger(__name__)
 
 MESSAGE_MAX = 1000  # characters of a reason
 CUT = 8  # how much shorter a refused letter is tried next
-HEADER = "__streams.errors."  # names as of KIP-1034, so that tools for Kafka Streams' dead letters read ours
+# names as of KIP-1034, so that tools for Kafka Streams' dead letters read ours
+HEADER = "__streams.errors."
 TRUNCATED = "__echorank.truncated."  # + key or value: the original number of bytes
 
 
@@ -42,7 +43,9 @@ class DeadLetter:
     value: bytes | None
     reason: str
     message: str
-    partitioners: tuple[str, ...] = ()  # of a record in a wrong partition: who would have put it there
+    partitioners: tuple[
+        str, ...
+    ] = ()  # of a record in a wrong partition: who would have put it there
 
     @classmethod
     def of(cls, partition: int, record: BadRecordSource, error: BadRecord) -> DeadLetter:
@@ -108,12 +111,13 @@ NO_MARKS = NoMarks()
 class DeadLetters:
     """Writes dead letters to `topic`, and `marks` keep which are there.
 
-    Ingest sends them before it applies the batch they were in, so a crash between writing and marking writes them a
-    second time rather than never: the headers name partition and offset, by which a reader can drop doubles.
-    Keys and values longer than `bytes_max` are cut, and a header gives the original length, so that a record
-    which just fitted into the clicks topic still fits with the headers added. A letter that the topic refuses all the
-    same is cut further; what it refuses in any size is counted, logged with its offset, and passed, because the clicks
-    behind it must not wait for ever.
+    Ingest sends them before it applies the batch they were in, so a crash between writing and
+    marking writes them a second time rather than never: the headers name partition and offset, by
+    which a reader can drop doubles. Keys and values longer than `bytes_max` are cut, and a header
+    gives the original length, so that a record which just fitted into the clicks topic still fits
+    with the headers added. A letter that the topic refuses all the same is cut further; what it
+    refuses in any size is counted, logged with its offset, and passed, because the clicks behind it
+    must not wait for ever.
     """
 
     def __init__(
@@ -126,8 +130,12 @@ class DeadLetters:
         bytes_max: int = 450_000,
         marks: LetterMarks = NO_MARKS,
     ) -> None:
-        self._sink, self._topic, self._source_topic = sink, topic, source_topic
-        self._metrics, self._bytes_max, self.marks = metrics, bytes_max, marks
+        self._sink = sink
+        self._topic = topic
+        self._source_topic = source_topic
+        self._metrics = metrics
+        self._bytes_max = bytes_max
+        self.marks = marks
 
     def send(self, letters: Sequence[DeadLetter]) -> None:
         """Write `letters`; they are durable and counted when this returns.
@@ -136,13 +144,17 @@ class DeadLetters:
             BrokerUnavailable: some may not be written; none was counted; send all again.
         """
         try:
-            self._sink.write(self._topic, [self._record(letter, self._bytes_max) for letter in letters])
+            self._sink.write(
+                self._topic, [self._record(letter, self._bytes_max) for letter in letters]
+            )
         except RecordsRefused as error:
             for at in sorted(error.refused):
                 self._send_cut(letters[at])
         for reason, count in Counter(letter.reason for letter in letters).items():
             self._metrics.dlq_total.labels(reason).inc(count)
-        for partitioner, count in Counter(name for letter in letters for name in letter.partitioners).items():
+        for partitioner, count in Counter(
+            name for letter in letters for name in letter.partitioners
+        ).items():
             self._metrics.misplaced_total.labels(partitioner).inc(count)
         for partition, count in Counter(letter.partition for letter in letters).items():
             self._metrics.events_total.labels(partition, "dead_letter").inc(count)
@@ -157,9 +169,16 @@ class DeadLetters:
                 if bytes_max == 0:
                     self._metrics.dlq_refused_total.labels(letter.reason).inc()
                     log.error(
-                        "partition %d: the dead letter of offset %d is not kept, as its topic refuses it in any size "
-                        "(%s). Check max.message.bytes and cleanup.policy of topic %s. It was: %s",
-                        *(letter.partition, letter.offset, error, self._topic, letter.message[:MESSAGE_MAX]),
+                        "partition %d: the dead letter of offset %d is not kept, as its topic "
+                        "refuses it in any size (%s). Check max.message.bytes and cleanup.policy "
+                        "of topic %s. It was: %s",
+                        *(
+                            letter.partition,
+                            letter.offset,
+                            error,
+                            self._topic,
+                            letter.message[:MESSAGE_MAX],
+                        ),
                     )
                     return None
                 bytes_max //= CUT
@@ -167,7 +186,10 @@ class DeadLetters:
     def _record(self, letter: DeadLetter, bytes_max: int) -> OutRecord:
         headers = [
             (HEADER + "exception", f"BadRecord.{letter.reason}".encode()),
-            (HEADER + "message", letter.message[: min(MESSAGE_MAX, bytes_max)].encode(errors="replace")),
+            (
+                HEADER + "message",
+                letter.message[: min(MESSAGE_MAX, bytes_max)].encode(errors="replace"),
+            ),
             (HEADER + "topic", self._source_topic.encode()),
             (HEADER + "partition", str(letter.partition).encode()),
             (HEADER + "offset", str(letter.offset).encode()),
@@ -175,7 +197,11 @@ class DeadLetters:
         for name, content in (("key", letter.key), ("value", letter.value)):
             if content is not None and len(content) > bytes_max:
                 headers.append((TRUNCATED + name, str(len(content)).encode()))
-        return OutRecord(key=_cut(letter.key, bytes_max), value=_cut(letter.value, bytes_max), headers=tuple(headers))
+        return OutRecord(
+            key=_cut(letter.key, bytes_max),
+            value=_cut(letter.value, bytes_max),
+            headers=tuple(headers),
+        )
 
 
 def _cut(content: bytes | None, bytes_max: int) -> bytes | None:

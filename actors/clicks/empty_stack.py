@@ -11,6 +11,8 @@ R = TypeVar("R")
 
 
 def on_empty_stack(call: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """The call's result or error, made in a thread of its own: for a call that the caller's stack has no room for."""
+    """The call's result or error, made in a thread of its own:
+    for a call that the caller's stack has no room for.
+    """
     with ThreadPoolExecutor(1, thread_name_prefix="room") as thread:
         return thread.submit(call, *args, **kwargs).result()

@@ -9,14 +9,22 @@ DIGITS_MAX = 19  # of a whole number
 
 
 def excerpt(value: object, longest: int = SHOWN) -> str:
-    """The value as a message may show it: one short line, whatever the value's size, depth and characters are."""
+    """The value as a message may show it: one short line,
+    whatever the value's size, depth and characters are.
+    """
     if isinstance(value, Integer | int) and not isinstance(value, bool):
         return _whole(value)
     if isinstance(value, str | bytes):
-        return repr(value) if len(value) <= longest else f"{value[:longest]!r}... ({len(value)} {_unit(value)})"
+        return (
+            repr(value)
+            if len(value) <= longest
+            else f"{value[:longest]!r}... ({len(value)} {_unit(value)})"
+        )
     if isinstance(value, bool | float | None):
         return repr(value)
-    return "{...}" if isinstance(value, dict) else "[...]"  # never its repr, which goes as deep as the value
+    return (
+        "{...}" if isinstance(value, dict) else "[...]"
+    )  # never its repr, which goes as deep as the value
 
 
 def of_error(error: BaseException) -> str:
@@ -29,7 +37,11 @@ def of_error(error: BaseException) -> str:
 
 
 def _whole(number: Integer | int) -> str:
-    is_short = len(number.lstrip("-")) <= DIGITS_MAX if isinstance(number, Integer) else abs(number) < 10**DIGITS_MAX
+    is_short = (
+        len(number.lstrip("-")) <= DIGITS_MAX
+        if isinstance(number, Integer)
+        else abs(number) < 10**DIGITS_MAX
+    )
     return str(number) if is_short else f"a whole number of more than {DIGITS_MAX} digits"
 
 

@@ -1,4 +1,6 @@
-"""How a click is written in a record's value: protobuf, or JSON with the field names of an existing topic."""
+"""How a click is written in a record's value: protobuf,
+or JSON with the field names of an existing topic.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +23,17 @@ from rpc import events_pb2
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
-CEILING_MS = 4_102_444_800_000  # the year 2100: a time beyond is in another unit, whatever the record's own says
-SECONDS_BELOW_MS = 10**11  # as milliseconds a time below is before March 1973, as seconds it is any time of these days
-NEVER_MS = 10**19  # beyond 64 bits: stands for any time that is no number of milliseconds a record could mean
-TIME_DIGITS_MAX = 19  # of an integer that may still be a time; a longer one is beyond NEVER_MS in every unit
+# the year 2100: a time beyond is in another unit, whatever the record's own says
+CEILING_MS = 4_102_444_800_000
+SECONDS_BELOW_MS = (
+    10**11
+)  # as milliseconds a time below is before March 1973, as seconds it is any time of these days
+NEVER_MS = (
+    10**19
+)  # beyond 64 bits: stands for any time that is no number of milliseconds a record could mean
+TIME_DIGITS_MAX = (
+    19  # of an integer that may still be a time; a longer one is beyond NEVER_MS in every unit
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +50,8 @@ class FieldPaths:
 class EventFormat:
     """What a record's value looks like and what is still acceptable.
 
-    `fields` and `time_unit` describe JSON only: protobuf is always `echorank.v1.Click`, in milliseconds.
+    `fields` and `time_unit` describe JSON only: protobuf is always `echorank.v1.Click`, in
+    milliseconds.
 
     Raises:
         ConfigError: two fields share a path or lie inside each other, or a limit is not positive.
@@ -53,7 +63,9 @@ class EventFormat:
     record_bytes_max: int = 65_536
     id_bytes_max: int = 256
     future_tolerance_s: float = 86_400.0
-    action_map: Mapping[str, str] = field(default_factory=dict)  # a record's name of an action -> the models'
+    action_map: Mapping[str, str] = field(
+        default_factory=dict
+    )  # a record's name of an action -> the models'
     actions: frozenset[str] = frozenset()  # the names that are taken, after the map; empty: any
 
     def __post_init__(self) -> None:
@@ -62,18 +74,27 @@ class EventFormat:
         for path, following in zip(paths, [*paths[1:], ()], strict=True):
             if not all(path) or path == following[: len(path)]:
                 raise ConfigError(
-                    f"events.fields: {'.'.join(path)!r} is empty, used twice or lies on the way to another "
-                    f"field; give each of user, item, time and action a path of its own"
+                    f"events.fields: {'.'.join(path)!r} is empty, used twice or lies on the way "
+                    "to another field; give each of user, item, time and action a path of its own"
                 )
         for name in ("record_bytes_max", "id_bytes_max"):
             if (limit := getattr(self, name)) <= 0:
-                raise ConfigError(f"events.{name} is {limit}: no record would pass; set it to 1 or more")
-        if odd := sorted(name for name in (*self.action_map, *self.action_map.values(), *self.actions) if not name):
-            raise ConfigError(f"{len(odd)} names in events.action_map and events.actions are empty; name each action")
+                raise ConfigError(
+                    f"events.{name} is {limit}: no record would pass; set it to 1 or more"
+                )
+        if odd := sorted(
+            name
+            for name in (*self.action_map, *self.action_map.values(), *self.actions)
+            if not name
+        ):
+            raise ConfigError(
+                f"{len(odd)} names in events.action_map and events.actions are empty; name each "
+                "action"
+            )
         if self.actions and (lost := sorted(set(self.action_map.values()) - self.actions)):
             raise ConfigError(
-                f"events.action_map maps to {', '.join(map(excerpt, lost))}, which events.actions does not take; add "
-                f"it there, or map to another name"
+                f"events.action_map maps to {', '.join(map(excerpt, lost))}, which events.actions "
+                "does not take; add it there, or map to another name"
             )
 
 
@@ -88,7 +109,8 @@ def encode(click: Click, event_format: EventFormat) -> bytes:
         return events_pb2.Click(
             user=click.user, item=click.item, time_ms=click.time_ms, action=click.action
         ).SerializeToString()
-    paths, document = event_format.fields, dict[str, Any]()
+    paths = event_format.fields
+    document = dict[str, Any]()
     _put(document, paths.user, click.user)
     _put(document, paths.item, click.item)
     _put(document, paths.time, _time_value(click.time_ms, event_format.time_unit))
@@ -111,14 +133,16 @@ def _from_protobuf(value: bytes) -> Click:
 class JsonParser:
     """Reads one JSON object by the paths of an `EventFormat`.
 
-    Integer ids are taken as their decimal text. A missing or null action means "click". Times without a
-    zone are UTC; fractions below a millisecond are rounded.
+    Integer ids are taken as their decimal text. A missing or null action means "click". Times
+    without a zone are UTC; fractions below a millisecond are rounded.
     """
 
     def __init__(self, event_format: EventFormat) -> None:
         paths = event_format.fields
-        self._user, self._item = tuple(paths.user.split(".")), tuple(paths.item.split("."))
-        self._time, self._action = tuple(paths.time.split(".")), tuple(paths.action.split("."))
+        self._user = tuple(paths.user.split("."))
+        self._item = tuple(paths.item.split("."))
+        self._time = tuple(paths.time.split("."))
+        self._action = tuple(paths.action.split("."))
         self._unit = event_format.time_unit
 
     def __call__(self, value: bytes) -> Click:
@@ -133,7 +157,10 @@ class JsonParser:
             ) from error
         if not isinstance(document, dict):
             shown = excerpt(value[:24])
-            raise BadRecord("wrong_type", f"the value is JSON but no object, it starts with {shown}; send one object")
+            raise BadRecord(
+                "wrong_type",
+                f"the value is JSON but no object, it starts with {shown}; send one object",
+            )
         return self.click(document)
 
     def click(self, document: dict[str, Any]) -> Click:
@@ -175,7 +202,11 @@ def _time_ms(document: Any, path: tuple[str, ...], unit: str) -> int:
             raise _wrong_type(path, found, "an ISO 8601 string (events.time_unit: iso8601)")
         return _iso_ms(path, found)
     if type(found) is Integer:
-        found = int(found) if len(found) <= TIME_DIGITS_MAX else NEVER_MS * (-1 if found.startswith("-") else 1)
+        found = (
+            int(found)
+            if len(found) <= TIME_DIGITS_MAX
+            else NEVER_MS * (-1 if found.startswith("-") else 1)
+        )
     if type(found) is int:
         return _bounded(found * 1000 if unit == "s" else found)
     if type(found) is not float or math.isnan(found):
@@ -194,14 +225,19 @@ def _iso_ms(path: tuple[str, ...], text: str) -> int:
     except (ValueError, OverflowError) as error:
         raise BadRecord(
             "bad_time",
-            f"{'.'.join(path)} is {excerpt(text)}, no ISO 8601 time such as 2026-01-31T12:00:00.000Z",
+            (
+                f"{'.'.join(path)} is {excerpt(text)}, no ISO 8601 time such as "
+                "2026-01-31T12:00:00.000Z"
+            ),
         ) from error
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // MILLISECOND
 
 
 def _wrong_type(path: tuple[str, ...], found: Any, wanted: str) -> BadRecord:
     kind = "int" if type(found) is Integer else type(found).__name__
-    said = f"{'.'.join(path)} is {excerpt(found)} ({kind}), but must be {wanted}; check events.fields"
+    said = (
+        f"{'.'.join(path)} is {excerpt(found)} ({kind}), but must be {wanted}; check events.fields"
+    )
     return BadRecord("wrong_type", said)
 
 

@@ -1,8 +1,9 @@
 """JSON of strangers, read alike by whoever reads it.
 
-The standard library gives up on nesting by the depth of its caller's stack and on long integers by a setting of the
-process. Owner, standby, archive and replay stand on different stacks, and all must judge a record alike: so nesting has
-a limit of its own, counted in the bytes before anything is parsed, and long integers stay text.
+The standard library gives up on nesting by the depth of its caller's stack and on long integers by
+a setting of the process. Owner, standby, archive and replay stand on different stacks, and all must
+judge a record alike: so nesting has a limit of its own, counted in the bytes before anything is
+parsed, and long integers stay text.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from typing import Any
 
 import numpy as np
 
-NESTING_MAX = 100  # objects and arrays within each other; a tenth of what an empty stack lets the parser read
+NESTING_MAX = (
+    100  # objects and arrays within each other; a tenth of what an empty stack lets the parser read
+)
 
 _BESIDE = bytes(set(range(256)) - set(b'[]{}"'))  # neither bracket nor quote
 _STEPS = np.zeros(256, dtype=np.int8)
-_STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
+_STEPS[list(b"[{")] = 1
+_STEPS[list(b"]}")] = -1
 
 
 class Integer(str):
@@ -39,16 +43,23 @@ def may_be_nested_too_deep(value: bytes) -> bool:
 
 
 def is_nested_too_deep(value: bytes) -> bool:
-    """Whether more than NESTING_MAX objects and arrays stand within each other, by the brackets outside of strings."""
+    """Whether more than NESTING_MAX objects and arrays stand within each other,
+    by the brackets outside of strings.
+    """
     if not may_be_nested_too_deep(value):
         return False
     if b"\\" in value:
         value = value.replace(b"\\\\", b"").replace(b'\\"', b"")
-    marks = value.translate(None, _BESIDE).replace(b'""', b"")  # most strings have no bracket and are gone by now
+    marks = value.translate(None, _BESIDE).replace(
+        b'""', b""
+    )  # most strings have no bracket and are gone by now
     brackets = b"".join(marks.split(b'"')[::2])
     if len(brackets) <= NESTING_MAX:
         return False
-    return bool(np.add.accumulate(_STEPS[np.frombuffer(brackets, np.uint8)], dtype=np.int32).max() > NESTING_MAX)
+    return bool(
+        np.add.accumulate(_STEPS[np.frombuffer(brackets, np.uint8)], dtype=np.int32).max()
+        > NESTING_MAX
+    )
 
 
 def parse(value: bytes) -> Any:

@@ -1,4 +1,6 @@
-"""A user's home, the partition that Kafka's default partitioner gives the user's clicks; and what others would give."""
+"""A user's home, the partition that Kafka's default partitioner gives the
+user's clicks; and what others would give.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,25 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-SIGN_BIT_OFF, UNSIGNED = 0x7FFFFFFF, 0xFFFFFFFF  # Java's toPositive; 32 bits
+# Java's toPositive; 32 bits
+SIGN_BIT_OFF = 0x7FFFFFFF
+UNSIGNED = 0xFFFFFFFF
 TOGETHER_BYTES = 256  # longer ids are hashed one by one
-SEED, FACTOR = np.uint32(0x9747B28C), np.uint32(0x5BD1E995)
-ENDS = np.array([0, 0xFF, 0xFFFF, 0xFFFFFF], dtype=np.uint32)  # masks of the bytes after the last four
+SEED = np.uint32(0x9747B28C)
+FACTOR = np.uint32(0x5BD1E995)
+ENDS = np.array(
+    [0, 0xFF, 0xFFFF, 0xFFFFFF], dtype=np.uint32
+)  # masks of the bytes after the last four
 
 NO_KEY = "none"  # a record without a key goes to any partition
-CRC32, FNV1A = "crc32", "fnv1a"
+CRC32 = "crc32"
+FNV1A = "fnv1a"
 USED_BY = {
     NO_KEY: "there is no key, so the producer may put a record anywhere",
-    CRC32: "CRC32, librdkafka's default (confluent-kafka, and clients of Go, .NET and Node built on it)",
+    CRC32: (
+        "CRC32, librdkafka's default (confluent-kafka, and clients of Go, .NET and Node built "
+        "on it)"
+    ),
     FNV1A: "FNV-1a, the default of Sarama and the Hash balancer of kafka-go",
 }
 
@@ -29,7 +40,9 @@ Longs = npt.NDArray[np.int64]
 
 
 def partition_of(user: str, partitions: int) -> int:
-    """Partition in [0, partitions): murmur2 of the id's UTF-8 bytes, as in any producer by default."""
+    """Partition in [0, partitions): murmur2 of the id's UTF-8 bytes,
+    as in any producer by default.
+    """
     return home(user.encode(), partitions)
 
 
@@ -45,16 +58,23 @@ def homes(users: Sequence[bytes], partitions: int) -> Longs:
     found = np.zeros(len(users), dtype=np.int64)
     if short.all():
         return _positive(_murmur2(users, sizes), partitions)
-    found[short] = _positive(_murmur2([users[at] for at in np.flatnonzero(short).tolist()], sizes[short]), partitions)
+    found[short] = _positive(
+        _murmur2([users[at] for at in np.flatnonzero(short).tolist()], sizes[short]), partitions
+    )
     found[~short] = [home(users[at], partitions) for at in np.flatnonzero(~short).tolist()]
     return found
 
 
 def fits(key: bytes | None, partition: int, partitions: int) -> tuple[str, ...]:
-    """The partitioners, of USED_BY, that would put a record with this key there; they agree by chance at times."""
+    """The partitioners, of USED_BY, that would put a record with this key there;
+    they agree by chance at times.
+    """
     if key is None:
         return (NO_KEY,)
-    hashes = {CRC32: zlib.crc32(key), FNV1A: abs(_fnv1a(key))}  # Sarama divides, and then takes off the sign
+    hashes = {
+        CRC32: zlib.crc32(key),
+        FNV1A: abs(_fnv1a(key)),
+    }  # Sarama divides, and then takes off the sign
     return tuple(name for name, number in hashes.items() if number % partitions == partition)
 
 
@@ -72,8 +92,10 @@ def _positive(hashes: npt.NDArray[np.uint32], partitions: int) -> Longs:
 
 def _murmur2_of(key: bytes) -> int:
     """Kafka's hash of one key."""
-    size, factor = len(key), int(FACTOR)
-    found, whole = int(SEED) ^ size, size & ~3
+    size = len(key)
+    factor = int(FACTOR)
+    found = int(SEED) ^ size
+    whole = size & ~3
     for (word,) in struct.iter_unpack("<I", key[:whole]):
         mixed = word * factor & UNSIGNED
         found = found * factor & UNSIGNED ^ (mixed ^ mixed >> 24) * factor & UNSIGNED
@@ -86,9 +108,12 @@ def _murmur2_of(key: bytes) -> int:
 def _murmur2(keys: Sequence[bytes], sizes: Longs) -> npt.NDArray[np.uint32]:
     """Kafka's hash of each key, (n,)."""
     joined = b"".join(keys) + b"\0\0\0\0"
-    words = np.ndarray((len(joined) - 3,), dtype="<u4", buffer=joined, strides=(1,))  # the four bytes at each place
+    words = np.ndarray(
+        (len(joined) - 3,), dtype="<u4", buffer=joined, strides=(1,)
+    )  # the four bytes at each place
     at = np.cumsum(sizes) - sizes
-    found, left = SEED ^ sizes.astype(np.uint32), sizes >> 2
+    found = SEED ^ sizes.astype(np.uint32)
+    left = sizes >> 2
     for done in range(int(left.max(initial=0))):
         longer = slice(None) if done < left.min() else np.flatnonzero(left > done)
         word = words[at[longer] + 4 * done] * FACTOR

@@ -1,10 +1,11 @@
 """Clicks from Kafka to the shards that own them.
 
-Ingest remembers nothing that matters: the shard says which offset comes next, and reading continues there. A batch
-covers the offsets between two positions of the reader, because offsets have holes and counts say nothing.
+Ingest remembers nothing that matters: the shard says which offset comes next, and reading continues
+there. A batch covers the offsets between two positions of the reader, because offsets have holes
+and counts say nothing.
 
-Each partition runs in a lane of its own, so one shard that is down, slow or restoring never holds up the partitions
-of the others.
+Each partition runs in a lane of its own, so one shard that is down, slow or restoring never holds
+up the partitions of the others.
 """
 
 from __future__ import annotations
@@ -18,7 +19,13 @@ from actors.clicks.click import ClickBatch
 from actors.clicks.codec import Decoder
 from actors.clicks.dead_letter import DeadLetter, DeadLetters
 from actors.clock import Clock
-from actors.errors import BrokerUnavailable, EchoRankError, OffsetOutOfRange, OtherLog, ShardUnavailable
+from actors.errors import (
+    BrokerUnavailable,
+    EchoRankError,
+    OffsetOutOfRange,
+    OtherLog,
+    ShardUnavailable,
+)
 from actors.ingest.lane import Backoff, Lane, state_alone
 from actors.ingest.lettering import Lettering
 from actors.ingest.lost_offsets import LostOffsets
@@ -37,21 +44,32 @@ class IngestSettings:
     commits: bool = True  # write what is durable to the log, for lag tools
     commit_interval_s: float = 5.0
     backoff: Backoff = field(default_factory=Backoff)
-    apply_patience_s: float = 0.1  # how long a slow shard may delay the others' next poll, once a batch
-    round_s: float = 0.01  # from one round's start to the next: a few clicks at a time cost as much as hundreds
+    apply_patience_s: float = (
+        0.1  # how long a slow shard may delay the others' next poll, once a batch
+    )
+    round_s: float = (
+        0.01  # from one round's start to the next: a few clicks at a time cost as much as hundreds
+    )
     round_full: int = 500  # clicks; a round of so many is followed at once
-    tell_ends_s: float = 1.0  # between reminders of where the log ends: a shard that hears none calls itself stale
-    rest: float = 0.0  # seconds of rest for each second of work, for a reader that others are to go before
-    history_patience_s: float = 120.0  # how long lost offsets wait for an archive that has not reached their end
+    tell_ends_s: float = (
+        1.0  # between reminders of where the log ends: a shard that hears none calls itself stale
+    )
+    rest: float = (
+        0.0  # seconds of rest for each second of work, for a reader that others are to go before
+    )
+    history_patience_s: float = (
+        120.0  # how long lost offsets wait for an archive that has not reached their end
+    )
 
 
 class Ingest:
     """Polls, decodes and applies; one for any number of partitions and shards.
 
-    Not thread-safe: call everything from one event loop. `click_log` blocks, so it polls in a worker thread, one
-    call at a time. Where the log has lost offsets that a state needs, they are taken from `history`. `ends` says where
-    partitions end, of those about whom there is news: a lane that stands still reads nothing and would not know.
-    A reader without `dead_letters` drops what is unusable: another one reads the same and writes letters.
+    Not thread-safe: call everything from one event loop. `click_log` blocks, so it polls in a
+    worker thread, one call at a time. Where the log has lost offsets that a state needs, they are
+    taken from `history`. `ends` says where partitions end, of those about whom there is news: a
+    lane that stands still reads nothing and would not know. A reader without `dead_letters` drops
+    what is unusable: another one reads the same and writes letters.
     """
 
     def __init__(
@@ -67,9 +85,14 @@ class Ingest:
         history: ClickHistory | None = None,
         ends: LogEnds = dict,
     ) -> None:
-        self._log, self._decoder, self._shards = click_log, decoder, shards
+        self._log = click_log
+        self._decoder = decoder
+        self._shards = shards
         self._letters = Lettering(dead_letters, self._commit_failed) if dead_letters else None
-        self._metrics, self._clock, self._settings, self._wait = metrics, clock, settings, wait
+        self._metrics = metrics
+        self._clock = clock
+        self._settings = settings
+        self._wait = wait
         self._ends = ends
         self._lost = LostOffsets(shards, history, clock, settings.history_patience_s)
         self._lanes: dict[int, Lane] = {}
@@ -79,7 +102,9 @@ class Ingest:
         self._tell_at = clock.monotonic()
 
     def assign(self, epochs: Mapping[int, int]) -> None:
-        """Take over exactly these partitions, each with its owner's epoch, from the next round on."""
+        """Take over exactly these partitions,
+        each with its owner's epoch, from the next round on.
+        """
         self._epochs = dict(epochs)
 
     def lags(self) -> dict[int, int | None]:
@@ -170,7 +195,9 @@ class Ingest:
     async def _position(self, partition: int) -> int:
         positions = await self._shards.positions([partition])
         if partition not in positions:
-            raise ShardUnavailable(f"the owner of partition {partition} does not say where to start; ask again")
+            raise ShardUnavailable(
+                f"the owner of partition {partition} does not say where to start; ask again"
+            )
         return positions[partition]
 
     async def _poll(self) -> list[Slice]:
@@ -184,7 +211,9 @@ class Ingest:
         return []
 
     async def _pass_lost_offsets(self, lane: Lane, error: OffsetOutOfRange) -> None:
-        """Bring the state to the oldest offset the log still has, if that lies ahead; else stand still and say why."""
+        """Bring the state to the oldest offset the log still has, if that lies ahead;
+        else stand still and say why.
+        """
         earliest = await asyncio.to_thread(self._log.earliest, lane.partition)
         if self._letters and earliest > error.wanted:
             self._letters.lost(lane.partition, earliest)
@@ -204,9 +233,9 @@ class Ingest:
 
     def _stand_still(self, lane: Lane, error: OffsetOutOfRange) -> None:
         log.error(
-            "partition %d: the state holds every click below offset %d, but the log ends before that: the topic was "
-            "made anew or cut off, and the state belongs to the old log. Point state.directory to an empty "
-            "directory, or bring the old log back.",
+            "partition %d: the state holds every click below offset %d, but the log ends before "
+            "that: the topic was made anew or cut off, and the state belongs to the old log. "
+            "Point state.directory to an empty directory, or bring the old log back.",
             *(lane.partition, error.wanted),
         )
         lane.back_off(error, longest=True)
@@ -214,13 +243,17 @@ class Ingest:
     def _decode(self, slices: Iterable[Slice]) -> list[Decoded]:
         decoded = []
         for found in slices:
-            decoded.append(self._decoder.decode_batch(found.partition, found.start, found.stop, found.records))
+            decoded.append(
+                self._decoder.decode_batch(found.partition, found.start, found.stop, found.records)
+            )
             if self._letters:
                 self._letters.ends(found.partition, self._log.highwater(found.partition))
         return decoded
 
     async def _hand_over(self, decoded: Iterable[Decoded]) -> None:
-        """Apply to all shards at once; the lanes of those that outlast the patience are shut until they are done."""
+        """Apply to all shards at once; the lanes of those that outlast the
+        patience are shut until they are done.
+        """
         tasks: dict[asyncio.Task[int], Lane] = {}
         for batch, dead in decoded:
             lane = self._lanes[batch.partition]
@@ -231,14 +264,19 @@ class Ingest:
                 tasks[task].shut()
 
     async def _deliver(self, lane: Lane, batch: ClickBatch, dead: Sequence[DeadLetter]) -> int:
-        """Make the batch's dead letters durable, and only then apply it; where the shard goes on."""
+        """Make the batch's dead letters durable,
+        and only then apply it; where the shard goes on.
+        """
         if self._letters:
             await self._letters.write(batch, dead)
         return await self._shards.apply(batch, lane.epoch)
 
     def _report_ends(self) -> None:
-        """Show lags and tell shards where the log ends, of lanes that stand still as well: new ends, and all again."""
-        now, heard = self._clock.monotonic(), self._ends()
+        """Show lags and tell shards where the log ends,
+        of lanes that stand still as well: new ends, and all again.
+        """
+        now = self._clock.monotonic()
+        heard = self._ends()
         if again := now >= self._tell_at:
             self._tell_at = now + self._settings.tell_ends_s
         ends: dict[int, int] = {}
@@ -252,7 +290,9 @@ class Ingest:
             self._shards.observe_ends(ends)
 
     def _commit_durable(self) -> None:
-        """Commit what snapshots cover, for lag tools only: nothing is read from there; and what is lettered."""
+        """Commit what snapshots cover, for lag tools only:
+        nothing is read from there; and what is lettered.
+        """
         now = self._clock.monotonic()
         if self._settings.commits and self._durable is None and now >= self._commit_at:
             self._commit_at = now + self._settings.commit_interval_s
@@ -260,14 +300,19 @@ class Ingest:
                 self._letters.save(self._lanes)
             self._durable = asyncio.ensure_future(self._shards.durable())
         elif self._durable is not None and self._durable.done():
-            task, self._durable = self._durable, None
+            task = self._durable
+            self._durable = None
             try:
                 offsets = task.result()
             except EchoRankError as error:
                 self._commit_failed(error)
             else:
-                self._log.commit({p: o for p, o in offsets.items() if p in self._lanes}, self._commit_failed)
+                self._log.commit(
+                    {p: o for p, o in offsets.items() if p in self._lanes}, self._commit_failed
+                )
 
     def _commit_failed(self, error: Exception) -> None:
         self._metrics.commit_failures_total.inc()
-        log.warning("offsets were not committed, so lag tools are behind; tried again soon: %s", error)
+        log.warning(
+            "offsets were not committed, so lag tools are behind; tried again soon: %s", error
+        )

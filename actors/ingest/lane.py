@@ -37,9 +37,11 @@ def state_alone(_partition: int, position: int) -> int:
 
 
 class Lane:
-    """Reads (`open`), has one call at its shard (`task`), or waits for `retry_at` to ask where to go on.
+    """Reads (`open`), has one call at its shard (`task`),
+    or waits for `retry_at` to ask where to go on.
 
-    A lane that waits is paused in the log, so its records neither fill memory nor hold up other partitions.
+    A lane that waits is paused in the log, so its records neither fill memory nor hold up other
+    partitions.
     """
 
     def __init__(
@@ -52,13 +54,20 @@ class Lane:
         backoff: Backoff,
         read_from: ReadFrom = state_alone,
     ) -> None:
-        self.partition, self.epoch, self._read_from = partition, epoch, read_from
+        self.partition = partition
+        self.epoch = epoch
+        self._read_from = read_from
         self.task: asyncio.Task[int] | None = None  # ends with the shard's position
-        self._log, self._metrics, self._clock, self._backoff = click_log, metrics, clock, backoff
+        self._log = click_log
+        self._metrics = metrics
+        self._clock = clock
+        self._backoff = backoff
         self._applied: int | None = None  # the shard's position, as it last said
         self._heard: int | None = None  # the log's end, as somebody beside this reader heard it
         self._end: int | None = None  # the newest end that is known
-        self._read: int | None = None  # the reader's position; None before the first seek and after a failure
+        self._read: int | None = (
+            None  # the reader's position; None before the first seek and after a failure
+        )
         self._open = False
         self._failures = 0  # since the shard's position last moved, or a batch last arrived
         self._retry_at = 0.0
@@ -70,8 +79,12 @@ class Lane:
         """Whether it is time to ask the shard where to go on."""
         return not self._open and self.task is None and self._retry_at <= self._clock.monotonic()
 
-    def start(self, call: Coroutine[Any, Any, int], *, read: int | None = None) -> asyncio.Task[int]:
-        """Make one call to the shard; `read` is the reader's position after what the call hands over."""
+    def start(
+        self, call: Coroutine[Any, Any, int], *, read: int | None = None
+    ) -> asyncio.Task[int]:
+        """Make one call to the shard; `read` is the reader's position
+        after what the call hands over.
+        """
         self._read = read
         self.task = asyncio.create_task(call)
         return self.task
@@ -80,7 +93,8 @@ class Lane:
         """Take up the result of a finished call."""
         if self.task is None or not self.task.done():
             return
-        task, self.task = self.task, None
+        task = self.task
+        self.task = None
         delivered = self._read is not None
         try:
             position = task.result()
@@ -94,14 +108,18 @@ class Lane:
         except EchoRankError as error:
             self.back_off(error)
         else:
-            if delivered or position != self._applied:  # a shard that only says where it stands helps nobody yet
+            if (
+                delivered or position != self._applied
+            ):  # a shard that only says where it stands helps nobody yet
                 self._failures = 0
             self._go_on_at(position)
 
     def back_off(self, error: EchoRankError, *, longest: bool = False) -> None:
-        """Stop reading for a while, longer with each failure in a row; `longest` where only a person can help.
+        """Stop reading for a while, longer with each failure in a row;
+        `longest` where only a person can help.
 
-        For the archive as well: it takes its time. A row is told of less and less often: at 1, 2, 4, 8 ... failures.
+        For the archive as well: it takes its time. A row is told of less and less often: at 1, 2,
+        4, 8 ... failures.
         """
         self._failures += 1
         longest = longest or isinstance(error, ArchiveError)
@@ -131,14 +149,18 @@ class Lane:
         self._heard = end
 
     def end(self) -> int | None:
-        """Where the log ends, as far as anybody knows, whether the lane reads or stands still; None at first."""
+        """Where the log ends, as far as anybody knows,
+        whether the lane reads or stands still; None at first.
+        """
         read = self._log.highwater(self.partition) if self._open else None
         if read is not None or self._heard is not None:
             self._end = max(known for known in (read, self._heard) if known is not None)
         return self._end
 
     def end_to_tell(self, *, again: bool) -> int | None:
-        """The log's end, if it changed since this was last asked; with `again` also if it was heard anew."""
+        """The log's end, if it changed since this was last asked;
+        with `again` also if it was heard anew.
+        """
         end = self.end()
         if end is None or (end == self._told_end and not (again and self._heard is not None)):
             return None
@@ -148,7 +170,8 @@ class Lane:
     def position_beyond_end(self) -> int | None:
         """The shard's position if the log ends before it; compared once after the lane opens.
 
-        Not every broker refuses to read beyond the end, and reading on once the log has grown would skip events.
+        Not every broker refuses to read beyond the end, and reading on once the log has grown would
+        skip events.
         """
         end = self._log.highwater(self.partition) if self._open else None
         if end is None or self._applied is None or self._compared:
@@ -179,7 +202,8 @@ class Lane:
             self._read = start
         if not self._open:
             self._log.resume(self.partition)
-            self._open, self._compared = True, False
+            self._open = True
+            self._compared = False
 
     def _count(self, error: EchoRankError) -> None:
         self._metrics.ingest_retries_total.labels(type(error).__name__).inc()

@@ -20,25 +20,31 @@ class LogReader:
     """
 
     def __init__(self, click_log: ClickLog, decoder: Decoder, clock: Clock) -> None:
-        self._log, self._decoder, self._clock = click_log, decoder, clock
+        self._log = click_log
+        self._decoder = decoder
+        self._clock = clock
 
     def end(self, partition: int) -> int | None:
         """The high watermark; None if the log does not tell it within `PATIENCE_S`."""
         self._begin(partition, self._log.earliest(partition))
         deadline_s = self._clock.monotonic() + PATIENCE_S
-        while (end := self._log.highwater(partition)) is None and self._clock.monotonic() < deadline_s:
+        while (
+            end := self._log.highwater(partition)
+        ) is None and self._clock.monotonic() < deadline_s:
             self._log.poll()
         return end
 
     def read(self, partition: int, start: int, stop: int) -> Iterator[ClickBatch | Gap]:
         """The offsets [start, stop) in order, without holes; what the log has lost is a gap.
 
-        Ends before `stop` where the log gives no more for `PATIENCE_S`, as an open transaction makes it.
+        Ends before `stop` where the log gives no more for `PATIENCE_S`, as an open transaction
+        makes it.
 
         Raises:
             BrokerUnavailable: reading failed.
         """
-        at, moved_s = start, self._clock.monotonic()
+        at = start
+        moved_s = self._clock.monotonic()
         self._begin(partition, at)
         while at < stop:
             try:
@@ -51,7 +57,8 @@ class LogReader:
             for piece in found:
                 batch = self._decode(piece).before(stop)
                 yield batch
-                at, moved_s = batch.stop, self._clock.monotonic()
+                at = batch.stop
+                moved_s = self._clock.monotonic()
             if not found and self._clock.monotonic() - moved_s > PATIENCE_S:
                 return
 
@@ -68,4 +75,6 @@ class LogReader:
         return Gap(partition, start, min(earliest, stop), f"the log starts at offset {earliest}")
 
     def _decode(self, piece: Slice) -> ClickBatch:
-        return self._decoder.decode_batch(piece.partition, piece.start, piece.stop, piece.records)[0]
+        return self._decoder.decode_batch(piece.partition, piece.start, piece.stop, piece.records)[
+            0
+        ]

@@ -20,12 +20,16 @@ class Slice:
     records: Sequence[Record]
 
 
-LogEnds = Callable[[], Mapping[int, int]]  # where partitions end, of those whose leaders said so lately
+LogEnds = Callable[
+    [], Mapping[int, int]
+]  # where partitions end, of those whose leaders said so lately
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The offsets [start, stop) of a partition, which a history does not hold; `reason` says why."""
+    """The offsets [start, stop) of a partition,
+    which a history does not hold; `reason` says why.
+    """
 
     partition: int
     start: int
@@ -34,14 +38,17 @@ class Gap:
 
 
 class ClickHistory(Protocol):
-    """Clicks of the past, by partition and offset: the archive, or what the log itself still has."""
+    """Clicks of the past, by partition and offset: the archive,
+    or what the log itself still has.
+    """
 
     def end(self, partition: int) -> int | None:
         """The offset after everything held now, as more may come; None if nothing is."""
         ...
 
     def read(self, partition: int, start: int, stop: int) -> Iterator[ClickBatch | Gap]:
-        """The offsets [start, stop) in order, in pieces that follow each other without holes or overlaps.
+        """The offsets [start, stop) in order,
+        in pieces that follow each other without holes or overlaps.
 
         Raises:
             ArchiveError, BrokerUnavailable: it cannot be read now; try again.
@@ -65,7 +72,8 @@ class ClickLog(Protocol):
         """Take the partition into polls again."""
 
     def poll(self) -> list[Slice]:
-        """Wait a little for records; one slice for each partition whose position moved, even without records.
+        """Wait a little for records; one slice for each partition whose
+        position moved, even without records.
 
         Raises:
             OffsetOutOfRange: the log does not hold the position of a partition.
@@ -83,20 +91,24 @@ class ClickLog(Protocol):
         ...
 
     def commit(self, offsets: Mapping[int, int], on_error: Callable[[Exception], None]) -> None:
-        """Start to commit `offsets` for the group, without waiting; call `on_error` if that fails."""
+        """Start to commit `offsets` for the group, without waiting;
+        call `on_error` if that fails.
+        """
 
 
 class ShardPort(Protocol):
     """The shards, addressed by partition.
 
-    Every call ends within a bounded time and may raise any EchoRankError. A batch that came too late or twice is
-    the shard's to recognise: calls are repeated whenever their outcome is unknown.
+    Every call ends within a bounded time and may raise any EchoRankError. A batch that came too
+    late or twice is the shard's to recognise: calls are repeated whenever their outcome is unknown.
     """
 
     async def positions(self, partitions: Sequence[int]) -> Mapping[int, int]:
-        """The next offset to apply, of each partition whose shard answers and holds it under its newest epoch.
+        """The next offset to apply, of each partition whose shard answers and
+        holds it under its newest epoch.
 
-        Under an older one it may be given up yet and be restored from further back, of which its reader heard nothing.
+        Under an older one it may be given up yet and be restored from further back, of which its
+        reader heard nothing.
         """
         ...
 
@@ -105,7 +117,9 @@ class ShardPort(Protocol):
         ...
 
     async def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int) -> int:
-        """Move from `start` to `stop` without events, because the log has lost them; the next offset to apply."""
+        """Move from `start` to `stop` without events,
+        because the log has lost them; the next offset to apply.
+        """
         ...
 
     async def durable(self) -> Mapping[int, int]:
@@ -113,4 +127,6 @@ class ShardPort(Protocol):
         ...
 
     def observe_ends(self, ends: Mapping[int, int]) -> None:
-        """Take note of the partitions' high watermarks, without waiting; shards know by them how stale they are."""
+        """Take note of the partitions' high watermarks, without waiting;
+        shards know by them how stale they are.
+        """

@@ -1,7 +1,9 @@
-"""Which arm each of the 10,000 buckets of users belongs to, and how that changes with the arms' weights.
+"""Which arm each of the 10,000 buckets of users belongs to,
+and how that changes with the arms' weights.
 
-A table of buckets is kept as runs, `(arm, count)` one after the other, and changed from the one before: an arm that
-shall have fewer gives up just so many, and those alone move. Nobody else gets another arm.
+A table of buckets is kept as runs, `(arm, count)` one after the other, and changed from the one
+before: an arm that shall have fewer gives up just so many, and those alone move. Nobody else gets
+another arm.
 """
 
 from __future__ import annotations
@@ -32,29 +34,41 @@ class Weighted(Protocol):
 
 
 def first_buckets(arms: Iterable[Weighted]) -> Runs:
-    """The table of a deployment that had none: consecutive ranges, in name order; empty if no live arm has a weight."""
-    live = sorted((arm for arm in arms if arm.role == "live" and arm.weight), key=lambda arm: arm.name)
-    total, ends, reached = sum(arm.weight for arm in live), [0], 0
+    """The table of a deployment that had none: consecutive ranges, in name order;
+    empty if no live arm has a weight.
+    """
+    live = sorted(
+        (arm for arm in arms if arm.role == "live" and arm.weight), key=lambda arm: arm.name
+    )
+    total = sum(arm.weight for arm in live)
+    ends = [0]
+    reached = 0
     for arm in live:
         reached += arm.weight
-        ends.append(-(-reached * BUCKETS // total))  # the first bucket whose place in the sum of weights is beyond
+        ends.append(
+            -(-reached * BUCKETS // total)
+        )  # the first bucket whose place in the sum of weights is beyond
     return tuple(
-        (arm.name, end - begin) for arm, begin, end in zip(live, ends[:-1], ends[1:], strict=True) if end > begin
+        (arm.name, end - begin)
+        for arm, begin, end in zip(live, ends[:-1], ends[1:], strict=True)
+        if end > begin
     )
 
 
 def next_buckets(before: Runs, arms: Iterable[Weighted]) -> Runs:
     """The table for these arms that moves the fewest buckets away from where they were.
 
-    Of those that could move, the ones move that then lie where the first table would have them: so a change that is
-    taken back brings everybody back.
+    Of those that could move, the ones move that then lie where the first table would have them: so
+    a change that is taken back brings everybody back.
     """
     fresh = expanded(first_buckets(arms))
     table = expanded(before)
     if not table or not fresh:
         return runs(fresh)
-    counts, wanted = Counter(table), Counter(fresh)
-    surplus, deficit = counts - wanted, wanted - counts
+    counts = Counter(table)
+    wanted = Counter(fresh)
+    surplus = counts - wanted
+    deficit = wanted - counts
     freed = []
     for settled in (False, True):  # first what lies elsewhere than the first table would have it
         for bucket in reversed(range(BUCKETS)):

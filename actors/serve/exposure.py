@@ -1,4 +1,6 @@
-"""The exposure log: what was answered to whom, written to a topic beside the answers and never in their way."""
+"""The exposure log: what was answered to whom,
+written to a topic beside the answers and never in their way.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +32,20 @@ def propensity_of(context: Context) -> float:
     if not 0 < propensity <= 1:
         raise InvalidRequest(
             PROPENSITY_METADATA,
-            f"metadata {PROPENSITY_METADATA} is {given!r}; send the chance that this user got this arm, above 0 and "
-            "at most 1, or leave it out for 1",
+            f"metadata {PROPENSITY_METADATA} is {given!r}; send the chance that this user got "
+            "this arm, above 0 and at most 1, or leave it out for 1",
         )
     return propensity
 
 
 class ExposureLog:
-    """Writes exposures to `topic` from a thread of its own, keyed by user; never again after a failure.
+    """Writes exposures to `topic` from a thread of its own,
+    keyed by user; never again after a failure.
 
-    They wait for `interval_s` to be written together, in at most `waiting_bytes_max` bytes. One that finds no room
-    there, is longer than `bytes_max` or that the broker does not acknowledge is dropped and counted. The sink is
-    opened by the thread as well, so a shard starts and answers without a broker.
+    They wait for `interval_s` to be written together, in at most `waiting_bytes_max` bytes. One
+    that finds no room there, is longer than `bytes_max` or that the broker does not acknowledge is
+    dropped and counted. The sink is opened by the thread as well, so a shard starts and answers
+    without a broker.
     """
 
     def __init__(
@@ -54,8 +58,12 @@ class ExposureLog:
         waiting_bytes_max: int = 32 << 20,
         bytes_max: int = 1_000_000,
     ) -> None:
-        self._open_sink, self._topic, self._metrics = open_sink, topic, metrics
-        self._interval_s, self._waiting_bytes_max, self._bytes_max = interval_s, waiting_bytes_max, bytes_max
+        self._open_sink = open_sink
+        self._topic = topic
+        self._metrics = metrics
+        self._interval_s = interval_s
+        self._waiting_bytes_max = waiting_bytes_max
+        self._bytes_max = bytes_max
         self._sink: RecordSink | None = None
         self._lock = threading.Lock()
         self._waiting: list[tuple[str, OutRecord]] = []
@@ -71,7 +79,10 @@ class ExposureLog:
         value = exposure.SerializeToString()
         record = OutRecord(key=exposure.user.encode(), value=value, headers=())
         with self._lock:
-            fits = len(value) <= self._bytes_max and self._waiting_bytes + len(value) <= self._waiting_bytes_max
+            fits = (
+                len(value) <= self._bytes_max
+                and self._waiting_bytes + len(value) <= self._waiting_bytes_max
+            )
             if taken := self._open and fits:
                 self._waiting.append((exposure.arm, record))
                 self._waiting_bytes += len(value)
@@ -79,7 +90,9 @@ class ExposureLog:
             self._count(exposure.arm, "dropped")
 
     def close(self, timeout_s: float) -> None:
-        """Write what waits, for at most `timeout_s` seconds; drop and count the rest and all that comes later."""
+        """Write what waits, for at most `timeout_s` seconds;
+        drop and count the rest and all that comes later.
+        """
         self._closing.set()
         self._thread.join(timeout_s)
         with self._lock:
@@ -94,7 +107,9 @@ class ExposureLog:
 
     def _take(self) -> list[tuple[str, OutRecord]]:
         with self._lock:
-            taken, self._waiting, self._waiting_bytes = self._waiting, [], 0
+            taken = self._waiting
+            self._waiting = []
+            self._waiting_bytes = 0
         return taken
 
     def _write(self, batch: list[tuple[str, OutRecord]]) -> None:
@@ -107,15 +122,19 @@ class ExposureLog:
             if not self._failing:  # said once until it works again; the metric goes on counting
                 unexpected = None if isinstance(error, EchoRankError) else error
                 log.warning("exposures are dropped from now on: %s", error, exc_info=unexpected)
-            self._failing, outcome = True, "dropped"
+            self._failing = True
+            outcome = "dropped"
         else:
             if self._failing:
                 log.info("exposures are written again")
-            self._failing, outcome = False, "written"
+            self._failing = False
+            outcome = "written"
         for arm, count in Counter(arm for arm, _ in batch).items():
             self._count(arm, outcome, count)
 
-    def _taken(self, sink: RecordSink, batch: list[tuple[str, OutRecord]]) -> list[tuple[str, OutRecord]]:
+    def _taken(
+        self, sink: RecordSink, batch: list[tuple[str, OutRecord]]
+    ) -> list[tuple[str, OutRecord]]:
         """Write them; those that the broker took, the others dropped."""
         try:
             sink.write(self._topic, [record for _, record in batch])

@@ -27,11 +27,13 @@ from rpc import echorank_pb2 as pb
 
 ARM_METADATA = "x-echorank-arm"
 Metadata = tuple[tuple[str, str], ...]
-REROUTE_WAIT_S = 0.1  # a hand-over publishes its table sooner; a crash takes longer, then the client's retry is better
+# a hand-over publishes its table sooner; a crash takes longer, then the client's retry is better
+REROUTE_WAIT_S = 0.1
 AGAIN_S = 0.25  # so often a call asks again that waits for a shard to come back
 OUTLAST_MIN_S = 0.02  # with less time left nothing would arrive
 OUTLASTING_MAX = 128  # calls that wait so: few enough to leave the others room
-HEDGE_S = 0.15  # ten times what a score may take: a shard that is silent so long hangs, or has no use for more work
+# ten times what a score may take: a shard that is silent so long hangs, or has no use for more work
+HEDGE_S = 0.15
 CLOSE_GRACE_S = 30.0  # calls to a shard that has moved on may still be answered
 SHARD_WIDTH = 8  # calls at one shard at a time: what its threads compute, and as many on the way
 
@@ -83,10 +85,11 @@ class _Question(NamedTuple):
 class Gateway:
     """Forwards scoring calls to the shard that owns the user's partition.
 
-    Responses pass through unread, and the caller's deadline goes along. Where the owner answers UNAVAILABLE, or nothing
-    for `HEDGE_S`, the standby is asked, too, and the first good answer counts; a standby marks its answers stale.
-    Where nobody is left, a newer routing table may name somebody within `REROUTE_WAIT_S`; else the call fails as
-    UNAVAILABLE with a delay, so that the caller can still retry within its deadline. A caller's last try waits here.
+    Responses pass through unread, and the caller's deadline goes along. Where the owner answers
+    UNAVAILABLE, or nothing for `HEDGE_S`, the standby is asked, too, and the first good answer
+    counts; a standby marks its answers stale. Where nobody is left, a newer routing table may name
+    somebody within `REROUTE_WAIT_S`; else the call fails as UNAVAILABLE with a delay, so that the
+    caller can still retry within its deadline. A caller's last try waits here.
     """
 
     def __init__(
@@ -98,8 +101,11 @@ class Gateway:
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._limits, self._salt, self._message_bytes_max = limits, salt, message_bytes_max
-        self._metrics, self._clock = metrics, clock
+        self._limits = limits
+        self._salt = salt
+        self._message_bytes_max = message_bytes_max
+        self._metrics = metrics
+        self._clock = clock
         self._routes: Routes | None = None
         self._split = TrafficSplit((), salt)
         self._newer = asyncio.Event()
@@ -111,14 +117,19 @@ class Gateway:
     def add_to(self, server: grpc.aio.Server) -> None:
         """Register the service; requests and responses stay bytes."""
         unary = grpc.unary_unary_rpc_method_handler
-        methods = {method.name: unary(self._forwarder(method)) for method in (SCORE, RECOMMEND, INSPECT)}
+        methods = {
+            method.name: unary(self._forwarder(method)) for method in (SCORE, RECOMMEND, INSPECT)
+        }
         methods["ScoreStream"] = grpc.stream_stream_rpc_method_handler(self._score_stream)
         methods["Routing"] = unary(self._routing)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, methods),))
 
     def follow(self, routes: Routes) -> None:
         """Use this table from now on, and close channels to shards that it no longer names."""
-        if self._routes is None or (self._routes.arms, self._routes.buckets) != (routes.arms, routes.buckets):
+        if self._routes is None or (self._routes.arms, self._routes.buckets) != (
+            routes.arms,
+            routes.buckets,
+        ):
             self._split = TrafficSplit(routes.arms, self._salt, routes.buckets)
         self._routes = routes
         self._newer.set()
@@ -130,7 +141,9 @@ class Gateway:
             closing.add_done_callback(self._closing.discard)
 
     def wait_s(self) -> float:
-        """Seconds that a question takes at the least, whichever shard it is for; 0 where one has room."""
+        """Seconds that a question takes at the least,
+        whichever shard it is for; 0 where one has room.
+        """
         return min((backlog.wait_s() for backlog in self._backlogs.values()), default=0.0)
 
     async def close(self) -> None:
@@ -146,7 +159,9 @@ class Gateway:
 
         return forward
 
-    async def _score_stream(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
+    async def _score_stream(
+        self, requests: AsyncIterator[bytes], context: Context
+    ) -> AsyncIterator[bytes]:
         async for raw in requests:  # neighbours on a stream may belong to different shards
             yield await self._forward(SCORE, raw, context)
 
@@ -176,20 +191,26 @@ class Gateway:
             return await self._answer(ways, question)
 
     async def _outlast(self, question: _Question, error: Exception) -> bytes:
-        """The answer of whoever comes back in time: a client that has tried so often does not ask again."""
+        """The answer of whoever comes back in time:
+        a client that has tried so often does not ask again.
+        """
         self._outlasting += 1
         try:
             while (wait_s := question.deadline.wait_s()) > OUTLAST_MIN_S:
                 await self._next_table(min(wait_s, AGAIN_S))
                 try:
-                    return await self._answer(self._known_routes().ways(question.partition), question)
+                    return await self._answer(
+                        self._known_routes().ways(question.partition), question
+                    )
                 except (ShardUnavailable, grpc.aio.AioRpcError) as again:
                     if not _is_unavailable(again):
                         raise
                     error = again
         finally:
             self._outlasting -= 1
-        raise DeadlineExceeded(f"{_unavailable(question.partition, error)} (it did not come back in time)") from error
+        raise DeadlineExceeded(
+            f"{_unavailable(question.partition, error)} (it did not come back in time)"
+        ) from error
 
     async def _next_table(self, within_s: float) -> None:
         """Return with the next routing table, or after so many seconds."""
@@ -205,7 +226,9 @@ class Gateway:
         given = propensity_of(context)
         named = request.arm or dict(context.invocation_metadata() or ()).get(ARM_METADATA, "")
         chosen = self._split.choose(request.user, str(named))
-        metadata = ((PROPENSITY_METADATA, repr(given if named else self._split.propensity(chosen))),)
+        metadata = (
+            (PROPENSITY_METADATA, repr(given if named else self._split.propensity(chosen))),
+        )
         if chosen == request.arm:
             return raw, metadata
         override: Message = type(request)(arm=chosen)
@@ -213,10 +236,13 @@ class Gateway:
         return raw, metadata
 
     async def _answer(self, ways: Sequence[str], question: _Question) -> bytes:
-        """The first good answer. The next one is asked when all before are unavailable, or silent for `HEDGE_S`."""
+        """The first good answer. The next one is asked when all before are
+        unavailable, or silent for `HEDGE_S`.
+        """
         if not ways:
             raise ShardUnavailable(
-                f"partition {question.partition} has no owner yet; retry when the health check says SERVING"
+                f"partition {question.partition} has no owner yet; retry when the health check "
+                "says SERVING"
             )
         if len(ways) == 1:
             return await self._ask(ways[0], question)
@@ -239,11 +265,17 @@ class Gateway:
             for task in waiting:
                 task.cancel()
 
-    async def _first(self, waiting: set[asyncio.Task[bytes]], patience_s: float | None) -> bytes | Exception | None:
-        """The first good answer of those that `waiting` loses as they end, else the last failure; None if one hangs."""
+    async def _first(
+        self, waiting: set[asyncio.Task[bytes]], patience_s: float | None
+    ) -> bytes | Exception | None:
+        """The first good answer of those that `waiting` loses as they end,
+        else the last failure; None if one hangs.
+        """
         failure: Exception | None = None
         while waiting:
-            done, _ = await asyncio.wait(waiting, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(
+                waiting, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED
+            )
             if not done:
                 return None
             waiting -= done
@@ -263,17 +295,25 @@ class Gateway:
 
     async def _call(self, address: str, question: _Question) -> bytes:
         call = self._channel(address).unary_unary(question.path, None, None)
-        answer: bytes = await call(question.raw, timeout=question.deadline.left_s(), metadata=question.metadata)
+        answer: bytes = await call(
+            question.raw, timeout=question.deadline.left_s(), metadata=question.metadata
+        )
         return answer
 
     def _backlog(self, address: str) -> Backlog:
         return self._backlogs.get(address) or Backlog(SHARD_WIDTH, self._clock)
 
-    async def _newer_ways(self, partition: int, tried: Sequence[str], deadline: Deadline) -> list[str]:
+    async def _newer_ways(
+        self, partition: int, tried: Sequence[str], deadline: Deadline
+    ) -> list[str]:
         """Who else may answer by a newer table; empty if that names nobody in time."""
         try:
             async with asyncio.timeout(min(REROUTE_WAIT_S, deadline.wait_s())):
-                while not (ways := [way for way in self._known_routes().ways(partition) if way not in tried]):
+                while not (
+                    ways := [
+                        way for way in self._known_routes().ways(partition) if way not in tried
+                    ]
+                ):
                     await self._newer.wait()
         except TimeoutError:
             return []
@@ -281,7 +321,9 @@ class Gateway:
 
     def _known_routes(self) -> Routes:
         if self._routes is None:
-            raise ShardUnavailable("the gateway has no routing table yet; retry when the health check says SERVING")
+            raise ShardUnavailable(
+                "the gateway has no routing table yet; retry when the health check says SERVING"
+            )
         return self._routes
 
     def _channel(self, address: str) -> grpc.aio.Channel:
@@ -298,7 +340,9 @@ class Gateway:
 
 
 def _hear(task: asyncio.Task[bytes]) -> None:
-    """Take note of how a question ended, also of one that lost: asyncio complains of errors that nobody heard."""
+    """Take note of how a question ended, also of one that lost:
+    asyncio complains of errors that nobody heard.
+    """
     if not task.cancelled():
         task.exception()
 
@@ -316,7 +360,9 @@ def _may_pass_on(error: Exception) -> bool:
 
 
 def _is_unavailable(error: Exception) -> bool:
-    return not isinstance(error, grpc.aio.AioRpcError) or error.code() is grpc.StatusCode.UNAVAILABLE
+    return (
+        not isinstance(error, grpc.aio.AioRpcError) or error.code() is grpc.StatusCode.UNAVAILABLE
+    )
 
 
 def _unavailable(partition: int, error: Exception) -> Exception:
@@ -324,5 +370,6 @@ def _unavailable(partition: int, error: Exception) -> Exception:
         return error
     assert isinstance(error, grpc.aio.AioRpcError)
     return ShardUnavailable(
-        f"the shard of partition {partition} does not answer ({error.details()}); it restarts or moves: retry"
+        f"the shard of partition {partition} does not answer ({error.details()}); it restarts or "
+        "moves: retry"
     )

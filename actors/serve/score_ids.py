@@ -1,4 +1,6 @@
-"""Names for answers: 22 hexadecimal digits, unique in a deployment by their making, and in order of time."""
+"""Names for answers: 22 hexadecimal digits,
+unique in a deployment by their making, and in order of time.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,11 @@ COUNT_BITS = 12  # 4,096 answers a millisecond and process; more borrow from the
 
 
 class ScoreIds:
-    """Makes ids of 44 bits of milliseconds since 1970, 12 bits of count, 32 bits of process. For several threads.
+    """Makes ids of 44 bits of milliseconds since 1970, 12 bits of count,
+    32 bits of process. For several threads.
 
-    `process` is the number that the coordinator gave to this process and gives to no other one, not even to its
-    successor: an incarnation. It has to be known before the first answer.
+    `process` is the number that the coordinator gave to this process and gives to no other one, not
+    even to its successor: an incarnation. It has to be known before the first answer.
     """
 
     def __init__(self, process: int = 0) -> None:

@@ -34,7 +34,8 @@ from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc
 
 R = TypeVar("R")
-WIDTH = 4  # questions with the scoring threads, of which there are two: none of these waits for the event loop
+# questions with the scoring threads, of which there are two: none of these waits for the event loop
+WIDTH = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +55,9 @@ class _Question:
 class ScoringService(pb_grpc.ScoringServicer):
     """Answers Score, ScoreStream, Recommend and Inspect from the states of one shard.
 
-    Reading a state waits for its partition's lock and the model computes, so both run on `executor` and never
-    on the event loop. Errors leave as `EchoRankError`; `RequestInterceptor` makes statuses of them.
+    Reading a state waits for its partition's lock and the model computes, so both run on `executor`
+    and never on the event loop. Errors leave as `EchoRankError`; `RequestInterceptor` makes
+    statuses of them.
     """
 
     def __init__(
@@ -73,9 +75,15 @@ class ScoringService(pb_grpc.ScoringServicer):
         exposures: ExposureLog | None = None,
         pace: Callable[[], Pace] = Pace,
     ) -> None:
-        self._shard, self._arms, self._partitions = shard, arms, partitions
-        self._limits, self._metrics, self._clock = limits, metrics, clock
-        self._executor, self._applied, self._exposures = executor, applied, exposures
+        self._shard = shard
+        self._arms = arms
+        self._partitions = partitions
+        self._limits = limits
+        self._metrics = metrics
+        self._clock = clock
+        self._executor = executor
+        self._applied = applied
+        self._exposures = exposures
         self._ids = ids or ScoreIds()
         self._backlog = Backlog(WIDTH, clock.monotonic)
         self._pace = {arm: pace() for arm in arms}
@@ -87,11 +95,15 @@ class ScoringService(pb_grpc.ScoringServicer):
     async def ScoreStream(  # noqa: N802
         self, request_iterator: AsyncIterator[pb.ScoreRequest], context: Context
     ) -> AsyncIterator[pb.ScoreResponse]:
-        """One answer a request, in order; the first request that fails ends the stream with its status."""
+        """One answer a request, in order;
+        the first request that fails ends the stream with its status.
+        """
         async for request in request_iterator:
             yield await self._score(request, context)
 
-    async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:  # noqa: N802
+    async def Recommend(  # noqa: N802
+        self, request: pb.RecommendRequest, context: Context
+    ) -> pb.RecommendResponse:
         """The best k of the catalogue."""
         k = self._limits.k(request.k)
         question = await self._question(request, context, request.min_offset, request.time_ms)
@@ -104,7 +116,9 @@ class ScoringService(pb_grpc.ScoringServicer):
 
     async def Routing(self, _request: pb.RoutingRequest, _context: Context) -> NoReturn:  # noqa: N802
         """A shard knows its own partitions only."""
-        raise NotServedHere("a shard has no routing table; ask the gateway, at serving.host and serving.port")
+        raise NotServedHere(
+            "a shard has no routing table; ask the gateway, at serving.host and serving.port"
+        )
 
     def wait_s(self) -> float:
         """Seconds that one more question would take; 0 while there is room."""
@@ -117,7 +131,9 @@ class ScoringService(pb_grpc.ScoringServicer):
         response.request_id = request.request_id
         return response
 
-    async def _question(self, request: Any, context: Context, min_offset: int = 0, time_ms: int = 0) -> _Question:
+    async def _question(
+        self, request: Any, context: Context, min_offset: int = 0, time_ms: int = 0
+    ) -> _Question:
         deadline = Deadline.of(context, self._limits.deadline_default_s)
         self._limits.check_user(request.user)
         question = _Question(
@@ -136,31 +152,43 @@ class ScoringService(pb_grpc.ScoringServicer):
 
     def _bundle(self, arm: str) -> Bundle:
         if not arm:
-            raise InvalidRequest("arm", f"a shard needs the arm: one of {', '.join(self._arms)}; the gateway picks one")
+            raise InvalidRequest(
+                "arm",
+                f"a shard needs the arm: one of {', '.join(self._arms)}; the gateway picks one",
+            )
         if arm not in self._arms:
             raise UnknownArm(f"arm {arm!r} is not deployed; there are {', '.join(self._arms)}")
         return self._arms[arm]
 
     async def _await_offset(self, question: _Question, offset: int) -> None:
-        partition, arm, deadline = question.partition, question.arm, question.deadline
+        partition = question.partition
+        arm = question.arm
+        deadline = question.deadline
 
         def position() -> int:
-            return self._shard.position(partition, arm)  # NotOwner once it is given up: the gateway asks elsewhere
+            return self._shard.position(
+                partition, arm
+            )  # NotOwner once it is given up: the gateway asks elsewhere
 
         if not await self._applied.wait(partition, offset, position, deadline.wait_s()):
             raise DeadlineExceeded(
-                f"arm {arm} of partition {partition} has applied the clicks below offset {position()}, min_offset is "
-                f"{offset}; allow more time, or ask without min_offset for the state as it is"
+                f"arm {arm} of partition {partition} has applied the clicks below offset "
+                f"{position()}, min_offset is {offset}; allow more time, or ask without "
+                "min_offset for the state as it is"
             )
 
     async def _compute(self, question: _Question, work: Callable[..., R], *args: Any) -> R:
         async with self._backlog.place(question.deadline):
-            return await asyncio.get_running_loop().run_in_executor(self._executor, work, question, *args)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._executor, work, question, *args
+            )
 
     def _score_now(
         self, question: _Question, names: Sequence[str], item_keys: npt.NDArray[np.uint64]
     ) -> pb.ScoreResponse:
-        started, bundle, candidates = time.perf_counter(), question.bundle, len(item_keys)
+        started = time.perf_counter()
+        bundle = question.bundle
+        candidates = len(item_keys)
         state = self._read(question)
         items = bundle.item_rows(item_keys)  # (M,)
         level = self._pace[question.arm].level(question.deadline.left_s(), candidates)
@@ -170,16 +198,21 @@ class ScoringService(pb_grpc.ScoringServicer):
         self._metrics.score_candidates.observe(candidates)
         if unknown:
             self._metrics.unknown_items_total.labels(question.arm, "request").inc(unknown)
-        origin, probabilities = self._origin(question, state, scores.level), scores.probabilities.tolist()
+        origin = self._origin(question, state, scores.level)
+        probabilities = scores.probabilities.tolist()
         self._expose(question, state, origin, pb.Exposure.METHOD_SCORE, names, probabilities)
         return pb.ScoreResponse(origin=origin, probabilities=probabilities, unknown_items=unknown)
 
-    def _recommend_now(self, question: _Question, k: int, exclude_seen: bool) -> pb.RecommendResponse:
-        started, bundle = time.perf_counter(), question.bundle
+    def _recommend_now(
+        self, question: _Question, k: int, exclude_seen: bool
+    ) -> pb.RecommendResponse:
+        started = time.perf_counter()
+        bundle = question.bundle
         state = self._read(question)
         rows, scores = bundle.recommend(state.row, k, exclude_seen, question.now_ms)
         self._observe(question, state, scores, started)
-        origin, probabilities = self._origin(question, state, scores.level), scores.probabilities.tolist()
+        origin = self._origin(question, state, scores.level)
+        probabilities = scores.probabilities.tolist()
         names = [bundle.items[row] for row in rows.tolist()]
         self._expose(question, state, origin, pb.Exposure.METHOD_RECOMMEND, names, probabilities)
         items = [
@@ -199,7 +232,9 @@ class ScoringService(pb_grpc.ScoringServicer):
             remembered = question.bundle.remembered(state.row)
             response.events = remembered.events
             response.last_event_ms = remembered.last_event_ms
-            response.recent_items.extend(_item_name(question.bundle, row) for row in remembered.recent.tolist())
+            response.recent_items.extend(
+                _item_name(question.bundle, row) for row in remembered.recent.tolist()
+            )
             response.state_digest = _digest(state)
         return response
 
@@ -248,12 +283,16 @@ class ScoringService(pb_grpc.ScoringServicer):
         candidates: int | None = None,
     ) -> None:
         seconds = time.perf_counter() - started
-        self._metrics.score_seconds.labels(question.arm, pb.Level.Name(scores.level)[len("LEVEL_") :]).observe(seconds)
+        self._metrics.score_seconds.labels(
+            question.arm, pb.Level.Name(scores.level)[len("LEVEL_") :]
+        ).observe(seconds)
         if candidates is not None:
             self._pace[question.arm].learn(scores.level, seconds, candidates)
         if state.row is None:
             self._metrics.degraded_total.labels("restoring" if state.partial else "cold_user").inc()
-        elif candidates is not None and scores.level != FULL:  # recommendations have the level of their order
+        elif (
+            candidates is not None and scores.level != FULL
+        ):  # recommendations have the level of their order
             self._metrics.degraded_total.labels("deadline").inc()
 
     def _origin(self, question: _Question, state: StateRead, level: int) -> pb.Origin:
@@ -284,4 +323,8 @@ def _digest(state: StateRead) -> str:
 
 def _item_name(bundle: Bundle, row: int) -> str:
     """The item's id; one outside the catalogue left only its hash bucket."""
-    return bundle.items[row] if row < len(bundle.items) else f"(unknown, bucket {row - len(bundle.items)})"
+    return (
+        bundle.items[row]
+        if row < len(bundle.items)
+        else f"(unknown, bucket {row - len(bundle.items)})"
+    )

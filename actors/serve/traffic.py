@@ -17,7 +17,9 @@ Role = Literal["live", "shadow", "candidate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arm:
-    """One model version and its share of the traffic, in 10,000ths; only live arms take traffic unasked."""
+    """One model version and its share of the traffic, in 10,000ths;
+    only live arms take traffic unasked.
+    """
 
     name: str
     model_version: str
@@ -26,9 +28,11 @@ class Arm:
 
 
 class TrafficSplit:
-    """Gives each user a bucket that depends on nothing but the experiment's salt and the user id, and so an arm.
+    """Gives each user a bucket that depends on nothing but the experiment's
+    salt and the user id, and so an arm.
 
-    `buckets` says which arm has which; without it they are shared out as for a deployment that begins.
+    `buckets` says which arm has which; without it they are shared out as for a deployment that
+    begins.
     """
 
     def __init__(self, arms: Sequence[Arm], salt: str, buckets: Runs = ()) -> None:
@@ -42,12 +46,14 @@ class TrafficSplit:
 
         Raises:
             UnknownArm: no such arm is deployed, or none is live.
-
         """
         if named:
             return self._known(named)
         if not self._buckets:
-            raise UnknownArm("no live arm has a weight; give one a weight in `arms`, or name an arm in the request")
+            raise UnknownArm(
+                "no live arm has a weight; give one a weight in `arms`, or name an arm in the "
+                "request"
+            )
         return self._buckets[self.bucket(user)]
 
     def propensity(self, arm: str) -> float:

@@ -1,4 +1,6 @@
-"""Waiting for a click to become visible: coroutines sleep until the arm that they ask has applied an offset."""
+"""Waiting for a click to become visible:
+coroutines sleep until the arm that they ask has applied an offset.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,12 @@ class AppliedOffsets:
         if self._waiting.get(partition):
             self._loop.call_soon_threadsafe(self._wake, partition)
 
-    async def wait(self, partition: int, offset: int, position: Callable[[], int], timeout_s: float) -> bool:
-        """True once `position()`, that of the arm asked, is `offset`; False if `timeout_s` seconds pass first."""
+    async def wait(
+        self, partition: int, offset: int, position: Callable[[], int], timeout_s: float
+    ) -> bool:
+        """True once `position()`, that of the arm asked, is `offset`;
+        False if `timeout_s` seconds pass first.
+        """
         if position() >= offset:
             return True
         try:

@@ -1,8 +1,9 @@
 """A user taken out of a partition that a shard holds, for good.
 
-The owner decides below which offset the user's clicks count no more, makes that durable as a tombstone, and only then
-forgets the user; a standby follows with the same offset. What has died in between reads the tombstone when it restores.
-What fails in between leaves states that fit no tombstone, so the partition is given up and restored as well.
+The owner decides below which offset the user's clicks count no more, makes that durable as a
+tombstone, and only then forgets the user; a standby follows with the same offset. What has died in
+between reads the tombstone when it restores. What fails in between leaves states that fit no
+tombstone, so the partition is given up and restored as well.
 """
 
 from __future__ import annotations
@@ -48,35 +49,49 @@ class ErasedStates:
 
 
 class Eraser:
-    """Erases users from partitions that are held, and learns of those erased while it was not asked."""
+    """Erases users from partitions that are held,
+    and learns of those erased while it was not asked.
+    """
 
     def __init__(self, tombstones: TombstoneFiles, give_up: GiveUp) -> None:
-        self._tombstones, self._give_up = tombstones, give_up
+        self._tombstones = tombstones
+        self._give_up = give_up
 
     def erase(self, owned: Owned, stores: Stores, user_key: int, until: int) -> ErasedStates:
-        """Forget the user and every click of theirs below `until`; for who holds the partition's writer.
+        """Forget the user and every click of theirs below `until`;
+        for who holds the partition's writer.
 
-        An owner raises `until` to its position, to the log's end as it knows it, and to what earlier tombstones say.
+        An owner raises `until` to its position, to the log's end as it knows it, and to what
+        earlier tombstones say.
 
         Raises:
-            TombstoneTooLow: a standby has gone beyond `until`: nothing was done; ask its owner for a higher one.
-            SnapshotError: the tombstone could not be written: nothing was done, or the partition was given up.
-            ColdTierError: the disk is full; the partition was given up, and restores without the user.
+            TombstoneTooLow: a standby has gone beyond `until`: nothing was done; ask its owner for
+                a higher one.
+            SnapshotError: the tombstone could not be written: nothing was done, or the partition
+                was given up.
+            ColdTierError: the disk is full; the partition was given up, and restores without the
+                user.
         """
         if owned.role is Role.STANDBY:
-            return ErasedStates(until=until, tombstone="", arms=self._follow(owned, stores, user_key, until))
+            return ErasedStates(
+                until=until, tombstone="", arms=self._follow(owned, stores, user_key, until)
+            )
         known = self._known(stores)
         written = self._tombstones.read(owned.partition, known).get(user_key, 0)
         until = max(until, _reached(stores), owned.end or 0, written, known.get(user_key, 0))
         path = self._write(owned, user_key, until, is_new=until > known.get(user_key, -1))
-        return ErasedStates(until=until, tombstone=path, arms=self._forget(owned, stores, user_key, until))
+        return ErasedStates(
+            until=until, tombstone=path, arms=self._forget(owned, stores, user_key, until)
+        )
 
     def learn(self, owned: Owned) -> None:
-        """Erase whoever has a tombstone that this replica was not told of; before it takes another role.
+        """Erase whoever has a tombstone that this replica was not told of;
+        before it takes another role.
 
         Raises:
             SnapshotError: the tombstones cannot be read, without which an erased user might stay.
-            ShardUnavailable: such a tombstone lies below the position; the partition was given up, to be restored.
+            ShardUnavailable: such a tombstone lies below the position; the partition was given up,
+                to be restored.
         """
         if owned.stores is None:
             return  # whoever restores reads them
@@ -90,8 +105,8 @@ class Eraser:
                 if until < _reached(stores):
                     self._give_up(owned)
                     raise ShardUnavailable(
-                        f"partition {owned.partition} has gone beyond offset {until}, below which a user was erased "
-                        f"meanwhile; it is given up and restored from a snapshot"
+                        f"partition {owned.partition} has gone beyond offset {until}, below which "
+                        "a user was erased meanwhile; it is given up and restored from a snapshot"
                     )
                 self._forget(owned, stores, user_key, until)
 
@@ -103,12 +118,17 @@ class Eraser:
         return self._forget(owned, stores, user_key, until)
 
     def _write(self, owned: Owned, user_key: int, until: int, *, is_new: bool) -> str:
-        """Whether a new tombstone whose writing failed is there or not decides whether these states are right."""
+        """Whether a new tombstone whose writing failed is there or not decides
+        whether these states are right.
+        """
         try:
             return self._tombstones.write(owned.partition, user_key, until)
         except SnapshotError:
             if is_new and self._may_be_written(owned.partition, user_key, until):
-                log.error("partition %d: a tombstone may be written or not; it is given up", owned.partition)
+                log.error(
+                    "partition %d: a tombstone may be written or not; it is given up",
+                    owned.partition,
+                )
                 self._give_up(owned)
             raise
 
@@ -125,13 +145,17 @@ class Eraser:
                 store.set_tombstone(user_key, until)
             return [_forgotten(arm, store, user_key) for arm, store in stores.items()]
         except Exception:
-            log.error("partition %d: an erased user could not be removed; it is given up", owned.partition)
+            log.error(
+                "partition %d: an erased user could not be removed; it is given up", owned.partition
+            )
             self._give_up(owned)
             raise
 
     @staticmethod
     def _known(stores: Stores) -> dict[int, int]:
-        """Of each user the offset that every arm knows; arms learn together, or the partition is given up."""
+        """Of each user the offset that every arm knows; arms learn together,
+        or the partition is given up.
+        """
         first, *_ = stores.values()
         return dict(first.tombstones)
 

@@ -6,7 +6,8 @@ import threading
 
 RESTORE_BYTES_PER_S = 300e6  # assumed until a restore was measured, on the slow side of local disks
 REPLAY_EVENTS_PER_S = 50_000.0  # assumed until a replay was measured
-ASSUMED_COUNTS_S = 0.05  # so little that the restore of a small partition outweighs it, and that of a few rows does not
+# so little that the restore of a small partition outweighs it, and that of a few rows does not
+ASSUMED_COUNTS_S = 0.05
 BATCH_EVENTS_MIN = 256  # a replay comes in large batches; smaller ones are slower for each event
 
 
@@ -14,7 +15,8 @@ class RecoveryForecast:
     """Rates of restoring and of folding, and what follows from them; any thread may call."""
 
     def __init__(self) -> None:
-        self._restoring, self._folding = _Rate(RESTORE_BYTES_PER_S), _Rate(REPLAY_EVENTS_PER_S)
+        self._restoring = _Rate(RESTORE_BYTES_PER_S)
+        self._folding = _Rate(REPLAY_EVENTS_PER_S)
 
     def restored(self, size_bytes: int, seconds: float) -> None:
         """Learn from one partition's restore."""
@@ -31,10 +33,13 @@ class RecoveryForecast:
 
 
 class _Rate:
-    """Amounts over seconds, newer ones counting more; the assumed rate counts as a moment of measuring."""
+    """Amounts over seconds, newer ones counting more;
+    the assumed rate counts as a moment of measuring.
+    """
 
     def __init__(self, assumed_per_s: float) -> None:
-        self._amount, self._seconds = assumed_per_s * ASSUMED_COUNTS_S, ASSUMED_COUNTS_S
+        self._amount = assumed_per_s * ASSUMED_COUNTS_S
+        self._seconds = ASSUMED_COUNTS_S
         self._lock = threading.Lock()
 
     @property
@@ -47,4 +52,5 @@ class _Rate:
             return  # shorter than the clock can tell
         with self._lock:
             keep = 0.5 ** (seconds / 60)  # what is a minute of measuring old counts half
-            self._amount, self._seconds = self._amount * keep + amount, self._seconds * keep + seconds
+            self._amount = self._amount * keep + amount
+            self._seconds = self._seconds * keep + seconds

@@ -1,7 +1,9 @@
-"""One partition that a shard holds: its arms' states, role and epoch, and how far it is from the end of the log.
+"""One partition that a shard holds: its arms' states, role and epoch,
+and how far it is from the end of the log.
 
-Each arm stands at a position of its own. Those about as far as the most advanced one are the front, and read together;
-an arm that is further behind (new, of a new model, from an older snapshot) is fed apart, so that nobody waits for it.
+Each arm stands at a position of its own. Those about as far as the most advanced one are the front,
+and read together; an arm that is further behind (new, of a new model, from an older snapshot) is
+fed apart, so that nobody waits for it.
 """
 
 from __future__ import annotations
@@ -64,7 +66,8 @@ class PartitionStats:
 
 @dataclass(slots=True, eq=False)
 class Owned:
-    """The arms' stores move on their own: each skips what it has, so arms restored at different offsets catch up.
+    """The arms' stores move on their own: each skips what it has,
+    so arms restored at different offsets catch up.
 
     `stores` is None while the partition restores. `writer` guards everything but reads.
     """
@@ -73,16 +76,22 @@ class Owned:
     grant: Grant
     attempted_s: float  # monotonic time of the last try to take a snapshot
     saved_s: float  # and of the last one that is still the newest state
-    traffic: frozenset[str] = frozenset()  # the arms that decide whether the partition is ready; none named: all
+    traffic: frozenset[str] = (
+        frozenset()
+    )  # the arms that decide whether the partition is ready; none named: all
     apart: int = 1000  # records behind the most advanced arm, beyond which an arm is fed apart
     saved: dict[str, int] = field(default_factory=dict)  # by arm, up to where it is in a snapshot
-    chains: dict[str, Chain] = field(default_factory=dict)  # by arm, the files that the next snapshot adds to,
+    chains: dict[str, Chain] = field(
+        default_factory=dict
+    )  # by arm, the files that the next snapshot adds to,
     chains_epoch: int = -1  # which were written under this epoch
     size_bytes: int = 0  # of the newest complete snapshot
     stores: Stores | None = None
     front: int = 0  # the next offset of the arms in front, after the last write
     newest: int = 0  # that of the most advanced one
-    lagging: tuple[str, ...] = ()  # the arms behind, after the last write: those with traffic first, then the nearest
+    lagging: tuple[
+        str, ...
+    ] = ()  # the arms behind, after the last write: those with traffic first, then the nearest
     closed: bool = False
     ready: bool = False
     end: int | None = None  # the log's high watermark, as last heard
@@ -116,18 +125,24 @@ class Owned:
     def answering(self) -> int:
         """The least position of the arms that take traffic; 0 while restoring."""
         stores = self.stores or {}
-        return min((stores[arm].position for arm in self.traffic if arm in stores), default=self.position)
+        return min(
+            (stores[arm].position for arm in self.traffic if arm in stores), default=self.position
+        )
 
     def next_offset(self, feed: Feed) -> int:
-        """Where a reader goes on; for arms behind the front that of one, and where there is none, the front's."""
+        """Where a reader goes on; for arms behind the front that of one,
+        and where there is none, the front's.
+        """
         if feed is Feed.BEHIND and self.lagging and self.stores:
             return self.stores[self.lagging[0]].position
         return self.front
 
     def line_up(self) -> None:
-        """See who is in front, after a write and under `writer`: while a batch is folded, arms are apart anyway.
+        """See who is in front, after a write and under `writer`:
+        while a batch is folded, arms are apart anyway.
 
-        Who was behind is fed apart until it is level, or the front's reader comes back for it, as new clicks make it.
+        Who was behind is fed apart until it is level, or the front's reader comes back for it, as
+        new clicks make it.
         """
         at = {arm: store.position for arm, store in (self.stores or {}).items()}
         self.newest = max(at.values(), default=0)
@@ -137,15 +152,18 @@ class Owned:
         self.front = min((position for arm, position in at.items() if arm not in apart), default=0)
 
     def renew(self, grant: Grant, now_s: float) -> int:
-        """Go on under a newer epoch and in its role, after the batch in progress; the front's next offset.
+        """Go on under a newer epoch and in its role,
+        after the batch in progress; the front's next offset.
 
-        A standby that becomes owner takes its first snapshot an interval after `now_s`, the clock's monotonic time.
+        A standby that becomes owner takes its first snapshot an interval after `now_s`, the clock's
+        monotonic time.
         """
         with self.writer:
             if grant.epoch <= self.epoch:
                 raise StaleEpoch(
-                    f"partition {self.partition}: epoch {grant.epoch} is not newer than epoch {self.epoch}, under "
-                    f"which this shard holds it; take the assignment from the coordinator again"
+                    f"partition {self.partition}: epoch {grant.epoch} is not newer than epoch "
+                    f"{self.epoch}, under which this shard holds it; take the assignment from the "
+                    "coordinator again"
                 )
             self.check_open()  # not given up while we waited
             if self.role is Role.STANDBY:
@@ -156,43 +174,56 @@ class Owned:
     def check_open(self) -> None:
         """Raise NotOwner if the partition was given up."""
         if self.closed:
-            raise NotOwner(f"partition {self.partition} was given up just now; ask for the routing table again")
+            raise NotOwner(
+                f"partition {self.partition} was given up just now; ask for the routing table again"
+            )
 
     def owner_epoch(self) -> int:
-        """The epoch of who owns the partition and may save it, for who holds `writer`; NotOwner for all others."""
+        """The epoch of who owns the partition and may save it,
+        for who holds `writer`; NotOwner for all others.
+        """
         self.check_open()
         if self.role is not Role.OWNER:
-            raise NotOwner(f"this shard is the standby of partition {self.partition}; its owner takes snapshots")
+            raise NotOwner(
+                f"this shard is the standby of partition {self.partition}; its owner takes "
+                "snapshots"
+            )
         return self.epoch
 
     def check_owned(self, epoch: int) -> None:
-        """Raise NotOwner if the partition is not owned under `epoch` any more; for who holds `writer`."""
+        """Raise NotOwner if the partition is not owned under `epoch` any
+        more; for who holds `writer`.
+        """
         if self.owner_epoch() != epoch:
             raise NotOwner(
-                f"partition {self.partition} is held under epoch {self.epoch} instead of {epoch} since just now; save "
-                f"it again"
+                f"partition {self.partition} is held under epoch {self.epoch} instead of {epoch} "
+                "since just now; save it again"
             )
 
     def restored(self) -> Stores:
         """The stores, of a partition that is neither given up nor restoring."""
         self.check_open()
         if self.stores is None:
-            raise ShardUnavailable(f"partition {self.partition} is restoring its snapshot; try again in a moment")
+            raise ShardUnavailable(
+                f"partition {self.partition} is restoring its snapshot; try again in a moment"
+            )
         return self.stores
 
     def knows(self, user_key: int) -> bool:
         """Whether an arm has a state of the user, or a tombstone says that it had."""
         with self.writer:
             stores = self.restored().values()
-            return any(user_key in store.tombstones or store.row(user_key) is not None for store in stores)
+            return any(
+                user_key in store.tombstones or store.row(user_key) is not None for store in stores
+            )
 
     def writable(self, epoch: int) -> Stores:
         """The stores, for who writes under `epoch` and holds `writer`."""
         stores = self.restored()
         if epoch != self.epoch:
             raise StaleEpoch(
-                f"partition {self.partition}: the caller's epoch is {epoch}, but the shard holds it under epoch "
-                f"{self.epoch}; take the assignment from the coordinator again"
+                f"partition {self.partition}: the caller's epoch is {epoch}, but the shard holds "
+                f"it under epoch {self.epoch}; take the assignment from the coordinator again"
             )
         return stores
 
@@ -204,31 +235,48 @@ class Owned:
         return {arm: store for arm, store in stores.items() if store.position >= start}
 
     def limit(self, stop: int, feed: Feed) -> int:
-        """How far of `stop` a reader may bring its arms: nobody overtakes the front, whose reader writes letters."""
+        """How far of `stop` a reader may bring its arms:
+        nobody overtakes the front, whose reader writes letters.
+        """
         return stop if feed is Feed.FRONT else min(stop, self.newest)
 
     def evict_idle(self, idle_s: float) -> int:
-        """Move some users who were idle for `idle_s` seconds to the cold tier; how many, 0 when all are there."""
+        """Move some users who were idle for `idle_s` seconds to the cold tier;
+        how many, 0 when all are there.
+        """
         with self.writer:
             stores = {} if self.closed else self.stores or {}
             return sum(store.evict_idle(idle_s) for store in stores.values())
 
     def observe_end(self, end: int, lag_max: int, now_s: float) -> None:
         """Learn the high watermark at `now_s`, the clock's monotonic time."""
-        self.end, self.heard_s = end, now_s
+        self.end = end
+        self.heard_s = now_s
         self.check_ready(lag_max)
 
     def check_ready(self, lag_max: int) -> None:
-        """Ready from the first time on that the slowest arm with traffic is within `lag_max` of the high watermark."""
-        if self.stores is not None and self.end is not None and self.end - self.answering <= lag_max:
+        """Ready from the first time on that the slowest arm with traffic is within
+        `lag_max` of the high watermark.
+        """
+        if (
+            self.stores is not None
+            and self.end is not None
+            and self.end - self.answering <= lag_max
+        ):
             self.ready = True
 
     def stale(self, position: int, lag_max: int, heard_since_s: float) -> bool:
         """Whether more than `lag_max` records may lie beyond `position`.
 
-        So it is until an end is known, when none was heard since `heard_since_s`, and while the partition stands still.
+        So it is until an end is known, when none was heard since `heard_since_s`, and while the
+        partition stands still.
         """
-        return self.still or self.end is None or self.heard_s < heard_since_s or self.end - position > lag_max
+        return (
+            self.still
+            or self.end is None
+            or self.heard_s < heard_since_s
+            or self.end - position > lag_max
+        )
 
     def partial(self, position: int, lag_max: int) -> bool:
         """Whether more than `lag_max` records lie beyond `position`, as far as is known."""
@@ -247,12 +295,15 @@ class Owned:
         )
 
     def _check_still(self, lag_max: int, now_s: float) -> None:
-        """It stands still when the front stayed away from the log's end for `STILL_S`: behind it, or beyond it."""
+        """It stands still when the front stayed away from the log's end for
+        `STILL_S`: behind it, or beyond it.
+        """
         position = self.front
         if self.end is None or 0 <= self.end - position <= lag_max:
             self.still_since_s = math.inf
         elif position != self.still_at or self.still_since_s == math.inf:
-            self.still_at, self.still_since_s = position, now_s
+            self.still_at = position
+            self.still_since_s = now_s
         self.still = now_s - self.still_since_s >= STILL_S
 
     def stats(self) -> PartitionStats:

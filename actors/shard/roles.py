@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 
 class Role(StrEnum):
-    """The owner takes snapshots and its answers count; a standby folds the same log, so that it can take over."""
+    """The owner takes snapshots and its answers count;
+    a standby folds the same log, so that it can take over.
+    """
 
     OWNER = "owner"
     STANDBY = "standby"
@@ -18,7 +20,8 @@ class Role(StrEnum):
 class Feed(StrEnum):
     """Which arms of a partition a reader feeds.
 
-    The front are those about as far as the most advanced one, fed together; who is further behind is fed apart.
+    The front are those about as far as the most advanced one, fed together; who is further behind
+    is fed apart.
     """
 
     FRONT = "front"
@@ -49,12 +52,16 @@ class Report:
 
     incarnation: int  # as the coordinator gave it to this process
     held: Mapping[int, Held] = field(default_factory=dict)
-    failed: Mapping[int, int] = field(default_factory=dict)  # given up because folding failed: the epoch it had
+    failed: Mapping[int, int] = field(
+        default_factory=dict
+    )  # given up because folding failed: the epoch it had
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """The answer to a heartbeat: all that the shard is to hold, and for how long it may count on it."""
+    """The answer to a heartbeat: all that the shard is to hold,
+    and for how long it may count on it.
+    """
 
     lease_s: float  # from the moment at which the heartbeat was sent
     grants: Mapping[int, Grant]
@@ -69,9 +76,13 @@ class Steps(NamedTuple):
 
 
 def steps(held: Mapping[int, Grant], granted: Mapping[int, Grant]) -> Steps:
-    """Release what is not granted, renew what is granted under a newer epoch, own what is not held."""
+    """Release what is not granted,
+    renew what is granted under a newer epoch, own what is not held.
+    """
     return Steps(
         release=[partition for partition in held if partition not in granted],
-        renew={p: grant for p, grant in granted.items() if p in held and grant.epoch > held[p].epoch},
+        renew={
+            p: grant for p, grant in granted.items() if p in held and grant.epoch > held[p].epoch
+        },
         own={p: grant for p, grant in granted.items() if p not in held},
     )

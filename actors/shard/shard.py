@@ -1,8 +1,10 @@
-"""The holder of some partitions: folds their clicks into every arm, answers reads, saves and restores.
+"""The holder of some partitions: folds their clicks into every arm,
+answers reads, saves and restores.
 
-A plain class; the Ray actor around it only forwards. Locks, in the order in which they are taken: `Shard._owning` (who
-holds what; never during a restore), the snapshotter's (one partition at a time), `Owned.writer` (one writer a
-partition, for a whole batch), the store's own (one slice of a batch, or one read). Reads take only the last.
+A plain class; the Ray actor around it only forwards. Locks, in the order in which they are taken:
+`Shard._owning` (who holds what; never during a restore), the snapshotter's (one partition at a
+time), `Owned.writer` (one writer a partition, for a whole batch), the store's own (one slice of a
+batch, or one read). Reads take only the last.
 """
 
 from __future__ import annotations
@@ -46,8 +48,12 @@ class ShardSettings:
     users_initial: int = 1024
     ready_lag_records_max: int = 1000
     silence_s: float = math.inf  # without news of the log's end, after which newer clicks may exist
-    traffic: frozenset[str] = frozenset()  # arms that are asked unless one is named; none: all count alike
-    arms_apart_records: int = 1000  # an arm further behind the most advanced one is fed apart from it
+    traffic: frozenset[str] = (
+        frozenset()
+    )  # arms that are asked unless one is named; none: all count alike
+    arms_apart_records: int = (
+        1000  # an arm further behind the most advanced one is fed apart from it
+    )
     tiers: TierSettings | None = None  # None: everybody stays in memory
     shadows_one_in: int = 0  # users, of whom one is also kept unrounded; 0: nobody
 
@@ -55,10 +61,12 @@ class ShardSettings:
 class Shard:
     """Holds partitions by epoch, each as owner or as standby; the only writer of their states.
 
-    Both fold alike; only an owner takes snapshots, and only an owner within its lease gives answers that are not stale.
+    Both fold alike; only an owner takes snapshots, and only an owner within its lease gives answers
+    that are not stale.
 
     Raises:
-        ConfigError: there is no arm, or a user of one would take more bytes than `settings.bytes_per_user_max`.
+        ConfigError: there is no arm, or a user of one would take more bytes than
+            `settings.bytes_per_user_max`.
     """
 
     def __init__(
@@ -71,9 +79,14 @@ class Shard:
         settings: ShardSettings,
     ) -> None:
         if not arms:
-            raise ConfigError("a shard needs at least one arm to fold clicks into; name one under arms")
-        self.shard_id, self._arms = shard_id, dict(arms)
-        self._metrics, self._clock, self._settings = metrics, clock, settings
+            raise ConfigError(
+                "a shard needs at least one arm to fold clicks into; name one under arms"
+            )
+        self.shard_id = shard_id
+        self._arms = dict(arms)
+        self._metrics = metrics
+        self._clock = clock
+        self._settings = settings
         allowance = SnapshotAllowance(settings.snapshot_interval_s, settings.snapshot_share_max)
         self._snapshotter = Snapshotter(snapshots, metrics, clock, allowance)
         self._unknown_items = UnknownItems(metrics, arms)
@@ -95,14 +108,17 @@ class Shard:
             self._export(arm, self._new_store(bundle).bytes_per_user)
 
     def own(self, partition: int, epoch: int, role: Role = Role.OWNER) -> int:
-        """Take the partition under `epoch` and restore its newest valid snapshot; the front's next offset.
+        """Take the partition under `epoch` and restore its newest valid
+        snapshot; the front's next offset.
 
-        A partition that is held already keeps its states and gets the new epoch and role, also while it restores.
+        A partition that is held already keeps its states and gets the new epoch and role, also
+        while it restores.
 
         Raises:
             StaleEpoch: it is held under this epoch or a newer one.
             NotOwner: it was released while it restored.
-            ShardUnavailable: it was held, but has to be restored, because a user was erased behind its back.
+            ShardUnavailable: it was held, but has to be restored, because a user was erased behind
+                its back.
             SnapshotError: the snapshot directory cannot be read.
         """
         if held := self._owned.get(partition):
@@ -129,11 +145,15 @@ class Shard:
         return owned.front
 
     def lease(self, until_s: float) -> None:
-        """Answers may count until then, in the clock's monotonic time; later ones are stale, until a new lease."""
+        """Answers may count until then, in the clock's monotonic time;
+        later ones are stale, until a new lease.
+        """
         self._lease_ends_s = until_s
 
     def release(self, partition: int) -> None:
-        """Give the partition up after the batch in progress, without a snapshot; nothing if it is not held."""
+        """Give the partition up after the batch in progress,
+        without a snapshot; nothing if it is not held.
+        """
         with self._owning:
             if owned := self._owned.get(partition):
                 with owned.writer:
@@ -149,24 +169,41 @@ class Shard:
 
     def held(self) -> dict[int, Held]:
         """Each restored partition, for heartbeats."""
-        lag_max, now_s = self._settings.ready_lag_records_max, self._clock.monotonic()
-        return {owned.partition: owned.held(lag_max, now_s) for owned in self._all() if owned.stores is not None}
+        lag_max = self._settings.ready_lag_records_max
+        now_s = self._clock.monotonic()
+        return {
+            owned.partition: owned.held(lag_max, now_s)
+            for owned in self._all()
+            if owned.stores is not None
+        }
 
     def positions(self) -> dict[int, int]:
-        """The next offset of each restored partition: the least of its arms', as some arm needs what lies above."""
-        return {owned.partition: owned.position for owned in self._all() if owned.stores is not None}
+        """The next offset of each restored partition: the least of its arms',
+        as some arm needs what lies above.
+        """
+        return {
+            owned.partition: owned.position for owned in self._all() if owned.stores is not None
+        }
 
     def next_offsets(self, feed: Feed = Feed.FRONT) -> dict[int, int]:
         """Where a reader goes on, for each restored partition."""
-        return {owned.partition: owned.next_offset(feed) for owned in self._all() if owned.stores is not None}
+        return {
+            owned.partition: owned.next_offset(feed)
+            for owned in self._all()
+            if owned.stores is not None
+        }
 
     def position(self, partition: int, arm: str | None = None) -> int:
-        """The next offset of an arm, or the least of all; 0 while restoring, NotOwner if it is not held (any more)."""
+        """The next offset of an arm, or the least of all; 0 while restoring,
+        NotOwner if it is not held (any more).
+        """
         owned = self._get(partition)
         return owned.position if arm is None or owned.stores is None else owned.stores[arm].position
 
     def durable(self) -> dict[int, int]:
-        """Of each restored partition that is owned, the offset up to which every arm is in a snapshot."""
+        """Of each restored partition that is owned,
+        the offset up to which every arm is in a snapshot.
+        """
         return {
             owned.partition: owned.durable
             for owned in self._all()
@@ -178,17 +215,20 @@ class Shard:
         self._on_applied.append(callback)
 
     def apply(self, batch: ClickBatch, epoch: int, feed: Feed = Feed.FRONT) -> int:
-        """Fold the batch into every arm that goes on at its start or beyond; where the reader goes on.
+        """Fold the batch into every arm that goes on at its start or
+        beyond; where the reader goes on.
 
         Raises:
-            NotOwner, ShardUnavailable, StaleEpoch: not owned, still restoring, or owned under another epoch.
+            NotOwner, ShardUnavailable, StaleEpoch: not owned, still restoring, or owned under
+                another epoch.
             OffsetGap: the batch starts beyond where the reader is to go on.
         """
         owned = self._get(batch.partition)
         with owned.writer:
             stores = owned.fed(epoch, batch.start, feed)
             batch = batch.before(owned.limit(batch.stop, feed))
-            before, newest = owned.next_offset(feed), max(store.position for store in stores.values())
+            before = owned.next_offset(feed)
+            newest = max(store.position for store in stores.values())
             self._fold(owned, stores, batch)
             owned.line_up()
             position = owned.next_offset(feed)
@@ -196,8 +236,17 @@ class Shard:
         self._notify(batch.partition, position)
         return position
 
-    def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int, feed: Feed = Feed.FRONT) -> int:
-        """Move over the offsets [start, stop), which the log does not hold any more; where the reader goes on.
+    def skip(
+        self,
+        partition: int,
+        start: int,
+        stop: int,
+        reason: str,
+        epoch: int,
+        feed: Feed = Feed.FRONT,
+    ) -> int:
+        """Move over the offsets [start, stop),
+        which the log does not hold any more; where the reader goes on.
 
         Raises:
             NotOwner, ShardUnavailable, StaleEpoch, OffsetGap: as for `apply`.
@@ -205,13 +254,17 @@ class Shard:
         owned = self._get(partition)
         with owned.writer:
             stores = owned.fed(epoch, start, feed)
-            before, stop = owned.next_offset(feed), owned.limit(stop, feed)
+            before = owned.next_offset(feed)
+            stop = owned.limit(stop, feed)
             for store in stores.values():
                 store.skip_to(stop)
             owned.line_up()
             position = owned.next_offset(feed)
         if (lost := max(0, stop - before)) and owned.role is Role.OWNER:
-            text = "partition %d: %d offsets from %d on are gone from the log (%s); some arm's states miss their clicks"
+            text = (
+                "partition %d: %d offsets from %d on are gone from the log (%s); some arm's "
+                "states miss their clicks"
+            )
             log.error(text, partition, lost, before, reason)
             self._metrics.events_total.labels(str(partition), "lost").inc(lost)
         self._notify(partition, position)
@@ -219,10 +272,14 @@ class Shard:
 
     def observe_end(self, partition: int, end: int) -> None:
         """Learn the partition's high watermark: it decides what is ready and what is stale."""
-        self._get(partition).observe_end(end, self._settings.ready_lag_records_max, self._clock.monotonic())
+        self._get(partition).observe_end(
+            end, self._settings.ready_lag_records_max, self._clock.monotonic()
+        )
 
     def ready(self, partition: int) -> bool:
-        """Whether the partition came within `ready_lag_records_max` of its end since it was owned."""
+        """Whether the partition came within `ready_lag_records_max` of
+        its end since it was owned.
+        """
         owned = self._owned.get(partition)
         return owned is not None and owned.ready
 
@@ -235,7 +292,9 @@ class Shard:
         """
         owned = self._get(partition)
         if (bundle := self._arms.get(arm)) is None:
-            raise InvalidRequest("arm", f"there is no arm {arm!r}; this shard has {sorted(self._arms)}")
+            raise InvalidRequest(
+                "arm", f"there is no arm {arm!r}; this shard has {sorted(self._arms)}"
+            )
         if owned.stores is None:
             return StateRead(row=None, offset=0, last_event_ms=-1, stale=True, partial=True)
         row, offset = owned.stores[arm].read(user_key)
@@ -253,39 +312,47 @@ class Shard:
         return [owned.partition for owned in self._all() if self._snapshotter.is_due(owned, now_s)]
 
     def snapshot(self, partition: int) -> int:
-        """Save the partition unless nothing is new; the offset that snapshots cover. Reads never wait, folding briefly.
+        """Save the partition unless nothing is new; the offset that snapshots cover.
+        Reads never wait, folding briefly.
 
         Raises:
             NotOwner, ShardUnavailable: not owned, or still restoring.
-            SnapshotError: it could not be written; the shard goes on, and it is due again after the interval.
+            SnapshotError: it could not be written; the shard goes on, and it is due again after the
+                interval.
         """
         return self._snapshotter.save(self._get(partition))
 
     def forget_older(self, partition: int) -> list[Deleted]:
-        """Save all rows as they are now and delete every other file of a snapshot of the partition; which ones.
+        """Save all rows as they are now and delete every other file of a
+        snapshot of the partition; which ones.
 
         Raises:
             NotOwner, ShardUnavailable: not owned, or still restoring.
-            SnapshotError: something failed; the newest snapshot is complete, and doing it again goes on from there.
+            SnapshotError: something failed; the newest snapshot is complete, and doing it again
+                goes on from there.
         """
         return self._snapshotter.forget_older(self._get(partition))
 
     def erase(self, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
-        """Forget the user in every arm, and every click of theirs below `until`, for ever; an owner may go higher.
+        """Forget the user in every arm, and every click of theirs below `until`,
+        for ever; an owner may go higher.
 
         Snapshots keep the user until `forget_older`. Doing it again removes what came since.
 
         Raises:
-            NotOwner, ShardUnavailable, StaleEpoch: not held, still restoring, or held under another epoch.
+            NotOwner, ShardUnavailable, StaleEpoch: not held, still restoring, or held under another
+                epoch.
             TombstoneTooLow: this is a standby beyond `until`; nothing was done.
-            SnapshotError, ColdTierError: the disk fails; the user may be gone or not, so do it again.
+            SnapshotError, ColdTierError: the disk fails; the user may be gone or not, so do it
+                again.
         """
         owned = self._get(partition)
         with owned.writer:
             return self._eraser.erase(owned, owned.writable(epoch), user_key, until)
 
     def remembers(self, partition: int, user_key: int) -> bool:
-        """Whether anything of the partition may still name the user: a state, a tombstone, a snapshot of another model.
+        """Whether anything of the partition may still name the user: a state,
+        a tombstone, a snapshot of another model.
 
         Raises:
             NotOwner, ShardUnavailable: not held, or still restoring.
@@ -295,11 +362,14 @@ class Shard:
         return owned.knows(user_key) or self._snapshotter.keeps_others(owned)
 
     def snapshot_all_due(self) -> list[SnapshotError]:
-        """Save what is due; failures are logged, counted, returned, and tried again after the interval."""
+        """Save what is due; failures are logged, counted, returned,
+        and tried again after the interval.
+        """
         return self._snapshotter.save_due(self._all())
 
     def evict_idle(self) -> None:
-        """Move users who were idle for long to the cold tier; folding waits for one transaction at a time.
+        """Move users who were idle for long to the cold tier;
+        folding waits for one transaction at a time.
 
         Where the disk is full they stay, and it is tried again later.
         """
@@ -310,26 +380,36 @@ class Shard:
                 pass
 
     def digest(self, partition: int, arm: str) -> str:
-        """The digest of an arm's states and position; pauses the partition's writer, not its readers."""
+        """The digest of an arm's states and position;
+        pauses the partition's writer, not its readers.
+        """
         owned = self._get(partition)
         with owned.writer:
             return owned.restored()[arm].digest()
 
     def fingerprints(self, partition: int) -> dict[str, Fingerprint]:
-        """Position and digest of each arm, all as of one moment; pauses the partition's writer, not its readers."""
+        """Position and digest of each arm, all as of one moment;
+        pauses the partition's writer, not its readers.
+        """
         owned = self._get(partition)
         with owned.writer:
-            return {arm: Fingerprint(store.position, store.digest()) for arm, store in owned.restored().items()}
+            return {
+                arm: Fingerprint(store.position, store.digest())
+                for arm, store in owned.restored().items()
+            }
 
     def stats(self) -> list[PartitionStats]:
         """Every held partition."""
         return [owned.stats() for owned in self._all()]
 
     def _is_stale(self, owned: Owned, offset: int) -> bool:
-        """A standby's answers, and those of an owner that may have a successor by now, count as stale always."""
+        """A standby's answers, and those of an owner that may have a successor
+        by now, count as stale always.
+        """
         now_s = self._clock.monotonic()
         in_charge = owned.role is Role.OWNER and now_s <= self._lease_ends_s
-        lag_max, heard_since_s = self._settings.ready_lag_records_max, now_s - self._settings.silence_s
+        lag_max = self._settings.ready_lag_records_max
+        heard_since_s = now_s - self._settings.silence_s
         return not in_charge or owned.stale(offset, lag_max, heard_since_s)
 
     def _all(self) -> list[Owned]:
@@ -339,12 +419,13 @@ class Shard:
         if owned := self._owned.get(partition):
             return owned
         raise NotOwner(
-            f"shard {self.shard_id} does not own partition {partition} but {sorted(self._owned.copy())}; "
-            f"ask for the routing table again"
+            f"shard {self.shard_id} does not own partition {partition} but "
+            f"{sorted(self._owned.copy())}; ask for the routing table again"
         )
 
     def _fold(self, owned: Owned, stores: Stores, batch: ClickBatch) -> None:
-        folded, took_s = 0, 0.0
+        folded = 0
+        took_s = 0.0
         try:
             for arm, store in stores.items():
                 started_s = self._clock.monotonic()
@@ -355,14 +436,21 @@ class Shard:
                 self._unknown_items.count(arm, applied.events, applied.unknown_items)
                 self._metrics.unknown_actions_total.labels(arm).inc(applied.unknown_actions)
         except Exception:
-            # Rows may stand between two events now, which no retry can mend; a restored snapshot can.
-            log.error("partition %d: folding failed at offset %d; it is given up", owned.partition, owned.position)
+            # Rows may stand between two events now, which no retry can mend; a restored snapshot
+            # can.
+            log.error(
+                "partition %d: folding failed at offset %d; it is given up",
+                owned.partition,
+                owned.position,
+            )
             self._give_up(owned)
             raise
         self._snapshotter.forecast.folded(folded, took_s)
 
     def _give_up(self, owned: Owned) -> None:
-        """Let go of the partition, for who holds its writer; a release may have waited while a fold failed."""
+        """Let go of the partition, for who holds its writer;
+        a release may have waited while a fold failed.
+        """
         if not owned.closed:
             owned.closed = True
             del self._owned[owned.partition]
@@ -371,11 +459,14 @@ class Shard:
             self._notify(owned.partition, 0)  # who waits for an offset asks elsewhere
 
     def _count(self, batch: ClickBatch, before: int, newest: int, feed: Feed, role: Role) -> None:
-        """Events new to the front are applied; freshness is of those new to all, at the end of the whole batch.
+        """Events new to the front are applied; freshness is of those new to all,
+        at the end of the whole batch.
 
-        What a standby folds, or an arm behind the front, is counted apart, so that sums over shards stay the log's.
+        What a standby folds, or an arm behind the front, is counted apart, so that sums over shards
+        stay the log's.
         """
-        applied, partition = len(batch.after(before)), str(batch.partition)
+        applied = len(batch.after(before))
+        partition = str(batch.partition)
         if role is Role.STANDBY or feed is Feed.BEHIND:
             apart = "standby" if role is Role.STANDBY else "catching_up"
             self._metrics.events_total.labels(partition, apart).inc(applied)

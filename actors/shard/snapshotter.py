@@ -32,13 +32,18 @@ DELTAS_MAX = 16  # files that a restore reads besides the base
 class Snapshotter:
     """Restores partitions, and saves one at a time, one arm after the other, while folding goes on.
 
-    An arm's first file under an epoch has all rows, the next ones those that changed, until so many have that a new
-    start is cheaper to read. So no chain reaches into another epoch's files, which their owner may retire. As arms are
-    taken one by one, each has its own position.
+    An arm's first file under an epoch has all rows, the next ones those that changed, until so many
+    have that a new start is cheaper to read. So no chain reaches into another epoch's files, which
+    their owner may retire. As arms are taken one by one, each has its own position.
     """
 
-    def __init__(self, snapshots: SnapshotStore, metrics: Metrics, clock: Clock, allowance: SnapshotAllowance) -> None:
-        self._snapshots, self._metrics, self._clock, self._allowance = snapshots, metrics, clock, allowance
+    def __init__(
+        self, snapshots: SnapshotStore, metrics: Metrics, clock: Clock, allowance: SnapshotAllowance
+    ) -> None:
+        self._snapshots = snapshots
+        self._metrics = metrics
+        self._clock = clock
+        self._allowance = allowance
         self.forecast = RecoveryForecast()
         self._one_at_a_time = threading.Lock()
 
@@ -68,10 +73,13 @@ class Snapshotter:
         return can and self._allowance.is_due(owned.attempted_s, now_s)
 
     def save_due(self, held: Iterable[Owned]) -> list[SnapshotError]:
-        """Save those that are due, the longest waiting first; failures are logged, counted, and returned."""
+        """Save those that are due, the longest waiting first;
+        failures are logged, counted, and returned.
+        """
         failures = []
         for owned in sorted(held, key=lambda each: each.attempted_s):
-            started_s, spent_s = self._clock.monotonic(), self._clock.processor()
+            started_s = self._clock.monotonic()
+            spent_s = self._clock.processor()
             if not self.is_due(owned, started_s):
                 continue
             try:
@@ -79,14 +87,19 @@ class Snapshotter:
             except NotOwner:
                 continue  # given up meanwhile, and its new owner's business
             except SnapshotError as error:
-                log.error("partition %d: no snapshot this time, next try in an interval: %s", owned.partition, error)
+                log.error(
+                    "partition %d: no snapshot this time, next try in an interval: %s",
+                    owned.partition,
+                    error,
+                )
                 failures.append(error)
             finally:
                 self._allowance.spend(started_s, self._clock.processor() - spent_s)
         return failures
 
     def save(self, owned: Owned) -> int:
-        """Save the partition unless its newest state is saved already; the offset that snapshots now cover.
+        """Save the partition unless its newest state is saved already;
+        the offset that snapshots now cover.
 
         Raises:
             NotOwner: it is not owned, or changed hands while this waited its turn or was under way.
@@ -102,11 +115,13 @@ class Snapshotter:
             return owned.durable
 
     def forget_older(self, owned: Owned) -> list[Deleted]:
-        """Save all rows as they are now and delete every other file of a snapshot of the partition; which ones.
+        """Save all rows as they are now and delete every other file of a
+        snapshot of the partition; which ones.
 
         Raises:
             NotOwner: as for `save`.
-            SnapshotError: something failed; the newest snapshot is complete, and doing it again goes on from there.
+            SnapshotError: something failed; the newest snapshot is complete, and doing it again
+                goes on from there.
         """
         with self._one_at_a_time:
             epoch = _owner_epoch(owned)
@@ -116,12 +131,16 @@ class Snapshotter:
             return self._snapshots.forget_older(owned.partition, epoch)
 
     def keeps_others(self, owned: Owned) -> bool:
-        """Whether a snapshot may hold states of other arms or models; SnapshotError if none can be listed."""
-        found, models = (
-            self._snapshots.find(owned.partition),
-            {a: s.bundle.version for a, s in owned.restored().items()},
-        )
-        kept = {(arm, chain.model) for manifest in found.manifests for arm, chain in manifest.arms.items()}
+        """Whether a snapshot may hold states of other arms or models;
+        SnapshotError if none can be listed.
+        """
+        found = self._snapshots.find(owned.partition)
+        models = {a: s.bundle.version for a, s in owned.restored().items()}
+        kept = {
+            (arm, chain.model)
+            for manifest in found.manifests
+            for arm, chain in manifest.arms.items()
+        }
         return bool(found.damaged) or not kept <= set(models.items())
 
     def forget(self, partition: int, arms: Iterable[str]) -> None:
@@ -134,7 +153,8 @@ class Snapshotter:
     def _save(self, owned: Owned, epoch: int, full: bool) -> None:
         started_s = self._clock.monotonic()
         if owned.chains_epoch != epoch:
-            owned.chains, owned.chains_epoch = {}, epoch
+            owned.chains = {}
+            owned.chains_epoch = epoch
         try:
             for arm, store in owned.restored().items():
                 owned.chains[arm] = self._extend(owned, epoch, arm, store, full)
@@ -148,16 +168,25 @@ class Snapshotter:
         owned.size_bytes = sum(chain.size_bytes for chain in owned.chains.values())
         self._metrics.snapshot_seconds.observe(self._clock.monotonic() - started_s)
 
-    def _extend(self, owned: Owned, epoch: int, arm: str, store: PartitionStore, full: bool) -> Chain:
-        """Write what is new of one arm. Its file is good from then on, also if another arm's or the manifest fails."""
+    def _extend(
+        self, owned: Owned, epoch: int, arm: str, store: PartitionStore, full: bool
+    ) -> Chain:
+        """Write what is new of one arm. Its file is good from then on,
+        also if another arm's or the manifest fails.
+        """
         before = owned.chains.get(arm)
         if before and not self._snapshots.has(owned.partition, before):
-            text = "partition %d, arm %s: files of the last snapshot are gone or cut off, so all rows are saved anew"
+            text = (
+                "partition %d, arm %s: files of the last snapshot are gone or cut off, so all "
+                "rows are saved anew"
+            )
             log.error(text, owned.partition, arm)
             self._metrics.snapshot_failures_total.labels("missing").inc()
             before = None
         with owned.writer:
-            owned.check_owned(epoch)  # nobody gave the partition up meanwhile, which may leave rows between two clicks
+            owned.check_owned(
+                epoch
+            )  # nobody gave the partition up meanwhile, which may leave rows between two clicks
             image = store.image(arm, full or before is None or _outgrown(before))
             users = store.users
         written = False
@@ -169,7 +198,9 @@ class Snapshotter:
         return chain
 
     def _retire(self, owned: Owned, epoch: int) -> None:
-        """Old files that stay cost space only, and the next snapshot tries again: no reason to fail this one."""
+        """Old files that stay cost space only,
+        and the next snapshot tries again: no reason to fail this one.
+        """
         try:
             self._snapshots.retire(owned.partition, epoch)
         except SnapshotError as error:
@@ -199,7 +230,11 @@ class Snapshotter:
 
     def _gauges(self) -> tuple[Gauge, Gauge, Gauge]:
         metrics = self._metrics
-        return metrics.snapshot_age_seconds, metrics.snapshot_bytes, metrics.recovery_predicted_seconds
+        return (
+            metrics.snapshot_age_seconds,
+            metrics.snapshot_bytes,
+            metrics.recovery_predicted_seconds,
+        )
 
 
 def _owner_epoch(owned: Owned) -> int:
@@ -213,5 +248,7 @@ def _lag(owned: Owned, store: PartitionStore) -> float:
 
 
 def _outgrown(chain: Chain) -> bool:
-    """Whether reading the files after the base costs a restore more than half of what the base does."""
+    """Whether reading the files after the base costs a restore more
+    than half of what the base does.
+    """
     return len(chain.files) > DELTAS_MAX or 2 * chain.changed_rows > chain.files[0].rows

@@ -1,7 +1,8 @@
 """Files written past the system's cache.
 
-A copy of each page into the cache, and the page for it, cost several times more processor time than all the rest of
-saving a row, and push out what others have cached, for bytes that are read after a crash at most.
+A copy of each page into the cache, and the page for it, cost several times more processor time than
+all the rest of saving a row, and push out what others have cached, for bytes that are read after a
+crash at most.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ BLOCK_BYTES = 4096  # what is written past the cache is a multiple of every disk
 
 
 class DirectFile:
-    """A new file of a local disk, written from one page-aligned buffer; as much of a file as Arrow and `with` need.
+    """A new file of a local disk, written from one page-aligned buffer;
+    as much of a file as Arrow and `with` need.
 
-    Where the file system cannot write past the cache, or the rest is no whole block, it is written as any other file.
-    Nothing is on the disk for certain before it is synced.
+    Where the file system cannot write past the cache, or the rest is no whole block, it is written
+    as any other file. Nothing is on the disk for certain before it is synced.
 
     Raises:
         OSError: the file cannot be made, or its bytes not be written.
@@ -29,13 +31,17 @@ class DirectFile:
 
     def __init__(self, path: str) -> None:
         self._descriptor, self._direct = _open(path)
-        self._buffer, self._held = _aligned(BUFFER_BYTES), 0
+        self._buffer = _aligned(BUFFER_BYTES)
+        self._held = 0
 
     def __enter__(self) -> DirectFile:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         try:
             if error is None:
@@ -50,7 +56,8 @@ class DirectFile:
         while len(left):
             part = left[: BUFFER_BYTES - self._held]
             self._buffer[self._held : self._held + len(part)] = part
-            self._held, left = self._held + len(part), left[len(part) :]
+            self._held = self._held + len(part)
+            left = left[len(part) :]
             if self._held == BUFFER_BYTES:
                 self._write_held()
         return len(block)

@@ -28,7 +28,9 @@ class Identity:
 
     namespace: str
     topic: str
-    log: str  # the Kafka cluster's id, or the run of a broker whose log ends with it; "" where neither is known
+    # the Kafka cluster's id, or the run of a broker whose log ends with it; "" where neither is
+    # known
+    log: str
 
     def __str__(self) -> str:
         return f"namespace {self.namespace!r}, topic {self.topic!r}, log {self.log or 'unknown'!r}"
@@ -40,7 +42,8 @@ class Identity:
 
 
 def claim(uri_or_path: str, identity: Identity) -> None:
-    """Make sure that the snapshots in this directory are, or will be, of this deployment. The directory is made.
+    """Make sure that the snapshots in this directory are, or will be,
+    of this deployment. The directory is made.
 
     Raises:
         ConfigError: another deployment has it.
@@ -53,17 +56,21 @@ def claim(uri_or_path: str, identity: Identity) -> None:
         found = _read(filesystem, path)
         if found is None or (found.is_same(identity) and identity.log and not found.log):
             _write(filesystem, path, identity)
-            found = _read(filesystem, path) or identity  # whoever claimed it at the same time and wrote last has it
+            found = (
+                _read(filesystem, path) or identity
+            )  # whoever claimed it at the same time and wrote last has it
     except (OSError, ValueError, pa.ArrowException) as error:
         raise SnapshotError(
-            f"state.directory {shown(uri_or_path)} cannot be used: {error!r}; it must be a directory that this process "
-            f"may write to, with free space: repair it, or name another one"
+            f"state.directory {shown(uri_or_path)} cannot be used: {error!r}; it must be a "
+            "directory that this process may write to, with free space: repair it, or name "
+            "another one"
         ) from error
     if not found.is_same(identity):
         raise ConfigError(
-            f"state.directory {shown(uri_or_path)} holds the states of another deployment ({found}), not of this one "
-            f"({identity}); offsets of one log mean nothing in another: name a directory of its own for this "
-            f"deployment, or, if that one is gone for good, move its files away"
+            f"state.directory {shown(uri_or_path)} holds the states of another deployment "
+            f"({found}), not of this one ({identity}); offsets of one log mean nothing in "
+            "another: name a directory of its own for this deployment, or, if that one is gone "
+            "for good, move its files away"
         )
 
 
@@ -85,14 +92,15 @@ def _read(filesystem: fs.FileSystem, path: str) -> Identity | None:
         return None
     except (ValueError, TypeError) as error:
         raise SnapshotError(
-            f"{path} is damaged: {error}; it says whose states the directory holds. If they are this deployment's, "
-            f"delete the file, and the next start writes it anew"
+            f"{path} is damaged: {error}; it says whose states the directory holds. If they are "
+            "this deployment's, delete the file, and the next start writes it anew"
         ) from error
 
 
 def _write(filesystem: fs.FileSystem, path: str, identity: Identity) -> None:
     content = json.dumps(asdict(identity), indent=1).encode()
-    temporary = f"{path}.{xxhash.xxh3_64_hexdigest(content)}.tmp"  # others who start now do not write to the same one
+    # others who start now do not write to the same one
+    temporary = f"{path}.{xxhash.xxh3_64_hexdigest(content)}.tmp"
     with filesystem.open_output_stream(temporary) as stream:
         stream.write(content)
     publish(filesystem, temporary, path)

@@ -22,15 +22,20 @@ class StateFile(BaseModel):
 
 
 class Chain(BaseModel):
-    """One arm's states: a file with all rows, then files with the rows that changed after the one before."""
+    """One arm's states: a file with all rows,
+    then files with the rows that changed after the one before.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: str
     schema_hash: str
-    position: int  # the states hold every event below it; the last file's, or more where nothing changed since
+    # the states hold every event below it; the last file's, or more where nothing changed since
+    position: int
     users: int
-    files: Annotated[tuple[StateFile, ...], Field(min_length=1)]  # the base first; of a user's rows the last counts
+    files: Annotated[
+        tuple[StateFile, ...], Field(min_length=1)
+    ]  # the base first; of a user's rows the last counts
 
     @property
     def size_bytes(self) -> int:
@@ -68,13 +73,16 @@ class Manifest(BaseModel):
         """
         try:
             envelope = json.loads(text)
-            content, written = envelope["manifest"], envelope["xxh3"]
+            content = envelope["manifest"]
+            written = envelope["xxh3"]
         except (KeyError, TypeError, UnicodeDecodeError) as error:
             raise ValueError(f"not a manifest: {error!r}") from error
         if (actual := _checksum(content)) != written:
             raise ValueError(f"its checksum is {actual}, but {written} was written")
         try:
-            return cls.model_validate(_from_format_1(content) if content["format"] == 1 else content)
+            return cls.model_validate(
+                _from_format_1(content) if content["format"] == 1 else content
+            )
         except (KeyError, TypeError, ValidationError) as error:
             raise ValueError(f"another format than this version's: {error!r}") from error
 
@@ -83,10 +91,14 @@ def _from_format_1(content: dict[str, Any]) -> dict[str, Any]:
     arms = {}
     for arm, file in content["arms"].items():
         meaning = {name: file[name] for name in ("model", "schema_hash", "position", "users")}
-        whole = {name: file[name] for name in ("name", "size_bytes", "xxh3", "position")} | {"rows": file["users"]}
+        whole = {name: file[name] for name in ("name", "size_bytes", "xxh3", "position")} | {
+            "rows": file["users"]
+        }
         arms[arm] = {**meaning, "files": [whole]}
     return {**content, "format": 2, "arms": arms}
 
 
 def _checksum(content: Any) -> str:
-    return xxhash.xxh3_64_hexdigest(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+    return xxhash.xxh3_64_hexdigest(
+        json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+    )

@@ -1,10 +1,14 @@
 """The names of the files below `state.directory`, and the order that they stand for.
 
-    ROOT/partition-00003/EPOCH-POSITION-ARM-CHECKSUM.arrow   rows of one arm: all of them, or those that changed
-    ROOT/partition-00003/EPOCH-POSITION.manifest.json        written last; names a complete set of the above
-    ROOT/partition-00003/tombstone-USER-OFFSET.json          an erased user; see `actors.snapshots.tombstone_files`
+    ROOT/partition-00003/EPOCH-POSITION-ARM-CHECKSUM.arrow   rows of one arm: all of them, or those
+                                                             that changed
+    ROOT/partition-00003/EPOCH-POSITION.manifest.json        written last; names a complete set of
+                                                             the above
+    ROOT/partition-00003/tombstone-USER-OFFSET.json          an erased user; see
+                                                             `actors.snapshots.tombstone_files`
 
-Newer is what has the larger (epoch, position): no clock and no time of modification decides anything.
+Newer is what has the larger (epoch, position): no clock and no time of modification decides
+anything.
 """
 
 from __future__ import annotations
@@ -13,7 +17,9 @@ import re
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-MANIFEST_END, STATES_END, TEMPORARY_END = ".manifest.json", ".arrow", ".tmp"
+MANIFEST_END = ".manifest.json"
+STATES_END = ".arrow"
+TEMPORARY_END = ".tmp"
 STATES = re.compile(r"\d{12}-\d{19}-(?P<arm>.*?)(-[0-9a-f]{16}\.arrow|\.tmp)")
 NAME = re.compile(r"(?P<epoch>\d{12})-(?P<position>\d{19})[-.].*")
 

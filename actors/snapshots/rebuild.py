@@ -1,4 +1,6 @@
-"""Where a replay begins, and how what it computed becomes a snapshot: the only use it makes of `SnapshotStore`."""
+"""Where a replay begins, and how what it computed becomes a snapshot:
+the only use it makes of `SnapshotStore`.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,14 @@ def empty(
     return stores
 
 
-def save(partition: int, stores: Mapping[str, PartitionStore], snapshots: SnapshotStore) -> Manifest:
-    """Make these states the newest snapshot of their arms; other arms keep theirs. While nobody owns the partition.
+def save(
+    partition: int, stores: Mapping[str, PartitionStore], snapshots: SnapshotStore
+) -> Manifest:
+    """Make these states the newest snapshot of their arms; other arms keep theirs.
+    While nobody owns the partition.
 
-    Under the newest snapshot's epoch, so that whatever an owner writes later is newer. A crash leaves the snapshots as
-    they were.
+    Under the newest snapshot's epoch, so that whatever an owner writes later is newer. A crash
+    leaves the snapshots as they were.
 
     Raises:
         SnapshotError: it cannot be written, or a snapshot is there that is ahead of these states.
@@ -41,8 +46,9 @@ def save(partition: int, stores: Mapping[str, PartitionStore], snapshots: Snapsh
     for arm, store in stores.items():
         if newest is not None and arm in newest.arms and newest.arms[arm].position > store.position:
             raise SnapshotError(
-                f"partition {partition}, arm {arm}: the newest snapshot is at offset {newest.arms[arm].position}, "
-                f"ahead of these states at {store.position}, and would be taken in their place; replay that far"
+                f"partition {partition}, arm {arm}: the newest snapshot is at offset "
+                f"{newest.arms[arm].position}, ahead of these states at {store.position}, and "
+                "would be taken in their place; replay that far"
             )
     epoch, arms = (newest.epoch, dict(newest.arms)) if newest is not None else (0, {})
     for arm, store in stores.items():

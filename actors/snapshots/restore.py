@@ -22,11 +22,15 @@ log = logging.getLogger(__name__)
 NewStore = Callable[[Bundle], PartitionStore]
 OnDamage = Callable[[SnapshotDamaged], None]
 
-LISTINGS_MAX = 10  # the owner before may still retire what was just listed, but is not faster ten times
+LISTINGS_MAX = (
+    10  # the owner before may still retire what was just listed, but is not faster ten times
+)
 
 
 class Restored(NamedTuple):
-    """One arm: its states, and the chain that they came from; None for one that starts from nothing."""
+    """One arm: its states, and the chain that they came from;
+    None for one that starts from nothing.
+    """
 
     store: PartitionStore
     chain: Chain | None
@@ -40,22 +44,26 @@ def restore(
     on_damage: OnDamage,
     at_most: int | None = None,
 ) -> dict[str, Restored]:
-    """A store for each arm, from the newest undamaged snapshot of its own model and schema, or else empty at offset 0.
+    """A store for each arm, from the newest undamaged snapshot of its own model
+    and schema, or else empty at offset 0.
 
-    With `at_most` from the newest that holds no click at or above that offset. Arms may end at different positions.
-    `on_damage` hears of each damaged file, once. Rows of erased users are left out, and every store knows these users
-    afterwards.
+    With `at_most` from the newest that holds no click at or above that offset. Arms may end at
+    different positions. `on_damage` hears of each damaged file, once. Rows of erased users are left
+    out, and every store knows these users afterwards.
 
     Raises:
-        SnapshotError: the directory or files in it cannot be read, and so an arm would start from nothing although a
-            good snapshot may be there; the log may not reach back that far. Also for a damaged tombstone.
+        SnapshotError: the directory or files in it cannot be read, and so an arm would start from
+            nothing although a good snapshot may be there; the log may not reach back that far. Also
+            for a damaged tombstone.
     """
     restoring = _Restoring(partition, snapshots, new_store, on_damage, at_most)
     return {arm: restoring.arm(arm, bundle) for arm, bundle in arms.items()}
 
 
 class _Restoring:
-    """What the arms of one partition share: the manifests, the erased users, and what is known to be damaged."""
+    """What the arms of one partition share: the manifests, the erased users,
+    and what is known to be damaged.
+    """
 
     def __init__(
         self,
@@ -65,10 +73,15 @@ class _Restoring:
         on_damage: OnDamage,
         at_most: int | None,
     ) -> None:
-        self._partition, self._snapshots, self._new_store, self._on_damage = partition, snapshots, new_store, on_damage
+        self._partition = partition
+        self._snapshots = snapshots
+        self._new_store = new_store
+        self._on_damage = on_damage
         self._at_most = at_most
         self._erased = snapshots.tombstones.read(partition)
-        self._damaged: dict[str, SnapshotDamaged] = {}  # by file, so that none is read or reported twice
+        self._damaged: dict[
+            str, SnapshotDamaged
+        ] = {}  # by file, so that none is read or reported twice
         self._manifests = self._list()
 
     def arm(self, arm: str, bundle: Bundle) -> Restored:
@@ -80,7 +93,8 @@ class _Restoring:
                     continue
                 if _fits(chain, bundle) and (store := self._load(arm, chain, bundle)):
                     return Restored(store, chain)
-            listed, self._manifests = self._manifests, self._list()
+            listed = self._manifests
+            self._manifests = self._list()
             if self._manifests == listed:
                 break
         return Restored(self._nothing(arm, bundle, chains), None)
@@ -105,7 +119,10 @@ class _Restoring:
                 self._report(file.name, damage)
                 return None
         store.skip_to(chain.position)
-        text = "partition %d, arm %s: restored %d users at offset %d from %d files, the last of which is %s"
+        text = (
+            "partition %d, arm %s: restored %d users at offset %d from %d files, the last of "
+            "which is %s"
+        )
         names = len(chain.files), chain.files[-1].name
         log.info(text, self._partition, arm, store.users, chain.position, *names)
         return store
@@ -114,13 +131,14 @@ class _Restoring:
         for damage in self._damaged.values():
             if damage.reason == "unreadable":
                 raise SnapshotError(
-                    f"partition {self._partition}, arm {arm}: no snapshot could be read, but one may be there "
-                    f"({damage}); make it readable, or delete it to rebuild from offset 0"
+                    f"partition {self._partition}, arm {arm}: no snapshot could be read, but one "
+                    f"may be there ({damage}); make it readable, or delete it to rebuild from "
+                    "offset 0"
                 )
         newest = f"model {chains[0].model}, schema {chains[0].schema_hash}" if chains else "none"
         log.warning(
-            "partition %d, arm %s: no usable snapshot among %d (newest: %s) for model %s, schema %s; the arm starts "
-            "from nothing at offset 0 and is rebuilt by replay",
+            "partition %d, arm %s: no usable snapshot among %d (newest: %s) for model %s, schema "
+            "%s; the arm starts from nothing at offset 0 and is rebuilt by replay",
             self._partition, arm, len(chains), newest, bundle.version, bundle.config.schema_hash(),
         )  # fmt: skip
         return self._store(bundle)

@@ -1,4 +1,6 @@
-"""Rows of one arm as a file: Arrow IPC, columns `user` and `state`, their meaning in the metadata."""
+"""Rows of one arm as a file: Arrow IPC, columns `user` and `state`,
+their meaning in the metadata.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +27,24 @@ class SnapshotDamaged(SnapshotError):
 
     def __init__(self, reason: str, path: str, cause: object) -> None:
         super().__init__(
-            f"snapshot file {path} is damaged ({reason}): {cause}; an older snapshot is used if there is one"
+            f"snapshot file {path} is damaged ({reason}): {cause}; an older snapshot is used if "
+            "there is one"
         )
-        self.reason, self.path = reason, path
+        self.reason = reason
+        self.path = path
 
 
 class HashingSink:
-    """Passes bytes on to a stream and hashes them on the way; as much of a file as Arrow's writer asks for."""
+    """Passes bytes on to a stream and hashes them on the way;
+    as much of a file as Arrow's writer asks for.
+    """
 
     closed = False
 
     def __init__(self, stream: Any) -> None:
-        self._stream, self.digest, self.size = stream, xxhash.xxh3_64(), 0
+        self._stream = stream
+        self.digest = xxhash.xxh3_64()
+        self.size = 0
 
     def write(self, data: Any) -> int:
         """Pass `data` on; its length in bytes."""
@@ -53,13 +61,17 @@ class HashingSink:
 class HashingSource:
     """Hashes a stream's bytes while Arrow reads them; as much of a file as its reader asks for.
 
-    Gives `size` bytes and one more at most, so that a damaged length cannot ask for more memory than the file takes.
+    Gives `size` bytes and one more at most, so that a damaged length cannot ask for more memory
+    than the file takes.
     """
 
     closed = False
 
     def __init__(self, stream: Any, size: int) -> None:
-        self._stream, self.digest, self._left, self.refused = stream, xxhash.xxh3_64(), size + 1, False
+        self._stream = stream
+        self.digest = xxhash.xxh3_64()
+        self._left = size + 1
+        self.refused = False
 
     def read(self, size: int) -> bytes:
         """The next bytes, `size` of them unless the file ends before."""
@@ -78,13 +90,15 @@ class HashingSource:
 
 def write(sink: HashingSink, partition: int, image: StateImage) -> int:
     """Write the whole file, a record batch for each piece of the image; the number of rows."""
-    state, written = pa.binary(image.row_bytes), 0
+    state = pa.binary(image.row_bytes)
+    written = 0
     meaning = {"schema": image.schema, "model": image.model, "arm": image.arm}
     numbers = {"partition": str(partition), "position": str(image.position)}
     schema = pa.schema([("user", pa.uint64()), ("state", state)], metadata=meaning | numbers)
     with pa.ipc.new_file(sink, schema) as writer:
         for users, rows in image.pieces():
-            # From buffers, which copies nothing, and does not import pandas, as pa.array would: a second of processor.
+            # From buffers, which copies nothing, and does not import pandas, as pa.array would: a
+            # second of processor.
             columns = [
                 pa.Array.from_buffers(kind, len(users), [None, pa.py_buffer(values)])
                 for kind, values in zip(schema.types, (users, rows), strict=True)
@@ -94,15 +108,19 @@ def write(sink: HashingSink, partition: int, image: StateImage) -> int:
     return written
 
 
-def read(source: HashingSource, path: str, chain: Chain, file: StateFile) -> Iterator[tuple[Keys, Rows]]:
-    """Users (n,) and states (n, row_bytes), batch by batch as they were written; the checksum comes at the end.
+def read(
+    source: HashingSource, path: str, chain: Chain, file: StateFile
+) -> Iterator[tuple[Keys, Rows]]:
+    """Users (n,) and states (n, row_bytes), batch by batch as they were written;
+    the checksum comes at the end.
 
     Raises:
-        SnapshotDamaged: the file is not what was written. It may come after any number of batches, which are then to be
-            thrown away.
+        SnapshotDamaged: the file is not what was written. It may come after any number of batches,
+            which are then to be thrown away.
         OSError: the file system does not give the bytes.
     """
-    cause, rows = None, 0
+    cause = None
+    rows = 0
     try:
         source.read(MAGIC_BYTES)
         with pa.ipc.open_stream(source) as reader:
@@ -117,9 +135,13 @@ def read(source: HashingSource, path: str, chain: Chain, file: StateFile) -> Ite
         cause = repr(error)  # the bytes make no sense
     source.drain()
     if (actual := source.digest.hexdigest()) != file.xxh3:
-        raise SnapshotDamaged("checksum", path, f"its checksum is {actual}, but {file.xxh3} was written")
+        raise SnapshotDamaged(
+            "checksum", path, f"its checksum is {actual}, but {file.xxh3} was written"
+        )
     if cause or rows != file.rows:
-        raise SnapshotDamaged("mismatch", path, cause or f"it has {rows} rows, but its manifest names {file.rows}")
+        raise SnapshotDamaged(
+            "mismatch", path, cause or f"it has {rows} rows, but its manifest names {file.rows}"
+        )
 
 
 def _columns(batch: Any) -> tuple[Keys, Rows]:
@@ -129,7 +151,9 @@ def _columns(batch: Any) -> tuple[Keys, Rows]:
     start = states.offset * width
     rows = np.frombuffer(states.buffers()[1], dtype=np.uint8)[start : start + len(states) * width]
     # `to_numpy` would import pandas, while somebody waits for a restore.
-    keys = np.frombuffer(users.buffers()[1], dtype=np.uint64)[users.offset : users.offset + len(users)]
+    keys = np.frombuffer(users.buffers()[1], dtype=np.uint64)[
+        users.offset : users.offset + len(users)
+    ]
     return keys, rows.reshape(len(states), width)
 
 

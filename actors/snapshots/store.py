@@ -1,9 +1,10 @@
 """Snapshots: user states and the log position they reflect, together, on any pyarrow file system.
 
-A snapshot is a manifest and, for each arm, a chain of state files: all rows first, then the rows that changed after the
-file before. Every file is written under a temporary name, synced (local file systems) and renamed, so a name that
-exists is complete; state files carry their checksum in the name and are never changed again. The manifest comes last.
-Names are in `actors.snapshots.names`, what may be deleted in `actors.snapshots.retention`.
+A snapshot is a manifest and, for each arm, a chain of state files: all rows first, then the rows
+that changed after the file before. Every file is written under a temporary name, synced (local file
+systems) and renamed, so a name that exists is complete; state files carry their checksum in the
+name and are never changed again. The manifest comes last. Names are in `actors.snapshots.names`,
+what may be deleted in `actors.snapshots.retention`.
 """
 
 from __future__ import annotations
@@ -55,27 +56,40 @@ class SnapshotStore:
     def __init__(self, filesystem: fs.FileSystem, root: str, kept: int) -> None:
         if kept < 1:
             raise ValueError(f"kept = {kept}: at least one snapshot must stay")
-        self._filesystem, self._root, self._kept = filesystem, root.rstrip("/"), kept
+        self._filesystem = filesystem
+        self._root = root.rstrip("/")
+        self._kept = kept
         self.tombstones = TombstoneFiles(filesystem, self._root)
 
     @classmethod
     def from_uri(cls, uri_or_path: str, kept: int) -> SnapshotStore:
-        """Snapshots at a URI (file, s3, gs, hdfs, ...) or a plain path; the directory is made when first needed."""
+        """Snapshots at a URI (file, s3, gs, hdfs, ...) or a plain path;
+        the directory is made when first needed.
+        """
         with _explained("use", shown(uri_or_path)):
             filesystem, root = open_root(uri_or_path)
         return cls(filesystem, root, kept)
 
-    def add(self, partition: int, epoch: int, image: StateImage, users: int, before: Chain | None) -> Chain:
+    def add(
+        self, partition: int, epoch: int, image: StateImage, users: int, before: Chain | None
+    ) -> Chain:
         """Write the image's rows as a file; the chain that ends with it.
 
-        That is a new chain where the image is full, else `before` and the file, or `before` alone if nothing changed.
-        The file counts only once a manifest names it. `users` is the arm's number of users.
+        That is a new chain where the image is full, else `before` and the file, or `before` alone
+        if nothing changed. The file counts only once a manifest names it. `users` is the arm's
+        number of users.
         """
         assert image.full or before is not None, "changed rows mean nothing without the rows before"
         files = () if image.full or before is None else before.files
         if image.full or image.users:
             files = (*files, self._write_states(partition, epoch, image))
-        return Chain(model=image.model, schema_hash=image.schema, position=image.position, users=users, files=files)
+        return Chain(
+            model=image.model,
+            schema_hash=image.schema,
+            position=image.position,
+            users=users,
+            files=files,
+        )
 
     def seal(self, partition: int, epoch: int, arms: Mapping[str, Chain]) -> Manifest:
         """Write the manifest that makes the arms' chains a snapshot."""
@@ -109,8 +123,8 @@ class SnapshotStore:
     def read(self, partition: int, chain: Chain, file: StateFile) -> Iterator[tuple[Keys, Rows]]:
         """Users and states of one file of a chain in pieces, (n,) and (n, row_bytes).
 
-        The file is read once: whether it is what was written shows at its end, so whoever uses the pieces must be able
-        to drop them all.
+        The file is read once: whether it is what was written shows at its end, so whoever uses the
+        pieces must be able to drop them all.
 
         Raises:
             SnapshotDamaged: the file is missing, or not the one that was written.
@@ -118,36 +132,45 @@ class SnapshotStore:
         path = self._path(partition, file.name)
         try:
             with self._filesystem.open_input_stream(path, buffer_size=READ_BYTES) as stream:
-                yield from state_file.read(HashingSource(stream, file.size_bytes), path, chain, file)
+                yield from state_file.read(
+                    HashingSource(stream, file.size_bytes), path, chain, file
+                )
         except FileNotFoundError as error:
             raise SnapshotDamaged("missing", path, error) from error
         except OSError as error:
             raise SnapshotDamaged("unreadable", path, error) from error
 
     def has(self, partition: int, chain: Chain) -> bool:
-        """Whether all files of the chain are there, in their sizes; `read` tells whether they are sound."""
+        """Whether all files of the chain are there, in their sizes;
+        `read` tells whether they are sound.
+        """
         sizes = {info.base_name: info.size for info in self._listed(partition)}
         return all(sizes.get(file.name) == file.size_bytes for file in chain.files)
 
     def retire(self, partition: int, epoch: int) -> int:
-        """Delete what `actors.snapshots.retention` says an owner under `epoch` may; the number of files deleted."""
+        """Delete what `actors.snapshots.retention` says an owner under `epoch`
+        may; the number of files deleted.
+        """
         manifests = self.find(partition).manifests
         files = retention.retired(self._names(partition), manifests, self._kept, epoch)
         self._delete(partition, files)
         return len(files)
 
     def forget_older(self, partition: int, epoch: int) -> list[Deleted]:
-        """Delete every file of a snapshot but the newest one's, so that rows erased before it are nowhere; which ones.
+        """Delete every file of a snapshot but the newest one's,
+        so that rows erased before it are nowhere; which ones.
 
         Raises:
-            SnapshotError: the newest snapshot is not of `epoch`, or one of its files is damaged: nothing is deleted.
+            SnapshotError: the newest snapshot is not of `epoch`, or one of its files is damaged:
+                nothing is deleted.
         """
         manifests = self.find(partition).manifests
         if not manifests or manifests[0].epoch != epoch:
             newest = f"of epoch {manifests[0].epoch}" if manifests else "not there"
             raise SnapshotError(
-                f"the newest snapshot in {names.directory(self._root, partition)} is {newest}, not of epoch {epoch}; "
-                f"nothing is deleted: only who owns the partition and has just saved it may"
+                f"the newest snapshot in {names.directory(self._root, partition)} is {newest}, "
+                f"not of epoch {epoch}; nothing is deleted: only who owns the partition and has "
+                "just saved it may"
             )
         for chain in manifests[0].arms.values():
             for file in chain.files:
@@ -169,7 +192,9 @@ class SnapshotStore:
                 rows = state_file.write(sink, partition, image)
             name = names.states(order, image.arm, checksum := sink.digest.hexdigest())
             publish(self._filesystem, temporary, self._path(partition, name))
-        return StateFile(name=name, size_bytes=sink.size, xxh3=checksum, rows=rows, position=image.position)
+        return StateFile(
+            name=name, size_bytes=sink.size, xxh3=checksum, rows=rows, position=image.position
+        )
 
     def _new_file(self, path: str) -> Any:
         local = isinstance(self._filesystem, fs.LocalFileSystem)
@@ -178,7 +203,10 @@ class SnapshotStore:
     def _delete(self, partition: int, files: Iterable[str]) -> None:
         for name in files:
             path = self._path(partition, name)
-            with _explained("delete", path), suppress(FileNotFoundError):  # an owner before or after us was faster
+            with (
+                _explained("delete", path),
+                suppress(FileNotFoundError),
+            ):  # an owner before or after us was faster
                 self._filesystem.delete_file(path)
 
     def _checksum(self, path: str) -> str:
@@ -194,7 +222,9 @@ class SnapshotStore:
     def _listed(self, partition: int) -> list[fs.FileInfo]:
         directory = names.directory(self._root, partition)
         with _explained("list", directory):
-            found: list[fs.FileInfo] = self._filesystem.get_file_info(fs.FileSelector(directory, allow_not_found=True))
+            found: list[fs.FileInfo] = self._filesystem.get_file_info(
+                fs.FileSelector(directory, allow_not_found=True)
+            )
             return found
 
     def _path(self, partition: int, name: str) -> str:
@@ -208,5 +238,6 @@ def _explained(action: str, path: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, pa.ArrowException) as error:
         raise SnapshotError(
-            f"cannot {action} {path}: {shown(repr(error))}; check state.directory, its permissions and free space"
+            f"cannot {action} {path}: {shown(repr(error))}; check state.directory, its "
+            "permissions and free space"
         ) from error

@@ -1,9 +1,11 @@
 """Erased users, for ever, beside the snapshots.
 
-    ROOT/partition-00003/tombstone-00f1a2b3c4d5e6f7-1200.json   clicks of that user below offset 1200 do not exist
+    ROOT/partition-00003/tombstone-00f1a2b3c4d5e6f7-1200.json   clicks of that user below offset
+                                                                1200 do not exist
 
-Neither retention nor a newer epoch removes one: snapshots, logs and archives that still hold the user may outlive
-everything else. The content repeats the name, so that a torn or changed file is noticed.
+Neither retention nor a newer epoch removes one: snapshots, logs and archives that still hold the
+user may outlive everything else. The content repeats the name, so that a torn or changed file is
+noticed.
 """
 
 from __future__ import annotations
@@ -32,10 +34,12 @@ class TombstoneFiles:
     """
 
     def __init__(self, filesystem: fs.FileSystem, root: str) -> None:
-        self._filesystem, self._root = filesystem, root.rstrip("/")
+        self._filesystem = filesystem
+        self._root = root.rstrip("/")
 
     def write(self, partition: int, user_key: int, until: int) -> str:
-        """Make it durable that clicks of the user with offsets below `until` count no more; the file's path.
+        """Make it durable that clicks of the user with offsets below `until`
+        count no more; the file's path.
 
         Writing it again changes nothing.
         """
@@ -49,26 +53,32 @@ class TombstoneFiles:
             publish(self._filesystem, path + names.TEMPORARY_END, path)
         except (OSError, pa.ArrowException) as error:
             raise SnapshotError(
-                f"cannot write the tombstone {path}: {error!r}; the user is not erased; check state.directory, its "
-                f"permissions and free space, and erase again"
+                f"cannot write the tombstone {path}: {error!r}; the user is not erased; check "
+                "state.directory, its permissions and free space, and erase again"
             ) from error
         return path
 
     def read(self, partition: int, known: Mapping[int, int] = NOTHING) -> dict[int, int]:
-        """By user key the offset below which that user's clicks do not exist; only what goes beyond `known`.
+        """By user key the offset below which that user's clicks do not exist;
+        only what goes beyond `known`.
 
         Raises:
-            SnapshotError: also for a damaged tombstone, because without it an erased user might come back.
+            SnapshotError: also for a damaged tombstone, because without it an erased user might
+                come back.
         """
-        directory, erased = names.directory(self._root, partition), dict[int, int]()
+        directory = names.directory(self._root, partition)
+        erased = dict[int, int]()
         try:
             found = self._filesystem.get_file_info(fs.FileSelector(directory, allow_not_found=True))
         except (OSError, pa.ArrowException) as error:
             raise SnapshotError(
-                f"cannot list the tombstones in {directory}: {error!r}; check state.directory and its permissions"
+                f"cannot list the tombstones in {directory}: {error!r}; check state.directory and "
+                "its permissions"
             ) from error
         for info in found:
-            if info.base_name.startswith(START) and not info.base_name.endswith(names.TEMPORARY_END):
+            if info.base_name.startswith(START) and not info.base_name.endswith(
+                names.TEMPORARY_END
+            ):
                 if (said := _said(info.base_name)) and said[1] <= known.get(said[0], -1):
                     continue
                 user_key, until = self._read(info.path, info.base_name)
@@ -86,8 +96,9 @@ class TombstoneFiles:
                 raise ValueError(f"it holds {content[:200]!r} instead of {wanted!r}")
         except (OSError, ValueError, pa.ArrowException) as error:
             raise SnapshotError(
-                f"the tombstone {path} is damaged: {error}; without it an erased user might come back: "
-                f"write into the file what the error says, or remove it and erase that user again"
+                f"the tombstone {path} is damaged: {error}; without it an erased user might come "
+                "back: write into the file what the error says, or remove it and erase that user "
+                "again"
             ) from error
         return user_key, until
 

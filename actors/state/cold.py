@@ -1,7 +1,9 @@
-"""User states on local disk: the users that the memory has no room for, in an LMDB file of one partition and arm.
+"""User states on local disk: the users that the memory has no room for,
+in an LMDB file of one partition and arm.
 
-Durability comes from snapshots alone, so nothing is synced, and the file is made anew for every store. A read
-transaction is a picture of one moment that later writes leave alone, which is what images are copied from.
+Durability comes from snapshots alone, so nothing is synced, and the file is made anew for every
+store. A read transaction is a picture of one moment that later writes leave alone, which is what
+images are copied from.
 """
 
 from __future__ import annotations
@@ -41,9 +43,14 @@ class ColdTier:
     """
 
     def __init__(self, root: Path, name: str, row_bytes: int, bytes_max: int) -> None:
-        self._root, self._name = root, name
-        self._row_bytes, self._bytes_max, self._users = row_bytes, bytes_max, 0
-        self._open: lmdb.Environment | None = None  # None while the disk has no room for an empty file
+        self._root = root
+        self._name = name
+        self._row_bytes = row_bytes
+        self._bytes_max = bytes_max
+        self._users = 0
+        self._open: lmdb.Environment | None = (
+            None  # None while the disk has no room for an empty file
+        )
 
     @classmethod
     def below(cls, root: Path, name: str, row_bytes: int, bytes_max: int) -> ColdTier:
@@ -60,10 +67,14 @@ class ColdTier:
         except (OSError, lmdb.Error) as error:
             if not _is_full(error):
                 raise ConfigError(
-                    f"no cold tier can be made in {root}: {error!r}; make it a writable directory on a local disk, "
-                    f"or set another one as state.cold_directory"
+                    f"no cold tier can be made in {root}: {error!r}; make it a writable directory "
+                    "on a local disk, or set another one as state.cold_directory"
                 ) from error
-            log.error("no cold tier can be made in %s yet: %r; until then all users stay in memory", root, error)
+            log.error(
+                "no cold tier can be made in %s yet: %r; until then all users stay in memory",
+                root,
+                error,
+            )
         return tier
 
     def __len__(self) -> int:
@@ -85,12 +96,14 @@ class ColdTier:
             return self._piece(transaction.cursor().getmulti(_names(users)))
 
     def exchange(self, users: Keys, rows: Rows, gone: Keys) -> None:
-        """Put the rows (n, row_bytes) of `users` (n,), and delete the users `gone` (m,): both or neither.
+        """Put the rows (n, row_bytes) of `users` (n,),
+        and delete the users `gone` (m,): both or neither.
 
         Raises:
             ColdTierError: the file or the disk is full; everything is as before.
         """
-        order, flat = np.argsort(users), np.ascontiguousarray(rows).reshape(-1).data
+        order = np.argsort(users)
+        flat = np.ascontiguousarray(rows).reshape(-1).data
         values = [flat[at * self._row_bytes : (at + 1) * self._row_bytes] for at in order.tolist()]
         try:
             self._keep_reserve(len(users))
@@ -100,14 +113,17 @@ class ColdTier:
                     transaction.delete(name)
         except (OSError, lmdb.Error) as error:
             raise ColdTierError(
-                f"the cold tier in {self._root} cannot exchange {len(users)} users against {len(gone)}, with "
-                f"{self.nbytes} bytes of at most {self._bytes_max} in use: {error}; no state is lost; "
-                f"free disk space, or raise state.cold_bytes_max or state.memory_bytes_max"
+                f"the cold tier in {self._root} cannot exchange {len(users)} users against "
+                f"{len(gone)}, with {self.nbytes} bytes of at most {self._bytes_max} in use: "
+                f"{error}; no state is lost; free disk space, or raise state.cold_bytes_max or "
+                "state.memory_bytes_max"
             ) from error
         self._users = self._made().stat()["entries"]
 
     def view(self) -> ColdView:
-        """What is here now, whatever is exchanged later; to be closed soon, as it keeps old pages in the file."""
+        """What is here now, whatever is exchanged later; to be closed soon,
+        as it keeps old pages in the file.
+        """
         return ColdView(self._made().begin(buffers=True), self._piece)
 
     def close(self) -> None:
@@ -121,10 +137,13 @@ class ColdTier:
             self._root.mkdir(parents=True, exist_ok=True)
             directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{self._name}-", dir=self._root))
             try:
-                # No write map: on a full disk a write call fails, where touching a page of a hole would kill the
-                # process. No read-ahead: users come in no order.
-                path, bytes_max = str(directory), self._bytes_max
-                self._open = lmdb.open(path, map_size=bytes_max, sync=False, readahead=False, meminit=False)
+                # No write map: on a full disk a write call fails, where touching a page of a hole
+                # would kill the process. No read-ahead: users come in no order.
+                path = str(directory)
+                bytes_max = self._bytes_max
+                self._open = lmdb.open(
+                    path, map_size=bytes_max, sync=False, readahead=False, meminit=False
+                )
             except BaseException:
                 shutil.rmtree(directory, ignore_errors=True)
                 raise
@@ -132,7 +151,9 @@ class ColdTier:
         return self._open
 
     def _keep_reserve(self, users: int) -> None:
-        """Raise lmdb.MapFullError if so many more would leave no pages for deletes, which take some as well."""
+        """Raise lmdb.MapFullError if so many more would leave no pages for
+        deletes, which take some as well.
+        """
         live = self._made().stat()
         pages = live["branch_pages"] + live["leaf_pages"] + live["overflow_pages"]
         limit = self._bytes_max - self._bytes_max // RESERVED_SHARE
@@ -140,13 +161,16 @@ class ColdTier:
             raise lmdb.MapFullError(f"an {RESERVED_SHARE}th of the file is kept free")
 
     def _piece(self, pairs: list[tuple[Any, Any]]) -> tuple[Keys, Rows]:
-        names, rows = b"".join(name for name, _ in pairs), b"".join(row for _, row in pairs)
+        names = b"".join(name for name, _ in pairs)
+        rows = b"".join(row for _, row in pairs)
         users = np.frombuffer(names, dtype=">u8").astype(np.uint64)
         return users, np.frombuffer(rows, dtype=np.uint8).reshape(len(users), self._row_bytes)
 
 
 class ColdView:
-    """The tier as it was at one moment. One thread at a time; nothing can be read once it is closed."""
+    """The tier as it was at one moment. One thread at a time;
+    nothing can be read once it is closed.
+    """
 
     def __init__(self, transaction: lmdb.Transaction, piece: Any) -> None:
         self._transaction: lmdb.Transaction | None = transaction
@@ -166,13 +190,17 @@ class ColdView:
         else:
             users = np.sort(users)
             for first in range(0, len(users), PIECE_USERS):
-                yield self._piece(self._cursor().getmulti(_names(users[first : first + PIECE_USERS])))
+                yield self._piece(
+                    self._cursor().getmulti(_names(users[first : first + PIECE_USERS]))
+                )
 
     def close(self) -> None:
         """Let the pages go; closing again does nothing."""
         if self._transaction is not None:
             self._transaction.abort()
-            self._transaction = None  # the object alone would keep its place in LMDB's table of readers
+            self._transaction = (
+                None  # the object alone would keep its place in LMDB's table of readers
+            )
 
     def _cursor(self) -> lmdb.Cursor:
         if self._transaction is None:
@@ -181,7 +209,9 @@ class ColdView:
 
 
 def clear(root: Path) -> None:
-    """Delete what earlier processes left below `root`; one that still lives keeps its open file and notices nothing."""
+    """Delete what earlier processes left below `root`;
+    one that still lives keeps its open file and notices nothing.
+    """
     for directory in root.glob(f"{PREFIX}*"):
         shutil.rmtree(directory, ignore_errors=True)
 

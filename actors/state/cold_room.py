@@ -1,4 +1,6 @@
-"""What fits into the cold tier goes there; who does not fit stays in memory, above the limit, and the log says so."""
+"""What fits into the cold tier goes there; who does not fit stays in memory,
+above the limit, and the log says so.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +18,28 @@ from model.state import Rows
 
 log = logging.getLogger(__name__)
 
-RETRY_MIN_S, RETRY_MAX_S = 1.0, 60.0  # a full disk is tried again after a wait that doubles
-REMIND_MIN_S, REMIND_MAX_S = 60.0, 3600.0  # and the log says again that it is full, less and less often
+# a full disk is tried again after a wait that doubles
+RETRY_MIN_S = 1.0
+RETRY_MAX_S = 60.0
+# and the log says again that it is full, less and less often
+REMIND_MIN_S = 60.0
+REMIND_MAX_S = 3600.0
 DELETED_AT_ONCE = 1024  # copies in one transaction
 
 
 class ColdRoom:
     """A cold tier that may be full. One thread at a time may change it, with images held off.
 
-    Deleting takes room as well. Who comes back while there is none leaves a copy on disk that counts no more: such
-    users are in memory, and each later exchange tries to delete their copies.
+    Deleting takes room as well. Who comes back while there is none leaves a copy on disk that
+    counts no more: such users are in memory, and each later exchange tries to delete their copies.
     """
 
     def __init__(self, cold: ColdTier, clock: Clock) -> None:
-        self._cold, self._clock = cold, clock
-        self._copies: set[int] = set()  # users who are in memory and whose rows on disk are not theirs any more
+        self._cold = cold
+        self._clock = clock
+        self._copies: set[int] = (
+            set()
+        )  # users who are in memory and whose rows on disk are not theirs any more
         self._failures = 0  # in a row
         self._retry_at = self._remind_at = self._full_since = 0.0
 
@@ -44,7 +53,9 @@ class ColdRoom:
 
     @property
     def full(self) -> bool:
-        """Whether users stay in memory because the disk took no more, the last time it was tried."""
+        """Whether users stay in memory because the disk took no more,
+        the last time it was tried.
+        """
         return self._failures > 0
 
     @property
@@ -62,11 +73,15 @@ class ColdRoom:
         return self._cold.get(users)
 
     def exchange(self, leaving: Keys, rows: Rows, returned: Keys) -> int:
-        """Put as many of `leaving` (n,) as fit, from the first on: how many; forget `returned` (m,), now in memory."""
+        """Put as many of `leaving` (n,) as fit, from the first on: how many;
+        forget `returned` (m,), now in memory.
+        """
         self._copies.update(returned.tolist())
         if not self.may_take:
             return 0
-        self._copies.difference_update(leaving.tolist())  # their rows are written over, or deleted with the others
+        self._copies.difference_update(
+            leaving.tolist()
+        )  # their rows are written over, or deleted with the others
         gone = _keys(self._copies)[: max(DELETED_AT_ONCE, len(returned))]
         try:
             self._cold.exchange(leaving, rows, gone)
@@ -101,9 +116,15 @@ class ColdRoom:
         return ViewWithoutCopies(view, _keys(self._copies)) if self._copies else view
 
     def _squeeze(self, leaving: Keys, rows: Rows, gone: Keys, error: ColdTierError) -> int:
-        """What fits of an exchange that does not fit as a whole: deletes first, then ever fewer users at once."""
-        deleted = _in_parts(len(gone), lambda part: self._cold.exchange(NOBODY, rows[:0], gone[part]))
-        put = _in_parts(len(leaving), lambda part: self._cold.exchange(leaving[part], rows[part], NOBODY))
+        """What fits of an exchange that does not fit as a whole: deletes first,
+        then ever fewer users at once.
+        """
+        deleted = _in_parts(
+            len(gone), lambda part: self._cold.exchange(NOBODY, rows[:0], gone[part])
+        )
+        put = _in_parts(
+            len(leaving), lambda part: self._cold.exchange(leaving[part], rows[part], NOBODY)
+        )
         self._copies.difference_update(gone[:deleted].tolist())
         self._copies.difference_update(leaving[:put].tolist())
         if deleted == len(gone) and put == len(leaving):
@@ -115,8 +136,11 @@ class ColdRoom:
     def _has_room(self) -> None:
         if self.full:
             took_s = self._clock.monotonic() - self._full_since
-            log.warning("users leave the memory again, after %.0f s in which the cold tier was full", took_s)
-        self._failures, self._retry_at = 0, 0.0
+            log.warning(
+                "users leave the memory again, after %.0f s in which the cold tier was full", took_s
+            )
+        self._failures = 0
+        self._retry_at = 0.0
 
     def _has_none(self, error: ColdTierError) -> None:
         now_s = self._clock.monotonic()
@@ -133,7 +157,8 @@ class ViewWithoutCopies:
     """A view of the cold tier without those users whose rows there count no more."""
 
     def __init__(self, view: ColdView, copies: Keys) -> None:
-        self._view, self._copies = view, copies
+        self._view = view
+        self._copies = copies
 
     def users(self) -> Keys:
         """All keys, ascending, (n,)."""
@@ -151,8 +176,11 @@ class ViewWithoutCopies:
 
 
 def _in_parts(users: int, move: Callable[[slice], None]) -> int:
-    """Move the first ones of `users`, all at once or ever fewer at a time; how many there was room for."""
-    done, count = 0, users
+    """Move the first ones of `users`,
+    all at once or ever fewer at a time; how many there was room for.
+    """
+    done = 0
+    count = users
     while count and done < users:
         try:
             move(slice(done, done + count))

@@ -27,7 +27,9 @@ class RowDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """What a comparison row by row found; `users` differ, of whom the first few are `shown`, by their keys."""
+    """What a comparison row by row found; `users` differ,
+    of whom the first few are `shown`, by their keys.
+    """
 
     users_expected: int
     users_found: int
@@ -39,12 +41,15 @@ def compare(expected: PartitionStore, found: PartitionStore, shown: int = SHOWN)
     """Compare two stores of one bundle row by row; nobody may write to them meanwhile."""
     differing = [user for user, row in _rows(expected) if not _same(row, found.row(user))]
     differing += [user for user, _ in _rows(found) if expected.row(user) is None]
-    first, layout = sorted(differing)[:shown], expected.bundle.layout
+    first = sorted(differing)[:shown]
+    layout = expected.bundle.layout
     return Difference(
         users_expected=expected.users,
         users_found=found.users,
         users=len(differing),
-        shown=tuple(_difference(layout, user, expected.row(user), found.row(user)) for user in first),
+        shown=tuple(
+            _difference(layout, user, expected.row(user), found.row(user)) for user in first
+        ),
     )
 
 
@@ -57,11 +62,17 @@ def _same(row: Rows, other: Rows | None) -> bool:
     return other is not None and np.array_equal(row, other)
 
 
-def _difference(layout: StateLayout, user: int, expected: Rows | None, found: Rows | None) -> RowDifference:
+def _difference(
+    layout: StateLayout, user: int, expected: Rows | None, found: Rows | None
+) -> RowDifference:
     parts: tuple[str, ...] = ()
     if expected is not None and found is not None:
         ends = pairwise(layout._asdict().items())
-        parts = tuple(name for (name, at), (_, end) in ends if not np.array_equal(expected[at:end], found[at:end]))
+        parts = tuple(
+            name
+            for (name, at), (_, end) in ends
+            if not np.array_equal(expected[at:end], found[at:end])
+        )
     return RowDifference(user=user, expected=_digest(expected), found=_digest(found), parts=parts)
 
 

@@ -11,19 +11,24 @@ SHARE = 8  # an eighth of the users are ranked at once, so that a choice costs l
 
 
 class LeastRecentlyUsed:
-    """Chooses users of `hot` to leave. For the writer alone, beside readers: a use meanwhile may be overlooked.
+    """Chooses users of `hot` to leave. For the writer alone, beside readers:
+    a use meanwhile may be overlooked.
 
-    Ranking looks at all rows, so it is done for many users at once, who then wait in a queue. Those who were used
-    since, or have gone, are passed over when their turn comes.
+    Ranking looks at all rows, so it is done for many users at once, who then wait in a queue. Those
+    who were used since, or have gone, are passed over when their turn comes.
     """
 
     def __init__(self, hot: HotRows) -> None:
         self._hot = hot
         self._keys: Keys = np.empty(0, dtype=np.uint64)  # the queue
-        self._used: Ticks = np.empty(0, dtype=np.uint32)  # when they had been used as they were ranked
+        self._used: Ticks = np.empty(
+            0, dtype=np.uint32
+        )  # when they had been used as they were ranked
 
     def choose(self, count: int, spared: Keys) -> Keys:
-        """The `count` users who were not used for longest, without `spared` (n,); fewer only if there are no more."""
+        """The `count` users who were not used for longest, without `spared` (n,);
+        fewer only if there are no more.
+        """
         chosen = self._take(count, spared)
         if len(chosen) < count:
             self._rank(max(count + len(spared), len(self._hot) // SHARE))
@@ -37,13 +42,15 @@ class LeastRecentlyUsed:
 
     def _take(self, count: int, spared: Keys) -> Keys:
         window = 2 * count + len(spared)
-        keys, used = self._keys[:window], self._used[:window]
+        keys = self._keys[:window]
+        used = self._used[:window]
         rows = self._hot.rows_of(keys)
         stay = (rows >= 0) & ~np.isin(keys, spared)
         stay[stay] = self._hot.used[rows[stay]] == used[stay]
         chosen = np.flatnonzero(stay)[:count]
         end = int(chosen[-1]) + 1 if len(chosen) == count else window
-        self._keys, self._used = self._keys[end:], self._used[end:]
+        self._keys = self._keys[end:]
+        self._used = self._used[end:]
         return keys[chosen]
 
     def _rank(self, count: int) -> None:
@@ -51,4 +58,5 @@ class LeastRecentlyUsed:
         count = min(count, len(used))
         rows = np.argpartition(used, count - 1)[:count]
         rows = rows[np.argsort(used[rows], kind="stable")]
-        self._keys, self._used = self._hot.keys[rows], used[rows]
+        self._keys = self._hot.keys[rows]
+        self._used = used[rows]

@@ -10,7 +10,9 @@ from actors.state.store import PartitionStore
 from monitoring.metrics import Metrics
 
 
-def export(metrics: Metrics, arm: str, bytes_per_user: int, stores: Callable[[], list[PartitionStore]]) -> None:
+def export(
+    metrics: Metrics, arm: str, bytes_per_user: int, stores: Callable[[], list[PartitionStore]]
+) -> None:
     """Show one arm's states, of the partitions whose `stores` there are at the time of asking."""
 
     def compression_error() -> float:
@@ -21,6 +23,10 @@ def export(metrics: Metrics, arm: str, bytes_per_user: int, stores: Callable[[],
     metrics.state_bytes_per_user.labels(arm).set(bytes_per_user)
     metrics.state_users.labels(arm, "hot").set_function(lambda: sum(s.users_hot for s in stores()))
     metrics.state_bytes.labels(arm, "hot").set_function(lambda: sum(s.bytes_hot for s in stores()))
-    metrics.state_users.labels(arm, "cold").set_function(lambda: sum(s.users_cold for s in stores()))
-    metrics.state_bytes.labels(arm, "cold").set_function(lambda: sum(s.bytes_cold for s in stores()))
+    metrics.state_users.labels(arm, "cold").set_function(
+        lambda: sum(s.users_cold for s in stores())
+    )
+    metrics.state_bytes.labels(arm, "cold").set_function(
+        lambda: sum(s.bytes_cold for s in stores())
+    )
     metrics.cold_tier_full.labels(arm).set_function(lambda: sum(s.cold_full for s in stores()))

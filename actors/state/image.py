@@ -1,8 +1,10 @@
-"""Images: the states of one moment, copied out piece by piece while folding goes on (copy-on-write).
+"""Images: the states of one moment,
+copied out piece by piece while folding goes on (copy-on-write).
 
-Rows still to be copied are marked, a byte each. Whoever is about to change such a row saves its old bytes first, so an
-image stays what it was at its start, and takes memory only for rows that were touched before their turn came. What was
-in the cold tier at the start is read from a view of that moment, wherever its users are now.
+Rows still to be copied are marked, a byte each. Whoever is about to change such a row saves its old
+bytes first, so an image stays what it was at its start, and takes memory only for rows that were
+touched before their turn came. What was in the cold tier at the start is read from a view of that
+moment, wherever its users are now.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from actors.state.rows import Flags, HotRows
 from model.state import Rows
 
 PIECE_ROWS = 256  # copied under the lock at a time, about 1 MB
-SCAN_ROWS = 1 << 16  # flags looked through at a time, so that a scan does not hold the interpreter for long
+SCAN_ROWS = (
+    1 << 16
+)  # flags looked through at a time, so that a scan does not hold the interpreter for long
 
 Piece = tuple[Keys, Rows]  # (n,) and (n, row_bytes), n <= PIECE_ROWS
 
@@ -29,19 +33,23 @@ Piece = tuple[Keys, Rows]  # (n,) and (n, row_bytes), n <= PIECE_ROWS
 class StateImage:
     """The states of one partition and arm as they were at `position`.
 
-    `pieces()` yields users (n,) and their rows (n, row_bytes), each user once, in no particular order, n <= PIECE_ROWS;
-    it is to be run through once, in any one thread, and what it yields stays as it is. `close(completed)` ends the
-    image, whose pieces may be left over: with True the next delta starts from this image, with False it contains this
-    image's changes too, so nothing is forgotten. Closing again does nothing.
+    `pieces()` yields users (n,) and their rows (n, row_bytes), each user once, in no particular
+    order, n <= PIECE_ROWS; it is to be run through once, in any one thread, and what it yields
+    stays as it is. `close(completed)` ends the image, whose pieces may be left over: with True the
+    next delta starts from this image, with False it contains this image's changes too, so nothing
+    is forgotten. Closing again does nothing.
 
-    A user who is erased meanwhile is left out of the pieces that are still to come; earlier ones may hold the user.
+    A user who is erased meanwhile is left out of the pieces that are still to come; earlier ones
+    may hold the user.
     """
 
     arm: str
     model: str
     schema: str
     position: int
-    full: bool  # all users; else those that changed since the last image that was closed as completed
+    full: (
+        bool  # all users; else those that changed since the last image that was closed as completed
+    )
     users: int  # rows that the pieces hold, unless users are erased meanwhile
     row_bytes: int
     pieces: Callable[[], Iterator[Piece]]
@@ -49,7 +57,9 @@ class StateImage:
 
 
 class OpenImage:
-    """What of an image is still to be copied. `lock` guards everything; `pieces` takes it by itself."""
+    """What of an image is still to be copied.
+    `lock` guards everything; `pieces` takes it by itself.
+    """
 
     def __init__(
         self,
@@ -60,18 +70,29 @@ class OpenImage:
         lock: FairLock,
         full: bool,
     ) -> None:
-        self._hot, self._cold, self._lock, self._full = hot, cold, lock, full
-        # What counts as changed again if the image fails: rows (capacity at the start,), and users of the cold tier.
-        self.changed, self.cold_changed = hot.changed, cold_changed
+        self._hot = hot
+        self._cold = cold
+        self._lock = lock
+        self._full = full
+        # What counts as changed again if the image fails: rows (capacity at the start,), and users
+        # of the cold tier.
+        self.changed = hot.changed
+        self.cold_changed = cold_changed
         hot.changed = np.zeros(len(self.changed), dtype=np.bool_)
-        self._pending: Flags = np.ones(len(hot), np.bool_) if full else self.changed[: len(hot)].copy()
-        self.users = int(np.count_nonzero(self._pending)) + (users_cold if full else len(cold_changed))
+        self._pending: Flags = (
+            np.ones(len(hot), np.bool_) if full else self.changed[: len(hot)].copy()
+        )
+        self.users = int(np.count_nonzero(self._pending)) + (
+            users_cold if full else len(cold_changed)
+        )
         self._saved: list[Piece] = []  # copied before their turn, each at most PIECE_ROWS
         self._erased: set[int] = set()
         self._closed = False
 
     def save(self, rows: RowNumbers) -> None:
-        """Keep the bytes of `rows` (n,), which are about to change, if they are still to be copied."""
+        """Keep the bytes of `rows` (n,), which are about to change,
+        if they are still to be copied.
+        """
         rows = rows[rows < len(self._pending)]
         rows = rows[self._pending[rows]]
         if len(rows):
@@ -80,7 +101,9 @@ class OpenImage:
                 self._saved.append(self._copy(rows[first : first + PIECE_ROWS]))
 
     def vacate(self, rows: RowNumbers) -> None:
-        """Free `rows` (n,), whose users are about to leave them, of the image: saved, and their marks given back."""
+        """Free `rows` (n,), whose users are about to leave them, of the image:
+        saved, and their marks given back.
+        """
         self.save(rows)
         rows = rows[rows < len(self.changed)]
         self._hot.changed[rows] |= self.changed[rows]
@@ -92,7 +115,9 @@ class OpenImage:
         self.cold_changed.discard(user)
 
     def pieces(self) -> Iterator[Piece]:
-        """All rows as they were at the start. Raises RuntimeError when the image is closed meanwhile."""
+        """All rows as they were at the start.
+        Raises RuntimeError when the image is closed meanwhile.
+        """
         for piece in self._hot_pieces():
             yield self._without_erased(piece)
         if self._cold is None:
@@ -104,7 +129,8 @@ class OpenImage:
 
     def close(self) -> None:
         """Free what was kept."""
-        self._closed, self._saved = True, []
+        self._closed = True
+        self._saved = []
         if self._cold is not None:
             self._cold.close()
 
@@ -114,7 +140,8 @@ class OpenImage:
             with self._lock:
                 self._check_open()
                 piece = self._copy(rows[self._pending[rows]])
-                saved, self._saved = self._saved, []
+                saved = self._saved
+                self._saved = []
             if len(piece[0]):
                 yield piece
             held += saved
@@ -126,9 +153,12 @@ class OpenImage:
         yield from _merged(held, rest=True)
 
     def _scan(self) -> Iterator[RowNumbers]:
-        """Rows that may be pending, PIECE_ROWS at a time; marks are only ever taken away, so no lock is needed."""
+        """Rows that may be pending, PIECE_ROWS at a time;
+        marks are only ever taken away, so no lock is needed.
+        """
         for first in range(0, len(self._pending), SCAN_ROWS):
-            # Of a copy: flatnonzero counts, then fills, and leaves rubbish where marks vanish between the two.
+            # Of a copy: flatnonzero counts, then fills, and leaves rubbish where marks vanish
+            # between the two.
             found = first + np.flatnonzero(self._pending[first : first + SCAN_ROWS].copy())
             for at in range(0, len(found), PIECE_ROWS):
                 yield found[at : at + PIECE_ROWS]
@@ -146,14 +176,23 @@ class OpenImage:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise RuntimeError("the image was closed before all of its rows were taken; take a new one")
+            raise RuntimeError(
+                "the image was closed before all of its rows were taken; take a new one"
+            )
 
 
 def _merged(held: list[Piece], rest: bool = False) -> Iterator[Piece]:
-    """Small pieces of `held` put together and taken out of it; less than PIECE_ROWS rows stay there, unless `rest`."""
+    """Small pieces of `held` put together and taken out of it;
+    less than PIECE_ROWS rows stay there, unless `rest`.
+    """
     while held and (rest or sum(len(users) for users, _ in held[:PIECE_ROWS]) >= PIECE_ROWS):
         sizes = np.cumsum([len(users) for users, _ in held[:PIECE_ROWS]])
-        count = int(np.searchsorted(sizes, PIECE_ROWS, side="right"))  # 1 or more, as no piece is larger
+        count = int(
+            np.searchsorted(sizes, PIECE_ROWS, side="right")
+        )  # 1 or more, as no piece is larger
         taken = held[:count]
         del held[:count]
-        yield np.concatenate([users for users, _ in taken]), np.concatenate([rows for _, rows in taken])
+        yield (
+            np.concatenate([users for users, _ in taken]),
+            np.concatenate([rows for _, rows in taken]),
+        )

@@ -1,12 +1,14 @@
 """User key -> row, for whole batches.
 
-An open-addressing table with linear probing. `slots` holds row numbers (int32, -1 = free) and `keys` holds each row's
-key, so that no key value is special, 0 included, and the keys in row order are at hand for snapshots and digests.
-Rows are dense: a new key gets the next row, and removing one moves the last row into the gap, so everything that lies
-beside the keys is one plain slice, and its end can be given back to the system.
+An open-addressing table with linear probing. `slots` holds row numbers (int32, -1 = free) and
+`keys` holds each row's key, so that no key value is special, 0 included, and the keys in row order
+are at hand for snapshots and digests. Rows are dense: a new key gets the next row, and removing one
+moves the last row into the gap, so everything that lies beside the keys is one plain slice, and its
+end can be given back to the system.
 
-The loops are compiled and release the GIL. Growing builds new arrays beside the old ones and then swaps the
-references; as only the partition's single writer grows or adds, readers may go on with the old arrays meanwhile.
+The loops are compiled and release the GIL. Growing builds new arrays beside the old ones and then
+swaps the references; as only the partition's single writer grows or adds, readers may go on with
+the old arrays meanwhile.
 """
 
 from __future__ import annotations
@@ -24,11 +26,15 @@ RowNumbers = npt.NDArray[np.int64]
 
 ROWS_MAX = 2**31 - 1
 FREE = -1
-BYTES_PER_ENTRY_MAX = 8 + 4 * 3  # the key, and 3 slots an entry just after the slots doubled at load 2/3
+BYTES_PER_ENTRY_MAX = (
+    8 + 4 * 3
+)  # the key, and 3 slots an entry just after the slots doubled at load 2/3
 
 
 class Moved(NamedTuple):
-    """Rows that took the places of removed ones: what lay at `source` is at `target` now, both (n,)."""
+    """Rows that took the places of removed ones:
+    what lay at `source` is at `target` now, both (n,).
+    """
 
     source: RowNumbers
     target: RowNumbers
@@ -37,7 +43,8 @@ class Moved(NamedTuple):
 class KeyIndex:
     """Maps 64-bit keys to the rows 0, 1, 2, ... in order of first appearance, until one is removed.
 
-    Reading is safe beside reading and beside `reserve`; `add` and `remove` must exclude both (the store's lock does).
+    Reading is safe beside reading and beside `reserve`; `add` and `remove` must exclude both (the
+    store's lock does).
     """
 
     def __init__(self, entries_initial: int) -> None:
@@ -46,7 +53,9 @@ class KeyIndex:
         self._keys: Keys = np.empty(capacity, dtype=np.uint64)
         self._slots = _slots_for(capacity)
         frozen = self.keys
-        frozen.flags.writeable = False  # columns that came through Ray are; numba compiles for either kind
+        frozen.flags.writeable = (
+            False  # columns that came through Ray are; numba compiles for either kind
+        )
         for none in (self.keys, frozen):  # compile now, not while a lock is held
             self.add(none)
             self.rows_of(none)
@@ -62,7 +71,9 @@ class KeyIndex:
 
     @property
     def nbytes(self) -> int:
-        """Bytes allocated now; at most BYTES_PER_ENTRY_MAX an entry, less the untouched end of `keys`."""
+        """Bytes allocated now; at most BYTES_PER_ENTRY_MAX an entry,
+        less the untouched end of `keys`.
+        """
         return self._slots.nbytes + 8 * self._count
 
     def rows_of(self, wanted: Keys) -> RowNumbers:
@@ -72,17 +83,22 @@ class KeyIndex:
         return found
 
     def add(self, wanted: Keys) -> RowNumbers:
-        """The row of each key; unknown ones get new rows, equal ones the same. Shapes: (n,) -> (n,)."""
+        """The row of each key; unknown ones get new rows,
+        equal ones the same. Shapes: (n,) -> (n,).
+        """
         self.reserve(len(wanted))
         rows = np.empty(len(wanted), dtype=np.int64)
         self._count = _find_or_add(self._keys, self._slots, self._count, wanted, rows)
         return rows
 
     def remove(self, rows: RowNumbers) -> Moved:
-        """Forget the keys of these rows (n,), none of which stands there twice; the last rows take their places."""
+        """Forget the keys of these rows (n,), none of which stands there twice;
+        the last rows take their places.
+        """
         count = self._count - len(rows)
         tail = np.arange(count, self._count)
-        source, target = tail[~np.isin(tail, rows)], rows[rows < count]
+        source = tail[~np.isin(tail, rows)]
+        target = rows[rows < count]
         _remove(self._keys, self._slots, rows)
         _move(self._keys, self._slots, source, target)
         self._count = count
@@ -97,8 +113,8 @@ class KeyIndex:
         needed = self._count + extra
         if needed > ROWS_MAX:
             raise ConfigError(
-                f"one partition would hold {needed} users, more than the {ROWS_MAX} that an index can number; "
-                f"raise topics.partitions"
+                f"one partition would hold {needed} users, more than the {ROWS_MAX} that an index "
+                "can number; raise topics.partitions"
             )
         if needed > len(self._keys):
             keys = np.empty(min(ROWS_MAX, max(needed, 2 * len(self._keys))), dtype=np.uint64)
@@ -118,7 +134,8 @@ def _slots_for(entries: int) -> npt.NDArray[np.int32]:
 @njit(cache=True, nogil=True)
 def _home(slots, key):  # type: ignore[no-untyped-def]
     """The slot where looking for `key` begins."""
-    # The top bits of a multiplication depend on all bits of the key, also where keys are no good hashes.
+    # The top bits of a multiplication depend on all bits of the key, also where keys are no good
+    # hashes.
     return ((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & np.uint64(len(slots) - 1)
 
 
@@ -141,7 +158,9 @@ def _find(keys, slots, wanted, found):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _find_or_add(keys, slots, count, wanted, rows):  # type: ignore[no-untyped-def]
-    """Set rows[i] to the row of wanted[i], the next new one where unknown; the number of rows afterwards."""
+    """Set rows[i] to the row of wanted[i], the next new one where unknown;
+    the number of rows afterwards.
+    """
     for i in range(len(wanted)):
         at = _slot(keys, slots, wanted[i])
         if slots[at] == FREE:
@@ -161,13 +180,17 @@ def _place(keys, count, slots):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _remove(keys, slots, rows):  # type: ignore[no-untyped-def]
-    """Free the slots of `rows`; entries behind them move up, so that no chain is cut and no mark is left behind."""
+    """Free the slots of `rows`; entries behind them move up,
+    so that no chain is cut and no mark is left behind.
+    """
     mask = np.uint64(len(slots) - 1)
     for i in range(len(rows)):
         gap = _slot(keys, slots, keys[rows[i]])
         at = (gap + np.uint64(1)) & mask
         while slots[at] != FREE:
-            if (at - _home(slots, keys[slots[at]])) & mask >= (at - gap) & mask:  # its chain passes the gap
+            if (at - _home(slots, keys[slots[at]])) & mask >= (
+                at - gap
+            ) & mask:  # its chain passes the gap
                 slots[gap] = slots[at]
                 gap = at
             at = (at + np.uint64(1)) & mask

@@ -26,7 +26,8 @@ class TierSettings:
 class StoreMaker:
     """Makes empty stores, each with a cold tier of its own where `tiers` asks for one.
 
-    What an earlier process of the same shard left in the cold tier is deleted: its users come from snapshots.
+    What an earlier process of the same shard left in the cold tier is deleted: its users come from
+    snapshots.
     """
 
     def __init__(
@@ -40,8 +41,12 @@ class StoreMaker:
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        self._users_initial, self._bytes_per_user_max, self._tiers = users_initial, bytes_per_user_max, tiers
-        self._shadows_one_in, self._metrics, self._clock = shadows_one_in, metrics, clock
+        self._users_initial = users_initial
+        self._bytes_per_user_max = bytes_per_user_max
+        self._tiers = tiers
+        self._shadows_one_in = shadows_one_in
+        self._metrics = metrics
+        self._clock = clock
         if tiers is not None:
             self._root = Path(tiers.cold_directory, shard_id)
             cold.clear(self._root)
@@ -50,7 +55,8 @@ class StoreMaker:
         """A store of `bundle` at offset 0.
 
         Raises:
-            ConfigError: a user would take too many bytes, or the cold tier's directory cannot be used.
+            ConfigError: a user would take too many bytes, or the cold tier's directory cannot be
+                used.
         """
         return PartitionStore(
             bundle,
@@ -59,11 +65,15 @@ class StoreMaker:
             hot_bytes_max=None if self._tiers is None else self._tiers.hot_bytes_max,
             cold=self._cold_tier(bundle),
             clock=self._clock,
-            on_evicted=lambda reason, users: self._metrics.evictions_total.labels(reason).inc(users),
+            on_evicted=lambda reason, users: self._metrics.evictions_total.labels(reason).inc(
+                users
+            ),
             shadows_one_in=self._shadows_one_in,
         )
 
     def _cold_tier(self, bundle: Bundle) -> ColdTier | None:
         if self._tiers is None:
             return None
-        return ColdTier.below(self._root, bundle.version, bundle.layout.row_bytes, self._tiers.cold_bytes_max)
+        return ColdTier.below(
+            self._root, bundle.version, bundle.layout.row_bytes, self._tiers.cold_bytes_max
+        )

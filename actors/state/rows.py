@@ -1,4 +1,6 @@
-"""The rows in memory of one partition and arm, found by user key, and what is known of each: changed, last used."""
+"""The rows in memory of one partition and arm, found by user key,
+and what is known of each: changed, last used.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from actors.state.row_memory import GROWTH, RowMemory
 from model.state import Rows
 
 BYTES_BESIDE_ROW_MAX = BYTES_PER_ENTRY_MAX + 1 + 4  # index, changed, used
-RELEASED_ROWS_MIN = 4096  # about 16 MB, so that rows in daily use are not given back and taken again
+RELEASED_ROWS_MIN = (
+    4096  # about 16 MB, so that rows in daily use are not given back and taken again
+)
 
 Ticks = npt.NDArray[np.uint32]
 Flags = npt.NDArray[np.bool_]
@@ -19,8 +23,8 @@ Flags = npt.NDArray[np.bool_]
 class HotRows:
     """Index, rows, marks and times, which grow and shrink together.
 
-    Guarded by the store's lock, but for `reserve` and `release`, which are the writer's, beside readers. Rows beyond
-    the last user's are zero.
+    Guarded by the store's lock, but for `reserve` and `release`, which are the writer's, beside
+    readers. Rows beyond the last user's are zero.
     """
 
     def __init__(self, row_bytes: int, users_initial: int) -> None:
@@ -29,7 +33,9 @@ class HotRows:
         self._memory = RowMemory(row_bytes, users_initial)
         self._rows_touched = 0
         self.changed: Flags = np.zeros(0, dtype=np.bool_)  # (at least len,): since the last image
-        self.used: Ticks = np.zeros(0, dtype=np.uint32)  # (at least len,): when an event or a request came last
+        self.used: Ticks = np.zeros(
+            0, dtype=np.uint32
+        )  # (at least len,): when an event or a request came last
 
     def __len__(self) -> int:
         return len(self._index)
@@ -61,7 +67,9 @@ class HotRows:
         return self._index.rows_of(users)
 
     def add(self, users: Keys) -> RowNumbers:
-        """The row of each user, zeroed ones for new users; there must be room. Shapes: (n,) -> (n,)."""
+        """The row of each user, zeroed ones for new users;
+        there must be room. Shapes: (n,) -> (n,).
+        """
         rows = self._index.add(users)
         if len(self._index) > len(self.changed):
             self._memory.reserve(len(self._index))
@@ -79,7 +87,9 @@ class HotRows:
             column[end] = 0
 
     def release(self) -> None:
-        """Give memory that is not needed any more back to the system, once there is enough of it."""
+        """Give memory that is not needed any more back to the system,
+        once there is enough of it.
+        """
         if self._rows_touched - len(self) >= RELEASED_ROWS_MIN:
             self._memory.release(len(self), self._rows_touched)
             self._rows_touched = len(self)

@@ -46,18 +46,20 @@ class UserRow(NamedTuple):
 class PartitionStore:
     """Folds batches into rows, each event exactly once, in log order.
 
-    One thread at a time may write (`apply`, `skip_to`, `load`, `evict_idle`, `erase`, `set_tombstone`); any number may
-    `read` meanwhile, and one more may take an `image`. `digest` and `states` look at all rows and need the writer to
-    pause, but no reader.
+    One thread at a time may write (`apply`, `skip_to`, `load`, `evict_idle`, `erase`,
+    `set_tombstone`); any number may `read` meanwhile, and one more may take an `image`. `digest`
+    and `states` look at all rows and need the writer to pause, but no reader.
 
     With `shadows_one_in`, one in so many users is also kept in float32, for `compression_errors`.
 
-    With a cold tier, memory holds the users who were used last, at most `hot_bytes_max` bytes of them, but always those
-    of the next ADMITTED_EVENTS events. Others wait on disk; an event brings them back before it is folded, a read soon
-    after it. While the disk is full they stay in memory, above the limit.
+    With a cold tier, memory holds the users who were used last, at most `hot_bytes_max` bytes of
+    them, but always those of the next ADMITTED_EVENTS events. Others wait on disk; an event brings
+    them back before it is folded, a read soon after it. While the disk is full they stay in memory,
+    above the limit.
 
     Raises:
-        ConfigError: a user would take more than `bytes_per_user_max` bytes, or memory is limited without a cold tier.
+        ConfigError: a user would take more than `bytes_per_user_max` bytes, or memory is limited
+            without a cold tier.
     """
 
     def __init__(
@@ -76,14 +78,20 @@ class PartitionStore:
         self.bytes_per_user = bundle.layout.row_bytes + BYTES_BESIDE_ROW_MAX
         if self.bytes_per_user > bytes_per_user_max:
             raise ConfigError(
-                f"model {bundle.version} needs {self.bytes_per_user} bytes a user ({bundle.layout.row_bytes} of state, "
-                f"{BYTES_BESIDE_ROW_MAX} of index), more than state.bytes_per_user_max = {bytes_per_user_max}; "
-                f"raise that limit or train a smaller model"
+                f"model {bundle.version} needs {self.bytes_per_user} bytes a user "
+                f"({bundle.layout.row_bytes} of state, {BYTES_BESIDE_ROW_MAX} of index), more "
+                f"than state.bytes_per_user_max = {bytes_per_user_max}; raise that limit or train "
+                "a smaller model"
             )
         if hot_bytes_max is not None and cold is None:
-            raise ConfigError(f"users beyond {hot_bytes_max} bytes of memory have nowhere to go without a cold tier")
+            raise ConfigError(
+                f"users beyond {hot_bytes_max} bytes of memory have nowhere to go without a cold "
+                "tier"
+            )
         hot_max = None if hot_bytes_max is None else hot_bytes_max // self.bytes_per_user
-        self._tiers = Tiers(HotRows(bundle.layout.row_bytes, users_initial), cold, hot_max, clock, on_evicted)
+        self._tiers = Tiers(
+            HotRows(bundle.layout.row_bytes, users_initial), cold, hot_max, clock, on_evicted
+        )
         self._tombstones = Tombstones()
         self._shadows = Shadows.of(bundle, shadows_one_in)
         self._position = 0
@@ -131,7 +139,8 @@ class PartitionStore:
     def apply(self, batch: ClickBatch) -> Applied:
         """Fold what of the batch is not yet folded and move `position` to the batch's stop.
 
-        Events with an action that the model does not know are passed over: they make no user and change no state.
+        Events with an action that the model does not know are passed over: they make no user and
+        change no state.
 
         Raises:
             OffsetGap: the batch starts beyond `position`.
@@ -143,13 +152,15 @@ class PartitionStore:
             return Applied(0, 0, 0)
         actions = self.bundle.action_ids(fresh.actions)
         known = actions != UNKNOWN_ACTION
-        fresh, actions = fresh.where(known), actions[known]
+        fresh = fresh.where(known)
+        actions = actions[known]
         items = self.bundle.item_rows(fresh.items)
         for first in range(0, len(fresh), SLICE_EVENTS):
             if first % ADMITTED_EVENTS == 0:
                 self._tiers.admit(fresh.users[first : first + ADMITTED_EVENTS])
             part = slice(first, first + SLICE_EVENTS)
-            users, offsets = fresh.users[part], fresh.offsets[part]
+            users = fresh.users[part]
+            offsets = fresh.offsets[part]
             with self._tiers.lock:
                 rows = self._tiers.rows_to_change(users)
                 columns = (rows, users, items[part], actions[part], fresh.times_ms[part], offsets)
@@ -186,13 +197,15 @@ class PartitionStore:
         self._forget_shadows(users)
 
     def image(self, arm: str, full: bool) -> StateImage:
-        """Start an image of everything, or of what changed since the last one completed; it stops nobody.
+        """Start an image of everything,
+        or of what changed since the last one completed; it stops nobody.
 
         Raises:
             RuntimeError: the last image is still open.
         """
         with self._tiers.still():
-            image, position = self._tiers.open(full), self._position
+            image = self._tiers.open(full)
+            position = self._position
         return StateImage(
             arm=arm,
             model=self.bundle.version,
@@ -206,29 +219,34 @@ class PartitionStore:
         )
 
     def evict_idle(self, idle_s: float) -> int:
-        """Move some users who were not used for `idle_s` seconds to the cold tier; how many, 0 when no more can go."""
+        """Move some users who were not used for `idle_s` seconds to the cold tier;
+        how many, 0 when no more can go.
+        """
         return self._tiers.evict_idle(idle_s)
 
     def set_tombstone(self, user_key: int, until: int) -> None:
-        """Never fold events of the user below offset `until` from now on. Setting the same or a lower one does nothing.
+        """Never fold events of the user below offset `until` from now on.
+        Setting the same or a lower one does nothing.
 
         Raises:
-            ValueError: events between `until` and the position may be folded already, so `until` is too low.
+            ValueError: events between `until` and the position may be folded already, so `until` is
+                too low.
         """
         if until <= self.tombstones.get(user_key, -1):
             return
         if until < self._position:
             raise ValueError(
-                f"a tombstone until offset {until} comes too late for a state that is at {self._position}; set it "
-                f"until there at least"
+                f"a tombstone until offset {until} comes too late for a state that is at "
+                f"{self._position}; set it until there at least"
             )
         self._tombstones.set(user_key, until)
 
     def erase(self, user_key: int) -> bytes | None:
-        """Forget the user, in either tier; the state that was there. A tombstone has to be set before.
+        """Forget the user, in either tier; the state that was there.
+        A tombstone has to be set before.
 
-        An open image leaves the user out of the pieces that are still to come. Later deltas cannot say that a user is
-        gone, so a full image has to replace what older images left behind.
+        An open image leaves the user out of the pieces that are still to come. Later deltas cannot
+        say that a user is gone, so a full image has to replace what older images left behind.
 
         Raises:
             ColdTierError: the disk is full; the user is still there.
@@ -238,7 +256,9 @@ class PartitionStore:
         return None if row is None else row.tobytes()
 
     def compression_errors(self) -> list[float]:
-        """Relative error of the states of sampled users in memory against float32 ones; see `actors.state.twins`."""
+        """Relative error of the states of sampled users in memory against
+        float32 ones; see `actors.state.twins`.
+        """
         if self._shadows is None:
             return []
         with self._tiers.lock:
@@ -249,11 +269,15 @@ class PartitionStore:
         return self._shadows.errors(found, shadows)
 
     def states(self) -> Iterator[tuple[Keys, Rows]]:
-        """Users (n,) and rows (n, row_bytes) of all tiers in the order of the keys, some at a time."""
+        """Users (n,) and rows (n, row_bytes) of all tiers in the order
+        of the keys, some at a time.
+        """
         return self._tiers.ordered(self._tiers.users())
 
     def digest(self) -> str:
-        """16 hexadecimal digits over position, keys and states in the keys' order: how they came about is no matter."""
+        """16 hexadecimal digits over position, keys and states in the keys' order:
+        how they came about is no matter.
+        """
         users = self._tiers.users()
         digest = xxhash.xxh3_64(self._position.to_bytes(8, "little"))
         digest.update(users.data)

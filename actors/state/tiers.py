@@ -1,9 +1,11 @@
-"""Where the users of one partition and arm are: in memory, or on disk where the memory has no room for them.
+"""Where the users of one partition and arm are: in memory,
+or on disk where the memory has no room for them.
 
-A user is in exactly one tier, but for the moments of a move. Moves are the writer's, and made outside the lock, so that
-readers do not wait for the disk: whoever leaves is put on the disk before the row is dropped, and whoever comes back
-has a row before the disk forgets. So a reader, who looks in memory first, always finds the user. Images, which must not
-find a user twice, are kept out by a second lock, `moving`, taken before `lock`.
+A user is in exactly one tier, but for the moments of a move. Moves are the writer's, and made
+outside the lock, so that readers do not wait for the disk: whoever leaves is put on the disk before
+the row is dropped, and whoever comes back has a row before the disk forgets. So a reader, who looks
+in memory first, always finds the user. Images, which must not find a user twice, are kept out by a
+second lock, `moving`, taken before `lock`.
 
 Whom the disk has no room for stays in memory: a full disk stops nobody.
 """
@@ -27,27 +29,44 @@ from model.state import Rows
 
 TICKS_PER_S = 10  # so that a count of 32 bits lasts 13 years
 MOVED_AT_ONCE = 1024  # users on their way to the disk in one transaction
-CAUGHT_UP_AT_ONCE = 4 * MOVED_AT_ONCE  # and beyond those who come, of those whom a full disk had left in memory
+CAUGHT_UP_AT_ONCE = (
+    4 * MOVED_AT_ONCE
+)  # and beyond those who come, of those whom a full disk had left in memory
 TICK_MAX = 2**32 - 1
 ORDERED_AT_ONCE = 1024
 DROPPED_AT_ONCE = 256  # rows dropped under the lock
-ASKED_MAX = 256  # users of the cold tier who were asked for and wait for the writer to bring them back
+ASKED_MAX = (
+    256  # users of the cold tier who were asked for and wait for the writer to bring them back
+)
 
 OnEvicted = Callable[[str, int], None]  # reason, users
 
 
 class Tiers:
-    """The rows of all users. `lock` guards what has no other remark; the writer's methods take it by themselves."""
+    """The rows of all users. `lock` guards what has no other remark;
+    the writer's methods take it by themselves.
+    """
 
     def __init__(
-        self, hot: HotRows, cold: ColdTier | None, users_hot_max: int | None, clock: Clock, on_evicted: OnEvicted | None
+        self,
+        hot: HotRows,
+        cold: ColdTier | None,
+        users_hot_max: int | None,
+        clock: Clock,
+        on_evicted: OnEvicted | None,
     ) -> None:
-        self.hot, self.cold = hot, None if cold is None else ColdRoom(cold, clock)
+        self.hot = hot
+        self.cold = None if cold is None else ColdRoom(cold, clock)
         self._capacity = ROWS_MAX if users_hot_max is None else users_hot_max
-        self._clock, self._started_s, self._on_evicted = clock, clock.monotonic(), on_evicted
-        self.lock, self._moving = FairLock(), FairLock()
+        self._clock = clock
+        self._started_s = clock.monotonic()
+        self._on_evicted = on_evicted
+        self.lock = FairLock()
+        self._moving = FairLock()
         self._least_recent = LeastRecentlyUsed(hot)
-        self._cold_changed: set[int] = set()  # users of the cold tier who changed since the last image
+        self._cold_changed: set[int] = (
+            set()
+        )  # users of the cold tier who changed since the last image
         self._asked: set[int] = set()
         self._image: OpenImage | None = None
         self._now = 0  # the tick of the last `admit` or `enter`
@@ -61,7 +80,9 @@ class Tiers:
         return 0 if self.cold is None else len(self.cold)
 
     def rows_to_change(self, users: Keys) -> RowNumbers:
-        """The rows of users (n,) after `admit`, new ones included, marked and free to be changed; under the lock."""
+        """The rows of users (n,) after `admit`, new ones included,
+        marked and free to be changed; under the lock.
+        """
         rows = self.hot.add(users)
         if self._image is not None:
             self._image.save(rows)
@@ -77,21 +98,33 @@ class Tiers:
         if (rows := self.hot.rows_of(wanted))[0] >= 0:
             self.hot.used[rows] = self._tick()
             found = self.hot.matrix[rows]
-        elif self.cold is not None and len(found := self.cold.get(wanted)[1]) and len(self._asked) < ASKED_MAX:
+        elif (
+            self.cold is not None
+            and len(found := self.cold.get(wanted)[1])
+            and len(self._asked) < ASKED_MAX
+        ):
             self._asked.add(user)
         return next(iter(found), None)
 
     def admit(self, users: Keys) -> None:
-        """Bring back who is among `users` (n,) or was asked for, and make room for the rest; the writer's.
+        """Bring back who is among `users` (n,) or was asked for,
+        and make room for the rest; the writer's.
 
         Who finds no room on the disk stays in memory, above the limit.
         """
         if self.cold is not None:
             self._now = self._tick()
             rows = self.hot.rows_of(users)
-            if self._asked or len(self.hot) > self._capacity or rows.min(initial=0) < 0 or self.cold.owes:
+            if (
+                self._asked
+                or len(self.hot) > self._capacity
+                or rows.min(initial=0) < 0
+                or self.cold.owes
+            ):
                 absent = np.unique(users[rows < 0])
-                returning = self._returning(absent, 0 if self.cold.full else self._capacity - len(users))
+                returning = self._returning(
+                    absent, 0 if self.cold.full else self._capacity - len(users)
+                )
                 new = len(absent) - int(np.isin(absent, returning[0]).sum())
                 leaving = self._leaving(len(returning[0]) + new, users)
                 if len(returning[0]) or len(leaving) or self.cold.owes:
@@ -99,11 +132,14 @@ class Tiers:
         self.hot.reserve(len(users))
 
     def enter(self, users: Keys, rows: Rows) -> None:
-        """Set the rows (n, row_bytes) of users (n,), none of them twice, as unchanged; the writer's.
+        """Set the rows (n, row_bytes) of users (n,),
+        none of them twice, as unchanged; the writer's.
 
-        New users go to the disk when the memory is full, as long as there is room; others stay where they are.
+        New users go to the disk when the memory is full, as long as there is room; others stay
+        where they are.
         """
-        here, self._now = np.ones(len(users), dtype=np.bool_), self._tick()
+        here = np.ones(len(users), dtype=np.bool_)
+        self._now = self._tick()
         if self.cold is not None:
             here = self.hot.rows_of(users) >= 0
             new = np.flatnonzero(~here & ~np.isin(users, self.cold.get(users[~here])[0]))
@@ -126,7 +162,9 @@ class Tiers:
         """
         if self.cold is None or not self.cold.may_take:
             return 0
-        leaving = self._least_recent.unused_since(self._tick() - int(idle_s * TICKS_PER_S), MOVED_AT_ONCE)
+        leaving = self._least_recent.unused_since(
+            self._tick() - int(idle_s * TICKS_PER_S), MOVED_AT_ONCE
+        )
         if not len(leaving) and not self.cold.owes:
             return 0
         return self._exchange(leaving, (NOBODY, self.hot.matrix[:0]), "idle")
@@ -158,7 +196,9 @@ class Tiers:
         return np.sort(np.concatenate([self.hot.keys, self.cold.users()]))
 
     def ordered(self, users: Keys) -> Iterator[Piece]:
-        """The rows of `users` (n,), some at a time, in their order; with the writer paused. Nobody changes tiers."""
+        """The rows of `users` (n,), some at a time, in their order;
+        with the writer paused. Nobody changes tiers.
+        """
         for first in range(0, len(users), ORDERED_AT_ONCE):
             part = users[first : first + ORDERED_AT_ONCE]
             numbers = self.hot.rows_of(part)
@@ -176,14 +216,20 @@ class Tiers:
     def open(self, full: bool) -> OpenImage:
         """Begin an image; with everything `still`."""
         if self._image is not None:
-            raise RuntimeError("an image of this store is open already; close it before taking another")
+            raise RuntimeError(
+                "an image of this store is open already; close it before taking another"
+            )
         view = self.cold.view() if self.cold is not None and len(self.cold) else None
-        self._image = OpenImage(self.hot, view, self.users_cold, self._cold_changed, self.lock, full)
+        self._image = OpenImage(
+            self.hot, view, self.users_cold, self._cold_changed, self.lock, full
+        )
         self._cold_changed = set()
         return self._image
 
     def close(self, image: OpenImage, completed: bool) -> None:
-        """End the image, if it is still open; unless it is completed, its changes count as changes again."""
+        """End the image, if it is still open; unless it is completed,
+        its changes count as changes again.
+        """
         with self.still():
             if self._image is not image:
                 return
@@ -213,10 +259,14 @@ class Tiers:
         excess = min(len(self.hot) + coming - self._capacity, coming + CAUGHT_UP_AT_ONCE)
         if excess <= 0 or not self.cold.may_take:
             return NOBODY
-        return self._least_recent.choose(max(excess, min(MOVED_AT_ONCE, self._capacity // 8)), spared)
+        return self._least_recent.choose(
+            max(excess, min(MOVED_AT_ONCE, self._capacity // 8)), spared
+        )
 
     def _exchange(self, leaving: Keys, returning: Piece, reason: str) -> int:
-        """Bring back who is `returning`, and move who of `leaving` finds room on the disk; how many did."""
+        """Bring back who is `returning`,
+        and move who of `leaving` finds room on the disk; how many did.
+        """
         assert self.cold is not None
         users = returning[0]
         self.hot.reserve(len(users))
@@ -243,7 +293,9 @@ class Tiers:
         """Drop the rows of `users` (n,), who are on disk; under the lock."""
         rows = self.hot.rows_of(users)
         if self._image is not None:
-            self._image.vacate(np.concatenate([rows, np.arange(len(self.hot) - len(rows), len(self.hot))]))
+            self._image.vacate(
+                np.concatenate([rows, np.arange(len(self.hot) - len(rows), len(self.hot))])
+            )
         self._cold_changed.update(users[self.hot.changed[rows]].tolist())
         self.hot.drop(rows)
 

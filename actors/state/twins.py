@@ -1,7 +1,8 @@
 """A few users whose states are also kept unrounded, to measure what int8 costs while it serves.
 
-A shadow folds the same events as its user's row, in float32. A user who has a state when the shadow begins lends it
-that state, so the error counts what rounding did since then; what was before fades as events pass.
+A shadow folds the same events as its user's row, in float32. A user who has a state when the shadow
+begins lends it that state, so the error counts what rounding did since then; what was before fades
+as events pass.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ SHADOWS_MAX = 8  # of one partition and arm: 90 KB at the default size
 
 
 class Shadows:
-    """Float32 twins of one in `one_in` users of one partition and arm, the first SHADOWS_MAX of them to come.
+    """Float32 twins of one in `one_in` users of one partition and arm,
+    the first SHADOWS_MAX of them to come.
 
-    Guarded by the store's lock, but for `errors`. Whether a user is sampled depends on the user's key alone, so all
-    arms watch the same users, after a restart too.
+    Guarded by the store's lock, but for `errors`. Whether a user is sampled depends on the user's
+    key alone, so all arms watch the same users, after a restart too.
     """
 
     def __init__(self, bundle: Bundle, one_in: int) -> None:
-        self._bundle, self._exact, self._one_in = bundle, bundle.unrounded(), np.uint64(one_in)
+        self._bundle = bundle
+        self._exact = bundle.unrounded()
+        self._one_in = np.uint64(one_in)
         self._rows = zeros(self._exact.config, SHADOWS_MAX)
         self._place: dict[int, int] = {}
 
@@ -50,15 +54,27 @@ class Shadows:
         times_ms: npt.NDArray[np.int64],  # (n,)
         offsets: npt.NDArray[np.int64],  # (n,)
     ) -> None:
-        """Fold the sampled users' events; to be called before the rows are changed by the same events."""
+        """Fold the sampled users' events;
+        to be called before the rows are changed by the same events.
+        """
         sampled = np.flatnonzero(users % self._one_in == 0)
         if not len(sampled):
             return
         for at in sampled.tolist():
             self._adopt(int(users[at]), matrix[rows[at]])
-        known = np.array([at for at in sampled.tolist() if int(users[at]) in self._place], dtype=np.int64)
+        known = np.array(
+            [at for at in sampled.tolist() if int(users[at]) in self._place], dtype=np.int64
+        )
         index = np.array([self._place[int(user)] for user in users[known]], dtype=np.int64)
-        self._exact.fold(self._rows, index, users[known], items[known], actions[known], times_ms[known], offsets[known])
+        self._exact.fold(
+            self._rows,
+            index,
+            users[known],
+            items[known],
+            actions[known],
+            times_ms[known],
+            offsets[known],
+        )
 
     def forget(self, users: Keys) -> None:
         """Let go of these users (n,), whose rows changed by other means than events."""
@@ -70,7 +86,9 @@ class Shadows:
         return self._rows[[self._place[int(user)] for user in users]]
 
     def errors(self, rows: Rows, shadows: Rows) -> list[float]:
-        """Relative error of each row (n, row_bytes) against its shadow: the larger one of sequence state and slots."""
+        """Relative error of each row (n, row_bytes) against its shadow:
+        the larger one of sequence state and slots.
+        """
         pairs = zip(rows, shadows, strict=True)
         return [_error(self._bundle.read(row), self._exact.read(shadow)) for row, shadow in pairs]
 

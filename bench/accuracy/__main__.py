@@ -1,4 +1,6 @@
-"""Accuracy studies, run by hand: `python -m bench.accuracy COMMAND`; each writes what it finds to bench/results/."""
+"""Accuracy studies, run by hand: `python -m bench.accuracy COMMAND`;
+each writes what it finds to bench/results/.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +26,30 @@ Table = Annotated[Path, typer.Option(help="the file of rows")]
 
 @app.command("next-item")
 def run_next_item(
-    data: Annotated[str, typer.Option(help="ml-100k, ml-1m, beauty, video-games or foursquare-nyc")],
+    data: Annotated[
+        str, typer.Option(help="ml-100k, ml-1m, beauty, video-games or foursquare-nyc")
+    ],
     model: Annotated[str, typer.Option(help=", ".join(MODELS))],
-    path: Annotated[Path | None, typer.Option(help="of a data set that PyPI does not carry")] = None,
-    membership: Annotated[bool, typer.Option("--membership", help="give a reference the membership bias")] = False,
+    path: Annotated[
+        Path | None, typer.Option(help="of a data set that PyPI does not carry")
+    ] = None,
+    membership: Annotated[
+        bool, typer.Option("--membership", help="give a reference the membership bias")
+    ] = False,
     seed: int = 0,
-    minutes: Annotated[float | None, typer.Option(help="budget; the schedule shrinks to fit")] = None,
-    changes: Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE, over the recipe; repeatable")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="budget; the schedule shrinks to fit")
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE, over the recipe; repeatable")
+    ] = None,
     table: Table = rows.PATH,
-    out: Annotated[Path | None, typer.Option(help="directory for the trained streaming model")] = None,
-    teachers: Annotated[list[Path] | None, typer.Option("--teacher", help="a directory of --out; repeatable")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="directory for the trained streaming model")
+    ] = None,
+    teachers: Annotated[
+        list[Path] | None, typer.Option("--teacher", help="a directory of --out; repeatable")
+    ] = None,
 ) -> None:
     """Train a model, rank the last event of each user, add the rows."""
     try:

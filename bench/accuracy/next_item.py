@@ -1,9 +1,10 @@
-"""Train one model on one data set and put what the test items say about it into the table of accuracy results.
+"""Train one model on one data set and put what the test items say about it
+into the table of accuracy results.
 
-Protocol: items with at least five events, the last event of each user is the test, the last but one the validation,
-the whole catalogue competes. The streaming model gives two rows: `echorank`, the network in float32 reading whole
-histories, and `echorank-int8`, the lists that the API gives from the shipped fold's states. Minutes are of one thread,
-validation included.
+Protocol: items with at least five events, the last event of each user is the test, the last but one
+the validation, the whole catalogue competes. The streaming model gives two rows: `echorank`, the
+network in float32 reading whole histories, and `echorank-int8`, the lists that the API gives from
+the shipped fold's states. Minutes are of one thread, validation included.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ class Split:
 
     @classmethod
     def of(cls, log: ClickLog, tested: int = 1) -> Split:
-        """By RecBole's protocol, or with more events of each user to test on: each from all before it."""
+        """By RecBole's protocol, or with more events of each user to test
+        on: each from all before it.
+        """
         log = log.with_frequent_items(ITEM_EVENTS_MIN)
         vocabulary = Vocabulary.of(log, hashed=ModelConfig().hashed_items)
         everything = Histories.of(log, vocabulary)
@@ -102,12 +105,11 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Train, evaluate, add the rows to `table` and return them; one printed line an epoch.
 
-    `changes` are settings as NAME=VALUE; where there are any, the row says so. The streaming model is left in `out`
-    for the studies that take a trained one; `teachers` are such directories.
+    `changes` are settings as NAME=VALUE; where there are any, the row says so. The streaming model
+    is left in `out` for the studies that take a trained one; `teachers` are such directories.
 
     Raises:
         ValueError: unknown model or setting, or a value out of range.
-
     """
     changed = parse(changes)
     settings = {**recipe_of(data, model), "seed": seed, "minutes_max": minutes, **changed}
@@ -115,7 +117,10 @@ def measure(
         raise ValueError(f"--membership is for the references; {model} is what it is")
     prepare_process()
     split = Split.of(datasets.load(data, path=path))
-    print(f"{data}: {len(split.training.users):,} users, {split.items:,} items, {model}, {settings}", flush=True)
+    print(
+        f"{data}: {len(split.training.users):,} users, {split.items:,} items, {model}, {settings}",
+        flush=True,
+    )
     if model == "echorank":
         loaded = [StreamingTeacher.load(teacher) for teacher in teachers]
         results = list(streaming(split, settings, partial(save, out, data, split), loaded))
@@ -186,7 +191,8 @@ def streaming(
     order = order_of(measured(bundle, split.validation, settings.seed))
     served = rank_served(bundle.ordered(order), split.test)
     more |= {"evaluation_seconds": round(time.monotonic() - started, 1), "order": order.value}
-    name, row_bytes = f"echorank-{model.network.config.state_dtype}", layout(model.network.config).row_bytes
+    name = f"echorank-{model.network.config.state_dtype}"
+    row_bytes = layout(model.network.config).row_bytes
     yield Result(model=name, ranking=served, minutes=minutes, state_bytes=row_bytes, more=more)
 
 
@@ -211,13 +217,18 @@ def reference(split: Split, name: str, values: Mapping[str, Any], *, membership:
     )
 
 
-def fit_reference(split: Split, name: str, values: Mapping[str, Any], *, membership: bool) -> tuple[Reference, Fitted]:
+def fit_reference(
+    split: Split, name: str, values: Mapping[str, Any], *, membership: bool
+) -> tuple[Reference, Fitted]:
     """The reference called `name`, trained."""
     values = dict(values)
-    width, prefixes = values.pop("width", WIDTH), values.pop("prefixes", 0)
+    width = values.pop("width", WIDTH)
+    prefixes = values.pop("prefixes", 0)
     (settings,) = configured(values, FitConfig)
     torch.manual_seed(settings.seed)
-    model = Reference(encoder_of(name, width, settings), split.vocabulary, width, membership=membership)
+    model = Reference(
+        encoder_of(name, width, settings), split.vocabulary, width, membership=membership
+    )
     model.start_from(split.training, settings.seed)
     model.to(pick_device(settings.device))
     task = ReferenceTask(model, settings, split.training, split.validation, prefixes=prefixes)
@@ -247,7 +258,10 @@ def say(line: Line) -> None:
     """One line an epoch, for logs of long runs."""
     losses = " ".join(f"{loss:.4f}" for loss in line.losses)
     found = f"NDCG@10 {line.metrics['ndcg10']:.4f}  HR@10 {line.metrics['hr10']:.4f}"
-    print(f"epoch {line.epoch + 1:3}  loss {losses}  validation {found}  {line.seconds / 60:.1f} min", flush=True)
+    print(
+        f"epoch {line.epoch + 1:3}  loss {losses}  validation {found}  {line.seconds / 60:.1f} min",
+        flush=True,
+    )
 
 
 def parse(changes: Sequence[str]) -> dict[str, Any]:
@@ -255,7 +269,6 @@ def parse(changes: Sequence[str]) -> dict[str, Any]:
 
     Raises:
         ValueError: a change has no `=`.
-
     """
     if wrong := [change for change in changes if "=" not in change]:
         raise ValueError(f"--set {wrong}: write each as NAME=VALUE, such as width=32")
@@ -267,7 +280,6 @@ def configured(values: Mapping[str, Any], *kinds: type) -> tuple[Any, ...]:
 
     Raises:
         ValueError: none of them knows a value.
-
     """
     known = [{field.name for field in dataclasses.fields(kind)} for kind in kinds]
     if unknown := sorted(set(values).difference(*known)):

@@ -1,7 +1,7 @@
 """What random clicks cost, with and without spectral filter and window attention.
 
-Clicks on random items are put between a user's own: in the histories of the test alone, or in training as well. What is
-to be predicted never changes.
+Clicks on random items are put between a user's own: in the histories of the test alone, or in
+training as well. What is to be predicted never changes.
 """
 
 from __future__ import annotations
@@ -34,10 +34,14 @@ FRONTS = {
 }
 
 
-def inject(histories: Histories, items: int, share: float, seed: int, *, kept_last: int = 1) -> Histories:
-    """The histories with random clicks: after each event, with probability `share`, one on any of `items` items.
+def inject(
+    histories: Histories, items: int, share: float, seed: int, *, kept_last: int = 1
+) -> Histories:
+    """The histories with random clicks: after each event,
+    with probability `share`, one on any of `items` items.
 
-    None comes after the last but `kept_last` event of a user, so that the last `kept_last` + 1 stay neighbours.
+    None comes after the last but `kept_last` event of a user, so that the last `kept_last` + 1 stay
+    neighbours.
     """
     random = np.random.default_rng(seed)
     ends = np.repeat(histories.starts[1:], histories.lengths())
@@ -46,21 +50,37 @@ def inject(histories: Histories, items: int, share: float, seed: int, *, kept_la
     take = np.repeat(place, 1 + noisy)
     added: Longs = np.append(take[1:] == take[:-1], False)
     added = np.roll(added, 1)  # the second of two equal places
-    columns = [np.array(column[take]) for column in (histories.items, histories.actions, histories.times_ms)]
+    columns = [
+        np.array(column[take])
+        for column in (histories.items, histories.actions, histories.times_ms)
+    ]
     columns[0][added] = random.integers(0, items, int(added.sum()))
     starts = np.concatenate([[0], np.cumsum(1 + noisy)])[histories.starts]
-    return Histories(users=histories.users, items=columns[0], actions=columns[1], times_ms=columns[2], starts=starts)
+    return Histories(
+        users=histories.users,
+        items=columns[0],
+        actions=columns[1],
+        times_ms=columns[2],
+        starts=starts,
+    )
 
 
-def cell(log: ClickLog, front: str, trained_on: float, out: Path, settings: TrainConfig, data: str) -> Checkpoint:
-    """The model of one cell: read from `out` if an earlier run trained it, else trained and saved there."""
+def cell(
+    log: ClickLog, front: str, trained_on: float, out: Path, settings: TrainConfig, data: str
+) -> Checkpoint:
+    """The model of one cell: read from `out` if an earlier run trained it,
+    else trained and saved there.
+    """
     if (out / "model.json").exists():
         return Checkpoint.load(out)
     spectral, window = FRONTS[front]
     shape = shape_for(len(log), {"spectral_filter": spectral, "window_attention": window})
     vocabulary = Vocabulary.of(log, hashed=shape.hashed_items)
-    everything = inject(Histories.of(log, vocabulary), len(vocabulary.items), trained_on, settings.seed, kept_last=2)
-    training, held = everything.without_last(2), Held.last(everything.without_last(1))
+    everything = inject(
+        Histories.of(log, vocabulary), len(vocabulary.items), trained_on, settings.seed, kept_last=2
+    )
+    training = everything.without_last(2)
+    held = Held.last(everything.without_last(1))
     model = train(shape, settings, vocabulary, training, held, show_progress=False)
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     checkpoint = assess(model, training, held, data_set=data, date=date)
@@ -69,7 +89,9 @@ def cell(log: ClickLog, front: str, trained_on: float, out: Path, settings: Trai
 
 
 def measure(checkpoint: Checkpoint, log: ClickLog, share: float, seed: int) -> dict[str, float]:
-    """HR@10 and NDCG@10 of every user's last event, after a history with a `share` of random clicks."""
+    """HR@10 and NDCG@10 of every user's last event,
+    after a history with a `share` of random clicks.
+    """
     items = len(checkpoint.items)
     vocabulary = Vocabulary.of(log, hashed=checkpoint.network.config.hashed_items)
     histories = inject(Histories.of(log, vocabulary), items, share, seed)
@@ -80,13 +102,19 @@ def measure(checkpoint: Checkpoint, log: ClickLog, share: float, seed: int) -> d
 def markdown(rows: list[dict[str, Any]], about: dict[str, str]) -> str:
     """noise.md: a table for noise in the test alone, and one for noise in training too."""
     tables = []
-    for title, noisy in (("Noise in the test histories alone", False), ("Noise in training as well", True)):
+    for title, noisy in (
+        ("Noise in the test histories alone", False),
+        ("Noise in training as well", True),
+    ):
         cells = [
-            (front, *(_shown(rows, front, share if noisy else 0.0, share) for share in SHARES)) for front in FRONTS
+            (front, *(_shown(rows, front, share if noisy else 0.0, share) for share in SHARES))
+            for front in FRONTS
         ]
         heads = ("front of the model", *(f"{share:.0%} random clicks" for share in SHARES))
         tables.append(f"## {title}\n\n{report.table(heads, cells)}\n")
-    return f"# Random clicks\n\nHR@10 / NDCG@10.\n\n{chr(10).join(tables)}\n{report.footer(about)}\n"
+    return (
+        f"# Random clicks\n\nHR@10 / NDCG@10.\n\n{chr(10).join(tables)}\n{report.footer(about)}\n"
+    )
 
 
 def _shown(rows: list[dict[str, Any]], front: str, trained_on: float, share: float) -> str:
@@ -98,20 +126,29 @@ def _shown(rows: list[dict[str, Any]], front: str, trained_on: float, share: flo
 
 def noise(
     data: Annotated[str, typer.Option(help="Data set by name.")] = "ml-1m",
-    path: Annotated[Path | None, typer.Option(help="The data set's file, where PyPI has none.")] = None,
+    path: Annotated[
+        Path | None, typer.Option(help="The data set's file, where PyPI has none.")
+    ] = None,
     minutes: Annotated[float, typer.Option(help="Longest training of one cell.")] = 30.0,
     seed: Annotated[int, typer.Option(help="Of trainings and noise.")] = 0,
-    quick: Annotated[bool, typer.Option(help="Two models, one noisy test each; writes below out/bench/.")] = False,
+    quick: Annotated[
+        bool, typer.Option(help="Two models, one noisy test each; writes below out/bench/.")
+    ] = False,
 ) -> None:
-    """HR and NDCG under 0 to 40 % random clicks, with and without spectral filter and window attention.
+    """HR and NDCG under 0 to 40 % random clicks,
+    with and without spectral filter and window attention.
 
-    16 trainings, each kept below out/noise/, so that a run that was stopped goes on; clear that folder to begin anew.
-    Writes bench/results/noise.json and noise.md after each.
+    16 trainings, each kept below out/noise/, so that a run that was stopped goes on; clear that
+    folder to begin anew. Writes bench/results/noise.json and noise.md after each.
     """
     prepare_process()
     log = datasets.load(data, path=path).with_frequent_items(ITEM_EVENTS_MIN)
     settings = TrainConfig(minutes_max=minutes, seed=seed)
-    about = {"data": data, "minutes a training": str(minutes), "seeds": str(seed)} | report.provenance(quick)
+    about = {
+        "data": data,
+        "minutes a training": str(minutes),
+        "seeds": str(seed),
+    } | report.provenance(quick)
     rows: list[dict[str, Any]] = []
     cells = list(product(SHARES, FRONTS))
     for trained_on, front in [(0.0, "filter"), (0.0, "neither")] if quick else cells:

@@ -1,4 +1,6 @@
-"""bench/results/accuracy.md from accuracy.json: a table for each task and data set, mean and spread over seeds."""
+"""bench/results/accuracy.md from accuracy.json:
+a table for each task and data set, mean and spread over seeds.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,19 @@ from bench.accuracy import rows
 
 INTRODUCTION = """# Accuracy
 
-One table for each task and data set, from [accuracy.json](accuracy.json) (one row a run, with its command and commit).
-Figures are means over seeds; `±` is the standard deviation over seeds, and where there is one seed there is none.
-Next item: the last event of each user is the test, the whole catalogue competes, ties count against the target; plain
-figures do not mask the history, `_excluded` ones take already-seen items out of the competition. State bytes are what a
-user costs between two events; `-` means that the whole history is read again at each question. Click-through: histories
-from before the impression only, a global split in time; multiply-adds are those of the interest part for each candidate
-at a history of the longest length. Minutes are of one thread, validation included: next item in processor time, which
-does not count what else ran beside it, click-through by the clock. Machines differ by a factor of two, and on the EPYC
-most rows from 2026-11-27 on had MKL's AVX-512 code, which saves another quarter and more (docs/training.md, "On AMD's
-processors"), so minutes of different rows compare roughly at best. In brackets: what was not as in the recipe
-(`bench/accuracy/recipes.py`).
+One table for each task and data set, from [accuracy.json](accuracy.json) (one row a run, with its
+command and commit). Figures are means over seeds; `±` is the standard deviation over seeds, and
+where there is one seed there is none. Next item: the last event of each user is the test, the whole
+catalogue competes, ties count against the target; plain figures do not mask the history,
+`_excluded` ones take already-seen items out of the competition. State bytes are what a user costs
+between two events; `-` means that the whole history is read again at each question. Click-through:
+histories from before the impression only, a global split in time; multiply-adds are those of the
+interest part for each candidate at a history of the longest length. Minutes are of one thread,
+validation included: next item in processor time, which does not count what else ran beside it,
+click-through by the clock. Machines differ by a factor of two, and on the EPYC most rows from
+2026-11-27 on had MKL's AVX-512 code, which saves another quarter and more (docs/training.md, "On
+AMD's processors"), so minutes of different rows compare roughly at best. In brackets: what was not
+as in the recipe (`bench/accuracy/recipes.py`).
 """
 FIRST = {"next-item": "ndcg10", "ctr": "auc"}  # the figure that orders a table
 DIGITS = 4
@@ -53,7 +57,14 @@ def _section(task: Any, found: list[rows.Row]) -> str:
     names = rows.FIGURES[task]
     models = [list(group) for _, group in groupby(sorted(found, key=rows.label), rows.label)]
     models.sort(key=lambda seeds: -statistics.mean(row[FIRST[task]] for row in seeds))
-    heads = ["model", "seeds", *names, "minutes", "state bytes", *(["multiply-adds"] if task == "ctr" else [])]
+    heads = [
+        "model",
+        "seeds",
+        *names,
+        "minutes",
+        "state bytes",
+        *(["multiply-adds"] if task == "ctr" else []),
+    ]
     lines = [
         [
             rows.label(seeds[0]),

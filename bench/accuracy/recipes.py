@@ -1,7 +1,8 @@
 """How each model is trained on each data set: one small table, so that differences can be seen.
 
-The optimizer, schedule, clipping, weight average and early stopping are `training.fit.harness.FitConfig`'s for all. A
-`--set NAME=VALUE` on the command line goes over what stands here.
+The optimizer, schedule, clipping, weight average and early stopping are
+`training.fit.harness.FitConfig`'s for all. A `--set NAME=VALUE` on the command line goes over what
+stands here.
 """
 
 from __future__ import annotations
@@ -37,12 +38,19 @@ class Recipe:
 
 
 LONG: Values = {"length": 200, "tokens": 3_200, "learning_rate": 2e-3, "dropout": 0.2, "epochs": 24}
-SMALL: Values = {**LONG, "tokens": 1_024, "learning_rate": 6e-3, "epochs": 8}  # many small steps for few events
+SMALL: Values = {
+    **LONG,
+    "tokens": 1_024,
+    "learning_rate": 6e-3,
+    "epochs": 8,
+}  # many small steps for few events
 SHORT: Values = {"length": 50, "tokens": 1_600, "learning_rate": 2e-3, "dropout": 0.5, "epochs": 24}
-# Recurrent references learn too slowly where half of each event is dropped: Mamba4Rec's validation NDCG@10 on Beauty
-# after 18 of 24 epochs is .0524 with a dropout of .2, .0495 with .35, .0362 with .5.
+# Recurrent references learn too slowly where half of each event is dropped: Mamba4Rec's validation
+# NDCG@10 on Beauty after 18 of 24 epochs is .0524 with a dropout of .2, .0495 with .35, .0362 with
+# .5.
 GENTLE: Values = {"dropout": 0.2}
-# A bidirectional model learns from one position a window, so one of its epochs is a sample of the prefixes.
+# A bidirectional model learns from one position a window, so one of its epochs is a sample of the
+# prefixes.
 SAMPLED: Values = {"prefixes": 30_000, "epochs": 60, "patience": 8}
 FEW: Values = {**SAMPLED, "prefixes": 5_000, "epochs": 20}  # for a thousand users
 RECIPES: Mapping[str, Recipe] = {
@@ -59,7 +67,6 @@ def recipe_of(data: str, model: str) -> dict[str, Any]:
 
     Raises:
         ValueError: the model is unknown.
-
     """
     if model not in MODELS:
         raise ValueError(f"unknown model {model!r}; known are {', '.join(MODELS)}")

@@ -1,9 +1,11 @@
-"""States kept in other number formats than the shipped one, for studies: the float32 fold, rounded after each event.
+"""States kept in other number formats than the shipped one, for studies:
+the float32 fold, rounded after each event.
 
-A part of a state is kept as float32, float16, or whole numbers up to a largest one with a float32 scale a group. Whole
-numbers follow `model.kernels.quantize`: decay moves the scale alone, powers of two keep the largest number in the upper
-half of the range, and only what an event adds is rounded. With the shipped formats, rounding draws the same random
-numbers as the shipped fold does, so the two agree but for float32's own rounding.
+A part of a state is kept as float32, float16, or whole numbers up to a largest one with a float32
+scale a group. Whole numbers follow `model.kernels.quantize`: decay moves the scale alone, powers of
+two keep the largest number in the upper half of the range, and only what an event adds is rounded.
+With the shipped formats, rounding draws the same random numbers as the shipped fold does, so the
+two agree but for float32's own rounding.
 """
 
 from __future__ import annotations
@@ -27,9 +29,16 @@ from model.kernels.quantize import seed_of, uniform
 from model.kernels.vectors import TILE
 from model.state import Rows, layout, views
 
-FLOAT32, FLOAT16, INT16, INT12, INT8, INT4 = 0, -1, 32767, 2047, 127, 7  # whole numbers are called by their largest
+# whole numbers are called by their largest
+FLOAT32 = 0
+FLOAT16 = -1
+INT16 = 32767
+INT12 = 2047
+INT8 = 127
+INT4 = 7
 _BYTES = {FLOAT32: 4.0, FLOAT16: 2.0, INT16: 2.0, INT12: 1.5, INT8: 1.0, INT4: 0.5}
-_FADED, _TINY = np.float32(1e-25), np.float32(1e-30)
+_FADED = np.float32(1e-25)
+_TINY = np.float32(1e-30)
 _HALF = np.float32(0.5)
 _HALF_LARGEST = np.float32(65504)  # of float16
 
@@ -58,7 +67,8 @@ class Formats(NamedTuple):
 
 def state_bytes(config: ModelConfig, formats: Formats) -> int:
     """Bytes of one user's state, index not included; float formats need no scales."""
-    conv, ssm = config.inner + 2 * config.state_size, config.inner * config.state_size
+    conv = config.inner + 2 * config.state_size
+    ssm = config.inner * config.state_size
     parts = (
         (formats.conv, config.conv_width, conv),
         (formats.ssm, config.heads, ssm // config.heads),
@@ -66,7 +76,9 @@ def state_bytes(config: ModelConfig, formats: Formats) -> int:
     )
     ring = (10 if config.drop_duplicates else 6) * config.ring_length
     exact = 16 + ring + 2 * config.tail_length + 4 * config.slots
-    kept = sum(groups * (size * _BYTES[kept] + (4 if kept > 0 else 0)) for kept, groups, size in parts)
+    kept = sum(
+        groups * (size * _BYTES[kept] + (4 if kept > 0 else 0)) for kept, groups, size in parts
+    )
     return 8 * math.ceil((exact + kept) / 8)
 
 
@@ -76,8 +88,10 @@ class RoundedBundle(Bundle):
     def __init__(self, bundle: Bundle, formats: Formats) -> None:
         self.__dict__.update(bundle.__dict__)
         self.config = dataclasses.replace(bundle.config, state_dtype="float32")
-        self.layout, self._sizes = layout(self.config), self._sizes._replace(int8=0)
-        self.formats, self._places = formats, layout(dataclasses.replace(bundle.config, state_dtype="int8"))
+        self.layout = layout(self.config)
+        self._sizes = self._sizes._replace(int8=0)
+        self.formats = formats
+        self._places = layout(dataclasses.replace(bundle.config, state_dtype="int8"))
 
     def fold(
         self,
@@ -96,7 +110,15 @@ class RoundedBundle(Bundle):
         columns: tuple[npt.NDArray[Any], ...] = (index, users, items, actions, times_ms, offsets)
         working = block_for(self._fold, self._sizes, TILE), scratch_for(self._sizes)
         places = self.formats, self._places
-        fold_rounded(self._fold, self._sizes, self.layout, views(rows), *places, *map(_writable, columns), *working)
+        fold_rounded(
+            self._fold,
+            self._sizes,
+            self.layout,
+            views(rows),
+            *places,
+            *map(_writable, columns),
+            *working,
+        )
 
 
 def _writable(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -104,15 +126,21 @@ def _writable(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fold_rounded(p, s, at, v, formats, places, index, users, items, actions, times_ms, offsets, b, w):
-    """`fold_blocks` on float32 rows, one event at a time, each followed by rounding what it changed.
+def fold_rounded(
+    p, s, at, v, formats, places, index, users, items, actions, times_ms, offsets, b, w
+):
+    """`fold_blocks` on float32 rows, one event at a time,
+    each followed by rounding what it changed.
 
-    `at` lays out the float32 rows, whose scales are used here; `places` are the shipped rows' offsets, for the hash.
+    `at` lays out the float32 rows, whose scales are used here; `places` are the shipped rows'
+    offsets, for the hash.
     """
     wide = 2 if s.ssm16 else 1
     for i in range(len(index)):
-        row, one = index[i], slice(i, i + 1)
-        before, last_ms = np.int64(v.u32[row, at.events // 4]), v.i64[row, at.last_time // 8]
+        row = index[i]
+        one = slice(i, i + 1)
+        before = np.int64(v.u32[row, at.events // 4])
+        last_ms = v.i64[row, at.last_time // 8]
         columns = index[one], users[one], items[one], actions[one], times_ms[one], offsets[one]
         fold_blocks(p, s, at, v, *columns, b, w)
         events = np.int64(v.u32[row, at.events // 4])
@@ -137,15 +165,31 @@ def fold_rounded(p, s, at, v, formats, places, index, users, items, actions, tim
 def _round_conv(s, at, v, row, formats, places, entry, seed):
     """The newest input of the convolution; its scale is its own."""
     channels = s.E + 2 * s.N
-    start, place = at.conv // 4 + entry * channels, places.conv + entry * channels
-    _round(v.f32, row, start, 1, 0, channels, formats.conv, np.float32(1), formats.stochastic, seed, place)
+    start = at.conv // 4 + entry * channels
+    place = places.conv + entry * channels
+    _round(
+        v.f32,
+        row,
+        start,
+        1,
+        0,
+        channels,
+        formats.conv,
+        np.float32(1),
+        formats.stochastic,
+        seed,
+        place,
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _round_head(s, at, v, row, formats, first, h, fade, seed):
-    """One head (N, P) of the state (N, E), whose scale faded by `fade`; `first` is its place in a shipped row."""
+    """One head (N, P) of the state (N, E), whose scale faded by `fade`;
+    `first` is its place in a shipped row.
+    """
     scale = v.f32[row, at.ssm_scale // 4 + h] * fade
-    start, place = at.ssm // 4 + h * s.P, first + h * s.P
+    start = at.ssm // 4 + h * s.P
+    place = first + h * s.P
     v.f32[row, at.ssm_scale // 4 + h] = _round(
         v.f32, row, start, s.N, s.E, s.P, formats.ssm, scale, formats.stochastic, seed, place
     )
@@ -155,7 +199,8 @@ def _round_head(s, at, v, row, formats, first, h, fade, seed):
 def _round_slot(s, at, v, row, formats, places, r, fade, seed):
     """One slot (D) of the low-rank cache, whose scale faded by `fade`."""
     scale = v.f32[row, at.slot_scale // 4 + r] * fade
-    start, place = at.slots // 4 + r * s.D, places.slots + r * s.D
+    start = at.slots // 4 + r * s.D
+    place = places.slots + r * s.D
     v.f32[row, at.slot_scale // 4 + r] = _round(
         v.f32, row, start, 1, 0, s.D, formats.slots, scale, formats.stochastic, seed, place
     )
@@ -163,13 +208,18 @@ def _round_slot(s, at, v, row, formats, places, r, fade, seed):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _round(f32, row, start, count, stride, width, kept, scale, stochastic, seed, place):
-    """One group, `count` runs of `width` numbers `stride` apart, rounded in place; the group's new scale."""
+    """One group, `count` runs of `width` numbers `stride` apart,
+    rounded in place; the group's new scale.
+    """
     if kept == FLOAT32:
         return scale
     scale = scale if scale > _FADED else np.float32(1)
-    factor, centred = np.float32(1), scale
+    factor = np.float32(1)
+    centred = scale
     if kept > 0:
-        factor, centred = _centre(_largest(f32, row, start, count, stride, width) / scale, scale, np.float32(kept))
+        factor, centred = _centre(
+            _largest(f32, row, start, count, stride, width) / scale, scale, np.float32(kept)
+        )
     for n in range(count):
         for i in range(width):
             at = start + n * stride + i
@@ -193,7 +243,9 @@ def _largest(f32, row, start, count, stride, width):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _centre(most, scale, kept):
-    """`model.kernels.quantize.centre` for any largest number: factor and scale for its upper half."""
+    """`model.kernels.quantize.centre` for any largest number:
+    factor and scale for its upper half.
+    """
     if not most * scale > _TINY:
         return np.float32(0), np.float32(0)
     factor = np.float32(1)

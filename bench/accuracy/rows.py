@@ -1,6 +1,8 @@
-"""The table of accuracy results: bench/results/accuracy.json, one row a run, replaced when the same run is made again.
+"""The table of accuracy results: bench/results/accuracy.json, one row a run,
+replaced when the same run is made again.
 
-Runs take hours and are made one by one, on several cores or machines, so each adds its own row to the file.
+Runs take hours and are made one by one, on several cores or machines, so each adds its own row to
+the file.
 """
 
 from __future__ import annotations
@@ -34,17 +36,19 @@ def row(
     state_bytes: int | None,
     **more: object,
 ) -> dict[str, Any]:
-    """One run, with the command that this process was started with, the commit it was made from, and the machine.
+    """One run, with the command that this process was started with,
+    the commit it was made from, and the machine.
 
-    `state_bytes` are what a user costs between two events, None where the whole history is read again each time.
-    `more` is kept beside the figures, such as intervals and multiply-adds.
+    `state_bytes` are what a user costs between two events, None where the whole history is read
+    again each time. `more` is kept beside the figures, such as intervals and multiply-adds.
 
     Raises:
         ValueError: a figure of the task is missing.
-
     """
     if missing := [name for name in FIGURES[task] if name not in figures]:
-        raise ValueError(f"{model} on {dataset}: a {task} row needs {missing} too, got {sorted(figures)}")
+        raise ValueError(
+            f"{model} on {dataset}: a {task} row needs {missing} too, got {sorted(figures)}"
+        )
     origin = report.provenance(quick=False)
     return {
         "task": task,
@@ -63,11 +67,15 @@ def row(
 
 
 def add(new: Row, path: Path = PATH) -> None:
-    """Put a row into the file, in the place of an earlier one with the same key; safe beside other processes."""
+    """Put a row into the file, in the place of an earlier one with the same
+    key; safe beside other processes.
+    """
     with _only_one(path):
         kept = [old for old in read(path) if _key(old) != _key(new)]
         ordered = sorted([*kept, new], key=_key)
-        text = ",\n".join(json.dumps(each) for each in ordered)  # one line a row: a diff shows which runs are new
+        text = ",\n".join(
+            json.dumps(each) for each in ordered
+        )  # one line a row: a diff shows which runs are new
         beside = path.with_suffix(".tmp")
         beside.write_text(f"[\n{text}\n]\n")
         beside.replace(path)

@@ -1,4 +1,6 @@
-"""A trained model and the histories that it is asked about, as every study of served states needs them."""
+"""A trained model and the histories that it is asked about,
+as every study of served states needs them.
+"""
 
 from __future__ import annotations
 
@@ -26,18 +28,28 @@ class ServedModel(NamedTuple):
 
 def in_memory(checkpoint: Checkpoint) -> Bundle:
     """What `echorank publish` would write, without writing it."""
-    score = absorb_head(checkpoint.network, checkpoint.counts.astype("float64"), checkpoint.calibration)
-    config, fold = checkpoint.network.config, absorb(checkpoint.network)
+    score = absorb_head(
+        checkpoint.network, checkpoint.counts.astype("float64"), checkpoint.calibration
+    )
+    config = checkpoint.network.config
+    fold = absorb(checkpoint.network)
     order = order_of(checkpoint.recommend)
-    return Bundle(version="unpublished", config=config, items=checkpoint.items, fold=fold, score=score, order=order)
+    return Bundle(
+        version="unpublished",
+        config=config,
+        items=checkpoint.items,
+        fold=fold,
+        score=score,
+        order=order,
+    )
 
 
 def load(checkpoint: Path, data: str, path: Path | None = None) -> ServedModel:
-    """Read a trained model and the data set that it was trained on, with that training's item filter.
+    """Read a trained model and the data set that it was trained on,
+    with that training's item filter.
 
     Raises:
         DatasetError: the model was trained on another catalogue, or one of the two cannot be read.
-
     """
     prepare_process()
     return pair(Checkpoint.load(checkpoint), datasets.load(data, path=path), data)
@@ -49,7 +61,8 @@ def pair(checkpoint: Checkpoint, log: ClickLog, data: str) -> ServedModel:
     vocabulary = Vocabulary.of(log, hashed=checkpoint.network.config.hashed_items)
     if vocabulary.items != checkpoint.items:
         raise DatasetError(
-            f"the model knows {len(checkpoint.items)} items and {data} has {len(vocabulary.items)} others; it was "
-            f"trained on {checkpoint.metadata.get('data_set')!r}: name that with --data"
+            f"the model knows {len(checkpoint.items)} items and {data} has "
+            f"{len(vocabulary.items)} others; it was trained on "
+            f"{checkpoint.metadata.get('data_set')!r}: name that with --data"
         )
     return ServedModel(in_memory(checkpoint), checkpoint, Histories.of(log, vocabulary))

@@ -1,6 +1,8 @@
-"""Networks and losses that the product does not have, for the study of what its own choices are worth.
+"""Networks and losses that the product does not have,
+for the study of what its own choices are worth.
 
-A network that the product does not have cannot be folded by the compiled kernel either: its rows rank as trained.
+A network that the product does not have cannot be folded by the compiled kernel either: its rows
+rank as trained.
 """
 
 from __future__ import annotations
@@ -30,17 +32,22 @@ class TwoBlocks(Network):
 
     def __init__(self, config: ModelConfig, items: int, dropout: float = 0.0) -> None:
         super().__init__(config, items, dropout)
-        self.second_ssm, self.second_norm = StateSpace(config), nn.LayerNorm(config.width)
+        self.second_ssm = StateSpace(config)
+        self.second_norm = nn.LayerNorm(config.width)
         self.second_glu = GLU(config, dropout)
 
     def encode(self, batch: Sequences) -> Encoding:
         """See `Network.encode`."""
         x, sequence = super().encode(batch)
-        return Encoding(x, self.second_glu(self.second_norm(sequence + self.dropout(self.second_ssm(sequence)))))
+        return Encoding(
+            x, self.second_glu(self.second_norm(sequence + self.dropout(self.second_ssm(sequence))))
+        )
 
 
 class TimedStateSpace(StateSpace):
-    """The step size also hears of the time since the event before: a term for each head and bucket of the gap."""
+    """The step size also hears of the time since the event before:
+    a term for each head and bucket of the gap.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
@@ -87,7 +94,9 @@ class Ageless(Membership):
     """One bias for all that was seen, however long ago."""
 
     def bucket(self, age: Tensor) -> Tensor:
-        """See `Membership.bucket`: the first for all but what is older than the reach, or never was."""
+        """See `Membership.bucket`: the first for all but what is older
+        than the reach, or never was.
+        """
         bucket = super().bucket(age)
         return bucket.masked_fill(bucket < self.buckets - 1, 0)
 
@@ -101,40 +110,71 @@ class AgelessMembership(Network):
 
 
 class Smoothed(StreamingTask):
-    """Label smoothing: a tenth of the target is spread evenly over the catalogue (arXiv 1512.00567)."""
+    """Label smoothing: a tenth of the target is spread evenly over the
+    catalogue (arXiv 1512.00567).
+    """
 
     share = 0.1
 
-    def next_item(self, encoding: Encoding, events: Sequences, batch: Batch, random: np.random.Generator) -> Tensor:  # noqa: ARG002
+    def next_item(
+        self,
+        encoding: Encoding,
+        events: Sequences,
+        batch: Batch,  # noqa: ARG002
+        random: np.random.Generator,  # noqa: ARG002
+    ) -> Tensor:
         """A guide whose logits are all 0 says that every item is as likely as any other."""
         network = self.network
-        table, bias = network.embedding.item.weight[: network.items], network.item_bias[: network.items]
+        table = network.embedding.item.weight[: network.items]
+        bias = network.item_bias[: network.items]
         targets = events.items[:, 1:]
         usable = events.mask[:, 1:] & (targets < network.items)
-        places, _ = membership_places(network.membership, events, pad(usable, (0, 1)), network.items, bias.dtype)
+        places, _ = membership_places(
+            network.membership, events, pad(usable, (0, 1)), network.items, bias.dtype
+        )
         x = encoding.sequence[:, :-1][usable]
         nothing = x.new_zeros(len(x), 1), bias.new_zeros(len(bias), 1), torch.zeros_like(bias)
         even = Guide(*nothing, torch.zeros_like(places.extra), self.share)
-        return catalogue_loss(x, table, bias, places, targets[usable], even) / usable.sum().clamp(min=1)
+        return catalogue_loss(x, table, bias, places, targets[usable], even) / usable.sum().clamp(
+            min=1
+        )
 
 
 class Sampled(StreamingTask):
-    """gBCE over sampled negatives, shared by a batch (gSASRec, arXiv 2308.07192, equation 20 with t = 0.75)."""
+    """gBCE over sampled negatives, shared by a batch (gSASRec,
+    arXiv 2308.07192, equation 20 with t = 0.75).
+    """
 
-    negatives, t = 256, 0.75
+    negatives = 256
+    t = 0.75
 
-    def next_item(self, encoding: Encoding, events: Sequences, batch: Batch, random: np.random.Generator) -> Tensor:  # noqa: ARG002
+    def next_item(
+        self,
+        encoding: Encoding,
+        events: Sequences,
+        batch: Batch,  # noqa: ARG002
+        random: np.random.Generator,
+    ) -> Tensor:
         """-log of sigmoid(s+)^beta and of 1 - sigmoid(s-), mean over positions."""
         network = self.network
         targets = events.items[:, 1:]
         usable = events.mask[:, 1:] & (targets < network.items)
-        places, _ = membership_places(network.membership, events, pad(usable, (0, 1)), network.items, torch.float32)
-        x, wanted = encoding.sequence[:, :-1][usable], targets[usable]
-        drawn = torch.from_numpy(random.choice(network.items, min(self.negatives, network.items - 1), replace=False))
-        column = torch.full((network.items,), -1).index_put((drawn,), torch.arange(len(drawn)))[places.item]
+        places, _ = membership_places(
+            network.membership, events, pad(usable, (0, 1)), network.items, torch.float32
+        )
+        x = encoding.sequence[:, :-1][usable]
+        wanted = targets[usable]
+        drawn = torch.from_numpy(
+            random.choice(network.items, min(self.negatives, network.items - 1), replace=False)
+        )
+        column = torch.full((network.items,), -1).index_put((drawn,), torch.arange(len(drawn)))[
+            places.item
+        ]
         asked = column >= 0
         others = x @ network.embedding.item.weight[drawn].mT + network.item_bias[drawn]  # (n, k)
-        others = others.index_put((places.row[asked], column[asked]), places.extra[asked], accumulate=True)
+        others = others.index_put(
+            (places.row[asked], column[asked]), places.extra[asked], accumulate=True
+        )
         hit = places.item == wanted[places.row]
         own = (x * network.embedding.item.weight[wanted]).sum(dim=1) + network.item_bias[wanted]
         own = own.index_put((places.row[hit],), places.extra[hit], accumulate=True)

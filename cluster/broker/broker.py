@@ -1,4 +1,6 @@
-"""The broker: the one that is configured, else an Apache Kafka from KAFKA_HOME, else an embedded one."""
+"""The broker: the one that is configured,
+else an Apache Kafka from KAFKA_HOME, else an embedded one.
+"""
 
 from __future__ import annotations
 
@@ -46,17 +48,20 @@ def resolve(
     """Find or start a broker and wait until it answers.
 
     1. `access`, if given, names an external broker: it only has to answer.
-    2. KAFKA_HOME in `environ`: an Apache Kafka of its own, one node in KRaft mode. Its data lives in `directory` and
-       survives a restart; without a directory it lives in a temporary one and goes with the broker.
-    3. Otherwise the embedded broker, which holds everything in memory: its data does not outlive its process.
+    2. KAFKA_HOME in `environ`: an Apache Kafka of its own, one node in KRaft mode. Its data lives
+       in `directory` and survives a restart; without a directory it lives in a temporary one and
+       goes with the broker.
+    3. Otherwise the embedded broker, which holds everything in memory: its data does not outlive
+       its process.
 
-    A started broker listens on 127.0.0.1, on `port` or a free one, and dies with this process, even if that is killed
-    (for which `resolve` has to be called from the main thread).
+    A started broker listens on 127.0.0.1, on `port` or a free one, and dies with this process, even
+    if that is killed (for which `resolve` has to be called from the main thread).
 
     Raises:
-        BrokerUnavailable: the external broker does not answer, or a started one ends or keeps silent.
-        ConfigError: the port is taken, KAFKA_HOME holds no Kafka, or Java or the embedded broker is missing.
-
+        BrokerUnavailable: the external broker does not answer, or a started one ends or keeps
+            silent.
+        ConfigError: the port is taken, KAFKA_HOME holds no Kafka, or Java or the embedded broker is
+            missing.
     """
     if access is not None:
         with KafkaAdmin(access):

@@ -20,32 +20,34 @@ def choose_port(wanted: int | None) -> int:
 
     Raises:
         ConfigError: somebody listens on `wanted` already.
-
     """
     if wanted is None:
         return free_port()
     if reason := _why_not(wanted):
         raise ConfigError(
-            f"the broker's port {wanted} on {HOST} cannot be used ({reason}); stop what listens there, "
-            f"choose another port, or set kafka.bootstrap_servers to use that broker"
+            f"the broker's port {wanted} on {HOST} cannot be used ({reason}); stop what listens "
+            "there, choose another port, or set kafka.bootstrap_servers to use that broker"
         )
     return wanted
 
 
 def free_port() -> int:
-    """A port on which nobody listens, and which neither Ray nor the kernel gives to anybody meanwhile.
+    """A port on which nobody listens,
+    and which neither Ray nor the kernel gives to anybody meanwhile.
 
-    A port from bind(0) is one that the kernel lends to connections: until somebody listens on it, it may be gone.
+    A port from bind(0) is one that the kernel lends to connections: until somebody listens on it,
+    it may be gone.
 
     Raises:
         ConfigError: all of them are in use.
-
     """
     ports = range(RAY_UP_TO + 1, lent_from())
     for port in random.SystemRandom().sample(ports, len(ports)):
         if not _why_not(port):
             return port
-    raise ConfigError(f"no port from {ports.start} to {ports.stop - 1} on {HOST} is free; stop what listens there")
+    raise ConfigError(
+        f"no port from {ports.start} to {ports.stop - 1} on {HOST} is free; stop what listens there"
+    )
 
 
 def check_free(section: str, host: str, port: int) -> None:
@@ -56,13 +58,16 @@ def check_free(section: str, host: str, port: int) -> None:
             probe.bind((bare(host), port))
         except OSError as error:
             raise ConfigError(
-                f"{section}.port {port} on {host} cannot be used ({error.strerror}); stop what listens there, or set "
-                f"{section}.port or ECHORANK__{section.upper()}__PORT to another port"
+                f"{section}.port {port} on {host} cannot be used ({error.strerror}); stop what "
+                f"listens there, or set {section}.port or ECHORANK__{section.upper()}__PORT to "
+                "another port"
             ) from error
 
 
 def lent_from() -> int:
-    """The first port that the kernel lends to connections; what is usual if that is no more than Ray's last."""
+    """The first port that the kernel lends to connections;
+    what is usual if that is no more than Ray's last.
+    """
     try:
         first = int(LENT.read_text().split()[0])
     except OSError:  # not Linux

@@ -23,10 +23,12 @@ START_TIMEOUT_S = 90.0  # a JVM on a busy machine with two cores needs 15
 STOP_TIMEOUT_S = 10.0
 LOG_TAIL_CHARACTERS = 2_000
 
-# Runs the command in its own place and asks the kernel to kill it when the thread that started it ends (prctl 1 is
-# PR_SET_PDEATHSIG). A preexec_fn would do the same, but is unsafe in a process that has threads.
+# Runs the command in its own place and asks the kernel to kill it when the thread that started it
+# ends (prctl 1 is PR_SET_PDEATHSIG). A preexec_fn would do the same, but is unsafe in a process
+# that has threads.
 _DIE_WITH_PARENT = (
-    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGKILL); os.execvp(sys.argv[1], sys.argv[1:])"
+    "import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGKILL); "
+    "os.execvp(sys.argv[1], sys.argv[1:])"
 )
 
 
@@ -42,7 +44,8 @@ class BrokerProcess:
         environ: Mapping[str, str],
         scratch: tempfile.TemporaryDirectory[str],
     ) -> None:
-        self.name, self.address = name, f"{HOST}:{port}"
+        self.name = name
+        self.address = f"{HOST}:{port}"
         self.log_path = Path(scratch.name) / "broker.log"
         self._scratch = scratch
         guard = [sys.executable, "-c", _DIE_WITH_PARENT] if _dies_with_parent() else []
@@ -72,7 +75,6 @@ class BrokerProcess:
 
         Raises:
             BrokerUnavailable: it ended, or kept silent for START_TIMEOUT_S; it is stopped then.
-
         """
         deadline = time.monotonic() + START_TIMEOUT_S
         try:
@@ -80,7 +82,9 @@ class BrokerProcess:
                 if (code := self._process.poll()) is not None:
                     raise self._failed(f"ended with code {code} before it answered")
                 if time.monotonic() > deadline:
-                    raise self._failed(f"did not answer at {self.address} within {START_TIMEOUT_S:.0f} s")
+                    raise self._failed(
+                        f"did not answer at {self.address} within {START_TIMEOUT_S:.0f} s"
+                    )
                 time.sleep(0.05)
         except BaseException:  # also one that somebody interrupts: nobody else knows it yet
             self.stop()
@@ -107,7 +111,9 @@ class BrokerProcess:
                 return False
         try:
             # Short: a broker that is still starting takes connections which it never answers.
-            access = KafkaAccess(bootstrap_servers=self.address, request_timeout_s=2.0, connect_timeout_s=2.0)
+            access = KafkaAccess(
+                bootstrap_servers=self.address, request_timeout_s=2.0, connect_timeout_s=2.0
+            )
             with KafkaAdmin(access):
                 return True
         except BrokerUnavailable:
@@ -119,5 +125,7 @@ class BrokerProcess:
 
 
 def _dies_with_parent() -> bool:
-    """Whether the kernel can tie the child to us; it watches the starting thread, so only the main one will do."""
+    """Whether the kernel can tie the child to us; it watches the starting thread,
+    so only the main one will do.
+    """
     return sys.platform == "linux" and threading.current_thread() is threading.main_thread()

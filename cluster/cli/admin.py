@@ -19,20 +19,27 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 TokenOption = Annotated[
     str | None,
-    typer.Option("--token", help="Admin token; without it serving.admin_token (ECHORANK__SERVING__ADMIN_TOKEN)."),
+    typer.Option(
+        "--token",
+        help="Admin token; without it serving.admin_token (ECHORANK__SERVING__ADMIN_TOKEN).",
+    ),
 ]
 
 
 def scale(
-    shards: Annotated[int, typer.Option("--shards", "-n", help="How many shards there should be.", min=1)],
+    shards: Annotated[
+        int, typer.Option("--shards", "-n", help="How many shards there should be.", min=1)
+    ],
     address: AddressOption = None,
     token: TokenOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Change the number of shards while the system runs, and wait until every partition is in its place.
+    """Change the number of shards while the system runs,
+    and wait until every partition is in its place.
 
-    Partitions move a few at a time; each is answered all the while, and no click is lost or doubled. Ctrl-C ends the
-    waiting, not the moving; the same command joins in again. The next `echorank up` begins with serving.shards.
+    Partitions move a few at a time; each is answered all the while, and no click is lost or
+    doubled. Ctrl-C ends the waiting, not the moving; the same command joins in again. The next
+    `echorank up` begins with serving.shards.
 
     Examples:
       [cyan]echorank scale --shards 3[/cyan]
@@ -48,7 +55,8 @@ def drain(
     token: TokenOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Move everything off SHARD, so that its machine can be taken away, and wait until that is done.
+    """Move everything off SHARD, so that its machine can be taken away,
+    and wait until that is done.
 
     The others take over without a gap. The shard stays empty until its process starts anew.
 
@@ -60,7 +68,8 @@ def drain(
 
 def snapshot(
     partition: Annotated[
-        list[int] | None, typer.Option("--partition", "-p", help="Only this one; may be given again.", min=0)
+        list[int] | None,
+        typer.Option("--partition", "-p", help="Only this one; may be given again.", min=0),
     ] = None,
     address: AddressOption = None,
     token: TokenOption = None,
@@ -90,17 +99,28 @@ async def _follow(steps: AsyncIterator[pb.ScaleProgress]) -> pb.ScaleProgress:
 
     columns = SpinnerColumn(), BarColumn(), TextColumn("{task.description}")
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar, most = progress.add_task("asked"), 0
+        bar = progress.add_task("asked")
+        most = 0
         async for step in steps:
             most = max(most, step.partitions_to_move)
-            progress.update(bar, total=most or 1, completed=most - step.partitions_to_move, description=step.message)
+            progress.update(
+                bar,
+                total=most or 1,
+                completed=most - step.partitions_to_move,
+                description=step.message,
+            )
             if step.done:
                 return step
-    raise EchoRankError("the gateway ended the progress before all was done; the work goes on: ask again")
+    raise EchoRankError(
+        "the gateway ended the progress before all was done; the work goes on: ask again"
+    )
 
 
 def ask(
-    address: str | None, token: str | None, config: ConfigOption, question: Callable[[AdminClient], Awaitable[Answer]]
+    address: str | None,
+    token: str | None,
+    config: ConfigOption,
+    question: Callable[[AdminClient], Awaitable[Answer]],
 ) -> Answer:
     """The gateway's answer; a failed call is an error that names its code."""
     import grpc  # noqa: PLC0415

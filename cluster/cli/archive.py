@@ -1,4 +1,6 @@
-"""`echorank archive ls` and `echorank archive verify`: what was archived, and whether all of it can be read back."""
+"""`echorank archive ls` and `echorank archive verify`: what was archived,
+and whether all of it can be read back.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,19 @@ if TYPE_CHECKING:
     from actors.archive.check import PartitionSummary
     from actors.archive.files import ArchiveFile, ArchiveFiles
 
-archive_app = typer.Typer(no_args_is_help=True, help="Look at the archived clicks, and verify them.")
+archive_app = typer.Typer(
+    no_args_is_help=True, help="Look at the archived clicks, and verify them."
+)
 
 PartitionOption = Annotated[
-    int | None, typer.Option("--partition", "-p", help="Only this partition; without it all.", min=0)
+    int | None,
+    typer.Option("--partition", "-p", help="Only this partition; without it all.", min=0),
 ]
 DirectoryOption = Annotated[
     str | None,
-    typer.Option("--directory", "-d", help="The archive, a path or a URI; without it archive.directory."),
+    typer.Option(
+        "--directory", "-d", help="The archive, a path or a URI; without it archive.directory."
+    ),
 ]
 DAMAGED = 1
 
@@ -37,7 +44,8 @@ def list_files(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """List the partitions: files, clicks, bytes, offsets from and to, dates, and the offsets that are missing.
+    """List the partitions: files, clicks, bytes, offsets from and to, dates,
+    and the offsets that are missing.
 
     Reads the end of each file. Offsets count from the first up to and without the second.
 
@@ -55,7 +63,9 @@ def list_files(
 
     files, found = _found(directory, config, partition)
     shown = Console(stderr=True)
-    partitions = track(found.values(), "Reading", console=shown, transient=True, disable=not shown.is_terminal)
+    partitions = track(
+        found.values(), "Reading", console=shown, transient=True, disable=not shown.is_terminal
+    )
     summaries = [summary(files, of_one) for of_one in partitions]
     if as_json:
         typer.echo(json.dumps([dataclasses.asdict(one) for one in summaries]))
@@ -72,7 +82,8 @@ def verify(
     directory: DirectoryOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Read every file and say what is wrong: damage, offsets out of order or outside the name, gaps, overlaps.
+    """Read every file and say what is wrong: damage,
+    offsets out of order or outside the name, gaps, overlaps.
 
     Exits with 0 if all is well, with 1 and a list if not.
 
@@ -81,13 +92,24 @@ def verify(
       [cyan]echorank archive verify --partition 3 --directory /mnt/archive[/cyan]
     """
     from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+    from rich.progress import (  # noqa: PLC0415
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     from actors.archive.check import problem, problems_between  # noqa: PLC0415
 
     files, found = _found(directory, config, partition)
     wrong = [text for of_one in found.values() for text in problems_between(of_one)]
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     count = sum(len(of_one) for of_one in found.values())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("files", total=count)
@@ -98,7 +120,10 @@ def verify(
                 progress.advance(task)
     for text in wrong:
         typer.echo(text)
-    typer.echo(f"{count} files of {len(found)} partitions: {len(wrong) or 'no'} problem{'s' * (len(wrong) != 1)}.")
+    typer.echo(
+        f"{count} files of {len(found)} partitions: {len(wrong) or 'no'} "
+        f"problem{'s' * (len(wrong) != 1)}."
+    )
     if wrong:
         raise typer.Exit(DAMAGED)
 
@@ -122,7 +147,9 @@ def _found(
     found = {one: of_one for one in wanted if (of_one := files.find(one))}
     if not found:
         where = f"partition {partition} in {shown(root)}" if partition is not None else shown(root)
-        raise ArchiveError(f"there are no archived clicks of {where}; {runs_below(root, '--directory')}")
+        raise ArchiveError(
+            f"there are no archived clicks of {where}; {runs_below(root, '--directory')}"
+        )
     return files, found
 
 
@@ -138,7 +165,9 @@ def _checked(directory: str) -> str:
 def _table(summaries: list[PartitionSummary]) -> Table:
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table("partition", "files", "clicks", "bytes", "from", "to", "dates", "gaps", "overlaps")
+    table = Table(
+        "partition", "files", "clicks", "bytes", "from", "to", "dates", "gaps", "overlaps"
+    )
     for column in (*table.columns[:6], *table.columns[7:]):
         column.justify = "right"
     for one in summaries:

@@ -1,7 +1,8 @@
-"""Run by `make up` as `python -m cluster.cli.first_model`: a model for the first try, where there is none yet.
+"""Run by `make up` as `python -m cluster.cli.first_model`:
+a model for the first try, where there is none yet.
 
-Trained on public clicks, so only for a system that brings its own broker and reads the topic of the shipped settings:
-on anybody's own clicks it would know no item and answer all the same.
+Trained on public clicks, so only for a system that brings its own broker and reads the topic of the
+shipped settings: on anybody's own clicks it would know no item and answer all the same.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ STEPS = (
 )
 
 
-def ensure(settings: Settings, command: Callable[[Sequence[str]], None], say: Callable[[str], None]) -> None:
+def ensure(
+    settings: Settings, command: Callable[[Sequence[str]], None], say: Callable[[str], None]
+) -> None:
     """Train and publish to BUNDLE by `command`, if an arm names it and it is not there; say so.
 
     Raises:
@@ -45,13 +48,14 @@ def ensure(settings: Settings, command: Callable[[Sequence[str]], None], say: Ca
         named = ", ".join(f"arm {arm.name} has no model at {arm.bundle}" for arm in arms)
         why = f", and {own}, of which a model of public clicks would know no item" if own else ""
         raise ConfigError(
-            f"{named}{why}; train one on your clicks and publish it, such as: echorank train file --path "
-            f"clicks.parquet --field user=uid --out out/model && echorank publish out/model --out {arms[0].bundle} "
-            "(docs/training.md)"
+            f"{named}{why}; train one on your clicks and publish it, such as: echorank train file "
+            "--path clicks.parquet --field user=uid --out out/model && echorank publish out/model "
+            f"--out {arms[0].bundle} (docs/training.md)"
         )
     say(
-        f"{BUNDLE} holds no model and no Kafka is named (kafka.bootstrap_servers): training one on MovieLens-100k for "
-        f"a first try, about a minute. It knows these films and no item of yours."
+        f"{BUNDLE} holds no model and no Kafka is named (kafka.bootstrap_servers): training one "
+        "on MovieLens-100k for a first try, about a minute. It knows these films and no item of "
+        "yours."
     )
     for step in STEPS:
         command(step)

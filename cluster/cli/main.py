@@ -24,14 +24,19 @@ from cluster.cli import system as commands_system
 from cluster.cli.options import ConfigOption, settings_from
 from cluster.lifecycle import forks
 
-EXIT_FAILED, EXIT_CONFIG = 1, 2
+EXIT_FAILED = 1
+EXIT_CONFIG = 2
 
 
 class ReadableErrors(TyperGroup):
-    """Turns the errors of the world into one readable message; a traceback comes only with --debug."""
+    """Turns the errors of the world into one readable message;
+    a traceback comes only with --debug.
+    """
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; exit with 2 for a configuration that cannot be used, 1 for any other of our errors."""
+        """Run the command; exit with 2 for a configuration that cannot be used,
+        1 for any other of our errors.
+        """
         forks.only_to_exec()
         try:
             return super().invoke(ctx)
@@ -39,7 +44,9 @@ class ReadableErrors(TyperGroup):
             if ctx.params.get("debug"):
                 raise
             print(f"echorank: {error}", file=sys.stderr)  # noqa: T201 (this is the command line)
-            raise typer.Exit(EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED) from None
+            raise typer.Exit(
+                EXIT_CONFIG if isinstance(error, ConfigError) else EXIT_FAILED
+            ) from None
 
 
 app = typer.Typer(
@@ -49,7 +56,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="[bold]First steps[/bold]: [cyan]echorank demo[/cyan] shows everything on real clicks; "
-    "[cyan]echorank config print --out ray_config.yaml[/cyan] and [cyan]echorank up[/cyan] start your own.",
+    "[cyan]echorank config print --out ray_config.yaml[/cyan] and [cyan]echorank up[/cyan] start "
+    "your own.",
 )
 config_app = typer.Typer(no_args_is_help=True, help="Check, print and explain the configuration.")
 
@@ -68,7 +76,10 @@ def _print_version(wanted: bool) -> None:
 def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
+        bool,
+        typer.Option(
+            "--version", help="Print the version and end.", is_eager=True, callback=_print_version
+        ),
     ] = False,
 ) -> None:
     """Scores from a click stream: Kafka in, one small state per user, gRPC out."""
@@ -76,7 +87,9 @@ def root(
 
 @config_app.command("check")
 def config_check(
-    file: Annotated[Path | None, typer.Argument(help="The file to check; else ./ray_config.yaml.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="The file to check; else ./ray_config.yaml.")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Say whether the configuration can be used, and what is wrong with it if not.
@@ -91,18 +104,26 @@ def config_check(
     from cluster.settings.checks import check_around  # noqa: PLC0415
 
     if file and config and file != config:
-        raise ConfigError(f"two files to check, {file} and {config}; name one, as an argument or by --config")
+        raise ConfigError(
+            f"two files to check, {file} and {config}; name one, as an argument or by --config"
+        )
     settings = settings_from(file or config)
     check_around(settings)
-    live = ", ".join(f"{arm.name} {arm.weight / 100:g} %" for arm in settings.arms if arm.role == "live")
+    live = ", ".join(
+        f"{arm.name} {arm.weight / 100:g} %" for arm in settings.arms if arm.role == "live"
+    )
     typer.echo(f"The configuration is valid: {settings.serving.shards} shards, live arms {live}.")
 
 
 @config_app.command("print")
 def config_print(
     config: ConfigOption = None,
-    secrets: Annotated[bool, typer.Option("--secrets", help="Print passwords and tokens too.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write to this new file instead of standard output.")] = None,
+    secrets: Annotated[
+        bool, typer.Option("--secrets", help="Print passwords and tokens too.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Write to this new file instead of standard output.")
+    ] = None,
 ) -> None:
     """Print the settings in force, each with its meaning, as a file that can be loaded again.
 
@@ -117,7 +138,9 @@ def config_print(
 
 @config_app.command("docs")
 def config_docs(
-    section: Annotated[str, typer.Argument(help="Only settings whose path starts with this, such as kafka.")] = "",
+    section: Annotated[
+        str, typer.Argument(help="Only settings whose path starts with this, such as kafka.")
+    ] = "",
 ) -> None:
     """List every setting: path, default, what is allowed, meaning, variable of the environment.
 

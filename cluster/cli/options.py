@@ -16,11 +16,15 @@ DEFAULT_FILE = Path("ray_config.yaml")
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help="Deployment file; without it ./ray_config.yaml, else the defaults."),
+    typer.Option(
+        "--config", "-c", help="Deployment file; without it ./ray_config.yaml, else the defaults."
+    ),
 ]
 AddressOption = Annotated[
     str | None,
-    typer.Option("--address", "-a", help="host:port of the gateway; without it the one of the configuration."),
+    typer.Option(
+        "--address", "-a", help="host:port of the gateway; without it the one of the configuration."
+    ),
 ]
 
 
@@ -36,7 +40,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 
 def settings_from(file: Path | None) -> Settings:
-    """The settings in force: of `file`, else of ./ray_config.yaml if there is one, under the environment's.
+    """The settings in force: of `file`,
+    else of ./ray_config.yaml if there is one, under the environment's.
 
     Raises:
         ConfigError: they cannot be used.

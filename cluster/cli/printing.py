@@ -1,4 +1,6 @@
-"""`echorank config print`: the settings in force as a file, never over the file that they are read from."""
+"""`echorank config print`: the settings in force as a file,
+never over the file that they are read from.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ def print_settings(config: Path | None, out: Path | None, *, secrets: bool) -> N
     """Write the settings in force to the new file `out`, or to standard output.
 
     Raises:
-        ConfigError: they cannot be used, or writing or having read them would lose what a file held.
+        ConfigError: they cannot be used, or writing or having read them would lose what a file
+            held.
     """
     source = config or DEFAULT_FILE
     if out is None:
@@ -24,7 +27,9 @@ def print_settings(config: Path | None, out: Path | None, *, secrets: bool) -> N
         sys.stdout.write(to_yaml(settings_from(config), secrets=secrets))
         return
     if out.exists() and out.stat().st_size:
-        raise ConfigError(f"{out} is there already and is not overwritten; name another file, or delete it first")
+        raise ConfigError(
+            f"{out} is there already and is not overwritten; name another file, or delete it first"
+        )
     text = to_yaml(settings_from(config), secrets=secrets)
     out.touch(mode=0o600 if secrets else 0o666)
     out.write_text(text, encoding="utf-8")
@@ -37,15 +42,20 @@ def _check_source(source: Path) -> None:
     except OSError:
         return
     if _is_standard_output(found):
-        raise ConfigError(f"{source} is both read and written, and `>` has emptied it; {_instead(source)}")
+        raise ConfigError(
+            f"{source} is both read and written, and `>` has emptied it; {_instead(source)}"
+        )
     if stat.S_ISREG(found.st_mode) and not found.st_size:
-        raise ConfigError(f"{source} is empty, as `>` and `tee` leave the file that they write to; {_instead(source)}")
+        raise ConfigError(
+            f"{source} is empty, as `>` and `tee` leave the file that they write to; "
+            f"{_instead(source)}"
+        )
 
 
 def _instead(source: Path) -> str:
     return (
-        f"if it held settings, get it back and write to another file: echorank config print --out NEW.yaml; if not, "
-        f"echorank config print --out {source}"
+        "if it held settings, get it back and write to another file: echorank config print --out "
+        f"NEW.yaml; if not, echorank config print --out {source}"
     )
 
 

@@ -43,7 +43,9 @@ def score(
 def recommend(
     user: UserArgument,
     k: Annotated[int, typer.Option("-k", help="How many items.", min=1)] = 10,
-    seen: Annotated[bool, typer.Option("--seen", help="Also items that the user had already.")] = False,
+    seen: Annotated[
+        bool, typer.Option("--seen", help="Also items that the user had already.")
+    ] = False,
     arm: ArmOption = "",
     address: AddressOption = None,
     config: ConfigOption = None,
@@ -53,15 +55,24 @@ def recommend(
 
     Example: [cyan]echorank recommend 196 -k 5[/cyan]
     """
-    response = _ask(_gateway(address, config), lambda client: client.recommend(user, k, exclude_seen=not seen, arm=arm))
-    _show(response.origin, {item.item: item.probability for item in response.items}, as_json=as_json)
+    response = _ask(
+        _gateway(address, config),
+        lambda client: client.recommend(user, k, exclude_seen=not seen, arm=arm),
+    )
+    _show(
+        response.origin, {item.item: item.probability for item in response.items}, as_json=as_json
+    )
 
 
-def status(address: AddressOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Print health, partitions and their owners, lag, snapshots, arms and model versions; exit with 1 unless healthy.
+def status(
+    address: AddressOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Print health, partitions and their owners, lag, snapshots,
+    arms and model versions; exit with 1 unless healthy.
 
-    The first line says what is wrong: not serving, a partition without a ready owner, a process that does not answer,
-    a silent Kafka, unread partitions, two models in one arm, or a model that does not know the items.
+    The first line says what is wrong: not serving, a partition without a ready owner, a process
+    that does not answer, a silent Kafka, unread partitions, two models in one arm, or a model that
+    does not know the items.
 
     Examples:
       [cyan]echorank status[/cyan]
@@ -74,7 +85,10 @@ def status(address: AddressOption = None, config: ConfigOption = None, as_json: 
     from cluster.operate.status_tables import render  # noqa: PLC0415
 
     monitoring = settings_from(config).monitoring
-    report = _ask(_gateway(address, config), lambda client: gather(client, reachable(monitoring.host, monitoring.port)))
+    report = _ask(
+        _gateway(address, config),
+        lambda client: gather(client, reachable(monitoring.host, monitoring.port)),
+    )
     if as_json:
         typer.echo(to_json(report))
     else:
@@ -114,7 +128,9 @@ def _show(origin: pb.Origin, probabilities: dict[str, float], *, as_json: bool) 
     from rich.table import Table  # noqa: PLC0415
 
     if as_json:
-        where = MessageToDict(origin, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+        where = MessageToDict(
+            origin, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
         typer.echo(json.dumps({"probabilities": probabilities, "origin": where}))
         return
     table = Table("item", "probability")
@@ -131,8 +147,12 @@ def _origin_line(origin: pb.Origin) -> str:
     level = pb.Level.Name(origin.level).removeprefix("LEVEL_")
     user = {
         pb.USER_STATE_COLD: "no click of this user yet",
-        pb.USER_STATE_UNKNOWN: "nothing known of this user while the state is restored or built anew",
+        pb.USER_STATE_UNKNOWN: (
+            "nothing known of this user while the state is restored or built anew"
+        ),
     }.get(origin.user_state, f"last click {origin.state_age_ms / 1000:,.1f} s ago")
     stale = "; [yellow]stale: the shard is catching up[/yellow]" if origin.stale else ""
     place = f"partition {origin.partition} up to offset {origin.offset}"
-    return f"{level} answer of arm {origin.arm}, model {origin.model_version}, {place}; {user}{stale}"
+    return (
+        f"{level} answer of arm {origin.arm}, model {origin.model_version}, {place}; {user}{stale}"
+    )

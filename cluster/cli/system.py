@@ -1,4 +1,6 @@
-"""`echorank up` and `echorank demo`: the whole system, until somebody stops it or the stream ends."""
+"""`echorank up` and `echorank demo`: the whole system,
+until somebody stops it or the stream ends.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ ALIVE_S = 5.0  # how often it is looked whether an actor has died for good
 def up(config: ConfigOption = None) -> None:
     """Start the system and leave it running until Ctrl-C or SIGTERM; then drain, snapshot and stop.
 
-    Until it has caught up with its topic it answers, too, and says how far it is; answers say stale meanwhile.
-    Without kafka.bootstrap_servers it brings its own broker, whose clicks end with it.
+    Until it has caught up with its topic it answers, too, and says how far it is; answers say stale
+    meanwhile. Without kafka.bootstrap_servers it brings its own broker, whose clicks end with it.
 
     Examples:
       [cyan]echorank up[/cyan]
@@ -44,7 +46,9 @@ def _run(config: Path | None) -> None:
     from monitoring import logs  # noqa: PLC0415
 
     settings = settings_from(config)
-    logs.set_up(level=settings.monitoring.log_level, as_json=settings.monitoring.log_json, actor="echorank")
+    logs.set_up(
+        level=settings.monitoring.log_level, as_json=settings.monitoring.log_json, actor="echorank"
+    )
     _progress("Starting broker, Ray and actors ...")
     system = wiring.start(settings)
     try:
@@ -68,17 +72,22 @@ def _progress(line: str) -> None:
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Directory for the bundle, the states and summary.json.")] = Path(
-        "out/demo"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Directory for the bundle, the states and summary.json.")
+    ] = Path("out/demo"),
     speed: Annotated[
-        float, typer.Option(help="Clicks a second to stream; 0 is as fast as scoring before each click allows.", min=0)
+        float,
+        typer.Option(
+            help="Clicks a second to stream; 0 is as fast as scoring before each click allows.",
+            min=0,
+        ),
     ] = 0.0,
     minutes: Annotated[float, typer.Option(help="Minutes of training at most.", min=0.05)] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of training and sampling.")] = 0,
     config: ConfigOption = None,
 ) -> None:
-    """Train on real clicks (MovieLens-100k), stream the rest, score before each click, kill a shard, and report.
+    """Train on real clicks (MovieLens-100k), stream the rest,
+    score before each click, kill a shard, and report.
 
     Takes under 5 minutes on 2 cores; the numbers end up in OUT/summary.json.
 
@@ -89,7 +98,9 @@ def demo(
     from cluster.demo import demo as demonstration  # noqa: PLC0415
 
     interrupts.end_like_ctrl_c()
-    demonstration.run(settings_from(config), out=out, clicks_per_s=speed, minutes=minutes, seed=seed)
+    demonstration.run(
+        settings_from(config), out=out, clicks_per_s=speed, minutes=minutes, seed=seed
+    )
 
 
 @contextmanager
@@ -103,7 +114,8 @@ def _watched(system: System) -> Iterator[None]:
 
     stop = threading.Event()
     watch = Watch(lambda: scrape(system.scraped_at), say)
-    # What ingests show is little, and what they find in the topic should be said within seconds, whenever it comes.
+    # What ingests show is little, and what they find in the topic should be said within seconds,
+    # whenever it comes.
     topic = Watch(lambda: scrape(system.scraped_at, "ingest"), say, watch.said, late_s=TOPIC_S)
     for one in (watch, topic):
         threading.Thread(target=one.until, args=(stop,), name="notices", daemon=True).start()
@@ -121,6 +133,10 @@ def _print_addresses(system: System) -> None:
     table = Table.grid(padding=(0, 2))
     address = system.gateway_address
     table.add_row("scores (gRPC)", address, f"echorank score USER ITEM --address {address}")
-    table.add_row("metrics", f"http://{system.monitoring_address}/metrics", "also /sd for Prometheus, and /healthz")
+    table.add_row(
+        "metrics",
+        f"http://{system.monitoring_address}/metrics",
+        "also /sd for Prometheus, and /healthz",
+    )
     table.add_row("broker", system.bootstrap_servers, system.broker_kind)
     Console().print("[bold green]EchoRank is up.[/bold green] Ctrl-C stops it.", table, sep="\n")

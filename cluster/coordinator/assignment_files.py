@@ -2,8 +2,9 @@
 
     ROOT/assignment-GENERATION-VERSION-TOKEN.json     the checksum of a ledger, and the ledger
 
-The newest name counts. Each start of a coordinator is a generation; the token tells two starts of one number apart.
-The files before the newest stay for a while, so that a damaged one does not stop the system.
+The newest name counts. Each start of a coordinator is a generation; the token tells two starts of
+one number apart. The files before the newest stay for a while, so that a damaged one does not stop
+the system.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from actors.files import open_root, publish
 from cluster.coordinator.ledger import Ledger
 
 KEPT = 8
-NAME = re.compile(r"assignment-(?P<generation>\d{6})-(?P<version>\d{12})-(?P<token>[0-9a-f]{8})\.json")
+NAME = re.compile(
+    r"assignment-(?P<generation>\d{6})-(?P<version>\d{12})-(?P<token>[0-9a-f]{8})\.json"
+)
 SNAPSHOT = re.compile(r".*/partition-\d{5}/(?P<epoch>\d{12})-.*")
 EPOCHS_A_GENERATION = 1_000_000
 
@@ -39,7 +42,9 @@ class _Place(NamedTuple):
 
 
 class AssignmentFiles:
-    """Writes ledgers of one generation, and notices when another coordinator has begun a newer one."""
+    """Writes ledgers of one generation,
+    and notices when another coordinator has begun a newer one.
+    """
 
     def __init__(self, directory: str) -> None:
         self._filesystem, self._root = open_root(directory)
@@ -48,29 +53,38 @@ class AssignmentFiles:
 
     @property
     def first_epoch(self) -> int:
-        """Epochs from here on are of this generation: two coordinators never give out the same one."""
+        """Epochs from here on are of this generation:
+        two coordinators never give out the same one.
+        """
         return self.generation * EPOCHS_A_GENERATION + 1
 
     def load(self) -> Ledger | None:
         """What was saved last, from now on under a generation of our own; None if nothing ever was.
 
-        A damaged newest file is logged, and the one before it used: epochs grow beyond those of both all the same.
+        A damaged newest file is logged, and the one before it used: epochs grow beyond those of
+        both all the same.
 
         Raises:
             SnapshotError: the directory cannot be read, or every file in it is damaged.
         """
         places = self._places()
-        self.generation = 1 + max((place.generation for place in places), default=self._generation_of_snapshots())
+        self.generation = 1 + max(
+            (place.generation for place in places), default=self._generation_of_snapshots()
+        )
         for place in reversed(places):
             try:
                 return self._read(place)
             except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-                log.error("%s is damaged and the assignment before it is used: %r", self._path(place), error)
+                log.error(
+                    "%s is damaged and the assignment before it is used: %r",
+                    self._path(place),
+                    error,
+                )
         if places:
             raise SnapshotError(
-                f"none of the {len(places)} assignments in {self._root} can be read, the newest is "
-                f"{self._path(places[-1])}; bring one back, or delete them to assign all partitions anew (epochs go on "
-                "beyond those of the snapshots)"
+                f"none of the {len(places)} assignments in {self._root} can be read, the newest "
+                f"is {self._path(places[-1])}; bring one back, or delete them to assign all "
+                "partitions anew (epochs go on beyond those of the snapshots)"
             )
         return None
 
@@ -93,7 +107,8 @@ class AssignmentFiles:
             publish(self._filesystem, temporary, path)
         except (OSError, pa.ArrowException) as error:
             raise SnapshotError(
-                f"cannot write the assignment {path}: {error!r}; check state.directory, its permissions and free space"
+                f"cannot write the assignment {path}: {error!r}; check state.directory, its "
+                "permissions and free space"
             ) from error
         self._retire(self._check_alone())
 
@@ -102,9 +117,10 @@ class AssignmentFiles:
         for place in places:
             if place.generation >= self.generation and place.token != self._token:
                 raise Superseded(
-                    f"another coordinator took over {self._root}: {self._path(place)} is of generation "
-                    f"{place.generation}, this one is {self.generation} and ends. Two systems must not share a "
-                    "state.directory: stop one of them, or give it a directory of its own"
+                    f"another coordinator took over {self._root}: {self._path(place)} is of "
+                    f"generation {place.generation}, this one is {self.generation} and ends. Two "
+                    "systems must not share a state.directory: stop one of them, or give it a "
+                    "directory of its own"
                 )
         return places
 
@@ -141,12 +157,14 @@ class AssignmentFiles:
             found: list[fs.FileInfo] = self._filesystem.get_file_info(selector)
         except (OSError, pa.ArrowException) as error:
             raise SnapshotError(
-                f"cannot list the assignments in {self._root}: {error!r}; check state.directory and its permissions"
+                f"cannot list the assignments in {self._root}: {error!r}; check state.directory "
+                "and its permissions"
             ) from error
         return found
 
     def _path(self, place: _Place) -> str:
-        return f"{self._root}/assignment-{place.generation:06d}-{place.version:012d}-{place.token}.json"
+        name = f"assignment-{place.generation:06d}-{place.version:012d}-{place.token}.json"
+        return f"{self._root}/{name}"
 
 
 def _checksum(values: object) -> str:

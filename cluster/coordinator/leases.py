@@ -11,13 +11,16 @@ log = logging.getLogger(__name__)
 
 
 class Leases:
-    """A lease runs `lease_s` from the last word of its holder; `grace_s` later the holder is given up.
+    """A lease runs `lease_s` from the last word of its holder;
+    `grace_s` later the holder is given up.
 
     Whoever has no lease counts as given up.
     """
 
     def __init__(self, clock: Clock, lease_s: float, grace_s: float) -> None:
-        self._clock, self._lease_s, self._grace_s = clock, lease_s, grace_s
+        self._clock = clock
+        self._lease_s = lease_s
+        self._grace_s = grace_s
         self._ends: dict[str, float] = {}
         self._looked = clock.monotonic()
 
@@ -42,9 +45,14 @@ class Leases:
         return self._clock.monotonic() > self._ends.get(name, -math.inf) + self._grace_s
 
     def forgive_own_sleep(self) -> None:
-        """Leases do not end by pauses of who grants them, for nobody could be heard meanwhile. Ask often."""
+        """Leases do not end by pauses of who grants them,
+        for nobody could be heard meanwhile. Ask often.
+        """
         now = self._clock.monotonic()
-        slept_s, self._looked = now - self._looked, now
+        slept_s = now - self._looked
+        self._looked = now
         if slept_s > self._lease_s / 2:
-            log.warning("the coordinator stood still for %.2f s; all leases are that much longer", slept_s)
+            log.warning(
+                "the coordinator stood still for %.2f s; all leases are that much longer", slept_s
+            )
             self._ends = {name: ends + slept_s for name, ends in self._ends.items()}

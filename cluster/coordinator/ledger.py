@@ -15,11 +15,15 @@ from monitoring.discovery import Target
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A shard of the deployment. `address` is empty until its process has registered in this run."""
+    """A shard of the deployment. `address` is empty until its process
+    has registered in this run.
+    """
 
     number: int
     address: str = ""
-    node: str = ""  # where its newest process runs, or where its actor is to be started; empty: anywhere
+    node: str = (
+        ""  # where its newest process runs, or where its actor is to be started; empty: anywhere
+    )
     incarnation: int = 0  # of its newest process; no two processes of the deployment share one
     spawned: bool = True  # its actor was started; it may still be on its way
     draining: bool = False  # asked to be emptied, until its process starts anew
@@ -34,7 +38,9 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
-    """The deployment's shards, the published table, and the newest epoch given out for each partition."""
+    """The deployment's shards, the published table,
+    and the newest epoch given out for each partition.
+    """
 
     run: str
     shards_wanted: int
@@ -54,7 +60,9 @@ class Ledger:
     def with_member(self, changed: Member) -> Ledger:
         """This with one member added, or changed."""
         others = [member for member in self.members if member.number != changed.number]
-        return replace(self, members=tuple(sorted((*others, changed), key=lambda member: member.number)))
+        return replace(
+            self, members=tuple(sorted((*others, changed), key=lambda member: member.number))
+        )
 
     def without_member(self, number: int) -> Ledger:
         """This without one member and its metrics."""
@@ -62,7 +70,10 @@ class Ledger:
             self,
             members=tuple(member for member in self.members if member.number != number),
             table=replace(
-                self.table, targets=tuple(each for each in self.table.targets if each.name != shard_name(number))
+                self.table,
+                targets=tuple(
+                    each for each in self.table.targets if each.name != shard_name(number)
+                ),
             ),
         )
 
@@ -101,11 +112,19 @@ class Ledger:
 
 
 def first_ledger(
-    saved: Ledger | None, *, run: str, restarted: bool, partitions: int, shards: int, arms: tuple[Arm, ...]
+    saved: Ledger | None,
+    *,
+    run: str,
+    restarted: bool,
+    partitions: int,
+    shards: int,
+    arms: tuple[Arm, ...],
 ) -> Ledger:
-    """What a coordinator begins with: what was saved in the same run, else every partition at its home.
+    """What a coordinator begins with: what was saved in the same run,
+    else every partition at its home.
 
-    Epochs and incarnations of earlier runs stay used up, and users keep their arms as far as the weights allow.
+    Epochs and incarnations of earlier runs stay used up, and users keep their arms as far as the
+    weights allow.
 
     Raises:
         ConfigError: what was saved is for another number of partitions.
@@ -113,20 +132,24 @@ def first_ledger(
     """
     if saved and restarted and saved.run != run:
         raise OtherRun(
-            f"another coordinator took over state.directory: it is of run {saved.run}, this one was restarted in run "
-            f"{run} and ends. Two systems must not share a state.directory: stop one of them, or give it a directory "
-            "of its own"
+            f"another coordinator took over state.directory: it is of run {saved.run}, this one "
+            f"was restarted in run {run} and ends. Two systems must not share a state.directory: "
+            "stop one of them, or give it a directory of its own"
         )
     if saved and saved.table.partitions != partitions:
         raise ConfigError(
-            f"topics.partitions is {partitions}, but the states in state.directory are of {saved.table.partitions} "
-            "partitions and users would land elsewhere; set it back, or start with an empty state.directory"
+            f"topics.partitions is {partitions}, but the states in state.directory are of "
+            f"{saved.table.partitions} partitions and users would land elsewhere; set it back, or "
+            "start with an empty state.directory"
         )
     version = saved.table.version + 1 if saved else 1
     if saved and saved.run == run:
         return replace(saved, table=replace(saved.table, version=version))
     issued = saved.issued if saved else (0,) * partitions
-    routes = (Route(owner=Replica(shard=shard_name(p % shards), epoch=epoch)) for p, epoch in enumerate(issued))
+    routes = (
+        Route(owner=Replica(shard=shard_name(p % shards), epoch=epoch))
+        for p, epoch in enumerate(issued)
+    )
     return Ledger(
         run=run,
         shards_wanted=shards,
@@ -143,7 +166,9 @@ def first_ledger(
 
 
 def _buckets(table: dict[str, Any]) -> Runs:
-    """Which arm has which users; where that was not kept yet, as it was made from the weights of the time."""
+    """Which arm has which users; where that was not kept yet,
+    as it was made from the weights of the time.
+    """
     if "buckets" not in table:
         return first_buckets(Arm(**arm) for arm in table["arms"])
     kept = tuple((str(name), int(count)) for name, count in table["buckets"])

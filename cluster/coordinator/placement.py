@@ -1,4 +1,6 @@
-"""Which shard should hold what: balanced, with as few moves as that takes. Pure: the same input, the same answer."""
+"""Which shard should hold what: balanced, with as few moves as that takes. Pure:
+the same input, the same answer.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,10 @@ class Placed(NamedTuple):
 def place(current: Sequence[Placed], hosts: Mapping[str, str], standbys: int) -> list[Placed]:
     """Where each partition should be, given where it is and which shards may hold something.
 
-    Owners are counted equal up to one, and no more of them change than that takes; those that must change go to
-    their standby where it has room. A standby is never on its owner's shard, and on its owner's node only if there is
-    no other; within that they are balanced, and stay where they are while they are. What is placed so stays so.
+    Owners are counted equal up to one, and no more of them change than that takes; those that must
+    change go to their standby where it has room. A standby is never on its owner's shard, and on
+    its owner's node only if there is no other; within that they are balanced, and stay where they
+    are while they are. What is placed so stays so.
 
     Args:
         current: by partition; names that are no hosts (any more) count as places to leave.
@@ -29,7 +32,9 @@ def place(current: Sequence[Placed], hosts: Mapping[str, str], standbys: int) ->
     if not hosts:
         return list(current)
     owners = _owners(current, hosts)
-    backups = _standbys(current, owners, hosts) if standbys and len(hosts) > 1 else [None] * len(owners)
+    backups = (
+        _standbys(current, owners, hosts) if standbys and len(hosts) > 1 else [None] * len(owners)
+    )
     return [Placed(owner, standby) for owner, standby in zip(owners, backups, strict=True)]
 
 
@@ -46,7 +51,11 @@ def _owners(current: Sequence[Placed], hosts: Mapping[str, str]) -> list[str]:
     owners = [placed.owner for placed in current]
     for partition in sorted(leaving, key=lambda p: not _has_room(current[p].standby, room)):
         standby = current[partition].standby
-        chosen = standby if standby and _has_room(standby, room) else min(room, key=lambda host: (-room[host], host))
+        chosen = (
+            standby
+            if standby and _has_room(standby, room)
+            else min(room, key=lambda host: (-room[host], host))
+        )
         owners[partition] = chosen
         room[chosen] -= 1
     return owners
@@ -59,7 +68,9 @@ def _quotas(counts: Mapping[str, int], partitions: int) -> dict[str, int]:
     return {host: share + (place < odd) for place, host in enumerate(by_count)}
 
 
-def _to_give(partitions: list[int], count: int, current: Sequence[Placed], room: Mapping[str, int]) -> list[int]:
+def _to_give(
+    partitions: list[int], count: int, current: Sequence[Placed], room: Mapping[str, int]
+) -> list[int]:
     """Those whose standby can take over first, else the highest."""
     return sorted(partitions, key=lambda p: (not _has_room(current[p].standby, room), -p))[:count]
 
@@ -68,11 +79,14 @@ def _has_room(host: str | None, room: Mapping[str, int]) -> bool:
     return host is not None and room.get(host, 0) > 0
 
 
-def _standbys(current: Sequence[Placed], owners: Sequence[str], hosts: Mapping[str, str]) -> list[str | None]:
+def _standbys(
+    current: Sequence[Placed], owners: Sequence[str], hosts: Mapping[str, str]
+) -> list[str | None]:
     """A standby for each partition, none beyond the fair share of its host.
 
-    There always is such a placement (Hall's theorem: see `_fair_standbys`), but not always one that leaves everything
-    that has its place: where all who may take a partition are full, others make room, along augmenting paths.
+    There always is such a placement (Hall's theorem: see `_fair_standbys`), but not always one that
+    leaves everything that has its place: where all who may take a partition are full, others make
+    room, along augmenting paths.
     """
     fair = _fair_standbys(owners, hosts)
     held: dict[str, list[int]] = {host: [] for host in hosts}
@@ -89,7 +103,9 @@ def _standbys(current: Sequence[Placed], owners: Sequence[str], hosts: Mapping[s
         for host in _able(owners[partition], hosts):
             if host not in full:
                 full.add(host)
-                if (other := next((other for other in held[host] if seat(other, full)), None)) is not None:
+                if (
+                    other := next((other for other in held[host] if seat(other, full)), None)
+                ) is not None:
                     held[host].remove(other)
                     held[host].append(partition)
                     return True
@@ -105,13 +121,17 @@ def _standbys(current: Sequence[Placed], owners: Sequence[str], hosts: Mapping[s
 
 def _able(owner: str, hosts: Mapping[str, str]) -> list[str]:
     """Who may be standby: the hosts on other nodes than the owner's, else the others on its own."""
-    return [host for host in hosts if hosts[host] != hosts[owner]] or [host for host in hosts if host != owner]
+    return [host for host in hosts if hosts[host] != hosts[owner]] or [
+        host for host in hosts if host != owner
+    ]
 
 
 def _fair_standbys(owners: Sequence[str], hosts: Mapping[str, str]) -> int:
-    """The most that a host must take: its part of all, or of those that a crowded node leaves to few others.
+    """The most that a host must take: its part of all,
+    or of those that a crowded node leaves to few others.
 
-    Partitions owned on two nodes may go to any host between them, so no other set of them can ask for more.
+    Partitions owned on two nodes may go to any host between them, so no other set of them can ask
+    for more.
     """
     owned = Counter(hosts[owner] for owner in owners)
     able = {hosts[owner]: len(_able(owner, hosts)) for owner in owners}
@@ -121,4 +141,6 @@ def _fair_standbys(owners: Sequence[str], hosts: Mapping[str, str]) -> int:
 
 def _by_worth(placed: Placed, able: Sequence[str], held: Mapping[str, Sequence[int]]) -> list[str]:
     """Those with the states in memory already first, then the least loaded."""
-    return sorted(able, key=lambda host: (host != placed.owner, host != placed.standby, len(held[host]), host))
+    return sorted(
+        able, key=lambda host: (host != placed.owner, host != placed.standby, len(held[host]), host)
+    )

@@ -14,13 +14,17 @@ from rpc import echorank_pb2 as pb
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
-    """A partition at one shard. `address` is empty until the shard's process has registered and been granted it."""
+    """A partition at one shard. `address` is empty until the shard's process
+    has registered and been granted it.
+    """
 
     shard: str
     epoch: int
     incarnation: int = 0  # of the process that was granted it; the state ends with that process
     address: str = ""  # host:port of the shard's gRPC server
-    ready: bool = False  # heard of within the lease, and close to the end of the log since it was granted
+    ready: bool = (
+        False  # heard of within the lease, and close to the end of the log since it was granted
+    )
     behind: bool = False  # some arm is behind the front, and is fed apart
 
 
@@ -58,17 +62,28 @@ class RoutingTable:
         return len(self.routes)
 
     def ways(self, partition: int) -> list[str]:
-        """host:port of the gRPC servers that may answer, best first: of those that are ready, else of all there are."""
+        """host:port of the gRPC servers that may answer, best first:
+        of those that are ready, else of all there are.
+        """
         replicas = [replica for _, replica in self.routes[partition].replicas() if replica.address]
-        return [replica.address for replica in filter(_serves, replicas)] or [replica.address for replica in replicas]
+        return [replica.address for replica in filter(_serves, replicas)] or [
+            replica.address for replica in replicas
+        ]
 
     def addresses(self) -> set[str]:
         """host:port of every shard that holds something."""
-        return {replica.address for route in self.routes for _, replica in route.replicas() if replica.address}
+        return {
+            replica.address
+            for route in self.routes
+            for _, replica in route.replicas()
+            if replica.address
+        }
 
     def not_ready(self) -> list[int]:
         """The partitions without a live owner, or with one that is still catching up."""
-        return [partition for partition, route in enumerate(self.routes) if not _serves(route.owner)]
+        return [
+            partition for partition, route in enumerate(self.routes) if not _serves(route.owner)
+        ]
 
     def uncovered(self) -> list[int]:
         """The partitions that neither a ready owner nor a ready standby can answer for."""
@@ -90,10 +105,16 @@ class RoutingTable:
     def replicas(self, role: Role) -> dict[int, Replica]:
         """The registered replicas in a role, by partition."""
         found = ((partition, route.replica(role)) for partition, route in enumerate(self.routes))
-        return {partition: replica for partition, replica in found if replica is not None and replica.address}
+        return {
+            partition: replica
+            for partition, replica in found
+            if replica is not None and replica.address
+        }
 
     def to_proto(self) -> pb.RoutingResponse:
-        """The table for clients that route themselves; partitions that nobody answers for are left out."""
+        """The table for clients that route themselves;
+        partitions that nobody answers for are left out.
+        """
         return pb.RoutingResponse(
             version=self.version,
             partitions=self.partitions,
@@ -103,7 +124,9 @@ class RoutingTable:
                 if any(replica.address for _, replica in route.replicas())
             ],
             arms=[
-                pb.ArmInfo(name=arm.name, model_version=arm.model_version, role=arm.role, weight=arm.weight)
+                pb.ArmInfo(
+                    name=arm.name, model_version=arm.model_version, role=arm.role, weight=arm.weight
+                )
                 for arm in self.arms
             ],
         )
@@ -119,12 +142,22 @@ def _serves(replica: Replica) -> bool:
 
 
 def _route(partition: int, route: Route) -> pb.PartitionRoute:
-    owner, standby = route.owner, route.standby
+    owner = route.owner
+    standby = route.standby
     found = pb.PartitionRoute(
-        partition=partition, shard=owner.shard, address=owner.address, epoch=owner.epoch, ready=owner.ready
+        partition=partition,
+        shard=owner.shard,
+        address=owner.address,
+        epoch=owner.epoch,
+        ready=owner.ready,
     )
     if standby is not None:
         found.standby.CopyFrom(
-            pb.StandbyRoute(shard=standby.shard, address=standby.address, epoch=standby.epoch, ready=standby.ready)
+            pb.StandbyRoute(
+                shard=standby.shard,
+                address=standby.address,
+                epoch=standby.epoch,
+                ready=standby.ready,
+            )
         )
     return found

@@ -14,11 +14,14 @@ class Move(NamedTuple):
     node: str
 
 
-def next_move(places: Mapping[str, str], movable: Collection[str], nodes: Collection[str]) -> Move | None:
+def next_move(
+    places: Mapping[str, str], movable: Collection[str], nodes: Collection[str]
+) -> Move | None:
     """What evens the shards out by one; None while no node has two more than another.
 
     Args:
-        places: the node of each shard. As long as one is on none of `nodes`, its node is dying, and nothing moves.
+        places: the node of each shard. As long as one is on none of `nodes`, its node is dying, and
+            nothing moves.
         movable: the shards that may be moved.
         nodes: those that may take shards.
     """

@@ -1,4 +1,6 @@
-"""The clicks of the demonstration, and what to ask before each: its item among 99 that the user has not seen."""
+"""The clicks of the demonstration, and what to ask before each:
+its item among 99 that the user has not seen.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,12 @@ def clicks_of(log: ClickLog) -> list[Click]:
     return [Click(*row) for row in rows]
 
 
-def questions(earlier: Sequence[Click], coming: Sequence[Click], catalogue: Sequence[str], seed: int) -> list[Question]:
-    """A question for each coming click, in order; unseen means: not clicked by the user before that moment."""
+def questions(
+    earlier: Sequence[Click], coming: Sequence[Click], catalogue: Sequence[str], seed: int
+) -> list[Question]:
+    """A question for each coming click, in order; unseen means:
+    not clicked by the user before that moment.
+    """
     random = np.random.default_rng(seed)
     seen: dict[str, set[str]] = defaultdict(set)
     for click in earlier:

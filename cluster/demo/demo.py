@@ -1,8 +1,10 @@
-"""`echorank demo`: from nothing to a recovered, audited, learning system on real clicks, in a few minutes.
+"""`echorank demo`: from nothing to a recovered, audited,
+learning system on real clicks, in a few minutes.
 
 1. Fetch MovieLens-100k; train on the earliest 80 % of its time line; publish a bundle.
 2. Start broker, Ray, actors and gateway; stream the early clicks, so that the states are warm.
-3. Stream the rest. Before each click, ask over gRPC for scores of its item among 99 unseen ones and for the top 10.
+3. Stream the rest. Before each click, ask over gRPC for scores of its item among 99 unseen ones and
+   for the top 10.
 4. Half way, kill a shard's process with SIGKILL and watch it recover.
 5. Replay the log in one uninterrupted pass and compare the digests of all states.
 """
@@ -27,7 +29,14 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from actors.clicks.click import Click
@@ -59,22 +68,33 @@ class Recovery:
     seconds: float | None = None
 
 
-def run(settings: Settings, *, out: Path, clicks_per_s: float, minutes: float, seed: int) -> dict[str, Any]:
+def run(
+    settings: Settings, *, out: Path, clicks_per_s: float, minutes: float, seed: int
+) -> dict[str, Any]:
     """Play the whole demonstration; returns the summary, also written to `out`/summary.json."""
-    started, console = time.perf_counter(), Console()
+    started = time.perf_counter()
+    console = Console()
     out.mkdir(parents=True, exist_ok=True)
     for made_before in ("state", "archive"):
         shutil.rmtree(out / made_before, ignore_errors=True)
     console.rule("1. Train on the first 80 % of the time line")
     trained = _train(out, minutes, seed)
-    earlier, coming = clicks_of(trained.earlier), clicks_of(trained.remaining)
+    earlier = clicks_of(trained.earlier)
+    coming = clicks_of(trained.remaining)
     asked = questions(earlier, coming, trained.published.bundle.items, seed)
-    gc.freeze()  # else the measuring client stops for 240 ms whenever Python's collector goes through all of this
+    # else the measuring client stops for 240 ms whenever Python's collector goes through all of
+    # this
+    gc.freeze()
     console.rule("2. Start broker, Ray, shards, ingest and gateway")
     with wiring.start(_settings(settings, out)) as system:
         system.wait_ready()
-        console.print(f"gateway {system.gateway_address}, broker {system.broker_kind} at {system.bootstrap_servers}")
-        summary = asyncio.run(_play(system, settings, trained, earlier, asked, clicks_per_s, console))
+        console.print(
+            f"gateway {system.gateway_address}, broker {system.broker_kind} at "
+            f"{system.bootstrap_servers}"
+        )
+        summary = asyncio.run(
+            _play(system, settings, trained, earlier, asked, clicks_per_s, console)
+        )
     summary["seconds"] = round(time.perf_counter() - started, 1)
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     console.print(_table(summary))
@@ -101,7 +121,9 @@ def _settings(settings: Settings, out: Path) -> Settings:
     state = settings.state.model_copy(update={"directory": str(out / "state")})
     archive = settings.archive.model_copy(update={"directory": str(out / "archive")})
     topics = settings.topics.model_copy(update={"create": settings.topics.create is not False})
-    return settings.model_copy(update={"arms": [arm], "state": state, "archive": archive, "topics": topics})
+    return settings.model_copy(
+        update={"arms": [arm], "state": state, "archive": archive, "topics": topics}
+    )
 
 
 async def _play(
@@ -113,7 +135,8 @@ async def _play(
     clicks_per_s: float,
     console: Console,
 ) -> dict[str, Any]:
-    access, topic = KafkaAccess(bootstrap_servers=system.bootstrap_servers), settings.topics.clicks
+    access = KafkaAccess(bootstrap_servers=system.bootstrap_servers)
+    topic = settings.topics.clicks
     with closing(producer(access)) as log_writer:
         warm = await asyncio.to_thread(_warm, log_writer, topic, earlier)
         await asyncio.to_thread(_wait_applied, system, warm)
@@ -126,12 +149,15 @@ async def _play(
     await asyncio.to_thread(_wait_applied, system, stream.ends)
     console.rule("4. Replay the log and compare")
     digests = await asyncio.to_thread(system.digests)
-    with closing(demo_offline.Replay(trained.published.bundle, access, topic, settings.topics.partitions)) as replay:
+    with closing(
+        demo_offline.Replay(trained.published.bundle, access, topic, settings.topics.partitions)
+    ) as replay:
         replay.until(warm)
         frozen = demo_offline.frozen_ranks(replay, trained.published.bundle, asked)
         replay.until(stream.ends)
         matches = replay.digests(ARM) == digests
-        bytes_per_user, users = next(iter(replay.stores.values())).bytes_per_user, replay.users()
+        bytes_per_user = next(iter(replay.stores.values())).bytes_per_user
+        users = replay.users()
     popular = demo_offline.popularity_ranks(earlier, asked)
     return _summary(stream.answers, frozen, popular) | {
         "bytes_per_user": bytes_per_user,
@@ -145,7 +171,8 @@ async def _play(
 
 def _warm(log_writer: Any, topic: str, clicks: Sequence[Click]) -> dict[int, int]:
     """Produce the early clicks; returns the end of each partition."""
-    form, ends = EventFormat(), dict[int, int]()
+    form = EventFormat()
+    ends = dict[int, int]()
     sent = [log_writer.send(topic, key=c.user.encode(), value=encode(c, form)) for c in clicks]
     log_writer.flush()
     for future in sent:
@@ -160,8 +187,9 @@ def _wait_applied(system: System, ends: dict[int, int]) -> None:
     while behind := {p: end for p, end in ends.items() if system.positions().get(p, 0) < end}:
         if time.perf_counter() > deadline:
             raise ShardUnavailable(
-                f"partitions {sorted(behind)} did not reach their ends {behind} within {APPLIED_MAX_S:g} s; the "
-                "actors' logs say why (ECHORANK__MONITORING__LOG_LEVEL=DEBUG shows them here)"
+                f"partitions {sorted(behind)} did not reach their ends {behind} within "
+                f"{APPLIED_MAX_S:g} s; the actors' logs say why "
+                "(ECHORANK__MONITORING__LOG_LEVEL=DEBUG shows them here)"
             )
         time.sleep(POLL_S)
 
@@ -169,7 +197,8 @@ def _wait_applied(system: System, ends: dict[int, int]) -> None:
 async def _stream(
     system: System, stream: Stream, client: Client, asked: Sequence[Question], console: Console
 ) -> Recovery:
-    recovery, tasks = Recovery(), list[asyncio.Task[None]]()
+    recovery = Recovery()
+    tasks = list[asyncio.Task[None]]()
     pids = await asyncio.to_thread(system.shard_pids)
     with Progress(*_columns(), console=console, refresh_per_second=4) as progress:
         bar = progress.add_task("streaming", total=len(asked), note="")
@@ -188,18 +217,27 @@ async def _stream(
 
 
 async def _watch(client: Client, stream: Stream, recovery: Recovery, progress: Progress) -> None:
-    """Wait until every partition is answered by a state that holds all clicks produced before the kill."""
-    killed, ends = time.perf_counter(), dict(stream.ends)
-    victims = {route.partition for route in (await client.routing()).routes if route.shard == VICTIM}
+    """Wait until every partition is answered by a state that holds all
+    clicks produced before the kill.
+    """
+    killed = time.perf_counter()
+    ends = dict(stream.ends)
+    victims = {
+        route.partition for route in (await client.routing()).routes if route.shard == VICTIM
+    }
     users = _a_user_for_each(stream, victims)
     for partition, user in users.items():
         while not await _is_fresh(client, user, ends[partition]):
             if time.perf_counter() - killed > RECOVERY_MAX_S:
-                progress.console.print(f"[bold red]not recovered after {RECOVERY_MAX_S:g} s[/bold red]")
+                progress.console.print(
+                    f"[bold red]not recovered after {RECOVERY_MAX_S:g} s[/bold red]"
+                )
                 return
             await asyncio.sleep(POLL_S)
     recovery.seconds = round(time.perf_counter() - killed, 2)
-    progress.console.print(f"[bold green]recovered after {recovery.seconds} s[/bold green]: complete states, fresh")
+    progress.console.print(
+        f"[bold green]recovered after {recovery.seconds} s[/bold green]: complete states, fresh"
+    )
 
 
 def _a_user_for_each(stream: Stream, partitions: set[int]) -> dict[int, str]:
@@ -231,7 +269,10 @@ def _columns() -> tuple[Any, ...]:
 
 def _note(answers: Answers) -> str:
     recent = answers.score_ms[-2000:] or [0.0]
-    return f"HR@10 {demo_offline.hit_ratio(answers.ranks):.3f}  score p99 {np.percentile(recent, 99):.1f} ms"
+    return (
+        f"HR@10 {demo_offline.hit_ratio(answers.ranks):.3f}  score p99 "
+        f"{np.percentile(recent, 99):.1f} ms"
+    )
 
 
 def _summary(answers: Answers, frozen: Sequence[int], popular: Sequence[int]) -> dict[str, Any]:
@@ -259,7 +300,11 @@ def _table(summary: dict[str, Any]) -> Table:
     table = Table(title="Prequential: each click asked for before it happened")
     for column in ("", "HR@10", "NDCG@10"):
         table.add_column(column, justify="left" if not column else "right")
-    for label, suffix in (("streaming states", ""), ("frozen states", "_frozen"), ("popularity", "_popularity")):
+    for label, suffix in (
+        ("streaming states", ""),
+        ("frozen states", "_frozen"),
+        ("popularity", "_popularity"),
+    ):
         table.add_row(label, f"{summary[f'hr10{suffix}']:.4f}", f"{summary[f'ndcg10{suffix}']:.4f}")
     table.add_section()
     for key, value in summary.items():

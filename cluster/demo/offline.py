@@ -1,4 +1,6 @@
-"""The same questions without the system: by popularity, by frozen states, and the replay that audits the states."""
+"""The same questions without the system: by popularity, by frozen states,
+and the replay that audits the states.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,17 @@ STATE_BYTES_MAX = 1 << 20
 
 
 class Replay:
-    """One uninterrupted pass over the log, from offset 0, in this process: what every state must equal."""
+    """One uninterrupted pass over the log, from offset 0,
+    in this process: what every state must equal.
+    """
 
     def __init__(self, bundle: Bundle, access: KafkaAccess, topic: str, partitions: int) -> None:
         self._log = KafkaLog(access, topic=topic, poll_timeout_ms=100, records_per_poll_max=5000)
         self._decoder = Decoder(EventFormat(), SystemClock(), partitions=partitions)
         self.stores = {
-            partition: PartitionStore(bundle, users_initial=1024, bytes_per_user_max=STATE_BYTES_MAX)
+            partition: PartitionStore(
+                bundle, users_initial=1024, bytes_per_user_max=STATE_BYTES_MAX
+            )
             for partition in range(partitions)
         }
         self._log.assign(self.stores)
@@ -39,14 +45,19 @@ class Replay:
 
     def until(self, ends: Mapping[int, int]) -> None:
         """Fold every partition up to its end and no further."""
-        going = {partition for partition, end in ends.items() if self.stores[partition].position < end}
+        going = {
+            partition for partition, end in ends.items() if self.stores[partition].position < end
+        }
         for partition in self.stores:
             self._log.seek(partition, self.stores[partition].position)
             (self._log.resume if partition in going else self._log.pause)(partition)
         while going:
             for part in self._log.poll():
-                batch, _ = self._decoder.decode_batch(part.partition, part.start, part.stop, part.records)
-                store, end = self.stores[part.partition], ends[part.partition]
+                batch, _ = self._decoder.decode_batch(
+                    part.partition, part.start, part.stop, part.records
+                )
+                store = self.stores[part.partition]
+                end = ends[part.partition]
                 store.apply(batch.before(end))
                 if store.position >= end and part.partition in going:
                     going.discard(part.partition)
@@ -66,7 +77,9 @@ class Replay:
 
 
 def frozen_ranks(replay: Replay, bundle: Bundle, questions: Sequence[Question]) -> list[int]:
-    """Places of the clicked items in the top 10 by the states as they are now, which learn nothing on the way."""
+    """Places of the clicked items in the top 10 by the states as they are now,
+    which learn nothing on the way.
+    """
     ranks = []
     for question in questions:
         click = question.click
@@ -89,7 +102,11 @@ def popularity_ranks(earlier: Iterable[Click], questions: Iterable[Question]) ->
     for question in questions:
         known = seen[question.click.user]
         unseen = (item for item in order if item not in known)
-        ranks.append(rank_of(question.click.item, [item for item, _ in zip(unseen, range(TOP), strict=False)]))
+        ranks.append(
+            rank_of(
+                question.click.item, [item for item, _ in zip(unseen, range(TOP), strict=False)]
+            )
+        )
         known.add(question.click.item)
     return ranks
 

@@ -1,7 +1,8 @@
 """Prequential evaluation over the running system: ask before each click, then let it happen.
 
-Each user's clicks go strictly one after the other, and each question is answered by a state that holds all of the
-user's clicks before it (`min_offset`). Clicks of different users may overtake each other by at most WINDOW places.
+Each user's clicks go strictly one after the other, and each question is answered by a state that
+holds all of the user's clicks before it (`min_offset`). Clicks of different users may overtake each
+other by at most WINDOW places.
 """
 
 from __future__ import annotations
@@ -22,12 +23,18 @@ from cluster.demo.clicks import Question
 from cluster.operate.client import Client
 
 WINDOW = 1000  # clicks looked ahead, so that several users are busy at a time
-IN_FLIGHT = 3  # questions asked at a time: more would measure the queue for two cores, not the system
+IN_FLIGHT = (
+    3  # questions asked at a time: more would measure the queue for two cores, not the system
+)
 PROBE_EVERY = 20  # clicks; after one of so many, ask at once and measure when its state is visible
 TOP = 10
 PATIENCE_S = 60.0  # a question that gets no answer for so long counts as an error
 PAUSE_S = 0.1  # before a question is asked again
-RETRIABLE = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
+RETRIABLE = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
 
 R = TypeVar("R")
 
@@ -41,11 +48,19 @@ class ClickProducer(Protocol):
 
 @dataclass
 class Answers:
-    """What came back, one entry a click in the order of the questions (-1 rank: not among the top)."""
+    """What came back, one entry a click in the order of the questions
+    (-1 rank: not among the top).
+    """
 
-    ranks: list[int] = field(default_factory=list)  # place of the clicked item in the top 10 of the catalogue
-    places: list[int] = field(default_factory=list)  # place of the clicked item among the candidates, ties against us
-    aucs: list[float] = field(default_factory=list)  # share of unseen candidates that score lower, ties by half
+    ranks: list[int] = field(
+        default_factory=list
+    )  # place of the clicked item in the top 10 of the catalogue
+    places: list[int] = field(
+        default_factory=list
+    )  # place of the clicked item among the candidates, ties against us
+    aucs: list[float] = field(
+        default_factory=list
+    )  # share of unseen candidates that score lower, ties by half
     score_ms: list[float] = field(default_factory=list)
     visible_ms: list[float] = field(
         default_factory=list
@@ -59,8 +74,13 @@ class Answers:
 class Stream:
     """Streams questions and clicks; `answers` fills while `run` goes on."""
 
-    def __init__(self, client: Client, producer: ClickProducer, topic: str, clicks_per_s: float) -> None:
-        self._client, self._producer, self._topic, self._clicks_per_s = client, producer, topic, clicks_per_s
+    def __init__(
+        self, client: Client, producer: ClickProducer, topic: str, clicks_per_s: float
+    ) -> None:
+        self._client = client
+        self._producer = producer
+        self._topic = topic
+        self._clicks_per_s = clicks_per_s
         self._format = EventFormat()
         self._newest: dict[str, int] = {}  # user: offset after the newest click
         self.ends: dict[int, int] = {}  # partition: offset after the newest click
@@ -69,7 +89,8 @@ class Stream:
 
     async def run(self, questions: Sequence[Question], on_click: Callable[[int], None]) -> None:
         """Ask and produce everything; `on_click` is told the number of clicks done after each."""
-        window, busy = asyncio.Semaphore(WINDOW), asyncio.Semaphore(IN_FLIGHT)
+        window = asyncio.Semaphore(WINDOW)
+        busy = asyncio.Semaphore(IN_FLIGHT)
         last_of: dict[str, asyncio.Task[None]] = {}
         started = time.perf_counter()
         async with asyncio.TaskGroup() as group:
@@ -85,9 +106,13 @@ class Stream:
 
     async def _pace(self, started: float, number: int) -> None:
         if self._clicks_per_s > 0:
-            await asyncio.sleep(max(0.0, started + number / self._clicks_per_s - time.perf_counter()))
+            await asyncio.sleep(
+                max(0.0, started + number / self._clicks_per_s - time.perf_counter())
+            )
 
-    async def _one(self, question: Question, before: asyncio.Task[None] | None, busy: asyncio.Semaphore) -> None:
+    async def _one(
+        self, question: Question, before: asyncio.Task[None] | None, busy: asyncio.Semaphore
+    ) -> None:
         if before is not None:
             await before
         async with busy:
@@ -98,20 +123,27 @@ class Stream:
                 await self._probe(question.click, produced)
 
     async def _ask(self, question: Question) -> None:
-        click, found = question.click, self.answers
+        click = question.click
+        found = self.answers
         offset = self._newest.get(click.user, 0)
         top = await self._answer(
-            lambda: self._client.recommend(click.user, TOP, time_ms=click.time_ms, min_offset=offset)
+            lambda: self._client.recommend(
+                click.user, TOP, time_ms=click.time_ms, min_offset=offset
+            )
         )
         asked = time.perf_counter()
         scores = await self._answer(
-            lambda: self._client.score(click.user, question.candidates, time_ms=click.time_ms, min_offset=offset)
+            lambda: self._client.score(
+                click.user, question.candidates, time_ms=click.time_ms, min_offset=offset
+            )
         )
         if scores is not None:
             found.score_ms.append(1000 * (time.perf_counter() - asked))
             found.levels[scores.origin.level] += 1
         found.ranks.append(rank_of(click.item, [entry.item for entry in top.items] if top else []))
-        place, auc = place_of_first(np.array(scores.probabilities if scores else [0.0] * len(question.candidates)))
+        place, auc = place_of_first(
+            np.array(scores.probabilities if scores else [0.0] * len(question.candidates))
+        )
         found.places.append(place)
         found.aucs.append(auc)
 
@@ -123,14 +155,19 @@ class Stream:
 
     async def produce(self, click: Click) -> None:
         """Write one click and wait until the broker has it."""
-        loop, done = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
-        sent = self._producer.send(self._topic, key=click.user.encode(), value=encode(click, self._format))
+        loop = asyncio.get_running_loop()
+        done = asyncio.get_running_loop().create_future()
+        sent = self._producer.send(
+            self._topic, key=click.user.encode(), value=encode(click, self._format)
+        )
         sent.add_callback(lambda metadata: loop.call_soon_threadsafe(done.set_result, metadata))
         sent.add_errback(lambda error: loop.call_soon_threadsafe(done.set_exception, error))
         metadata = await done
         self._newest[click.user] = metadata.offset + 1
         self.homes[click.user] = metadata.partition
-        self.ends[metadata.partition] = max(metadata.offset + 1, self.ends.get(metadata.partition, 0))
+        self.ends[metadata.partition] = max(
+            metadata.offset + 1, self.ends.get(metadata.partition, 0)
+        )
 
     async def _answer(self, ask: Callable[[], Awaitable[R]]) -> R | None:
         """The answer, asked for again while the system recovers; None after PATIENCE_S."""
@@ -152,6 +189,9 @@ def rank_of(item: str, ranking: Sequence[str]) -> int:
 
 
 def place_of_first(scores: np.ndarray[Any, Any]) -> tuple[int, float]:
-    """Place of the first candidate (ties count against it) and its AUC against the others (ties count half)."""
-    better, equal = int((scores[1:] > scores[0]).sum()), int((scores[1:] == scores[0]).sum())
+    """Place of the first candidate (ties count against it) and its AUC
+    against the others (ties count half).
+    """
+    better = int((scores[1:] > scores[0]).sum())
+    equal = int((scores[1:] == scores[0]).sum())
     return better + equal, 1 - (better + equal / 2) / (len(scores) - 1)

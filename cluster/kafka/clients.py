@@ -1,4 +1,6 @@
-"""Kafka's clients, built in this one place from plain settings, behind the ports that actors and cluster use."""
+"""Kafka's clients, built in this one place from plain settings,
+behind the ports that actors and cluster use.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +28,14 @@ from actors.errors import BrokerUnavailable, RecordsRefused
 from cluster.kafka import errors as kafka_errors
 from cluster.kafka.errors import FailedTries
 
-# Clients learn of a new leader from the old one's refusal or reset connection. One that hangs sends neither: without
-# fresh metadata, its partitions would wait for request_timeout_s.
+# Clients learn of a new leader from the old one's refusal or reset connection. One that hangs sends
+# neither: without fresh metadata, its partitions would wait for request_timeout_s.
 METADATA_AGE_MS = 5000
-NEVER_TAKEN = MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError  # as often as one may try
+NEVER_TAKEN = (
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    InvalidRecordError,
+)  # as often as one may try
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +68,9 @@ class KafkaAccess:
 
 @contextmanager
 def reported(access: KafkaAccess, doing: str, tries: Sequence[str] = ()) -> Iterator[None]:
-    """Turn what kafka-python raises into BrokerUnavailable with the address, the cause and what to check."""
+    """Turn what kafka-python raises into BrokerUnavailable with the
+    address, the cause and what to check.
+    """
     try:
         yield
     except KafkaError as error:
@@ -73,8 +81,8 @@ def connected(kind: Any, access: KafkaAccess, **options: Any) -> tuple[Any, Any]
     """A client of the given kind that has found its broker, and what it knows of the cluster.
 
     Raises:
-        BrokerUnavailable: nobody answers within connect_timeout_s; no threads or sockets are left behind.
-
+        BrokerUnavailable: nobody answers within connect_timeout_s; no threads or sockets are left
+            behind.
     """
     built: list[Any] = []
 
@@ -92,29 +100,36 @@ def connected(kind: Any, access: KafkaAccess, **options: Any) -> tuple[Any, Any]
 
 
 def producer(access: KafkaAccess, **options: Any) -> KafkaProducer:
-    """A producer that acknowledges what all in-sync replicas have, with Kafka's default partitioner.
+    """A producer that acknowledges what all in-sync replicas have,
+    with Kafka's default partitioner.
 
     Raises:
         BrokerUnavailable: nobody answers within connect_timeout_s.
-
     """
     defaults = {"acks": "all", "compression_type": "lz4", "allow_auto_create_topics": False}
-    client, _ = connected(KafkaProducer, access, metadata_max_age_ms=METADATA_AGE_MS, **(defaults | options))
+    client, _ = connected(
+        KafkaProducer, access, metadata_max_age_ms=METADATA_AGE_MS, **(defaults | options)
+    )
     return client
 
 
 class KafkaSink:
     """Writes records and waits for their acknowledgement (a `RecordSink`).
 
-    Not idempotent, so a record whose acknowledgement was lost can be there twice. kafka-python 3.0.12's idempotent
-    producer never sends anything again once a batch has expired in a retry: it drops the batches that it has just
-    drained for other partitions, and those partitions stay muted.
+    Not idempotent, so a record whose acknowledgement was lost can be there twice. kafka-python
+    3.0.12's idempotent producer never sends anything again once a batch has expired in a retry: it
+    drops the batches that it has just drained for other partitions, and those partitions stay
+    muted.
     """
 
     def __init__(self, access: KafkaAccess, **options: Any) -> None:
         self._access = access
         timeout_ms = int(access.request_timeout_s * 1000)
-        bounds = {"enable_idempotence": False, "delivery_timeout_ms": timeout_ms, "max_block_ms": timeout_ms}
+        bounds = {
+            "enable_idempotence": False,
+            "delivery_timeout_ms": timeout_ms,
+            "max_block_ms": timeout_ms,
+        }
         self._producer = producer(access, **(bounds | options))
 
     def write(self, topic: str, records: Sequence[OutRecord]) -> None:
@@ -144,7 +159,9 @@ class KafkaSink:
 
     def close(self) -> None:
         """Close the connections; what is not acknowledged by then never will be."""
-        self._producer.close(timeout=self._access.request_timeout_s + 1)  # by then, everything has expired
+        self._producer.close(
+            timeout=self._access.request_timeout_s + 1
+        )  # by then, everything has expired
 
 
 class KafkaAdmin:
@@ -152,7 +169,6 @@ class KafkaAdmin:
 
     Raises:
         BrokerUnavailable: nobody answers within connect_timeout_s.
-
     """
 
     def __init__(self, access: KafkaAccess) -> None:
@@ -174,16 +190,25 @@ class KafkaAdmin:
         return len(self._describe(topic)["partitions"]) or None
 
     def topic_id(self, topic: str) -> str | None:
-        """What tells `topic` from another one that had its name; None if it or a broker of before 2.8 has none."""
+        """What tells `topic` from another one that had its name;
+        None if it or a broker of before 2.8 has none.
+        """
         found = self._describe(topic).get("topic_id")
         return str(found) if found and UUID(str(found)).int else None
 
     def leaders(self, topic: str) -> dict[int, int]:
-        """The node that leads each partition, -1 where none does; empty if there is no such topic."""
-        return {found["partition_index"]: found["leader_id"] for found in self._describe(topic)["partitions"]}
+        """The node that leads each partition, -1 where none does;
+        empty if there is no such topic.
+        """
+        return {
+            found["partition_index"]: found["leader_id"]
+            for found in self._describe(topic)["partitions"]
+        }
 
     def ends(self, topic: str, partitions: Iterable[int], *, committed: bool) -> dict[int, int]:
-        """Where each partition ends; `committed` leaves out what lies behind the first open transaction."""
+        """Where each partition ends; `committed` leaves out what lies
+        behind the first open transaction.
+        """
         wanted = {TopicPartition(topic, partition): OffsetSpec.LATEST for partition in partitions}
         isolation = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         timeout_ms = int(self._access.request_timeout_s * 1000)
@@ -201,10 +226,16 @@ class KafkaAdmin:
         """What a group has committed, by partition; empty if there is no such group."""
         with reported(self._access, f"asking for the offsets of group {group_id}"):
             found = self._client.list_group_offsets({group_id: None}).get(group_id, {})
-        return {at.partition: said.offset for at, said in found.items() if at.topic == topic and said.offset >= 0}
+        return {
+            at.partition: said.offset
+            for at, said in found.items()
+            if at.topic == topic and said.offset >= 0
+        }
 
     def settings(self, topic: str, names: Sequence[str]) -> dict[str, str]:
-        """These settings of a topic, set or by default; without those that the broker does not tell."""
+        """These settings of a topic, set or by default;
+        without those that the broker does not tell.
+        """
         wanted = ConfigResource(ConfigResourceType.TOPIC, topic, list(names))
         with reported(self._access, f"asking for the settings of topic {topic}"):
             found = self._client.describe_configs([wanted], config_filter="all")
@@ -227,7 +258,8 @@ class KafkaAdmin:
             return sorted(self._client.list_topics())
 
     def require(self, topic: str, operation: str) -> None:
-        """See that we may `Read` or `Write` a topic; BrokerUnavailable, with the command that permits it, if not.
+        """See that we may `Read` or `Write` a topic; BrokerUnavailable,
+        with the command that permits it, if not.
 
         A broker that does not tell refuses nothing.
         """

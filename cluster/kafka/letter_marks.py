@@ -1,8 +1,9 @@
-"""Below which offset of each partition dead letters are written, as offsets committed in a group of their own.
+"""Below which offset of each partition dead letters are written,
+as offsets committed in a group of their own.
 
-Kafka keeps them for `offsets.retention.minutes` (a week) after the last commit, whatever becomes of `state.directory`,
-and drops them with the clicks topic. The group is named after the dead-letter topic, so that two deployments with
-different ones never take each other's marks for their own.
+Kafka keeps them for `offsets.retention.minutes` (a week) after the last commit, whatever becomes of
+`state.directory`, and drops them with the clicks topic. The group is named after the dead-letter
+topic, so that two deployments with different ones never take each other's marks for their own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from actors.errors import BrokerUnavailable
 from cluster.kafka.clients import KafkaAccess, KafkaAdmin
 from cluster.kafka.group_commits import GroupCommits
 
-PATIENCE_S, RETRY_S = 10.0, 0.5  # a group's coordinator may be on its way
+# a group's coordinator may be on its way
+PATIENCE_S = 10.0
+RETRY_S = 0.5
 
 
 class KafkaLetterMarks:
@@ -27,7 +30,9 @@ class KafkaLetterMarks:
     """
 
     def __init__(self, access: KafkaAccess, *, topic: str, group_id: str) -> None:
-        self._access, self._topic, self._group = access, topic, group_id
+        self._access = access
+        self._topic = topic
+        self._group = group_id
         self._commits = GroupCommits(access, topic, self._group)
 
     def load(self) -> Mapping[int, int]:

@@ -16,7 +16,9 @@ from actors.ingest.ports import Slice
 from cluster.kafka.clients import METADATA_AGE_MS, KafkaAccess, connected, reported
 from cluster.kafka.group_commits import GroupCommits
 
-PAUSE_S = 0.05  # without a poll; in a shorter time nobody deletes a topic, makes it anew and writes to it
+PAUSE_S = (
+    0.05  # without a poll; in a shorter time nobody deletes a topic, makes it anew and writes to it
+)
 CONFIRM_S = 1.0  # how long to wait for the topic's id where there are doubts
 EARLIEST_TIMEOUT_MS = 5000  # less than a request may take: reading waits for this answer
 
@@ -26,22 +28,23 @@ Divergences = Mapping[TopicPartition, OffsetAndMetadata | None]
 class KafkaLog:
     """A topic read by `assign` and `seek` (a `ClickLog`), without group rebalancing.
 
-    The fetch wait equals the poll time-out: a fetch that waits at the broker for idle partitions blocks the next
-    one, also for partitions with news, so its wait adds to the time from event to score. A reader that has time lets
-    the broker wait for `fetch_bytes_min` of news, which saves both of them work.
+    The fetch wait equals the poll time-out: a fetch that waits at the broker for idle partitions
+    blocks the next one, also for partitions with news, so its wait adds to the time from event to
+    score. A reader that has time lets the broker wait for `fetch_bytes_min` of news, which saves
+    both of them work.
 
-    A paused partition is taken from the client's assignment, because the client's own pause loses it: kafka-python
-    3.0.12 parks what it has fetched of a paused partition, neither takes it up again once its current batch is used
-    up, nor fetches the partition anew.
+    A paused partition is taken from the client's assignment, because the client's own pause loses
+    it: kafka-python 3.0.12 parks what it has fetched of a paused partition, neither takes it up
+    again once its current batch is used up, nor fetches the partition anew.
 
-    The log must stay the log it was. kafka-python fetches by name, so a topic that was deleted and made anew looks like
-    the old one as soon as it is longer: its id is compared at each poll, with `topic_id` or else with the first one
-    seen. A partition that was cut off is noticed while it is shorter, or by its leader's epoch; it stays refused beyond
-    the cut as long as this object lives, however long it grows.
+    The log must stay the log it was. kafka-python fetches by name, so a topic that was deleted and
+    made anew looks like the old one as soon as it is longer: its id is compared at each poll, with
+    `topic_id` or else with the first one seen. A partition that was cut off is noticed while it is
+    shorter, or by its leader's epoch; it stays refused beyond the cut as long as this object lives,
+    however long it grows.
 
     Raises:
         BrokerUnavailable: nobody answers within connect_timeout_s.
-
     """
 
     def __init__(
@@ -55,7 +58,9 @@ class KafkaLog:
         fetch_bytes_min: int = 1,
         topic_id: str | None = None,
     ) -> None:
-        self._access, self._topic, self._poll_timeout_ms = access, topic, poll_timeout_ms
+        self._access = access
+        self._topic = topic
+        self._poll_timeout_ms = poll_timeout_ms
         self._topic_id = topic_id
         self._positions: dict[int, int] = {}
         self._open: set[int] = set()  # to be read
@@ -83,7 +88,9 @@ class KafkaLog:
 
     def assign(self, partitions: Iterable[int]) -> None:
         """Read these partitions and no others; new ones wait for `seek` and `resume`."""
-        self._positions = {partition: self._positions.get(partition, 0) for partition in sorted(partitions)}
+        self._positions = {
+            partition: self._positions.get(partition, 0) for partition in sorted(partitions)
+        }
         self._open &= self._positions.keys()
 
     def seek(self, partition: int, offset: int) -> None:
@@ -103,16 +110,16 @@ class KafkaLog:
         self._open.add(partition)
 
     def poll(self) -> list[Slice]:
-        """Wait up to the poll time-out for records; one slice for each open partition whose position moved.
+        """Wait up to the poll time-out for records;
+        one slice for each open partition whose position moved.
 
-        A slice ends at the client's position, which also passes transaction markers, aborted records and offsets that
-        compaction removed.
+        A slice ends at the client's position, which also passes transaction markers, aborted
+        records and offsets that compaction removed.
 
         Raises:
             OffsetOutOfRange: the log does not hold the position of a partition.
             OtherLog: a partition is not the log any more from which it was read before.
             BrokerUnavailable: the broker refused; try again.
-
         """
         with reported(self._access, f"reading topic {self._topic}"):
             try:
@@ -135,11 +142,15 @@ class KafkaLog:
         """The oldest offset the log holds; BrokerUnavailable if nobody answers."""
         at = self._at(partition)
         with reported(self._access, f"asking for the oldest offset of {self._topic}-{partition}"):
-            offsets: dict[TopicPartition, int] = self._consumer.beginning_offsets([at], EARLIEST_TIMEOUT_MS)
+            offsets: dict[TopicPartition, int] = self._consumer.beginning_offsets(
+                [at], EARLIEST_TIMEOUT_MS
+            )
         return offsets[at]
 
     def commit(self, offsets: Mapping[int, int], on_error: Callable[[Exception], None]) -> None:
-        """Start to commit `offsets` for the group; a later commit calls `on_error` if that failed."""
+        """Start to commit `offsets` for the group;
+        a later commit calls `on_error` if that failed.
+        """
         assert self._commits is not None, "a log that commits needs a group_id"
         self._commits.commit(offsets, on_error)
 
@@ -156,7 +167,8 @@ class KafkaLog:
         """Assign what is open to the client, each new partition at its place."""
         if self._read == self._open:
             return
-        new, self._read = self._open - self._read, set(self._open)
+        new = self._open - self._read
+        self._read = set(self._open)
         self._consumer.assign([self._at(partition) for partition in sorted(self._read)])
         for partition in new:
             self._consumer.seek(self._at(partition), self._positions[partition])
@@ -165,7 +177,9 @@ class KafkaLog:
         self._refuse_cuts()
         self._follow()
         if not self._read:
-            time.sleep(self._poll_timeout_ms / 1000)  # a client without partitions does not wait by itself
+            time.sleep(
+                self._poll_timeout_ms / 1000
+            )  # a client without partitions does not wait by itself
             return []
         self._in_doubt |= time.monotonic() - self._polled_s > PAUSE_S
         try:
@@ -175,7 +189,12 @@ class KafkaLog:
                 Slice(partition, start, stop, records.get(self._at(partition), ()))
                 for partition, start in self._positions.items()
                 if partition in self._read
-                and (stop := self._consumer.position(self._at(partition), timeout_ms=self._poll_timeout_ms)) != start
+                and (
+                    stop := self._consumer.position(
+                        self._at(partition), timeout_ms=self._poll_timeout_ms
+                    )
+                )
+                != start
             ]
             if not self._is_the_topic(read=bool(found)):
                 self._go_back()
@@ -187,21 +206,26 @@ class KafkaLog:
         return found
 
     def _go_back(self) -> None:
-        """Return to where the caller stands; the client may have moved on past records that nobody will see."""
+        """Return to where the caller stands;
+        the client may have moved on past records that nobody will see.
+        """
         for partition in self._read:
             self._consumer.seek(self._at(partition), self._positions[partition])
 
     def _is_the_topic(self, *, read: bool) -> bool:
-        """Whether the topic is the one that it should be; False if something was `read` and that cannot be known now.
+        """Whether the topic is the one that it should be;
+        False if something was `read` and that cannot be known now.
 
-        The client's knowledge is old if it says so itself, or if polls paused: who polls all the time gets an error
-        when a topic goes, who did not may see the next one only.
+        The client's knowledge is old if it says so itself, or if polls paused: who polls all the
+        time gets an error when a topic goes, who did not may see the next one only.
         """
         if read and (self._in_doubt or self._cluster.need_update):
             self._in_doubt = not self._ask_for_the_topic()
         found: UUID | None = self._cluster.topic_id(self._topic)
         if not found or not found.int:
-            self._in_doubt |= self._topic_id is not None  # the topic is gone, else the broker has no topic ids
+            self._in_doubt |= (
+                self._topic_id is not None
+            )  # the topic is gone, else the broker has no topic ids
         elif self._topic_id is None:
             self._topic_id = str(found)
         elif self._topic_id != str(found):
@@ -229,9 +253,11 @@ class KafkaLog:
                 raise OtherLog(partition, position, what)
 
     def _refuse_place(self, places: Mapping[TopicPartition, object]) -> None:
-        """Say which of `places`, as far as they are still read, lies before the log's start or beyond its end.
+        """Say which of `places`, as far as they are still read,
+        lies before the log's start or beyond its end.
 
-        A broker lets nobody read beyond the end only if it lost records: committed ones survive a clean election.
+        A broker lets nobody read beyond the end only if it lost records: committed ones survive a
+        clean election.
         """
         for at in places:
             if at.partition not in self._read:

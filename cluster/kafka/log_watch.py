@@ -1,7 +1,8 @@
-"""Watches the clicks topic from beside: is anybody leading it, does a transaction hold it back, did it get partitions.
+"""Watches the clicks topic from beside: is anybody leading it,
+does a transaction hold it back, did it get partitions.
 
-A Kafka client that cannot reach a broker reads nothing and says nothing, as if there were no news. So somebody has to
-ask for an answer.
+A Kafka client that cannot reach a broker reads nothing and says nothing, as if there were no news.
+So somebody has to ask for an answer.
 """
 
 from __future__ import annotations
@@ -30,11 +31,15 @@ class LogAdmin(Protocol):
     """What is asked of Kafka; each call may raise BrokerUnavailable."""
 
     def leaders(self, topic: str) -> dict[int, int]:
-        """The node that leads each partition, -1 where none does; empty if there is no such topic."""
+        """The node that leads each partition, -1 where none does;
+        empty if there is no such topic.
+        """
         ...
 
     def ends(self, topic: str, partitions: Iterable[int], *, committed: bool) -> dict[int, int]:
-        """Where each partition ends; `committed` leaves out what lies behind the first open transaction."""
+        """Where each partition ends; `committed` leaves out what lies
+        behind the first open transaction.
+        """
         ...
 
     def close(self) -> None:
@@ -43,7 +48,12 @@ class LogAdmin(Protocol):
 
 
 def watch_kafka(
-    access: KafkaAccess, topic: str, expected: int, partitions: Iterable[int], metrics: Metrics, clock: Clock
+    access: KafkaAccess,
+    topic: str,
+    expected: int,
+    partitions: Iterable[int],
+    metrics: Metrics,
+    clock: Clock,
 ) -> LogWatch:
     """A watch over a real topic; see `LogWatch`."""
     quick = dataclasses.replace(
@@ -51,15 +61,19 @@ def watch_kafka(
         request_timeout_s=min(TIMEOUT_S, access.request_timeout_s),
         connect_timeout_s=min(TIMEOUT_S, access.connect_timeout_s),
     )
-    return LogWatch(functools.partial(KafkaAdmin, quick), topic, expected, partitions, metrics, clock)
+    return LogWatch(
+        functools.partial(KafkaAdmin, quick), topic, expected, partitions, metrics, clock
+    )
 
 
 class LogWatch:
     """Asks once a second, in a thread of its own once started, and exports what it learns.
 
     `log_silence_seconds{partition}`      since the partition's leader last said where the log ends
-    `log_held_back_records{partition}`    written, but behind a transaction that is still open, so not to be read yet
-    `unread_partitions`                   partitions that the topic has beyond the `expected` ones: nobody reads them
+    `log_held_back_records{partition}`    written, but behind a transaction that is still open, so
+                                          not to be read yet
+    `unread_partitions`                   partitions that the topic has beyond the `expected` ones:
+                                          nobody reads them
     """
 
     def __init__(
@@ -71,8 +85,11 @@ class LogWatch:
         metrics: Metrics,
         clock: Clock,
     ) -> None:
-        self._connect, self._topic, self._expected = connect, topic, expected
-        self._metrics, self._clock = metrics, clock
+        self._connect = connect
+        self._topic = topic
+        self._expected = expected
+        self._metrics = metrics
+        self._clock = clock
         now_s = clock.monotonic()
         self._heard = dict.fromkeys(partitions, now_s)
         self._ends: dict[int, int] = {}
@@ -81,10 +98,14 @@ class LogWatch:
         self._admin: LogAdmin | None = None
         self._stop = threading.Event()
         for partition in self._heard:
-            metrics.log_silence_seconds.labels(partition).set_function(functools.partial(self._silence_s, partition))
+            metrics.log_silence_seconds.labels(partition).set_function(
+                functools.partial(self._silence_s, partition)
+            )
 
     def ends(self) -> dict[int, int]:
-        """Where each partition ends for who reads what is committed, of those that were heard in time; any thread."""
+        """Where each partition ends for who reads what is committed,
+        of those that were heard in time; any thread.
+        """
         return {at: end for at, end in self._ends.copy().items() if self._silence_s(at) < SILENT_S}
 
     def start(self) -> None:
@@ -100,7 +121,9 @@ class LogWatch:
         self._disconnect()
 
     def look(self) -> None:
-        """One round; it lasts as long as the brokers take, at most a request's time-out for each that hangs."""
+        """One round; it lasts as long as the brokers take,
+        at most a request's time-out for each that hangs.
+        """
         try:
             self._admin = self._admin or self._connect()
             leaders = self._admin.leaders(self._topic)
@@ -146,10 +169,11 @@ class LogWatch:
         self._metrics.unread_partitions.set(unread)
         if unread > self._unread:
             log.error(
-                "topic %s has %d partitions now, but topics.partitions is %d: %d of them are not read, and producers "
-                "send the clicks of most users to other partitions than before, where nobody looks for them. Make a "
-                "new topic with the number of partitions that you want, copy the clicks by key, and start with "
-                "topics.clicks, topics.partitions and empty directories for it.",
+                "topic %s has %d partitions now, but topics.partitions is %d: %d of them are not "
+                "read, and producers send the clicks of most users to other partitions than "
+                "before, where nobody looks for them. Make a new topic with the number of "
+                "partitions that you want, copy the clicks by key, and start with topics.clicks, "
+                "topics.partitions and empty directories for it.",
                 *(self._topic, len(leaders), self._expected, unread),
             )
         self._unread = unread
@@ -158,8 +182,9 @@ class LogWatch:
         silent = {partition for partition in self._heard if self._silence_s(partition) >= SILENT_S}
         if new := sorted(silent - self._silent):
             log.error(
-                "topic %s: nobody has said for %.0f s where partitions %s end, so nothing is read from them, and lag "
-                "and age of their states are unknown. Check the brokers, the network, and that the topic exists.",
+                "topic %s: nobody has said for %.0f s where partitions %s end, so nothing is read "
+                "from them, and lag and age of their states are unknown. Check the brokers, the "
+                "network, and that the topic exists.",
                 *(self._topic, SILENT_S, new),
             )
         if back := sorted(self._silent - silent):
@@ -167,6 +192,7 @@ class LogWatch:
         self._silent = silent
 
     def _disconnect(self) -> None:
-        admin, self._admin = self._admin, None
+        admin = self._admin
+        self._admin = None
         if admin is not None:
             admin.close()

@@ -1,4 +1,6 @@
-"""Which topic the states belong to, remembered beside the snapshots: offsets mean nothing in another one."""
+"""Which topic the states belong to, remembered beside the snapshots:
+offsets mean nothing in another one.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ NAME = "topic.json"
 class TopicIdentity:
     """A small file in `state.directory` with the name and the id of the clicks topic.
 
-    A topic that is deleted and made anew under its old name gets a new id. If it is longer than what the states hold,
-    nothing else tells that it is another log.
+    A topic that is deleted and made anew under its old name gets a new id. If it is longer than
+    what the states hold, nothing else tells that it is another log.
     """
 
     def __init__(self, directory: str) -> None:
@@ -28,7 +30,6 @@ class TopicIdentity:
 
         Raises:
             SnapshotError: the file cannot be read.
-
         """
         return (self._read() or {}).get("id")
 
@@ -40,7 +41,6 @@ class TopicIdentity:
         Raises:
             ConfigError: the states belong to another topic.
             SnapshotError: the file cannot be read or written.
-
         """
         if found is None:
             return
@@ -48,10 +48,11 @@ class TopicIdentity:
             self._write({"topic": topic, "id": found})
         elif known["id"] != found:
             raise ConfigError(
-                f"the states in {self._root} were folded from topic {known['topic']} with id {known['id']}, but topic "
-                f"{topic} has id {found}: it is another log, or was deleted and made anew. Set state.directory and "
-                f"archive.directory to empty directories, or name the old topic; if this log does hold the same "
-                f"records at the same offsets, delete {self.path}"
+                f"the states in {self._root} were folded from topic {known['topic']} with id "
+                f"{known['id']}, but topic {topic} has id {found}: it is another log, or was "
+                "deleted and made anew. Set state.directory and archive.directory to empty "
+                "directories, or name the old topic; if this log does hold the same records at "
+                f"the same offsets, delete {self.path}"
             )
 
     def _read(self) -> dict[str, str] | None:
@@ -63,8 +64,8 @@ class TopicIdentity:
             return None
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
             raise SnapshotError(
-                f"cannot read {self.path}, which says to which topic the states belong: {error!r}; restore it, or "
-                f"delete it if you know that they belong to this one"
+                f"cannot read {self.path}, which says to which topic the states belong: "
+                f"{error!r}; restore it, or delete it if you know that they belong to this one"
             ) from error
 
     def _write(self, values: dict[str, str]) -> None:
@@ -76,5 +77,6 @@ class TopicIdentity:
             publish(self._filesystem, temporary, self.path)
         except (OSError, pa.ArrowException) as error:
             raise SnapshotError(
-                f"cannot write {self.path}: {error!r}; check state.directory, its permissions and free space"
+                f"cannot write {self.path}: {error!r}; check state.directory, its permissions and "
+                "free space"
             ) from error

@@ -1,4 +1,6 @@
-"""Topics as EchoRank needs them: made on purpose, never by accident, and checked before anything runs."""
+"""Topics as EchoRank needs them: made on purpose, never by accident,
+and checked before anything runs.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ UNCLEAN = "unclean.leader.election.enable"
 class Topic:
     """A topic that must exist.
 
-    `partitions` is demanded of an existing topic only if `exact`: users are routed by the number of partitions of the
-    clicks topic, while for dead letters any number will do.
+    `partitions` is demanded of an existing topic only if `exact`: users are routed by the number of
+    partitions of the clicks topic, while for dead letters any number will do.
     """
 
     name: str
@@ -55,7 +57,9 @@ class TopicSettings(Protocol):
     """What a topic's settings are asked of."""
 
     def settings(self, topic: str, names: Sequence[str]) -> Mapping[str, str]:
-        """These settings of a topic, set or by default; without those that the broker does not tell."""
+        """These settings of a topic, set or by default;
+        without those that the broker does not tell.
+        """
         ...
 
 
@@ -64,8 +68,8 @@ def ensure_topics(admin: TopicAdmin, topics: Iterable[Topic]) -> None:
 
     Raises:
         ConfigError: a topic is missing and may not be created, or has another number of partitions.
-        BrokerUnavailable: the broker does not answer, or does not let us do what we do with a topic.
-
+        BrokerUnavailable: the broker does not answer, or does not let us do what we do with a
+            topic.
     """
     for topic in topics:
         found = admin.partitions(topic.name)
@@ -78,28 +82,33 @@ def ensure_topics(admin: TopicAdmin, topics: Iterable[Topic]) -> None:
             found = admin.partitions(topic.name)
         if topic.exact and found != topic.partitions:
             raise ConfigError(
-                f"topic {topic.name} has {found} partitions, but topics.partitions is {topic.partitions}: users would "
-                f"be looked for in the wrong places. Set topics.partitions: {found} (with an empty state.directory), "
-                f"or name another topic"
+                f"topic {topic.name} has {found} partitions, but topics.partitions is "
+                f"{topic.partitions}: users would be looked for in the wrong places. Set "
+                f"topics.partitions: {found} (with an empty state.directory), or name another "
+                "topic"
             )
         admin.require(topic.name, topic.needs)
 
 
 def _missing(topic: Topic, names: Sequence[str]) -> str:
-    alike = difflib.get_close_matches(topic.name, [name for name in names if not name.startswith("__")])
+    alike = difflib.get_close_matches(
+        topic.name, [name for name in names if not name.startswith("__")]
+    )
     meant = f" (did you mean {' or '.join(alike)}?)" if alike else ""
     return (
-        f"topic {topic.name} does not exist{meant}, and is not made without being asked for: correct the name, set "
-        f"topics.create: true, or run kafka-topics.sh --create --topic {topic.name} --partitions {topic.partitions} "
-        f"--replication-factor {topic.replication_factor}"
+        f"topic {topic.name} does not exist{meant}, and is not made without being asked for: "
+        "correct the name, set topics.create: true, or run kafka-topics.sh --create --topic "
+        f"{topic.name} --partitions {topic.partitions} --replication-factor "
+        f"{topic.replication_factor}"
     )
 
 
 def warn_of_lossy_settings(admin: TopicSettings, topic: str) -> None:
     """Log a warning if Kafka may cut `topic` off by itself; a broker that does not say is none.
 
-    The log that is left may grow beyond the states with other clicks before anybody reads it. Positions are stored
-    without the leader's epoch, so a start after that mixes two logs and cannot notice.
+    The log that is left may grow beyond the states with other clicks before anybody reads it.
+    Positions are stored without the leader's epoch, so a start after that mixes two logs and cannot
+    notice.
     """
     try:
         unclean = admin.settings(topic, (UNCLEAN,)).get(UNCLEAN, "false").lower() == "true"
@@ -108,9 +117,10 @@ def warn_of_lossy_settings(admin: TopicSettings, topic: str) -> None:
         return
     if unclean:
         log.warning(
-            "topic %s has %s=true: a replica that lags may become leader and cut off clicks that are in the states "
-            "already, unnoticed if it happens while nobody reads. Set it to false, with a replication factor of 3 and "
-            "min.insync.replicas=2: kafka-configs.sh --alter --entity-type topics --entity-name %s --add-config "
+            "topic %s has %s=true: a replica that lags may become leader and cut off clicks that "
+            "are in the states already, unnoticed if it happens while nobody reads. Set it to "
+            "false, with a replication factor of 3 and min.insync.replicas=2: kafka-configs.sh "
+            "--alter --entity-type topics --entity-name %s --add-config "
             "%s=false,min.insync.replicas=2",
             topic, UNCLEAN, topic, UNCLEAN,
         )  # fmt: skip

@@ -16,19 +16,25 @@ class CatchingUp:
         self._seen: deque[tuple[float, int]] = deque()
 
     def line(self, now_s: float, behind: Mapping[int, int], waiting: Collection[int]) -> str:
-        """One line: `behind` are records by partition, as far as they are known; `waiting` are not ready yet."""
+        """One line: `behind` are records by partition,
+        as far as they are known; `waiting` are not ready yet.
+        """
         total = sum(behind.values())
         self._seen.append((now_s, total))
         while now_s - self._seen[0][0] > WINDOW_S:
             self._seen.popleft()
-        parts = [f"{total:,} records behind" if behind else "not known yet how many records behind", *self._pace(total)]
+        parts = [
+            f"{total:,} records behind" if behind else "not known yet how many records behind",
+            *self._pace(total),
+        ]
         if waiting:
             many = "partition" if len(waiting) == 1 else "partitions"
             parts.append(f"{len(waiting)} {many} not ready: {_partitions(behind, waiting)}")
         return f"Catching up: {'; '.join(parts)}. Answers say stale until then."
 
     def _pace(self, total: int) -> list[str]:
-        (then_s, before), (now_s, _) = self._seen[0], self._seen[-1]
+        (then_s, before) = self._seen[0]
+        (now_s, _) = self._seen[-1]
         if now_s <= then_s or not total:
             return []
         rate = (before - total) / (now_s - then_s)

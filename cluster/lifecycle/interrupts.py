@@ -1,4 +1,6 @@
-"""Ctrl-C and SIGTERM: both end in order, also while something starts that can be ended only once it has started."""
+"""Ctrl-C and SIGTERM: both end in order,
+also while something starts that can be ended only once it has started.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,18 @@ log = logging.getLogger(__name__)
 
 
 def end_like_ctrl_c() -> None:
-    """SIGTERM, as Kubernetes and systemd send it, from now on raises KeyboardInterrupt, as Ctrl-C does."""
+    """SIGTERM, as Kubernetes and systemd send it,
+    from now on raises KeyboardInterrupt, as Ctrl-C does.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 class Held:
     """The signals that wait."""
 
-    def __init__(self, own: Mapping[signal.Signals, Callable[[int, FrameType | None], Any]]) -> None:
+    def __init__(
+        self, own: Mapping[signal.Signals, Callable[[int, FrameType | None], Any]]
+    ) -> None:
         self._own = own
         self._first: signal.Signals | None = None
 
@@ -47,7 +53,8 @@ class Held:
 def held_back() -> Iterator[Held]:
     """Let the process's own handlers of SIGTERM and Ctrl-C wait for the end of the block.
 
-    They are those that it has set, or Python's; where a signal has none, and in other threads, all stays as it is.
+    They are those that it has set, or Python's; where a signal has none, and in other threads, all
+    stays as it is.
     """
     in_main = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in SIGNALS if in_main}

@@ -20,19 +20,23 @@ from training import patient_ray
 
 ROOT = Path(__file__).parents[2]
 OBJECT_STORE_BYTES = 128 << 20  # batches are small and short-lived
-# Temporaries of a score are larger than malloc keeps by default: it would fault them in anew every time.
+# Temporaries of a score are larger than malloc keeps by default: it would fault them in anew every
+# time.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(256 << 20)}
-# Settings of Ray's: its niceness of 15 lets any other process go before a score, and its control store keeps an entry
-# of some kB for each of the last 100,000 calls, which nobody reads here; 0 reports none.
+# Settings of Ray's: its niceness of 15 lets any other process go before a score, and its control
+# store keeps an entry of some kB for each of the last 100,000 calls, which nobody reads here; 0
+# reports none.
 OF_RAY = {"worker_niceness": 0, "task_events_report_interval_ms": 0}
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
 
 def start_ray(settings: RaySettings, *, show_logs: bool) -> None:
-    """Join the cluster at `settings.address`, or start a Ray of our own; a slow start is tried again.
+    """Join the cluster at `settings.address`,
+    or start a Ray of our own; a slow start is tried again.
 
-    Handlers of SIGTERM and Ctrl-C that the process has set stay, and wait until Ray has started: what it has begun
-    could not be ended before, and Ray's own handlers would end this process in the midst of what it does.
+    Handlers of SIGTERM and Ctrl-C that the process has set stay, and wait until Ray has started:
+    what it has begun could not be ended before, and Ray's own handlers would end this process in
+    the midst of what it does.
     """
     python_path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
     local: dict[str, Any] = {
@@ -62,23 +66,26 @@ def start_ray(settings: RaySettings, *, show_logs: bool) -> None:
 def _without_rays_handlers() -> Iterator[None]:
     """Keep Ray from setting handlers of SIGTERM while a handler of ours stands there.
 
-    Those in Python are set by one function. Ray's core sets one without Python's knowledge when it connects, which
-    prints a stack before it asks ours: setting ours once more takes its place.
+    Those in Python are set by one function. Ray's core sets one without Python's knowledge when it
+    connects, which prints a stack before it asks ours: setting ours once more takes its place.
     """
     ours = signal.getsignal(signal.SIGTERM)
     if not callable(ours) or threading.current_thread() is not threading.main_thread():
         yield
         return
     core: Any = ray._raylet
-    set_handler, core_worker = utils.set_sigterm_handler, core.CoreWorker
+    set_handler = utils.set_sigterm_handler
+    core_worker = core.CoreWorker
 
     def connect(*arguments: Any, **options: Any) -> Any:
         connected = core_worker(*arguments, **options)
         signal.signal(signal.SIGTERM, ours)
         return connected
 
-    utils.set_sigterm_handler, core.CoreWorker = (lambda _: None), connect
+    utils.set_sigterm_handler = lambda _: None
+    core.CoreWorker = connect
     try:
         yield
     finally:
-        utils.set_sigterm_handler, core.CoreWorker = set_handler, core_worker
+        utils.set_sigterm_handler = set_handler
+        core.CoreWorker = core_worker

@@ -1,7 +1,8 @@
-"""What systemd, or who else set NOTIFY_SOCKET, is told: when the system is ready, how far it is, and that it stops.
+"""What systemd, or who else set NOTIFY_SOCKET, is told: when the system is ready,
+how far it is, and that it stops.
 
-A unit of `Type=notify` counts as started with READY=1 only, however long catching up takes: each word in between
-gives it time until the next one.
+A unit of `Type=notify` counts as started with READY=1 only, however long catching up takes: each
+word in between gives it time until the next one.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import os
 import socket
 from collections.abc import Mapping
 
-PATIENCE_S = 300  # until the next word: Ray and its actors take a minute to start, on a busy machine more
+PATIENCE_S = (
+    300  # until the next word: Ray and its actors take a minute to start, on a busy machine more
+)
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,14 @@ def _tell(environ: Mapping[str, str], *lines: str) -> None:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
         try:
-            out.sendto("\n".join(lines).encode(), f"\0{address[1:]}" if address.startswith("@") else address)
+            out.sendto(
+                "\n".join(lines).encode(),
+                f"\0{address[1:]}" if address.startswith("@") else address,
+            )
         except OSError as error:
-            log.warning("the service manager at NOTIFY_SOCKET=%s cannot be told %s: %s", address, lines[0], error)
+            log.warning(
+                "the service manager at NOTIFY_SOCKET=%s cannot be told %s: %s",
+                address,
+                lines[0],
+                error,
+            )

@@ -29,7 +29,8 @@ from monitoring.addresses import joined, reachable
 
 log = logging.getLogger(__name__)
 
-GATEWAY, ARCHIVE = "gateway", "archive"
+GATEWAY = "gateway"
+ARCHIVE = "archive"
 SHARD = re.compile(r"shard-\d+")
 CONSTRUCTED_S = 120.0  # the first start on a machine compiles the fold
 GRACE_S = 5.0  # for requests in flight
@@ -47,18 +48,31 @@ def ingest_name(number: int) -> str:
 class System:
     """Addresses, process ids and digests of a running system, and the way to stop it."""
 
-    def __init__(self, settings: Settings, broker: Broker, actors: Mapping[str, Any], *, ephemeral_state: bool) -> None:
-        self._settings, self._broker, self._actors = settings, broker, actors
+    def __init__(
+        self,
+        settings: Settings,
+        broker: Broker,
+        actors: Mapping[str, Any],
+        *,
+        ephemeral_state: bool,
+    ) -> None:
+        self._settings = settings
+        self._broker = broker
+        self._actors = actors
         self._ephemeral_state = ephemeral_state
         self._stopped = False
         self._readers = [ingest_name(number) for number in range(settings.serving.ingests)]
         if settings.archive.enabled:
             self._readers.append(ARCHIVE)
-        serving, monitoring = settings.serving, settings.monitoring
+        serving = settings.serving
+        monitoring = settings.monitoring
         self.gateway_address = joined(serving.host, serving.port)
-        self.asked_at, self.scraped_at = (reachable(each.host, each.port) for each in (serving, monitoring))
+        self.asked_at, self.scraped_at = (
+            reachable(each.host, each.port) for each in (serving, monitoring)
+        )
         self.monitoring_address = joined(monitoring.host, monitoring.port)
-        self.bootstrap_servers, self.broker_kind = broker.bootstrap_servers, broker.kind
+        self.bootstrap_servers = broker.bootstrap_servers
+        self.broker_kind = broker.kind
 
     def wait_constructed(self) -> None:
         """Return when every actor runs; ShardUnavailable, with the reason, if one cannot start."""
@@ -68,14 +82,18 @@ class System:
             except (RayActorError, GetTimeoutError) as error:
                 raise ShardUnavailable(f"{name} did not start: {error}") from error
 
-    def wait_ready(self, timeout_s: float | None = 60.0, say: Callable[[str], None] | None = None) -> None:
-        """Return when the gateway says SERVING; without a time-out, for as long as catching up takes.
+    def wait_ready(
+        self, timeout_s: float | None = 60.0, say: Callable[[str], None] | None = None
+    ) -> None:
+        """Return when the gateway says SERVING; without a time-out,
+        for as long as catching up takes.
 
-        Meanwhile the gateway answers, from states that say they are stale; `say` is told how far it is, line by line.
+        Meanwhile the gateway answers, from states that say they are stale; `say` is told how far it
+        is, line by line.
 
         Raises:
-            ShardUnavailable: with what is missing, if it is not ready in time; with the reason, if an actor without
-                which it never will be has died for good.
+            ShardUnavailable: with what is missing, if it is not ready in time; with the reason, if
+                an actor without which it never will be has died for good.
         """
         began = time.monotonic()
         look_at = say_at = began + LOOK_S
@@ -95,7 +113,8 @@ class System:
                 time.sleep(0.05)
 
     def check_alive(self) -> None:
-        """Raise ShardUnavailable, with the reason, if an actor has died that Ray does not start again.
+        """Raise ShardUnavailable, with the reason,
+        if an actor has died that Ray does not start again.
 
         Shards may come and go; one of them is left at least.
         """
@@ -135,30 +154,37 @@ class System:
     def digests(self) -> dict[tuple[int, str], str]:
         """The digest of each partition's and arm's states at its owner; equal for equal logs.
 
-        Shards are asked one after the other, so one that moves meanwhile may be missed by both its owners: then all
-        are asked again. ShardUnavailable if some partition has no owner for long.
+        Shards are asked one after the other, so one that moves meanwhile may be missed by both its
+        owners: then all are asked again. ShardUnavailable if some partition has no owner for long.
         """
         deadline = time.monotonic() + ASK_S
         while True:
             digests: dict[tuple[int, str], str] = {}
             for name in self._shards():
                 digests |= self._ask(name, "digests")
-            missing = set(range(self._settings.topics.partitions)) - {partition for partition, _ in digests}
+            missing = set(range(self._settings.topics.partitions)) - {
+                partition for partition, _ in digests
+            }
             if not missing:
                 return digests
             if time.monotonic() > deadline:
-                raise ShardUnavailable(f"no shard owns partitions {sorted(missing)} after {ASK_S:g} s")
+                raise ShardUnavailable(
+                    f"no shard owns partitions {sorted(missing)} after {ASK_S:g} s"
+                )
             time.sleep(0.05)
 
     def positions(self) -> dict[int, int]:
         """The next offset of each partition at its owner."""
         positions: dict[int, int] = {}
         for name, partitions in self._owners().items():
-            positions |= {p: at for p, at in self._ask(name, "positions").items() if p in partitions}
+            positions |= {
+                p: at for p, at in self._ask(name, "positions").items() if p in partitions
+            }
         return positions
 
     def stop(self) -> None:
-        """Drain the gateway, stop reading, save archive and states, then end actors, Ray and broker; once.
+        """Drain the gateway, stop reading, save archive and states,
+        then end actors, Ray and broker; once.
 
         Whatever fails on the way, or interrupts it, all that follows is done.
         """
@@ -171,11 +197,17 @@ class System:
             end.callback(self._broker.stop)
             end.callback(ray.shutdown)
             end.callback(self.kill)
-            for names, args in ([GATEWAY], (GRACE_S,)), (self._readers, ()), (self._shards(), (GRACE_S,)):
+            for names, args in (
+                ([GATEWAY], (GRACE_S,)),
+                (self._readers, ()),
+                (self._shards(), (GRACE_S,)),
+            ):
                 self._stop_gently(names, args)
 
     def kill(self) -> None:
-        """End the actors at once; Ray does not start them again. Those of another system are left alone."""
+        """End the actors at once; Ray does not start them again.
+        Those of another system are left alone.
+        """
         for name in self._names():
             try:
                 ray.kill(self._actor(name), no_restart=True)
@@ -186,7 +218,10 @@ class System:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -195,9 +230,15 @@ class System:
         while True:
             try:
                 return ray.get(getattr(self._actor(name), method).remote(*args), timeout=ASK_S)
-            except (RayActorError, GetTimeoutError, ValueError) as error:  # Ray knows no actor of that name, just now
+            except (
+                RayActorError,
+                GetTimeoutError,
+                ValueError,
+            ) as error:  # Ray knows no actor of that name, just now
                 if time.monotonic() > deadline:
-                    raise ShardUnavailable(f"{name} does not answer {method} within {ASK_S:g} s: {error}") from error
+                    raise ShardUnavailable(
+                        f"{name} does not answer {method} within {ASK_S:g} s: {error}"
+                    ) from error
                 time.sleep(0.1)
 
     def _stop_gently(self, names: Iterable[str], args: tuple[Any, ...]) -> None:
@@ -223,20 +264,29 @@ class System:
         return {int(labels["partition"]): int(lag) for labels, lag in found if math.isfinite(lag)}
 
     def _missing(self) -> str:
-        return f"partitions {self._table().not_ready()} have no owner or are catching up; the actors' logs say why"
+        return (
+            f"partitions {self._table().not_ready()} have no owner or are catching up; the "
+            "actors' logs say why"
+        )
 
     def _names(self) -> list[str]:
-        """All actors: those that were started here, and the shards of now; the coordinator first."""
+        """All actors: those that were started here,
+        and the shards of now; the coordinator first.
+        """
         return [*(name for name in self._actors if not SHARD.fullmatch(name)), *self._shards()]
 
     def _shards(self) -> list[str]:
-        """The shards of now: scaling adds some and removes others. None if the coordinator here is another system's."""
+        """The shards of now: scaling adds some and removes others.
+        None if the coordinator here is another system's.
+        """
         if COORDINATOR not in self._actors:
             return []
         return sorted(name for name in ray.util.list_named_actors() if SHARD.fullmatch(name))
 
     def _actor(self, name: str) -> Any:
-        """An actor's handle; a shard that was stopped and started again is another actor of the same name."""
+        """An actor's handle; a shard that was stopped and started again is
+        another actor of the same name.
+        """
         return ray.get_actor(name) if SHARD.fullmatch(name) else self._actors[name]
 
     def _owners(self) -> dict[str, set[int]]:

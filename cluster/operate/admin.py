@@ -28,7 +28,9 @@ class Overseer(Protocol):
         ...
 
     async def drain(self, shard: str) -> Progress:
-        """Ask for an empty shard; NotOwner if there is none of that name, InvalidRequest if it is the only one."""
+        """Ask for an empty shard; NotOwner if there is none of that name,
+        InvalidRequest if it is the only one.
+        """
         ...
 
     async def progress(self) -> Progress:
@@ -37,7 +39,9 @@ class Overseer(Protocol):
 
 
 class Replicas(Protocol):
-    """The shards, as far as operators need them; each method raises ShardUnavailable or NotOwner: ask again."""
+    """The shards, as far as operators need them;
+    each method raises ShardUnavailable or NotOwner: ask again.
+    """
 
     async def snapshot(self, shard: str, partitions: Sequence[int]) -> dict[int, int]:
         """Save these partitions, which the shard owns; the offsets that snapshots cover."""
@@ -49,7 +53,9 @@ class Replicas(Protocol):
 
 
 class Admin(pb_grpc.AdminServicer):
-    """Asks coordinator and shards on behalf of operators who know `token`; without a token, of everybody."""
+    """Asks coordinator and shards on behalf of operators who know `token`;
+    without a token, of everybody.
+    """
 
     def __init__(
         self,
@@ -61,20 +67,30 @@ class Admin(pb_grpc.AdminServicer):
         token: str | None,
         wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._overseer, self._replicas, self._table = overseer, replicas, table
-        self._erase, self._token, self._wait = erase, token, wait
+        self._overseer = overseer
+        self._replicas = replicas
+        self._table = table
+        self._erase = erase
+        self._token = token
+        self._wait = wait
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Register the service."""
         pb_grpc.add_AdminServicer_to_server(self, server)  # type: ignore[no-untyped-call]  # generated
 
-    async def Scale(self, request: pb.ScaleRequest, context: Context) -> AsyncIterator[pb.ScaleProgress]:  # noqa: N802
-        """Change the number of shards; it goes on when the caller has gone, and asking again joins in."""
+    async def Scale(  # noqa: N802
+        self, request: pb.ScaleRequest, context: Context
+    ) -> AsyncIterator[pb.ScaleProgress]:
+        """Change the number of shards;
+        it goes on when the caller has gone, and asking again joins in.
+        """
         self._check(context)
         async for step in self._until_done(await self._overseer.scale(request.shards)):
             yield step
 
-    async def Drain(self, request: pb.DrainRequest, context: Context) -> AsyncIterator[pb.ScaleProgress]:  # noqa: N802
+    async def Drain(  # noqa: N802
+        self, request: pb.DrainRequest, context: Context
+    ) -> AsyncIterator[pb.ScaleProgress]:
         """Empty one shard; as for Scale."""
         self._check(context)
         try:
@@ -102,12 +118,18 @@ class Admin(pb_grpc.AdminServicer):
         table = self._known_table()
         _check_partition("partition", request.partition, table)
         replicas = list(table.routes[request.partition].replicas())
-        asked = (self._replicas.fingerprints(replica.shard, request.partition) for _, replica in replicas)
+        asked = (
+            self._replicas.fingerprints(replica.shard, request.partition) for _, replica in replicas
+        )
         found = await asyncio.gather(*asked)
         return pb.DigestResponse(
             replicas=[
                 pb.ReplicaDigest(
-                    shard=replica.shard, role=role.name, arm=arm, position=state.position, digest=state.digest
+                    shard=replica.shard,
+                    role=role.name,
+                    arm=arm,
+                    position=state.position,
+                    digest=state.digest,
                 )
                 for (role, replica), arms in zip(replicas, found, strict=True)
                 for arm, state in sorted(arms.items())
@@ -124,7 +146,8 @@ class Admin(pb_grpc.AdminServicer):
         yield _message(progress)
         while progress.waiting_for:
             await self._wait(ASK_S)
-            before, progress = progress, await self._overseer.progress()
+            before = progress
+            progress = await self._overseer.progress()
             if progress != before:
                 yield _message(progress)
 
@@ -134,19 +157,23 @@ class Admin(pb_grpc.AdminServicer):
         given = str(dict(context.invocation_metadata() or ()).get("authorization", ""))
         if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
             raise Unauthenticated(
-                "admin calls need the metadata `authorization: Bearer TOKEN` with the value of serving.admin_token; "
-                "give it by --token, or set ECHORANK__SERVING__ADMIN_TOKEN"
+                "admin calls need the metadata `authorization: Bearer TOKEN` with the value of "
+                "serving.admin_token; give it by --token, or set ECHORANK__SERVING__ADMIN_TOKEN"
             )
 
     def _known_table(self) -> RoutingTable:
         if (table := self._table()) is None:
-            raise ShardUnavailable("the gateway has no routing table yet; retry when the health check says SERVING")
+            raise ShardUnavailable(
+                "the gateway has no routing table yet; retry when the health check says SERVING"
+            )
         return table
 
 
 def _check_partition(field: str, partition: int, table: RoutingTable) -> None:
     if not 0 <= partition < table.partitions:
-        raise InvalidRequest(field, f"there is no partition {partition}; ask for 0 to {table.partitions - 1}")
+        raise InvalidRequest(
+            field, f"there is no partition {partition}; ask for 0 to {table.partitions - 1}"
+        )
 
 
 def _message(progress: Progress) -> pb.ScaleProgress:

@@ -20,8 +20,8 @@ ERASE_S = 6 * 3600.0  # the whole archive is looked through, and what held the u
 class AdminClient:
     """Asks one gateway; use it as `async with AdminClient(address) as admin`.
 
-    Where nothing listens, that raises ShardUnavailable. What fails later raises grpc.aio.AioRpcError. Nothing is
-    retried, for every call may be asked again by hand.
+    Where nothing listens, that raises ShardUnavailable. What fails later raises
+    grpc.aio.AioRpcError. Nothing is retried, for every call may be asked again by hand.
     """
 
     def __init__(self, address: str, *, token: str | None = None) -> None:
@@ -39,7 +39,9 @@ class AdminClient:
 
     def drain(self, shard: str) -> AsyncIterator[pb.ScaleProgress]:
         """Ask for an empty shard; progress until it is."""
-        steps: AsyncIterator[pb.ScaleProgress] = self._stub.Drain(pb.DrainRequest(shard=shard), metadata=self._metadata)
+        steps: AsyncIterator[pb.ScaleProgress] = self._stub.Drain(
+            pb.DrainRequest(shard=shard), metadata=self._metadata
+        )
         return steps
 
     async def snapshot(self, partitions: Sequence[int] = ()) -> dict[int, int]:
@@ -57,7 +59,9 @@ class AdminClient:
     async def erase(self, user: str) -> pb.EraseReceipt:
         """Remove the user everywhere; what was removed where."""
         request = pb.EraseRequest(user=user)
-        receipt: pb.EraseReceipt = await self._stub.Erase(request, metadata=self._metadata, timeout=ERASE_S)
+        receipt: pb.EraseReceipt = await self._stub.Erase(
+            request, metadata=self._metadata, timeout=ERASE_S
+        )
         return receipt
 
     async def close(self) -> None:
@@ -69,6 +73,9 @@ class AdminClient:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self.close()

@@ -21,19 +21,23 @@ SERVICE_CONFIG = Path(__file__).parents[2] / "rpc" / "service_config.json"
 class Client:
     """Asks one gateway; use it as `async with Client(address) as client`.
 
-    Calls end within `timeout_s` seconds and retry on UNAVAILABLE by the shipped service config; what fails after
-    that raises grpc.aio.AioRpcError, whose `google.rpc` details `actors.calls.status.details_of` unpacks.
+    Calls end within `timeout_s` seconds and retry on UNAVAILABLE by the shipped service config;
+    what fails after that raises grpc.aio.AioRpcError, whose `google.rpc` details
+    `actors.calls.status.details_of` unpacks.
     """
 
     def __init__(self, address: str, *, timeout_s: float = 1.0) -> None:
-        self.address, self._timeout_s = address, timeout_s
+        self.address = address
+        self._timeout_s = timeout_s
         self._channel = channel(
             address, ("grpc.service_config", SERVICE_CONFIG.read_text()), ("grpc.enable_retries", 1)
         )
         self._stub = pb_grpc.ScoringStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 
     async def connect(self, within_s: float = 5.0) -> None:
-        """Return once the gateway can be reached; ShardUnavailable if nothing listens `within_s` seconds long."""
+        """Return once the gateway can be reached;
+        ShardUnavailable if nothing listens `within_s` seconds long.
+        """
         await reach(self._channel, self.address, within_s)
 
     async def score(
@@ -47,8 +51,12 @@ class Client:
         timeout_s: float | None = None,
     ) -> pb.ScoreResponse:
         """The probability that the user clicks each of `items` now, or at `time_ms`."""
-        request = pb.ScoreRequest(user=user, items=items, arm=arm, time_ms=time_ms, min_offset=min_offset)
-        response: pb.ScoreResponse = await self._stub.Score(request, timeout=timeout_s or self._timeout_s)
+        request = pb.ScoreRequest(
+            user=user, items=items, arm=arm, time_ms=time_ms, min_offset=min_offset
+        )
+        response: pb.ScoreResponse = await self._stub.Score(
+            request, timeout=timeout_s or self._timeout_s
+        )
         return response
 
     async def recommend(
@@ -64,9 +72,16 @@ class Client:
     ) -> pb.RecommendResponse:
         """The best `k` items of the catalogue."""
         request = pb.RecommendRequest(
-            user=user, k=k, exclude_seen=exclude_seen, arm=arm, time_ms=time_ms, min_offset=min_offset
+            user=user,
+            k=k,
+            exclude_seen=exclude_seen,
+            arm=arm,
+            time_ms=time_ms,
+            min_offset=min_offset,
         )
-        response: pb.RecommendResponse = await self._stub.Recommend(request, timeout=timeout_s or self._timeout_s)
+        response: pb.RecommendResponse = await self._stub.Recommend(
+            request, timeout=timeout_s or self._timeout_s
+        )
         return response
 
     async def inspect(self, user: str, *, arm: str = "") -> pb.InspectResponse:
@@ -77,7 +92,9 @@ class Client:
 
     async def routing(self) -> pb.RoutingResponse:
         """Partitions, shards and arms."""
-        response: pb.RoutingResponse = await self._stub.Routing(pb.RoutingRequest(), timeout=self._timeout_s)
+        response: pb.RoutingResponse = await self._stub.Routing(
+            pb.RoutingRequest(), timeout=self._timeout_s
+        )
         return response
 
     async def close(self) -> None:
@@ -89,18 +106,23 @@ class Client:
         return self
 
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         await self.close()
 
 
 async def reach(channel: grpc.aio.Channel, address: str, within_s: float = 5.0) -> None:
-    """Return once a server answers on the channel; ShardUnavailable if nothing listens `within_s` seconds long."""
+    """Return once a server answers on the channel;
+    ShardUnavailable if nothing listens `within_s` seconds long.
+    """
     try:
         async with asyncio.timeout(within_s):
             await channel.channel_ready()
     except TimeoutError:
         raise ShardUnavailable(
-            f"nothing answers gRPC at {address} within {within_s:g} s; start the system with `echorank up`, "
-            "or give the address of a gateway that runs"
+            f"nothing answers gRPC at {address} within {within_s:g} s; start the system with "
+            "`echorank up`, or give the address of a gateway that runs"
         ) from None

@@ -1,15 +1,17 @@
-"""A user removed from every place that EchoRank keeps, in an order that survives a death between any two steps.
+"""A user removed from every place that EchoRank keeps,
+in an order that survives a death between any two steps.
 
 1. The log's end: whatever was sent before the call lies below it.
 2. At the owner: a durable tombstone, then the states of all arms.
-3. At the standby: the states, by the same tombstone; before the snapshots, because a standby moves on meanwhile.
+3. At the standby: the states, by the same tombstone; before the snapshots, because a standby moves
+   on meanwhile.
 4. Snapshots: all rows saved anew, every older file deleted.
-5. The routing table once more: a replica that was granted the partition before the tombstone was durable may have
-   missed it. If the replicas are others by now, from 2 on again.
+5. The routing table once more: a replica that was granted the partition before the tombstone was
+   durable may have missed it. If the replicas are others by now, from 2 on again.
 6. The archive's files.
 
-That is done in the partition where the user is at home, and then in every other one that names the user: a record with
-another key, or none, was folded and archived where it lay.
+That is done in the partition where the user is at home, and then in every other one that names the
+user: a record with another key, or none, was folded and archived where it lay.
 
 Each step may be repeated. What fails leaves the earlier steps done, and says so.
 """
@@ -25,7 +27,13 @@ from actors.archive.erasure import ErasedRows
 from actors.clicks.click import key
 from actors.clicks.partitioner import partition_of
 from actors.clock import Clock
-from actors.errors import EchoRankError, ErasureIncomplete, ShardUnavailable, StaleEpoch, TombstoneTooLow
+from actors.errors import (
+    EchoRankError,
+    ErasureIncomplete,
+    ShardUnavailable,
+    StaleEpoch,
+    TombstoneTooLow,
+)
 from actors.serve.limits import RequestLimits
 from actors.shard.erasure import ErasedStates
 from actors.shard.roles import Role
@@ -48,7 +56,9 @@ class Replicas(Protocol):
         """Who holds the partition, as the coordinator has it now."""
         ...
 
-    async def erase(self, shard: str, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
+    async def erase(
+        self, shard: str, partition: int, user_key: int, until: int, epoch: int
+    ) -> ErasedStates:
         """`Shard.erase` of one replica."""
         ...
 
@@ -70,10 +80,11 @@ class ArchivedClicks(Protocol):
 
 
 class Erasure:
-    """Erases one user at a time: each one costs a full snapshot of a partition, and a look through the whole archive.
+    """Erases one user at a time: each one costs a full snapshot of a partition,
+    and a look through the whole archive.
 
-    `log_end` gives the offset after the newest record of a partition, open transactions included; `remains` names the
-    places that EchoRank cannot change. Both raise EchoRankError.
+    `log_end` gives the offset after the newest record of a partition, open transactions included;
+    `remains` names the places that EchoRank cannot change. Both raise EchoRankError.
     """
 
     def __init__(
@@ -87,8 +98,13 @@ class Erasure:
         remains: Callable[[], Awaitable[Sequence[pb.ErasedPlace]]],
         clock: Clock,
     ) -> None:
-        self._partitions, self._limits, self._replicas, self._archive = partitions, limits, replicas, archive
-        self._log_end, self._remains, self._clock = log_end, remains, clock
+        self._partitions = partitions
+        self._limits = limits
+        self._replicas = replicas
+        self._archive = archive
+        self._log_end = log_end
+        self._remains = remains
+        self._clock = clock
         self._one_at_a_time = asyncio.Lock()
 
     async def erase(self, user: str) -> pb.EraseReceipt:
@@ -96,7 +112,8 @@ class Erasure:
 
         Raises:
             InvalidRequest: the id is empty or too long.
-            ErasureIncomplete: a step failed; the message names it and what is done, and the same call goes on.
+            ErasureIncomplete: a step failed; the message names it and what is done, and the same
+                call goes on.
         """
         self._limits.check_user(user)
         receipt = Receipt(key(user), partition_of(user, self._partitions), self._clock.now_ms())
@@ -106,13 +123,15 @@ class Erasure:
                 remains = await self._remains()
             except EchoRankError as error:
                 raise ErasureIncomplete(
-                    f"the user is not erased everywhere: {error}. Done so far in {receipt.summary()}. Erase the user "
-                    f"again: what is done stays done"
+                    f"the user is not erased everywhere: {error}. Done so far in "
+                    f"{receipt.summary()}. Erase the user again: what is done stays done"
                 ) from error
         return receipt.to_proto(remains)
 
     async def _erase_everywhere(self, receipt: Receipt) -> None:
-        others = [partition for partition in range(self._partitions) if partition != receipt.partition]
+        others = [
+            partition for partition in range(self._partitions) if partition != receipt.partition
+        ]
         said_s = self._clock.monotonic()
         for done, partition in enumerate([receipt.partition, *others]):
             if self._clock.monotonic() >= said_s + PROGRESS_S:
@@ -122,7 +141,9 @@ class Erasure:
             await self._erase_in(receipt.begin(partition))
 
     async def _erase_in(self, receipt: PartitionReceipt) -> None:
-        """All steps in one partition. Archived clicks without a state would come back with a replay, so both go."""
+        """All steps in one partition. Archived clicks without a state would come
+        back with a replay, so both go.
+        """
         receipt.until = await self._log_end(receipt.partition)
         told = await self._erase_states(receipt, always=receipt.is_home)
         archived = await self._archive.erase(receipt.partition, receipt.user_key, receipt.until)
@@ -132,15 +153,20 @@ class Erasure:
             await self._erase_states(receipt, always=True)
 
     async def _erase_states(self, receipt: PartitionReceipt, *, always: bool) -> bool:
-        """Steps 2 to 5, until the replicas that were told are those that there are; whether there was any need."""
-        ends_s, ahead = self._clock.monotonic() + PATIENCE_S, 1
+        """Steps 2 to 5, until the replicas that were told are those that there
+        are; whether there was any need.
+        """
+        ends_s = self._clock.monotonic() + PATIENCE_S
+        ahead = 1
         while True:
             try:
                 if not always and await self._nobody_knows(receipt):
                     return False
                 if await self._told_all(receipt):
                     return True
-                failure: EchoRankError = ShardUnavailable(f"partition {receipt.partition} changed hands meanwhile")
+                failure: EchoRankError = ShardUnavailable(
+                    f"partition {receipt.partition} changed hands meanwhile"
+                )
             except TombstoneTooLow as error:
                 ahead *= 2  # the standby of a busy partition runs on while it is told
                 receipt.until = error.position + ahead * (error.position - error.until)
@@ -158,7 +184,9 @@ class Erasure:
         """Whether no replica of a partition knows the user, nor anything that was saved."""
         route = await self._owned_route(receipt.partition)
         for _, each in route.replicas():
-            if each.address and await self._replicas.remembers(each.shard, receipt.partition, receipt.user_key):
+            if each.address and await self._replicas.remembers(
+                each.shard, receipt.partition, receipt.user_key
+            ):
                 return False
         return True
 
@@ -174,7 +202,9 @@ class Erasure:
         states = await self._erase_at(route.owner, receipt)
         receipt.until = states.until
         receipt.states(Role.OWNER, route.owner.shard, states)
-        if route.standby is not None and route.standby.address:  # without one, a process that starts reads tombstones
+        if (
+            route.standby is not None and route.standby.address
+        ):  # without one, a process that starts reads tombstones
             states = await self._erase_at(route.standby, receipt)
             receipt.states(Role.STANDBY, route.standby.shard, states)
         receipt.snapshots(await self._replicas.forget_older(route.owner.shard, receipt.partition))

@@ -16,9 +16,12 @@ from cluster.scrape import Scraped, values
 
 log = logging.getLogger(__name__)
 
-EARLY_S, EARLY_LOOKS = 3.0, 40  # in the first two minutes, when a wrong model or topic shows
+# in the first two minutes, when a wrong model or topic shows
+EARLY_S = 3.0
+EARLY_LOOKS = 40
 LATE_S = 60.0
-LIKELY_SHARE = 0.9  # of the misplaced clicks that a partitioner would have put where they lie; by chance it is one in n
+# of the misplaced clicks that a partitioner would have put where they lie; by chance it is one in n
+LIKELY_SHARE = 0.9
 NAMED = 8  # partitions in a line
 
 
@@ -78,8 +81,9 @@ def of_misplaced(scraped: Sequence[Scraped]) -> Iterator[Notice]:
     likely = [name for name, fits in fitting.most_common(1) if fits >= count * LIKELY_SHARE]
     yield Notice(
         "misplaced clicks",
-        f"{count:,} clicks lie in another partition than their users' (murmur2 of the user id mod topics.partitions) "
-        f"and are dead letters, wrong_partition, as nobody would find them: {advice(likely)}",
+        f"{count:,} clicks lie in another partition than their users' (murmur2 of the user id mod "
+        "topics.partitions) and are dead letters, wrong_partition, as nobody would find them: "
+        f"{advice(likely)}",
     )
 
 
@@ -91,15 +95,20 @@ def of_dead_letters(scraped: Sequence[Scraped]) -> Iterator[Notice]:
     for labels, value in values(scraped, "echorank_dlq_total"):
         reasons[labels["reason"]] += int(value)
     del reasons["wrong_partition"]  # has a line of its own
-    applied = sum(value for labels, value in values(scraped, "echorank_events_total") if labels["outcome"] == "applied")
+    applied = sum(
+        value
+        for labels, value in values(scraped, "echorank_events_total")
+        if labels["outcome"] == "applied"
+    )
     letters = reasons.total()
     if letters >= EVENTS_MIN and letters > SHARE_MAX * (applied + letters):
         reason, count = reasons.most_common(1)[0]
         yield Notice(
             "many dead letters",
-            f"{letters:,} records cannot be used and are dead letters, {count:,} of them as {reason}, beside "
-            f"{applied:,.0f} clicks: compare events.format, events.fields and events.time_unit with a record of the "
-            f"topic; the headers of the dead letters say what is wrong with each",
+            f"{letters:,} records cannot be used and are dead letters, {count:,} of them as "
+            f"{reason}, beside {applied:,.0f} clicks: compare events.format, events.fields and "
+            "events.time_unit with a record of the topic; the headers of the dead letters say "
+            "what is wrong with each",
         )
 
 
@@ -114,30 +123,39 @@ def of_unknown_actions(scraped: Sequence[Scraped]) -> Iterator[Notice]:
         if seen >= EVENTS_MIN and count > SHARE_MAX * seen:
             yield Notice(
                 f"unknown actions in {arm}",
-                f"arm {arm}: {count:,} of {seen:,} clicks have actions that its model does not know and are passed "
-                f"over: translate them by events.action_map, or train a model on them",
+                f"arm {arm}: {count:,} of {seen:,} clicks have actions that its model does not "
+                "know and are passed over: translate them by events.action_map, or train a model "
+                "on them",
             )
 
 
 def of_silence(scraped: Sequence[Scraped]) -> Iterator[Notice]:
     """A broker that is away: what nobody says is read from there looks like no news."""
-    silent = {partition: seconds for partition, seconds in silences(scraped).items() if seconds >= SILENT_S}
+    silent = {
+        partition: seconds
+        for partition, seconds in silences(scraped).items()
+        if seconds >= SILENT_S
+    }
     if silent:
         yield Notice(
             "Kafka is silent",
-            f"Kafka has not said for {max(silent.values()):,.0f} s where partitions {numbers(silent)} end, so nothing "
-            "is read from them, and lag and age are unknown: check the brokers, the network, and that the topic exists",
+            f"Kafka has not said for {max(silent.values()):,.0f} s where partitions "
+            f"{numbers(silent)} end, so nothing is read from them, and lag and age are unknown: "
+            "check the brokers, the network, and that the topic exists",
         )
 
 
 def of_unread_partitions(scraped: Sequence[Scraped]) -> Iterator[Notice]:
     """Somebody added partitions to the topic."""
-    unread = int(max((value for _, value in values(scraped, "echorank_unread_partitions")), default=0))
+    unread = int(
+        max((value for _, value in values(scraped, "echorank_unread_partitions")), default=0)
+    )
     if unread:
         yield Notice(
             f"{unread} partition{'s' * (unread > 1)} unread",
-            f"the clicks topic has {unread} more than topics.partitions: nobody reads them, and producers send most "
-            "users' clicks to other partitions than before; docs/operations.md#echorankunreadpartitions",
+            f"the clicks topic has {unread} more than topics.partitions: nobody reads them, and "
+            "producers send most users' clicks to other partitions than before; "
+            "docs/operations.md#echorankunreadpartitions",
         )
 
 
@@ -145,11 +163,15 @@ def of_mixed_models(scraped: Sequence[Scraped]) -> Iterator[Notice]:
     """One arm, two models: which of them answers depends on the user's partition."""
     for arm, versions in sorted(models(scraped).items()):
         if len(versions) > 1:
-            who = "; ".join(f"{version} in {', '.join(sorted(names))}" for version, names in sorted(versions.items()))
+            who = "; ".join(
+                f"{version} in {', '.join(sorted(names))}"
+                for version, names in sorted(versions.items())
+            )
             yield Notice(
                 f"{len(versions)} models in arm {arm}",
-                f"arm {arm} runs {len(versions)} models: {who}. Its bundle was replaced while it was served, and a "
-                f"process has started since: publish to a directory of its own, and restart",
+                f"arm {arm} runs {len(versions)} models: {who}. Its bundle was replaced while it "
+                "was served, and a process has started since: publish to a directory of its own, "
+                "and restart",
             )
 
 
@@ -159,8 +181,9 @@ def of_refused_models(scraped: Sequence[Scraped]) -> Iterator[Notice]:
         if any(value for _, value in values([process], "echorank_models_refused")):
             yield Notice(
                 f"{process.labels['instance']} refuses its model",
-                f"{process.labels['instance']} serves nothing: its bundles are not those that this system was started "
-                f"with. Its log says which; docs/operations.md#echorankmodelrefused",
+                f"{process.labels['instance']} serves nothing: its bundles are not those that "
+                "this system was started with. Its log says which; "
+                "docs/operations.md#echorankmodelrefused",
             )
 
 
@@ -170,8 +193,9 @@ def of_full_disks(scraped: Sequence[Scraped]) -> Iterator[Notice]:
         if full := int(sum(value for _, value in values([process], "echorank_cold_tier_full"))):
             yield Notice(
                 f"{process.labels['instance']} has a full cold tier",
-                f"{process.labels['instance']} keeps the users of {full} partitions in memory, above the limit: the "
-                f"disk below state.cold_directory takes no more; docs/operations.md#echorankcoldtierfull",
+                f"{process.labels['instance']} keeps the users of {full} partitions in memory, "
+                "above the limit: the disk below state.cold_directory takes no more; "
+                "docs/operations.md#echorankcoldtierfull",
             )
 
 
@@ -227,5 +251,7 @@ class Watch:
             try:
                 self.look()
             except Exception:
-                log.exception("what the processes show could not be looked at; it is looked at again")
+                log.exception(
+                    "what the processes show could not be looked at; it is looked at again"
+                )
             looks += 1

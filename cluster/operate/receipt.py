@@ -11,17 +11,27 @@ from actors.snapshots.store import Deleted
 from rpc import echorank_pb2 as pb
 
 PLACES = {Role.OWNER: "state", Role.STANDBY: "standby"}
-COLD = "was on disk; the free pages of that scratch file may hold its bytes until they are reused or the shard restarts"
+COLD = (
+    "was on disk; the free pages of that scratch file may hold its bytes until they are reused "
+    "or the shard restarts"
+)
 ARCHIVE = "archive/"
 CLEAN = "no arm's state, no snapshot, no tombstone and no archive file named the user"
-SAVED = "all users of the partition were saved anew without this one, and every older file was deleted"
+SAVED = (
+    "all users of the partition were saved anew without this one, and every older file was deleted"
+)
 
 
 class PartitionReceipt:
-    """What was removed from one partition: from where the user is at home, or from where records were misplaced."""
+    """What was removed from one partition: from where the user is at home,
+    or from where records were misplaced.
+    """
 
     def __init__(self, user_key: int, partition: int, *, is_home: bool) -> None:
-        self.user_key, self.partition, self.is_home, self.until = user_key, partition, is_home, 0
+        self.user_key = user_key
+        self.partition = partition
+        self.is_home = is_home
+        self.until = 0
         self._prefix = "" if is_home else f"partition-{partition}/"
         self._places: dict[str, pb.ErasedPlace] = {}
 
@@ -29,10 +39,14 @@ class PartitionReceipt:
         """A replica forgot the user."""
         if erased.tombstone:
             name = erased.tombstone.rpartition("/")[2]
-            self._add(f"{self._prefix}tombstone/{name}", note=f"clicks below {erased.until} are void")
+            self._add(
+                f"{self._prefix}tombstone/{name}", note=f"clicks below {erased.until} are void"
+            )
         for arm in erased.arms:
             note = f"{shard}: {COLD}" if arm.cold else shard
-            self._add(f"{self._prefix}{PLACES[role]}/{arm.arm}", int(arm.removed), arm.digest, note=note)
+            self._add(
+                f"{self._prefix}{PLACES[role]}/{arm.arm}", int(arm.removed), arm.digest, note=note
+            )
 
     def snapshots(self, deleted: Iterable[Deleted]) -> None:
         """The owner saved the partition anew and deleted these files."""
@@ -59,9 +73,15 @@ class PartitionReceipt:
         """One entry a place, or one that says that there was nothing."""
         if self._places or self.is_home:
             return [*self._places.values()]
-        return [pb.ErasedPlace(place=f"partition-{self.partition}", note=f"{CLEAN}, below offset {self.until}")]
+        return [
+            pb.ErasedPlace(
+                place=f"partition-{self.partition}", note=f"{CLEAN}, below offset {self.until}"
+            )
+        ]
 
-    def _add(self, name: str, removed: int = 0, before: str = "", after: str = "", *, note: str = "") -> None:
+    def _add(
+        self, name: str, removed: int = 0, before: str = "", after: str = "", *, note: str = ""
+    ) -> None:
         place = self._places.setdefault(name, pb.ErasedPlace(place=name, digest_before=before))
         place.removed += removed
         place.digest_before = place.digest_before or before
@@ -73,12 +93,16 @@ class Receipt:
     """What was removed where. The user is named by key alone; the home of the user comes first."""
 
     def __init__(self, user_key: int, partition: int, time_ms: int) -> None:
-        self.user_key, self.partition, self._time_ms = user_key, partition, time_ms
+        self.user_key = user_key
+        self.partition = partition
+        self._time_ms = time_ms
         self._parts: list[PartitionReceipt] = []
 
     def begin(self, partition: int) -> PartitionReceipt:
         """The part of a partition that comes next."""
-        self._parts.append(PartitionReceipt(self.user_key, partition, is_home=partition == self.partition))
+        self._parts.append(
+            PartitionReceipt(self.user_key, partition, is_home=partition == self.partition)
+        )
         return self._parts[-1]
 
     def summary(self) -> str:
@@ -90,7 +114,11 @@ class Receipt:
         """The whole, with the places that remain."""
         places = [place for part in self._parts for place in part.places()]
         if not any(place.place.startswith(ARCHIVE) for place in places):
-            places.append(pb.ErasedPlace(place="archive", note="no file of any partition held a click of the user"))
+            places.append(
+                pb.ErasedPlace(
+                    place="archive", note="no file of any partition held a click of the user"
+                )
+            )
         return pb.EraseReceipt(
             user_key=self.user_key,
             partition=self.partition,

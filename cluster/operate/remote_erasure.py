@@ -1,4 +1,6 @@
-"""What an erasure needs of a running system: shards and archive over Ray, ends and retention from Kafka."""
+"""What an erasure needs of a running system: shards and archive over Ray,
+ends and retention from Kafka.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def erasure(settings: Settings) -> Erasure:
         partitions=settings.topics.partitions,
         limits=derived.limits(settings),
         replicas=RemoteHolders(namespace),
-        archive=RemoteArchive(ARCHIVE, namespace, ArchiveFiles.from_uri(settings.archive.directory)),
+        archive=RemoteArchive(
+            ARCHIVE, namespace, ArchiveFiles.from_uri(settings.archive.directory)
+        ),
         log_end=kafka.log_end,
         remains=kafka.places,
         clock=SystemClock(),
@@ -56,9 +60,13 @@ class RemoteHolders:
         table: RoutingTable = await call(COORDINATOR, self._namespace, "wait_newer", 0, 0.0)
         return table.routes[partition]
 
-    async def erase(self, shard: str, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
+    async def erase(
+        self, shard: str, partition: int, user_key: int, until: int, epoch: int
+    ) -> ErasedStates:
         """Erase at one replica."""
-        erased: ErasedStates = await call(shard, self._namespace, "erase", partition, user_key, until, epoch)
+        erased: ErasedStates = await call(
+            shard, self._namespace, "erase", partition, user_key, until, epoch
+        )
         return erased
 
     async def remembers(self, shard: str, partition: int, user_key: int) -> bool:
@@ -74,10 +82,14 @@ class RemoteHolders:
 
 
 class RemoteArchive:
-    """The archive: its actor where one is alive, because that one has clicks in memory; else the files themselves."""
+    """The archive: its actor where one is alive,
+    because that one has clicks in memory; else the files themselves.
+    """
 
     def __init__(self, actor: str, namespace: str, files: ArchiveFiles) -> None:
-        self._actor, self._namespace, self._files = actor, namespace, files
+        self._actor = actor
+        self._namespace = namespace
+        self._files = files
 
     async def erase(self, partition: int, user_key: int, until: int) -> list[ErasedRows]:
         """Take the user's clicks out."""
@@ -85,7 +97,9 @@ class RemoteArchive:
             arguments = self._actor, self._namespace, "erase", partition, user_key, until
             erased: list[ErasedRows] = await call(*arguments, timeout_s=ARCHIVE_S)
             return erased
-        return await asyncio.to_thread(archive_erasure.erase, self._files, partition, user_key, until)
+        return await asyncio.to_thread(
+            archive_erasure.erase, self._files, partition, user_key, until
+        )
 
     def _has_actor(self) -> bool:
         try:
@@ -96,10 +110,13 @@ class RemoteArchive:
 
 
 class KafkaRemains:
-    """What Kafka knows: where a partition of the clicks topic ends, and how long topics keep records."""
+    """What Kafka knows: where a partition of the clicks topic ends,
+    and how long topics keep records.
+    """
 
     def __init__(self, access: KafkaAccess, topics: TopicSettings) -> None:
-        self._access, self._topics = access, topics
+        self._access = access
+        self._topics = topics
 
     async def log_end(self, partition: int) -> int:
         """The offset after the newest click, committed or not; BrokerUnavailable if nobody says."""
@@ -114,21 +131,29 @@ class KafkaRemains:
             return admin.ends(self._topics.clicks, [partition], committed=False)[partition]
 
     def _places(self) -> list[pb.ErasedPlace]:
-        topics, note = self._topics, "stays until the topic's retention deletes it"
+        topics = self._topics
+        note = "stays until the topic's retention deletes it"
         holds = {
             topics.clicks: "clicks of the user",
             topics.dlq: "records that could not be used, which may name the user",
             topics.exposures: "answers to the user, and the user's id as key",
         }
         places = [
-            pb.ErasedPlace(place=f"kafka/{topic}", note=f"{what}: {note} ({self._retention(topic)})")
+            pb.ErasedPlace(
+                place=f"kafka/{topic}", note=f"{what}: {note} ({self._retention(topic)})"
+            )
             for topic, what in holds.items()
         ]
-        learned = "what models learned from the clicks, and copies of archive files made elsewhere, are as they were"
+        learned = (
+            "what models learned from the clicks, and copies of archive files made "
+            "elsewhere, are as they were"
+        )
         return [*places, pb.ErasedPlace(place="models", note=learned)]
 
     def _retention(self, topic: str) -> str:
-        """In words. The user is gone from all other places by now, so a broker that does not say is no failure."""
+        """In words. The user is gone from all other places by now,
+        so a broker that does not say is no failure.
+        """
         try:
             with KafkaAdmin(self._access) as admin:
                 return retention(admin.settings(topic, ("retention.ms", "cleanup.policy")))
@@ -140,7 +165,10 @@ class KafkaRemains:
 def retention(found: Mapping[str, str]) -> str:
     """How long a topic with these settings keeps its records, in words."""
     if "delete" not in found.get("cleanup.policy", "delete"):
-        return f"cleanup.policy {found['cleanup.policy']}: for ever, unless newer records of the key replace it"
+        return (
+            f"cleanup.policy {found['cleanup.policy']}: for ever, unless newer records of the "
+            "key replace it"
+        )
     if not (kept_ms := found.get("retention.ms")):
         return "retention.ms unknown: ask the broker"
     return "retention.ms -1: for ever" if int(kept_ms) < 0 else f"{int(kept_ms) / DAY_MS:g} days"

@@ -1,4 +1,6 @@
-"""Directories of runs with an embedded broker, whose log ended with them: `run-*` below states and archive."""
+"""Directories of runs with an embedded broker, whose log ended with them:
+`run-*` below states and archive.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,14 @@ from pathlib import Path
 
 
 def runs_below(root: str, option: str) -> str:
-    """What to do where nothing was found at `root`: name one of the runs below it by `option`, or check the path."""
+    """What to do where nothing was found at `root`:
+    name one of the runs below it by `option`, or check the path.
+    """
     if "://" not in root:
         runs = sorted(Path(root).glob("run-*"), key=lambda run: run.stat().st_mtime, reverse=True)
         if runs:
-            return f"runs with an embedded broker have their own: name one, the newest is {option} {runs[0]}"
+            return (
+                "runs with an embedded broker have their own: name one, the newest is "
+                f"{option} {runs[0]}"
+            )
     return f"check the path, which {option} overrides"

@@ -1,4 +1,6 @@
-"""What `echorank status` shows: health, partitions, arms and processes, from one gateway's point of view."""
+"""What `echorank status` shows: health, partitions, arms and processes,
+from one gateway's point of view.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class StandbyStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class PartitionStatus:
-    """One partition: its owner and standby, and how far behind and how safe its states are. None: not measured."""
+    """One partition: its owner and standby,
+    and how far behind and how safe its states are. None: not measured.
+    """
 
     partition: int
     shard: str
@@ -53,10 +57,12 @@ class PartitionStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmStatus:
-    """One arm: its model, its share of the traffic in 10,000ths, and its states. None: not measured.
+    """One arm: its model, its share of the traffic in 10,000ths,
+    and its states. None: not measured.
 
-    `models` are the versions that its processes run, each with their names: one, unless something is wrong.
-    `unknown_items` is the share of its clicks, since the shards started, whose item the model does not know.
+    `models` are the versions that its processes run, each with their names: one, unless something
+    is wrong. `unknown_items` is the share of its clicks, since the shards started, whose item the
+    model does not know.
     """
 
     name: str
@@ -85,8 +91,8 @@ class ProcessStatus:
 class Report:
     """All of it. `health` is the gateway's gRPC health.
 
-    `not_healthy` says in a few words each what is wrong, and is empty where all is well; `problems` says what could not
-    be learned, `warnings` what somebody should look at although it is served.
+    `not_healthy` says in a few words each what is wrong, and is empty where all is well; `problems`
+    says what could not be learned, `warnings` what somebody should look at although it is served.
     """
 
     address: str
@@ -103,15 +109,18 @@ class Report:
 async def gather(client: Client, monitoring: str) -> Report:
     """Ask the gateway for health and routing, and every process for its metrics.
 
-    Metrics that cannot be had leave gaps and a line in `problems`; a gateway that does not answer is an error.
+    Metrics that cannot be had leave gaps and a line in `problems`; a gateway that does not answer
+    is an error.
     """
     health, routing = await asyncio.gather(_health(client.address), client.routing())
-    scraped, problems = [], []
+    scraped = []
+    problems = []
     try:
         scraped = await asyncio.to_thread(scrape, monitoring)
     except ShardUnavailable as error:
         problems.append(str(error))
-    partitions, notices = list(_partitions(routing, scraped)), notices_of([*scraped, _routed(routing)])
+    partitions = list(_partitions(routing, scraped))
+    notices = notices_of([*scraped, _routed(routing)])
     return Report(
         address=client.address,
         health=health,
@@ -120,7 +129,12 @@ async def gather(client: Client, monitoring: str) -> Report:
         partitions=partitions,
         arms=list(_arms(routing, scraped)),
         processes=[_process(one) for one in scraped],
-        problems=problems + [f"{one.labels['instance']} at {one.address}: {one.error}" for one in scraped if one.error],
+        problems=problems
+        + [
+            f"{one.labels['instance']} at {one.address}: {one.error}"
+            for one in scraped
+            if one.error
+        ],
         warnings=[notice.text for notice in notices],
     )
 
@@ -154,21 +168,32 @@ async def _health(address: str) -> str:
 
 
 def _partitions(routing: pb.RoutingResponse, scraped: list[Scraped]) -> Iterator[PartitionStatus]:
-    lag = {labels["partition"]: value for labels, value in values(scraped, "echorank_ingest_lag_records")}
-    standby_lag = {labels["partition"]: at for labels, at in values(scraped, "echorank_standby_lag_records")}
-    age = {labels["partition"]: value for labels, value in values(scraped, "echorank_snapshot_age_seconds")}
+    lag = {
+        labels["partition"]: value
+        for labels, value in values(scraped, "echorank_ingest_lag_records")
+    }
+    standby_lag = {
+        labels["partition"]: at for labels, at in values(scraped, "echorank_standby_lag_records")
+    }
+    age = {
+        labels["partition"]: value
+        for labels, value in values(scraped, "echorank_snapshot_age_seconds")
+    }
     silence = silences(scraped)
     routes = {route.partition: route for route in routing.routes}
     for partition in sorted({*range(routing.partitions), *routes}):
         # one that nobody holds is left out of the table for clients: all its fields are empty
-        route, name = routes.get(partition) or pb.PartitionRoute(partition=partition), str(partition)
+        route = routes.get(partition) or pb.PartitionRoute(partition=partition)
+        name = str(partition)
         yield PartitionStatus(
             partition=partition,
             shard=route.shard,
             address=route.address,
             epoch=route.epoch,
             ready=route.ready,
-            standby=_standby(route.standby, standby_lag.get(name)) if route.HasField("standby") else None,
+            standby=_standby(route.standby, standby_lag.get(name))
+            if route.HasField("standby")
+            else None,
             lag_records=int(lag[name]) if name in lag else None,
             silence_s=silence.get(partition),
             snapshot_age_s=age.get(name),
@@ -188,7 +213,8 @@ def _standby(route: pb.StandbyRoute, lag: float | None) -> StandbyStatus:
 def _arms(routing: pb.RoutingResponse, scraped: list[Scraped]) -> Iterator[ArmStatus]:
     users = list(values(scraped, "echorank_state_users"))
     size = list(values(scraped, "echorank_state_bytes_per_user"))
-    known, running = known_items(scraped), models(scraped)
+    known = known_items(scraped)
+    running = models(scraped)
     lags = _arm_lags(routing, scraped)
     for arm in routing.arms:
         counts = [value for labels, value in users if labels["arm"] == arm.name]
@@ -199,14 +225,20 @@ def _arms(routing: pb.RoutingResponse, scraped: list[Scraped]) -> Iterator[ArmSt
             model_version=arm.model_version,
             models=running.get(arm.name, {}),
             users=int(sum(counts)) if counts else None,
-            bytes_per_user=max((value for labels, value in size if labels["arm"] == arm.name), default=None),
-            unknown_items=known[arm.name].share if arm.name in known and known[arm.name].events else None,
+            bytes_per_user=max(
+                (value for labels, value in size if labels["arm"] == arm.name), default=None
+            ),
+            unknown_items=known[arm.name].share
+            if arm.name in known and known[arm.name].events
+            else None,
             lag_records=lags.get(arm.name),
         )
 
 
 def _arm_lags(routing: pb.RoutingResponse, scraped: list[Scraped]) -> dict[str, int]:
-    """How far each arm is behind the log's end where it is furthest, by what the partitions' owners say."""
+    """How far each arm is behind the log's end where it is furthest,
+    by what the partitions' owners say.
+    """
     owners = {str(route.partition): route.shard for route in routing.routes}
     lags: dict[str, int] = {}
     for one in scraped:

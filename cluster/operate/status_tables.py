@@ -20,8 +20,12 @@ NAME_MAX = 13  # characters of an arm
 
 
 def render(report: Report) -> Iterator[RenderableType]:
-    """The report, a headline first; lines are cut where they do not fit, except for the sentences at the end."""
-    yield Styled(_headline(report), "")  # a bare text would be printed without its own way to be cut
+    """The report, a headline first; lines are cut where they do not fit,
+    except for the sentences at the end.
+    """
+    yield Styled(
+        _headline(report), ""
+    )  # a bare text would be printed without its own way to be cut
     for table in (_partitions(report), _arms(report), _processes(report)):
         yield ""
         yield table
@@ -34,7 +38,9 @@ def _headline(report: Report) -> Text:
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(report.address, style="bold").append(" is ")
     if report.health == "SERVING":
-        line.append("SERVING", style="green").append(", but " if report.not_healthy else " and healthy")
+        line.append("SERVING", style="green").append(
+            ", but " if report.not_healthy else " and healthy"
+        )
     if report.not_healthy:
         line.append("not healthy: ").append("; ".join(report.not_healthy), style="red")
     return line
@@ -43,10 +49,14 @@ def _headline(report: Report) -> Text:
 def _partitions(report: Report) -> Table:
     """Replicas that are not ready are marked, as in `shard-1 not ready`."""
     heads = ("partition", "owner", "standby", "lag", "log silent", "snapshot")
-    table = _table(f"Partitions (routing table {report.routing_version})", heads, numbers=(0, 3, 4, 5))
+    table = _table(
+        f"Partitions (routing table {report.routing_version})", heads, numbers=(0, 3, 4, 5)
+    )
     for row in report.partitions:
         owner = _replica(row.shard, row.address, row.ready)
-        standby = row.standby and _replica(row.standby.shard, row.standby.address, row.standby.ready)
+        standby = row.standby and _replica(
+            row.standby.shard, row.standby.address, row.standby.ready
+        )
         silence = _seconds(row.silence_s)
         if row.silence_s is not None and row.silence_s >= SILENT_S:
             silence = f"[red]{silence}[/red]"
@@ -72,22 +82,35 @@ def _processes(report: Report) -> Table:
     table = _table("Processes", ("process", "kind", "metrics", "memory"), numbers=(3,))
     for one in report.processes:
         memory = None if one.resident_bytes is None else f"{one.resident_bytes / 2**20:,.0f} MiB"
-        table.add_row(*map(_cell, (one.name, one.kind, one.address, "[red]no answer[/red]" if one.error else memory)))
+        table.add_row(
+            *map(
+                _cell,
+                (one.name, one.kind, one.address, "[red]no answer[/red]" if one.error else memory),
+            )
+        )
     return table
 
 
 def _table(title: str, heads: tuple[str, ...], numbers: tuple[int, ...]) -> Table:
     """Rows that are cut, never wrapped: a row is a line, also for `grep`."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, show_edge=False)
+    table = Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, show_edge=False
+    )
     for at, head in enumerate(heads):
-        table.add_column(head, justify="right" if at in numbers else "left", no_wrap=True, overflow="ellipsis")
+        table.add_column(
+            head, justify="right" if at in numbers else "left", no_wrap=True, overflow="ellipsis"
+        )
     return table
 
 
 def _replica(shard: str, address: str, ready: bool) -> str:
     if not shard:
         return "[red]nobody[/red]"
-    return shard if ready else f"{shard} {'[yellow]not ready[/yellow]' if address else '[red]dead[/red]'}"
+    return (
+        shard
+        if ready
+        else f"{shard} {'[yellow]not ready[/yellow]' if address else '[red]dead[/red]'}"
+    )
 
 
 def _cut(name: str) -> str:

@@ -13,7 +13,8 @@ class ArchiveProcess:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._stop, self._stopped = asyncio.Event(), asyncio.Event()
+        self._stop = asyncio.Event()
+        self._stopped = asyncio.Event()
 
     async def run(self) -> None:
         """Archive clicks, until `stop`."""
@@ -21,7 +22,9 @@ class ArchiveProcess:
         self._stopped.set()
 
     async def erase(self, partition: int, user_key: int, until: int) -> list[ErasedRows]:
-        """Take a user's clicks below offset `until` out of files and memory; ArchiveError if that fails: try again."""
+        """Take a user's clicks below offset `until` out of files and memory;
+        ArchiveError if that fails: try again.
+        """
         return await asyncio.to_thread(self._archive.erase, partition, user_key, until)
 
     async def stop(self) -> None:

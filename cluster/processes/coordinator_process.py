@@ -1,4 +1,6 @@
-"""The coordinator's process: drives the state machine, and starts and stops the shards that it asks for."""
+"""The coordinator's process: drives the state machine,
+and starts and stops the shards that it asks for.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,13 @@ class Actors(Protocol):
 
 
 class CoordinatorProcess:
-    """Ticks while shards are spawned and stopped, one at a time; both may be repeated after a crash in between."""
+    """Ticks while shards are spawned and stopped, one at a time;
+    both may be repeated after a crash in between.
+    """
 
     def __init__(self, coordinator: Coordinator, actors: Actors) -> None:
-        self.coordinator, self._actors = coordinator, actors
+        self.coordinator = coordinator
+        self._actors = actors
 
     async def run(self) -> None:
         """Tick, scale and spread, for ever.

@@ -26,10 +26,21 @@ class GatewayProcess:
     """SERVING while every partition has an owner or a standby that lives and has caught up."""
 
     def __init__(
-        self, *, gateway: Gateway, server: RpcServer, host: str, port: int, publisher: Publisher, metrics: Metrics
+        self,
+        *,
+        gateway: Gateway,
+        server: RpcServer,
+        host: str,
+        port: int,
+        publisher: Publisher,
+        metrics: Metrics,
     ) -> None:
-        self._gateway, self._server, self._host, self._port = gateway, server, host, port
-        self._publisher, self._metrics = publisher, metrics
+        self._gateway = gateway
+        self._server = server
+        self._host = host
+        self._port = port
+        self._publisher = publisher
+        self._metrics = metrics
         self._table: RoutingTable | None = None
         self._draining = False
 
@@ -64,7 +75,10 @@ class GatewayProcess:
         if self._table is None:
             return "the gateway has no routing table yet"
         if waiting := self._table.uncovered():
-            return f"partitions {waiting} have no live owner, or one that is still catching up, and no standby"
+            return (
+                f"partitions {waiting} have no live owner, or one that is still catching up, "
+                "and no standby"
+            )
         return None
 
     async def _follow(self, table: RoutingTable) -> None:

@@ -1,7 +1,9 @@
-"""An ingest's process: reads the partitions that are its part, once for each group of arms that goes on by itself.
+"""An ingest's process: reads the partitions that are its part,
+once for each group of arms that goes on by itself.
 
-That are the owners' arms in front, which come first and are always read for; those behind the front, while there are
-any; and the same of standbys. The readers share nothing: who restores or lags never holds up the owners' front.
+That are the owners' arms in front, which come first and are always read for; those behind the
+front, while there are any; and the same of standbys. The readers share nothing: who restores or
+lags never holds up the owners' front.
 """
 
 from __future__ import annotations
@@ -33,8 +35,9 @@ class Followed(Protocol):
 class IngestProcess:
     """Reads the partitions p with p mod `count` = `number`.
 
-    The readers besides the owners' exist while they have a part: that of standbys always where these are configured,
-    else while partitions move; those of arms behind the front while such arms catch up.
+    The readers besides the owners' exist while they have a part: that of standbys always where
+    these are configured, else while partitions move; those of arms behind the front while such arms
+    catch up.
     """
 
     def __init__(
@@ -46,8 +49,10 @@ class IngestProcess:
         number: int,
         count: int,
     ) -> None:
-        self._owners, self._followed = owners, followed
-        self._number, self._count = number, count
+        self._owners = owners
+        self._followed = followed
+        self._number = number
+        self._count = count
         self._others = {
             (role, feed): PartTimeReader(name, lambda role=role, feed=feed: open_reader(role, feed))  # type: ignore[misc]
             for (role, feed), name in PART_TIME.items()
@@ -60,7 +65,9 @@ class IngestProcess:
         following = asyncio.create_task(self._followed.follow(self._follow))
         reading = asyncio.create_task(self._owners.ingest.run(self._stop))
         others = [asyncio.create_task(other.run()) for other in self._others.values()]
-        done, _ = await asyncio.wait((following, reading, *others), return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(
+            (following, reading, *others), return_when=asyncio.FIRST_COMPLETED
+        )
         following.cancel()
         for task in done:
             task.result()
@@ -81,7 +88,9 @@ class IngestProcess:
             other.assign(table, self._part(table, *group))
 
     def _part(self, table: RoutingTable, role: Role, feed: Feed) -> dict[int, int]:
-        """The epoch of each partition of ours that has a registered replica in this role, with arms of this kind."""
+        """The epoch of each partition of ours that has a registered replica in
+        this role, with arms of this kind.
+        """
         return {
             partition: replica.epoch
             for partition, replica in table.replicas(role).items()

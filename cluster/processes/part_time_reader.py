@@ -40,10 +40,12 @@ class PartTimeReader:
     """Opens a reader when it is given partitions, and closes it when it has none left."""
 
     def __init__(self, name: str, open_reader: Callable[[], Reader]) -> None:
-        self._name, self._open = name, open_reader
+        self._name = name
+        self._open = open_reader
         self._given: tuple[RoutingTable, Mapping[int, int]] | None = None
         self._reader: Reader | None = None
-        self._wanted, self._unwanted = asyncio.Event(), asyncio.Event()
+        self._wanted = asyncio.Event()
+        self._unwanted = asyncio.Event()
         self._ended = False
 
     def assign(self, table: RoutingTable, epochs: Mapping[int, int]) -> None:
@@ -71,7 +73,9 @@ class PartTimeReader:
             try:
                 reader = await asyncio.to_thread(self._open)
             except BrokerUnavailable as error:
-                log.warning("nobody reads for %s yet, next try in %.0f s: %s", self._name, RETRY_S, error)
+                log.warning(
+                    "nobody reads for %s yet, next try in %.0f s: %s", self._name, RETRY_S, error
+                )
                 await asyncio.sleep(RETRY_S)
                 await self._wanted.wait()
                 continue

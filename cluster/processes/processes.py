@@ -1,12 +1,13 @@
 """The Ray actors: thin, async, and restarted by Ray.
 
-Ray runs a restarted actor's constructor again and no other call, so a constructor's argument is the function that
-builds and starts everything, and an actor that has been constructed works. When something in an actor fails that
-should run for ever, the process ends at once and Ray starts another: a half-dead process helps nobody. So it does when
-a restarted actor cannot be constructed (a port still taken, a file system that does not answer): Ray gives an actor up
-whose constructor raises, but starts one again whose process ends. At the first start the error goes to the starter.
-A coordinator that another one has superseded ends like that, too: its successor may be of the same actor, which must
-not be killed. If it is of another run, the next start finds that out and fails.
+Ray runs a restarted actor's constructor again and no other call, so a constructor's argument is the
+function that builds and starts everything, and an actor that has been constructed works. When
+something in an actor fails that should run for ever, the process ends at once and Ray starts
+another: a half-dead process helps nobody. So it does when a restarted actor cannot be constructed
+(a port still taken, a file system that does not answer): Ray gives an actor up whose constructor
+raises, but starts one again whose process ends. At the first start the error goes to the starter. A
+coordinator that another one has superseded ends like that, too: its successor may be of the same
+actor, which must not be killed. If it is of another run, the next start finds that out and fails.
 """
 
 from __future__ import annotations
@@ -122,11 +123,15 @@ class ShardActor(_Process):
         """The offsets covered by snapshots."""
         return await self._process.durable()
 
-    async def apply(self, batches: Sequence[tuple[ClickBatch, int]], feed: Feed) -> list[int | EchoRankError]:
+    async def apply(
+        self, batches: Sequence[tuple[ClickBatch, int]], feed: Feed
+    ) -> list[int | EchoRankError]:
         """Fold batches of several partitions."""
         return await self._process.apply(batches, feed)
 
-    async def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int, feed: Feed) -> int:
+    async def skip(
+        self, partition: int, start: int, stop: int, reason: str, epoch: int, feed: Feed
+    ) -> int:
         """Move over lost offsets."""
         return await self._process.skip(partition, start, stop, reason, epoch, feed)
 

@@ -23,10 +23,13 @@ class Reconciler:
     """Owns, renews and releases in worker threads, one step of a partition at a time."""
 
     def __init__(self, shard: Shard, clock: Clock) -> None:
-        self._shard, self._clock = shard, clock
+        self._shard = shard
+        self._clock = clock
         self._restores = asyncio.Semaphore(RESTORES)
         self._steps: dict[int, asyncio.Task[None]] = {}  # under way, by partition
-        self._taken: dict[int, int] = {}  # the epoch under which each partition was owned or renewed last
+        self._taken: dict[
+            int, int
+        ] = {}  # the epoch under which each partition was owned or renewed last
         self._retry_at: dict[int, float] = {}
         self._defect: BaseException | None = None
 
@@ -50,9 +53,13 @@ class Reconciler:
                 self._start(partition, self._own(partition, grant))
 
     def failed(self) -> dict[int, int]:
-        """The partitions that the shard gave up by itself, and the epoch of each: it needs a newer one to restore."""
+        """The partitions that the shard gave up by itself, and the epoch of each:
+        it needs a newer one to restore.
+        """
         held = self._shard.grants()
-        lost = {p: epoch for p, epoch in self._taken.items() if p not in held and p not in self._steps}
+        lost = {
+            p: epoch for p, epoch in self._taken.items() if p not in held and p not in self._steps
+        }
         for partition in lost:
             self._retry_at.setdefault(partition, self._clock.monotonic() + RETRY_S)
         return lost

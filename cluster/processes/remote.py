@@ -1,4 +1,6 @@
-"""The coordinator and the shards, as other processes see them: calls over Ray with the errors of this project."""
+"""The coordinator and the shards, as other processes see them:
+calls over Ray with the errors of this project.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,16 @@ COORDINATOR = "coordinator"
 LONG_POLL_S = 20.0
 CALL_S = 30.0  # a call that takes longer counts as failed; restoring a large partition may
 HEARTBEAT_CALL_S = 1.0
-BATCH_CALL_S = 5.0  # folding takes milliseconds, and what restores says so at once; ingest asks where to go on
+BATCH_CALL_S = (
+    5.0  # folding takes milliseconds, and what restores says so at once; ingest asks where to go on
+)
 END_CALL_S = 1.0
 SNAPSHOT_CALL_S = 600.0
-RETRY_S, RETRY_MAX_S = 0.1, 2.0
-TELL_S = 0.1  # between messages about high watermarks, which decide only how stale answers are called
+RETRY_S = 0.1
+RETRY_MAX_S = 2.0
+TELL_S = (
+    0.1  # between messages about high watermarks, which decide only how stale answers are called
+)
 
 
 class Handed(NamedTuple):
@@ -39,12 +46,15 @@ class Handed(NamedTuple):
     answer: asyncio.Future[int]
 
 
-async def call(actor: str, namespace: str, method: str, *args: Any, timeout_s: float = CALL_S) -> Any:
+async def call(
+    actor: str, namespace: str, method: str, *args: Any, timeout_s: float = CALL_S
+) -> Any:
     """One method of a named actor.
 
     Raises:
         EchoRankError: what the method raised.
-        ShardUnavailable: the actor is not there, is restarting, does not answer in time, or has a defect.
+        ShardUnavailable: the actor is not there, is restarting, does not answer in time, or has a
+            defect.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -53,14 +63,27 @@ async def call(actor: str, namespace: str, method: str, *args: Any, timeout_s: f
         if isinstance(error.cause, EchoRankError):
             raise error.cause from None
         log.exception("%s failed in %s", method, actor)
-        raise ShardUnavailable(f"{actor} failed in {method}: {error.cause!r}; its log has the traceback") from error
-    except (RayError, ValueError, TimeoutError) as error:  # get_actor raises ValueError for an unknown name
-        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else f'none in {timeout_s:g} s'}"
-        raise ShardUnavailable(f"{actor} does not answer {method} ({reason}); ask again, Ray restarts it") from error
+        raise ShardUnavailable(
+            f"{actor} failed in {method}: {error.cause!r}; its log has the traceback"
+        ) from error
+    except (
+        RayError,
+        ValueError,
+        TimeoutError,
+    ) as error:  # get_actor raises ValueError for an unknown name
+        reason = (
+            f"{type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else f'none in {timeout_s:g} s'}"
+        )
+        raise ShardUnavailable(
+            f"{actor} does not answer {method} ({reason}); ask again, Ray restarts it"
+        ) from error
 
 
 class RemoteCoordinator:
-    """The coordinator, asked again and again until it answers: it comes back, and nothing works without it."""
+    """The coordinator, asked again and again until it answers: it comes back,
+    and nothing works without it.
+    """
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
@@ -109,7 +132,10 @@ class RemoteCoordinator:
         while True:
             try:
                 return await call(COORDINATOR, self._namespace, method, *args)
-            except (ShardUnavailable, SnapshotError) as error:  # a full disk is no reason to end: it may be mended
+            except (
+                ShardUnavailable,
+                SnapshotError,
+            ) as error:  # a full disk is no reason to end: it may be mended
                 log.warning("%s; asked again in %.1f s", error, delay_s)
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_MAX_S)
@@ -129,18 +155,26 @@ class RemoteReplicas:
 
     async def fingerprints(self, shard: str, partition: int) -> dict[str, Fingerprint]:
         """Position and digest of each arm."""
-        found: dict[str, Fingerprint] = await call(shard, self._namespace, "fingerprints", partition)
+        found: dict[str, Fingerprint] = await call(
+            shard, self._namespace, "fingerprints", partition
+        )
         return found
 
 
 class RemoteShards:
-    """The shards that hold partitions in one role, addressed by partition: the `ShardPort` of ingest."""
+    """The shards that hold partitions in one role,
+    addressed by partition: the `ShardPort` of ingest.
+    """
 
     def __init__(self, namespace: str, role: Role = Role.OWNER, feed: Feed = Feed.FRONT) -> None:
-        self._namespace, self._role, self._feed = namespace, role, feed
+        self._namespace = namespace
+        self._role = role
+        self._feed = feed
         self._owners: dict[int, str] = {}
         self._epochs: dict[int, int] = {}  # under which these own them
-        self._batches: dict[str, list[Handed]] = {}  # by owner: what the next message to it takes along
+        self._batches: dict[
+            str, list[Handed]
+        ] = {}  # by owner: what the next message to it takes along
         self._sending: set[asyncio.Task[None]] = set()
         self._ends: dict[int, int] = {}  # high watermarks still to be told
         self._telling: asyncio.Task[None] | None = None
@@ -152,15 +186,21 @@ class RemoteShards:
         self._epochs = {partition: replica.epoch for partition, replica in replicas.items()}
 
     async def positions(self, partitions: Sequence[int]) -> Mapping[int, int]:
-        """The next offset of each partition whose shard answers, and has taken up the epoch of the table."""
-        epochs = {partition: self._epochs[partition] for partition in partitions if partition in self._epochs}
+        """The next offset of each partition whose shard answers,
+        and has taken up the epoch of the table.
+        """
+        epochs = {
+            partition: self._epochs[partition]
+            for partition in partitions
+            if partition in self._epochs
+        }
         return await self._ask_owners(partitions, "next_offsets", self._feed, epochs)
 
     async def apply(self, batch: ClickBatch, epoch: int) -> int:
         """Apply a batch at its owner; the next offset.
 
-        Batches that are handed over in the same turn of the event loop share one message per owner: a call over Ray
-        costs more than folding a hundred clicks.
+        Batches that are handed over in the same turn of the event loop share one message per owner:
+        a call over Ray costs more than folding a hundred clicks.
         """
         owner = self._owner(batch.partition)
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -184,7 +224,9 @@ class RemoteShards:
             else:
                 one.answer.set_result(outcome)
 
-    async def _outcomes(self, owner: str, handed: Sequence[Handed]) -> Sequence[int | EchoRankError]:
+    async def _outcomes(
+        self, owner: str, handed: Sequence[Handed]
+    ) -> Sequence[int | EchoRankError]:
         """What became of each batch; whatever fails, each lane hears of it and can try again."""
         try:
             batches = [(one.batch, one.epoch) for one in handed]
@@ -193,17 +235,23 @@ class RemoteShards:
             )
             if len(outcomes) == len(handed):
                 return outcomes
-            error: EchoRankError = ShardUnavailable(f"{owner} gave {len(outcomes)} answers to {len(handed)} batches")
+            error: EchoRankError = ShardUnavailable(
+                f"{owner} gave {len(outcomes)} answers to {len(handed)} batches"
+            )
         except EchoRankError as refusal:
             error = refusal
         except Exception as unexpected:
             log.exception("handing %d batches to %s failed", len(handed), owner)
-            error = ShardUnavailable(f"handing batches to {owner} failed: {unexpected!r}; tried again")
+            error = ShardUnavailable(
+                f"handing batches to {owner} failed: {unexpected!r}; tried again"
+            )
         return [error] * len(handed)
 
     async def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int) -> int:
         """Move the partition over [start, stop)."""
-        position: int = await self._call(partition, "skip", partition, start, stop, reason, epoch, self._feed)
+        position: int = await self._call(
+            partition, "skip", partition, start, stop, reason, epoch, self._feed
+        )
         return position
 
     async def durable(self) -> Mapping[int, int]:
@@ -213,7 +261,8 @@ class RemoteShards:
     def observe_ends(self, ends: Mapping[int, int]) -> None:
         """Tell the owners, in the background, one message at a time; the newest counts.
 
-        Who feeds arms behind the front says nothing: what it heard last may be older than what the front's reader did.
+        Who feeds arms behind the front says nothing: what it heard last may be older than what the
+        front's reader did.
         """
         if self._feed is Feed.BEHIND:
             return
@@ -223,7 +272,8 @@ class RemoteShards:
 
     async def _tell_ends(self) -> None:
         while self._ends:
-            told, self._ends = self._ends, {}
+            told = self._ends
+            self._ends = {}
             by_owner: dict[str, dict[int, int]] = {}
             for partition, end in told.items():
                 if owner := self._owners.get(partition):
@@ -236,24 +286,41 @@ class RemoteShards:
             await call(owner, self._namespace, "observe_ends", ends, timeout_s=END_CALL_S)
         except EchoRankError as error:  # its successor is told again, by the lane of the new epoch
             log.warning("%s", error)
-        except Exception:  # nobody awaits this: it would end in silence, and the other owners would not be told
-            log.exception("%s cannot be told where its partitions end; it is told again with the next clicks", owner)
+        except (
+            Exception
+        ):  # nobody awaits this: it would end in silence, and the other owners would not be told
+            log.exception(
+                "%s cannot be told where its partitions end; it is told again with the next clicks",
+                owner,
+            )
 
     async def _ask_owners(
         self, partitions: Sequence[int] | Mapping[int, Any], method: str, *args: Any
     ) -> dict[int, int]:
         """What each partition's own shard says of it; another may hold it in another role."""
-        owners = {partition: self._owners[partition] for partition in partitions if partition in self._owners}
+        owners = {
+            partition: self._owners[partition]
+            for partition in partitions
+            if partition in self._owners
+        }
         asked = sorted(set(owners.values()))
-        calls = (call(owner, self._namespace, method, *args, timeout_s=BATCH_CALL_S) for owner in asked)
+        calls = (
+            call(owner, self._namespace, method, *args, timeout_s=BATCH_CALL_S) for owner in asked
+        )
         answers: dict[int, int] = {}
-        for owner, answer in zip(asked, await asyncio.gather(*calls, return_exceptions=True), strict=True):
+        for owner, answer in zip(
+            asked, await asyncio.gather(*calls, return_exceptions=True), strict=True
+        ):
             if isinstance(answer, ShardUnavailable):
                 log.warning("%s", answer)
             elif isinstance(answer, BaseException):
                 raise answer
             else:
-                answers |= {partition: at for partition, at in answer.items() if owners.get(partition) == owner}
+                answers |= {
+                    partition: at
+                    for partition, at in answer.items()
+                    if owners.get(partition) == owner
+                }
         return answers
 
     async def _call(self, partition: int, method: str, *args: Any) -> Any:

@@ -1,7 +1,8 @@
 """The models of a shard: of the versions with which the system was started, and of no others.
 
-A bundle's directory may be replaced while it is served. A shard that starts again then must not answer with another
-model than its peers: it takes the kept copy of the old one, or refuses, and says so until that is mended.
+A bundle's directory may be replaced while it is served. A shard that starts again then must not
+answer with another model than its peers: it takes the kept copy of the old one, or refuses, and
+says so until that is mended.
 """
 
 from __future__ import annotations
@@ -19,14 +20,21 @@ from monitoring.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-RETRY_MIN_S, RETRY_MAX_S = 1.0, 60.0
+RETRY_MIN_S = 1.0
+RETRY_MAX_S = 60.0
 
 
 class ServedModels:
-    """Loads each arm's bundle from its path, and holds it, so that who publishes there is warned."""
+    """Loads each arm's bundle from its path, and holds it,
+    so that who publishes there is warned.
+    """
 
-    def __init__(self, paths: Mapping[str, str], versions: Mapping[str, str], load: Callable[[str], Bundle]) -> None:
-        self._paths, self._versions, self._load = dict(paths), dict(versions), load
+    def __init__(
+        self, paths: Mapping[str, str], versions: Mapping[str, str], load: Callable[[str], Bundle]
+    ) -> None:
+        self._paths = dict(paths)
+        self._versions = dict(versions)
+        self._load = load
         self._held: list[Lease] = []
 
     def load(self) -> dict[str, Bundle]:
@@ -37,7 +45,9 @@ class ServedModels:
         """
         return {arm: self._one(arm, path) for arm, path in self._paths.items()}
 
-    async def awaited(self, metrics: Metrics, tell: Callable[[], Awaitable[None]]) -> dict[str, Bundle]:
+    async def awaited(
+        self, metrics: Metrics, tell: Callable[[], Awaitable[None]]
+    ) -> dict[str, Bundle]:
         """Each arm's bundle, however long it takes until they are what the system serves.
 
         Meanwhile the log and a metric say what is wrong; `tell` is called before the first wait.
@@ -47,7 +57,11 @@ class ServedModels:
             try:
                 found = await asyncio.to_thread(self.load)
             except BundleError as error:
-                log.error("this shard serves nothing for now, and looks again in %.0f s: %s", delay_s, error)
+                log.error(
+                    "this shard serves nothing for now, and looks again in %.0f s: %s",
+                    delay_s,
+                    error,
+                )
                 if delay_s == RETRY_MIN_S:
                     metrics.models_refused.set(1)
                     await tell()
@@ -58,18 +72,22 @@ class ServedModels:
                 return found
 
     def _one(self, arm: str, path: str) -> Bundle:
-        wanted, now = self._versions[arm], bundle_files.version_at(Path(path))
+        wanted = self._versions[arm]
+        now = bundle_files.version_at(Path(path))
         if now not in (None, wanted) and (copy := bundle_files.kept(Path(path), wanted)).is_dir():
-            log.warning("arm %s: %s holds version %s now, %s is in %s", arm, path, now, wanted, copy)
+            log.warning(
+                "arm %s: %s holds version %s now, %s is in %s", arm, path, now, wanted, copy
+            )
             bundle = self._load(str(copy))
         else:
             bundle = self._load(path)
         if bundle.version != wanted:
             raise BundleError(
-                f"arm {arm!r}: the bundle at {path} has version {bundle.version}, but this system was started with "
-                f"version {wanted}, which the other shards serve, and two models must not answer for one arm. Put "
-                f"version {wanted} back there and this shard goes on by itself, or stop the system and start it again "
-                f"to serve {bundle.version}; publish each model to a directory of its own"
+                f"arm {arm!r}: the bundle at {path} has version {bundle.version}, but this system "
+                f"was started with version {wanted}, which the other shards serve, and two models "
+                f"must not answer for one arm. Put version {wanted} back there and this shard "
+                "goes on by itself, or stop the system and start it again to serve "
+                f"{bundle.version}; publish each model to a directory of its own"
             )
         self._held.append(Lease(Path(path)))
         return bundle

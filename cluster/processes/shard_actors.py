@@ -25,10 +25,12 @@ class ShardActors:
     """Starts and stops shards by name; doing either twice changes nothing."""
 
     def __init__(self, namespace: str, create: Callable[[int, str], Any]) -> None:
-        self._namespace, self._create = namespace, create
+        self._namespace = namespace
+        self._create = create
 
     async def spawn(self, number: int, node: str) -> None:
-        """Start a detached actor, which registers when it is constructed; ShardUnavailable if Ray refuses.
+        """Start a detached actor, which registers when it is constructed;
+        ShardUnavailable if Ray refuses.
 
         It comes to `node`, or where there is room if that has none, or if it is empty.
         """
@@ -39,7 +41,9 @@ class ShardActors:
         return await asyncio.to_thread(self._nodes)
 
     async def stop(self, number: int) -> None:
-        """Let an empty shard finish its requests, then end its actor for good; ShardUnavailable if Ray does not."""
+        """Let an empty shard finish its requests, then end its actor for good;
+        ShardUnavailable if Ray does not.
+        """
         name = shard_name(number)
         try:
             await call(name, self._namespace, "stop", GRACE_S)
@@ -49,7 +53,9 @@ class ShardActors:
         deadline = asyncio.get_running_loop().time() + KILLED_S
         while await asyncio.to_thread(self._exists, name):
             if asyncio.get_running_loop().time() > deadline:
-                raise ShardUnavailable(f"{name} was killed, but after {KILLED_S:g} s Ray still has its name")
+                raise ShardUnavailable(
+                    f"{name} was killed, but after {KILLED_S:g} s Ray still has its name"
+                )
             await asyncio.sleep(PAUSE_S)
 
     def _spawn(self, number: int, node: str) -> None:
@@ -61,7 +67,9 @@ class ShardActors:
             raise ShardUnavailable(f"{shard_name(number)} cannot be started: {error}") from error
 
     def _nodes(self) -> frozenset[str]:
-        return frozenset(each["NodeID"] for each in ray.nodes() if each["Alive"] and each["Resources"].get("CPU"))
+        return frozenset(
+            each["NodeID"] for each in ray.nodes() if each["Alive"] and each["Resources"].get("CPU")
+        )
 
     def _exists(self, name: str) -> bool:
         try:

@@ -47,7 +47,8 @@ class Registry(Protocol):
 
 
 class ShardProcess:
-    """Registers, then follows the answers to its heartbeats; blocking work of the shard runs in worker threads.
+    """Registers, then follows the answers to its heartbeats;
+    blocking work of the shard runs in worker threads.
 
     Health says SERVING while all that is granted has caught up.
     """
@@ -66,24 +67,37 @@ class ShardProcess:
         ids: ScoreIds | None = None,
         models: ServedModels | None = None,
     ) -> None:
-        self._shard, self._server, self._host, self._clock = shard, server, host, clock
-        self._node, self._registry, self._target, self._exposures = node, registry, target, exposures
-        self._ids, self._models = ids or ScoreIds(), models  # which hold the bundles as long as this lives
+        self._shard = shard
+        self._server = server
+        self._host = host
+        self._clock = clock
+        self._node = node
+        self._registry = registry
+        self._target = target
+        self._exposures = exposures
+        # which hold the bundles as long as this lives
+        self._ids = ids or ScoreIds()
+        self._models = models
         self._reconciler = Reconciler(shard, clock)
         self._incarnation = 0
         self._unheard = 0  # heartbeats in a row
 
     async def start(self) -> None:
-        """Listen on a free port, and register; answers are named after the incarnation, and none is given before."""
+        """Listen on a free port, and register;
+        answers are named after the incarnation, and none is given before.
+        """
         address = await self._server.start(self._host, 0)
-        self._incarnation = await self._registry.register(self._shard.shard_id, address, self._target, self._node)
+        self._incarnation = await self._registry.register(
+            self._shard.shard_id, address, self._target, self._node
+        )
         self._ids.process = self._incarnation
 
     async def run(self) -> None:
         """Send heartbeats, take snapshots and evict idle users, for ever.
 
         Raises:
-            ExceptionGroup: with NotOwner, if another process of this shard has registered: this one has to end.
+            ExceptionGroup: with NotOwner, if another process of this shard has registered: this one
+                has to end.
         """
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._send_heartbeats())
@@ -91,7 +105,8 @@ class ShardProcess:
             tasks.create_task(self._evict_idle())
 
     async def stop(self, grace_s: float) -> None:
-        """Refuse new calls, finish those in flight, save everything, then write the exposures that wait.
+        """Refuse new calls, finish those in flight, save everything,
+        then write the exposures that wait.
 
         Nothing that fails keeps the rest from being done.
 
@@ -106,11 +121,13 @@ class ShardProcess:
             save = asyncio.to_thread(self._shard.snapshot, partition)
             failures.append(await _failure(f"the snapshot of partition {partition}", save))
         if self._exposures is not None:
-            failures.append(await _failure("exposures", asyncio.to_thread(self._exposures.close, grace_s)))
+            failures.append(
+                await _failure("exposures", asyncio.to_thread(self._exposures.close, grace_s))
+            )
         if failed := [failure for failure in failures if failure]:
             raise SnapshotError(
-                f"{self._shard.shard_id} has stopped, without {'; '.join(failed)}; the next start replays the log from "
-                f"the last snapshots"
+                f"{self._shard.shard_id} has stopped, without {'; '.join(failed)}; the next start "
+                "replays the log from the last snapshots"
             )
 
     async def positions(self) -> Mapping[int, int]:
@@ -118,14 +135,21 @@ class ShardProcess:
         return self._shard.positions()
 
     async def next_offsets(self, feed: Feed, epochs: Mapping[int, int]) -> Mapping[int, int]:
-        """Where a reader goes on, for each of these partitions that is restored and held under this epoch.
+        """Where a reader goes on, for each of these partitions that is
+        restored and held under this epoch.
 
-        What is held under an older one may be given up instead of renewed, and be restored from further back; under
-        its own epoch a partition only moves on.
+        What is held under an older one may be given up instead of renewed, and be restored from
+        further back; under its own epoch a partition only moves on.
         """
-        grants = self._shard.grants()  # before the offsets, which therefore are of these epochs or of newer ones
+        grants = (
+            self._shard.grants()
+        )  # before the offsets, which therefore are of these epochs or of newer ones
         offsets = self._shard.next_offsets(feed)
-        return {p: offsets[p] for p, grant in grants.items() if p in offsets and epochs.get(p) == grant.epoch}
+        return {
+            p: offsets[p]
+            for p, grant in grants.items()
+            if p in offsets and epochs.get(p) == grant.epoch
+        }
 
     async def durable(self) -> Mapping[int, int]:
         """The offset covered by snapshots, of each restored partition that is owned."""
@@ -134,8 +158,12 @@ class ShardProcess:
     async def apply(
         self, batches: Sequence[tuple[ClickBatch, int]], feed: Feed = Feed.FRONT
     ) -> list[int | EchoRankError]:
-        """Fold batches, each under its epoch; for each where its reader goes on, or why it was refused."""
-        return await asyncio.to_thread(lambda: [self._outcome(batch, epoch, feed) for batch, epoch in batches])
+        """Fold batches, each under its epoch;
+        for each where its reader goes on, or why it was refused.
+        """
+        return await asyncio.to_thread(
+            lambda: [self._outcome(batch, epoch, feed) for batch, epoch in batches]
+        )
 
     def _outcome(self, batch: ClickBatch, epoch: int, feed: Feed) -> int | EchoRankError:
         try:
@@ -144,13 +172,23 @@ class ShardProcess:
             return error
 
     async def skip(
-        self, partition: int, start: int, stop: int, reason: str, epoch: int, feed: Feed = Feed.FRONT
+        self,
+        partition: int,
+        start: int,
+        stop: int,
+        reason: str,
+        epoch: int,
+        feed: Feed = Feed.FRONT,
     ) -> int:
         """Move over offsets that the log has lost; where the reader goes on."""
-        return await asyncio.to_thread(self._shard.skip, partition, start, stop, reason, epoch, feed)
+        return await asyncio.to_thread(
+            self._shard.skip, partition, start, stop, reason, epoch, feed
+        )
 
     async def observe_ends(self, ends: Mapping[int, int]) -> None:
-        """Learn high watermarks; those of partitions that are held no more are another shard's business."""
+        """Learn high watermarks; those of partitions that are held no more
+        are another shard's business.
+        """
         held = self._shard.grants()
         for partition, end in ends.items():
             if partition in held:
@@ -174,12 +212,17 @@ class ShardProcess:
         for stats in self._shard.stats():
             if stats.partition in self._shard.owned():
                 for arm in stats.arms:
-                    found[stats.partition, arm] = await asyncio.to_thread(self._shard.digest, stats.partition, arm)
+                    found[stats.partition, arm] = await asyncio.to_thread(
+                        self._shard.digest, stats.partition, arm
+                    )
         return found
 
     async def snapshot(self, partitions: Sequence[int]) -> dict[int, int]:
         """Save these partitions now; the offsets that snapshots cover."""
-        return {partition: await asyncio.to_thread(self._shard.snapshot, partition) for partition in partitions}
+        return {
+            partition: await asyncio.to_thread(self._shard.snapshot, partition)
+            for partition in partitions
+        }
 
     async def fingerprints(self, partition: int) -> dict[str, Fingerprint]:
         """Position and digest of each arm of a partition, in whichever role it is held."""
@@ -199,13 +242,21 @@ class ShardProcess:
         while True:
             sent_s = self._clock.monotonic()
             held = self._shard.held()
-            report = Report(incarnation=self._incarnation, held=held, failed=self._reconciler.failed())
+            report = Report(
+                incarnation=self._incarnation, held=held, failed=self._reconciler.failed()
+            )
             try:
                 answer = await self._registry.heartbeat(self._shard.shard_id, report)
             except ShardUnavailable as error:
                 self._unheard += 1
                 if self._unheard == 1:
-                    log.warning("no answer to a heartbeat; without one for a lease, answers count as stale: %s", error)
+                    log.warning(
+                        (
+                            "no answer to a heartbeat; without one for a lease, answers count as "
+                            "stale: %s"
+                        ),
+                        error,
+                    )
             else:
                 self._unheard = 0
                 self._shard.lease(sent_s + answer.lease_s)

@@ -1,4 +1,6 @@
-"""What the settings name, looked at without starting anything: models, certificates, file systems."""
+"""What the settings name, looked at without starting anything:
+models, certificates, file systems.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +43,8 @@ def _models(settings: Settings) -> Iterator[str]:
             continue
         if (needed := layout(content.config).row_bytes + BYTES_BESIDE_ROW_MAX) > budget:
             yield (
-                f"{place}{arm.bundle} needs {needed} bytes a user, more than state.bytes_per_user_max = {budget}; "
-                f"raise that limit or train a smaller model"
+                f"{place}{arm.bundle} needs {needed} bytes a user, more than "
+                f"state.bytes_per_user_max = {budget}; raise that limit or train a smaller model"
             )
 
 
@@ -52,7 +54,10 @@ def _certificates(settings: Settings) -> Iterator[str]:
     try:
         Path(file).read_bytes()
     except OSError as error:
-        yield f"  kafka.ssl_cafile: {file!r} cannot be read ({error.strerror}); name the PEM file of the authority"
+        yield (
+            f"  kafka.ssl_cafile: {file!r} cannot be read ({error.strerror}); name the PEM file "
+            "of the authority"
+        )
 
 
 def _file_systems(settings: Settings) -> Iterator[str]:

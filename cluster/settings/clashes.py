@@ -1,4 +1,6 @@
-"""Settings that are sound one by one and cannot be used together: what is wrong with them, None if nothing is."""
+"""Settings that are sound one by one and cannot be used together:
+what is wrong with them, None if nothing is.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,13 @@ def of_arms(arms: Iterable[Any]) -> str | None:
         return f"arm names must differ, but {', '.join(repeated)} stands more than once"
     live = {arm.name: arm.weight for arm in arms if arm.role == "live"}
     if sum(live.values()) != FULL_WEIGHT:
-        shares = ", ".join(f"{name} {weight}" for name, weight in live.items()) or "there is no live arm"
-        return f"weights of the live arms must sum to {FULL_WEIGHT}, got {sum(live.values())} ({shares})"
+        shares = (
+            ", ".join(f"{name} {weight}" for name, weight in live.items()) or "there is no live arm"
+        )
+        return (
+            f"weights of the live arms must sum to {FULL_WEIGHT}, got {sum(live.values())} "
+            f"({shares})"
+        )
     return None
 
 
@@ -39,7 +46,9 @@ def _place(text: str) -> str:
 
 
 def of_paths(paths: Mapping[str, str]) -> str | None:
-    """Paths into one JSON object, by what they lead to, that end in one place or on the way to another."""
+    """Paths into one JSON object, by what they lead to,
+    that end in one place or on the way to another.
+    """
     split = {name: tuple(path.split(".")) for name, path in paths.items()}
     for name, path in split.items():
         if not all(path):
@@ -47,9 +56,12 @@ def of_paths(paths: Mapping[str, str]) -> str | None:
         for other, beyond in split.items():
             if other != name and path == beyond[: len(path)]:
                 how = (
-                    "are both" if path == beyond else f"cannot both be read, {other} being {paths[other]!r} and {name}"
+                    "are both"
+                    if path == beyond
+                    else f"cannot both be read, {other} being {paths[other]!r} and {name}"
                 )
                 return (
-                    f"{name} and {other} {how} {paths[name]!r}; give each of user, item, time and action its own path"
+                    f"{name} and {other} {how} {paths[name]!r}; give each of user, item, time "
+                    "and action its own path"
                 )
     return None

@@ -1,4 +1,6 @@
-"""The settings described: their paths, what each allows, and the commented YAML file of all of them."""
+"""The settings described: their paths, what each allows,
+and the commented YAML file of all of them.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ WORDS = {str: "text", bool: "true or false", int: "a whole number", float: "a nu
 
 
 def settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Every setting as (dotted path, field), in file order; those of a list item as `arms[].name`."""
+    """Every setting as (dotted path, field), in file order;
+    those of a list item as `arms[].name`.
+    """
     for name, field in model.model_fields.items():
         if section := section_of(field):
             yield from settings_of(section, f"{prefix}{name}{'[]' if is_list(field) else ''}.")
@@ -44,7 +48,9 @@ def is_list(field: FieldInfo) -> bool:
 
 def takes_text(field: FieldInfo) -> bool:
     """True if the setting is text, free or one of a few words."""
-    return all(kind in {str, type(None)} or get_origin(kind) is Literal for kind in _alternatives(field))
+    return all(
+        kind in {str, type(None)} or get_origin(kind) is Literal for kind in _alternatives(field)
+    )
 
 
 def may_be_null(field: FieldInfo) -> bool:
@@ -66,7 +72,9 @@ def _alternatives(field: FieldInfo) -> tuple[Any, ...]:
     """The members of a union, without their annotations."""
     kind: Any = field.annotation
     members = get_args(kind) if get_origin(kind) in {Union, types.UnionType} else (kind,)
-    return tuple(get_args(member)[0] if hasattr(member, "__metadata__") else member for member in members)
+    return tuple(
+        get_args(member)[0] if hasattr(member, "__metadata__") else member for member in members
+    )
 
 
 def _words(kind: Any) -> str:
@@ -97,11 +105,19 @@ def _bounds(field: FieldInfo) -> str:
 
 
 def to_yaml(settings: BaseModel, *, secrets: bool = False) -> str:
-    """The settings as a YAML file in which each line says what it sets, what it may be, and its default."""
+    """The settings as a YAML file in which each line says what it sets,
+    what it may be, and its default.
+    """
     lines = [
         "# EchoRank's one deployment file. Check it with `echorank config check`.",
-        "# The environment overrides any setting: ECHORANK__SERVING__PORT=7000 sets serving.port, and so on.",
-        "# A text is taken from its variable as it is; an empty variable is null, where null is allowed.",
+        (
+            "# The environment overrides any setting: ECHORANK__SERVING__PORT=7000 sets "
+            "serving.port, and so on."
+        ),
+        (
+            "# A text is taken from its variable as it is; an empty variable is null, where null "
+            "is allowed."
+        ),
     ]
     for name, field in type(settings).model_fields.items():
         lines += [
@@ -121,20 +137,26 @@ def _body(value: Any, path: str, indent: str, secrets: bool) -> Iterator[str]:
             yield from (comment, f"{indent}- {first.strip()}", *rest)
         return
     for name, field in type(value).model_fields.items():
-        inner, inner_path = getattr(value, name), f"{path}.{name}"
+        inner = getattr(value, name)
+        inner_path = f"{path}.{name}"
         if isinstance(inner, BaseModel):
             yield from (f"{indent}# {field.description}", f"{indent}{name}:")
             yield from _body(inner, inner_path, indent + "  ", secrets)
             continue
         yield f"{indent}# {field.description}"
         if not secrets and _is_secret(inner_path, inner):
-            yield f"{indent}# {name} is set and left out here: set {variable_of(inner_path)}, or print it by --secrets."
+            yield (
+                f"{indent}# {name} is set and left out here: set {variable_of(inner_path)}, or "
+                "print it by --secrets."
+            )
         else:
             yield f"{indent}{name}: {_scalar(inner)}  # {_limits(field)}"
 
 
 def _is_secret(path: str, value: Any) -> bool:
-    return value is not None and (path in SECRETS or (isinstance(value, str) and shown(value) != value))
+    return value is not None and (
+        path in SECRETS or (isinstance(value, str) and shown(value) != value)
+    )
 
 
 def to_table(model: type[BaseModel], start: str = "") -> Table:
@@ -145,7 +167,13 @@ def to_table(model: type[BaseModel], start: str = "") -> Table:
     for path, field in settings_of(model):
         if path.startswith(start):
             default = "required" if field.is_required() else _scalar(field.default)
-            table.add_row(path.replace("[]", "[i]"), default, allowed(field), field.description, variable_of(path))
+            table.add_row(
+                path.replace("[]", "[i]"),
+                default,
+                allowed(field),
+                field.description,
+                variable_of(path),
+            )
     return table
 
 
@@ -163,4 +191,8 @@ def _scalar(value: Any) -> str:
     """One line of YAML, whatever a text holds."""
     if isinstance(value, str) and not value.isprintable():
         return yaml.safe_dump(value, default_style='"', width=sys.maxsize).strip()
-    return yaml.safe_dump(value, default_flow_style=True, width=sys.maxsize).removesuffix("...\n").strip()
+    return (
+        yaml.safe_dump(value, default_flow_style=True, width=sys.maxsize)
+        .removesuffix("...\n")
+        .strip()
+    )

@@ -37,7 +37,11 @@ def limits(settings: Settings) -> RequestLimits:
 def bounds(settings: Settings) -> Bounds:
     """How much a server takes at a time."""
     serving = settings.serving
-    return Bounds(queue_max=serving.queue_max, streams_max=serving.streams_max, stream_idle_s=serving.stream_idle_s)
+    return Bounds(
+        queue_max=serving.queue_max,
+        streams_max=serving.streams_max,
+        stream_idle_s=serving.stream_idle_s,
+    )
 
 
 def shard_settings(settings: Settings) -> ShardSettings:
@@ -56,7 +60,9 @@ def shard_settings(settings: Settings) -> ShardSettings:
 
 
 def _tier_settings(settings: Settings) -> TierSettings | None:
-    """A store's part of the memory does not depend on how many the shard happens to have, so it never has to shrink."""
+    """A store's part of the memory does not depend on how many the shard happens
+    to have, so it never has to shrink.
+    """
     state = settings.state
     if state.memory_bytes_max is None and state.idle_s is None:
         return None
@@ -97,7 +103,9 @@ def event_format(settings: Settings) -> EventFormat:
 
 
 def decoder(settings: Settings, clock: Clock) -> Decoder:
-    """What makes clicks of records: the same for ingest, archive and replay, or they would not agree."""
+    """What makes clicks of records: the same for ingest,
+    archive and replay, or they would not agree.
+    """
     return Decoder(event_format(settings), clock, partitions=settings.topics.partitions)
 
 
@@ -117,47 +125,70 @@ def access(settings: Settings) -> KafkaAccess:
 
 
 def topics(settings: Settings, *, own_broker: bool) -> list[Topic]:
-    """The topics that must exist. Without topics.create, only the broker that we bring gets a clicks topic."""
-    topics, wanted = settings.topics, settings.topics.create
-    topic = functools.partial(Topic, partitions=topics.partitions, replication_factor=topics.replication_factor)
+    """The topics that must exist. Without topics.create,
+    only the broker that we bring gets a clicks topic.
+    """
+    topics = settings.topics
+    wanted = settings.topics.create
+    topic = functools.partial(
+        Topic, partitions=topics.partitions, replication_factor=topics.replication_factor
+    )
     ours = [topics.dlq, topics.exposures] if settings.serving.exposures else [topics.dlq]
     return [
-        topic(name=topics.clicks, exact=True, needs="Read", create=own_broker if wanted is None else wanted),
+        topic(
+            name=topics.clicks,
+            exact=True,
+            needs="Read",
+            create=own_broker if wanted is None else wanted,
+        ),
         *(topic(name=name, create=wanted is not False) for name in ours),
     ]
 
 
 def letters_group(settings: Settings) -> str:
-    """The group in whose name it is kept which dead letters are written: one for each dead-letter topic."""
+    """The group in whose name it is kept which dead letters are written:
+    one for each dead-letter topic.
+    """
     return f"{settings.kafka.group_id}.{settings.topics.dlq}"
 
 
 def ingest_settings(settings: Settings, feed: Feed, *, commits: bool) -> IngestSettings:
-    """How patient ingest is: an archive that runs writes within two of its intervals what it has read."""
+    """How patient ingest is: an archive that runs writes within two of
+    its intervals what it has read.
+    """
     rest = 1.0 if feed is Feed.BEHIND else 0.0
-    return IngestSettings(commits=commits, history_patience_s=2 * settings.archive.roll_s, rest=rest)
+    return IngestSettings(
+        commits=commits, history_patience_s=2 * settings.archive.roll_s, rest=rest
+    )
 
 
 def roll_settings(settings: Settings) -> RollSettings:
     """When the archive's files are complete."""
     archive = settings.archive
-    return RollSettings(roll_s=archive.roll_s, roll_records=archive.roll_records, roll_bytes=archive.roll_bytes)
+    return RollSettings(
+        roll_s=archive.roll_s, roll_records=archive.roll_records, roll_bytes=archive.roll_bytes
+    )
 
 
 def placed(settings: Settings, broker: Broker, run: str) -> Settings:
     """The settings with the broker's address, and absolute directories of states and archive.
 
-    Both belong to a log: those made from a broker that forgets when it ends get directories of their own.
+    Both belong to a log: those made from a broker that forgets when it ends get directories of
+    their own.
     """
     own = f"/run-{run}" if broker.kind == "embedded" else ""
 
     def below(section: StateSettings | ArchiveSettings) -> dict[str, str]:
         directory = section.directory
-        return {"directory": f"{directory if '://' in directory else Path(directory).absolute()}{own}"}
+        return {
+            "directory": f"{directory if '://' in directory else Path(directory).absolute()}{own}"
+        }
 
     return settings.model_copy(
         update={
-            "kafka": settings.kafka.model_copy(update={"bootstrap_servers": broker.bootstrap_servers}),
+            "kafka": settings.kafka.model_copy(
+                update={"bootstrap_servers": broker.bootstrap_servers}
+            ),
             "state": settings.state.model_copy(
                 update=below(settings.state)
                 | {"cold_directory": f"{Path(settings.state.cold_directory).absolute()}{own}"}

@@ -27,7 +27,9 @@ from cluster.settings.docs import (
 )
 from cluster.settings.yaml_text import NotYaml
 
-KUBERNETES_LINK = re.compile(r"(tcp|udp|sctp)://")  # what a service named echorank-... puts into every pod beside it
+KUBERNETES_LINK = re.compile(
+    r"(tcp|udp|sctp)://"
+)  # what a service named echorank-... puts into every pod beside it
 ALIKE = 0.9
 
 
@@ -38,22 +40,25 @@ def file_values(path: Path, model: type[BaseModel], problems: list[str]) -> dict
 
     Raises:
         ConfigError: the file is missing, unreadable, or not a mapping in YAML.
-
     """
     try:
         values = config_yaml.read(path.read_text(encoding="utf-8"), model, "", problems)
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; make one with `echorank config print --out {path}`") from None
+        raise ConfigError(
+            f"{path}: no such file; make one with `echorank config print --out {path}`"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}); it must be a readable UTF-8 file") from None
+        raise ConfigError(
+            f"{path}: cannot be read ({error}); it must be a readable UTF-8 file"
+        ) from None
     except NotYaml as error:
         raise ConfigError(f"{path}: not valid YAML; {error}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(
-            f"{path}: expected sections such as `serving:` at the top, got a {type(values).__name__}; "
-            "compare with `echorank config print`"
+            f"{path}: expected sections such as `serving:` at the top, got a "
+            f"{type(values).__name__}; compare with `echorank config print`"
         )
     return _without_empty_sections(values, model)
 
@@ -64,21 +69,26 @@ def _without_empty_sections(values: dict[str, Any], model: type[BaseModel]) -> d
         field = model.model_fields.get(name) if isinstance(name, str) else None
         inner = section_of(field) if field else None
         if inner is None or value is not None:
-            kept[name] = _without_empty_sections(value, inner) if inner and isinstance(value, dict) else value
+            kept[name] = (
+                _without_empty_sections(value, inner)
+                if inner and isinstance(value, dict)
+                else value
+            )
     return kept
 
 
 def apply_environment(
     values: dict[str, Any], environ: Mapping[str, str], model: type[BaseModel], problems: list[str]
 ) -> dict[str, str]:
-    """Write `ECHORANK__*` over `values`, in place; the variable's name for each dotted path that it set.
+    """Write `ECHORANK__*` over `values`, in place;
+    the variable's name for each dotted path that it set.
 
-    A setting that takes text gets the variable as it is; where it may be null, an empty variable says so, except for a
-    secret. Any other value is read as YAML.
+    A setting that takes text gets the variable as it is; where it may be null, an empty variable
+    says so, except for a secret. Any other value is read as YAML.
 
     Raises:
-        ConfigError: a value is not YAML, a path goes through something that is not a section, or a name is misspelt.
-
+        ConfigError: a value is not YAML, a path goes through something that is not a section, or a
+            name is misspelt.
     """
     settings = dict(settings_of(model))
     origins: dict[str, str] = {}
@@ -89,7 +99,9 @@ def apply_environment(
         parts = variable.removeprefix(PREFIX).lower().split("__")
         path = ".".join(parts)
         if path in origins:
-            raise ConfigError(f"{variable} and {origins[path]} set the same setting; unset one of them")
+            raise ConfigError(
+                f"{variable} and {origins[path]} set the same setting; unset one of them"
+            )
         if path not in settings:
             _refuse_misplaced(variable, path, settings)
         section = _section(values, parts[:-1], variable)
@@ -107,11 +119,17 @@ def _setting(path: str, field: FieldInfo, raw: str, variable: str) -> Any:
     try:
         return yaml.safe_load(raw)
     except config_yaml.UNREADABLE:
-        raise ConfigError(f"{variable}: {_cut(raw)} is not a YAML value; expected {allowed(field)}") from None
+        raise ConfigError(
+            f"{variable}: {_cut(raw)} is not a YAML value; expected {allowed(field)}"
+        ) from None
 
 
-def _sections(parts: list[str], model: type[BaseModel], raw: str, variable: str, problems: list[str]) -> Any:
-    """The value of a section, or list of sections, that stands at `parts`; the variable itself for an unknown name."""
+def _sections(
+    parts: list[str], model: type[BaseModel], raw: str, variable: str, problems: list[str]
+) -> Any:
+    """The value of a section, or list of sections, that stands at `parts`;
+    the variable itself for an unknown name.
+    """
     field: FieldInfo | None = None
     found: type[BaseModel] | None = model
     for part in parts:
@@ -132,16 +150,19 @@ def _section(values: dict[str, Any], parts: list[str], variable: str) -> dict[st
     for part in parts:
         values = values.setdefault(part, {})
         if not isinstance(values, dict):
-            raise ConfigError(f"{variable}: {part} is not a section; set it by {PREFIX}{part.upper()} (YAML or JSON)")
+            raise ConfigError(
+                f"{variable}: {part} is not a section; set it by {PREFIX}{part.upper()} (YAML or "
+                "JSON)"
+            )
     return values
 
 
 def _refuse_misspelt(variable: str, value: str, settings: Mapping[str, FieldInfo]) -> None:
-    """A variable that is meant for EchoRank but does not reach it: ECHORANK_KAFKA__..., echorank__kafka__...
+    """A variable that is meant for EchoRank but does not reach it:
+    ECHORANK_KAFKA__..., echorank__kafka__...
 
     Raises:
         ConfigError: it looks like one.
-
     """
     if not re.match(r"echorank_", variable, re.IGNORECASE) or KUBERNETES_LINK.match(value):
         return
@@ -151,8 +172,8 @@ def _refuse_misspelt(variable: str, value: str, settings: Mapping[str, FieldInfo
         raise ConfigError(f"{variable} sets nothing; did you mean {known[alike[0]]}?")
     if "__" in variable:
         raise ConfigError(
-            f"{variable} sets nothing: variables are {PREFIX}SECTION__KEY, with two underscores after each part, such "
-            f"as {PREFIX}SERVING__PORT"
+            f"{variable} sets nothing: variables are {PREFIX}SECTION__KEY, with two underscores "
+            f"after each part, such as {PREFIX}SERVING__PORT"
         )
 
 
@@ -161,10 +182,11 @@ def _refuse_misplaced(variable: str, path: str, settings: Mapping[str, FieldInfo
 
     Raises:
         ConfigError: it is one.
-
     """
     for known in settings:
-        if (_plain(variable_of(known)) == _plain(variable) and "[]" not in known) or path.startswith(f"{known}."):
+        if (
+            _plain(variable_of(known)) == _plain(variable) and "[]" not in known
+        ) or path.startswith(f"{known}."):
             raise ConfigError(f"{variable} sets nothing; did you mean {variable_of(known)}?")
 
 

@@ -15,15 +15,24 @@ SCHEMES = ("file", "s3", "gs", "gcs", "hdfs", "viewfs", "abfs", "abfss")
 
 def _secret(value: str) -> str:
     if not value:
-        raise ValueError("is empty, which protects nothing; set one, or leave it out (its variable unset) to have none")
+        raise ValueError(
+            "is empty, which protects nothing; set one, or leave it out (its variable unset) to "
+            "have none"
+        )
     if not value.strip("*"):
-        raise ValueError("is nothing but stars, which once stood for a secret that was not printed; set the secret")
+        raise ValueError(
+            "is nothing but stars, which once stood for a secret that was not printed; set the "
+            "secret"
+        )
     return value
 
 
 def _token(value: str) -> str:
     if not re.fullmatch(r"[!-~]([ -~]*[!-~])?", _secret(value)):
-        raise ValueError("cannot be sent by gRPC; a token is of printable ASCII, without blanks before or after it")
+        raise ValueError(
+            "cannot be sent by gRPC; a token is of printable ASCII, without blanks before or "
+            "after it"
+        )
     return value
 
 
@@ -37,12 +46,15 @@ def servers(text: str) -> str:
     for entry in entries:
         quoted = repr(entry) if "@" not in entry else "an entry with @"  # which may hold a password
         if not entry:
-            raise ValueError("has an empty entry; write host:port, with one comma between two (no variable for none)")
+            raise ValueError(
+                "has an empty entry; write host:port, with one comma between two (no variable for "
+                "none)"
+            )
         if not _port_of(entry):
             example = entry if re.fullmatch(r"[A-Za-z0-9.-]+", entry) else "kafka-1"
             raise ValueError(
-                f"{quoted} is no host:port; write such as {example}:9092, without a scheme, the port from 1 to 65535 "
-                f"and an IPv6 address in brackets"
+                f"{quoted} is no host:port; write such as {example}:9092, without a scheme, the "
+                "port from 1 to 65535 and an IPv6 address in brackets"
             )
     return ",".join(entries)
 
@@ -61,7 +73,9 @@ def _cluster(text: str) -> str:
 
 def _topic(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) or name in {".", ".."}:
-        raise ValueError(f"{name[:80]!r} is no topic's name: Kafka takes 1 to 249 of a-z, A-Z, 0-9, dot, _ and -")
+        raise ValueError(
+            f"{name[:80]!r} is no topic's name: Kafka takes 1 to 249 of a-z, A-Z, 0-9, dot, _ and -"
+        )
     return name
 
 
@@ -85,16 +99,25 @@ def directory(text: str) -> str:
     found = re.fullmatch(r"([A-Za-z][A-Za-z0-9+.-]+):(.*)", text, re.DOTALL)
     if found is None:
         return _path(text)
-    scheme, rest = found[1], found[2]
+    scheme = found[1]
+    rest = found[2]
     if scheme not in SCHEMES:
         known = ", ".join(SCHEMES)
-        raise ValueError(f"{_quoted(text)}: no file system is called {scheme}; a URI begins with one of {known}")
+        raise ValueError(
+            f"{_quoted(text)}: no file system is called {scheme}; a URI begins with one of {known}"
+        )
     if not re.fullmatch(r"//[^\s\x00-\x1f]*", rest):
         raise ValueError(f"{_quoted(text)} is no URI; write {_example(scheme)}, without blanks")
     place = rest[2:].partition("?")[0]
-    if (not place.startswith("/")) if scheme == "file" else (place.startswith("/") or not place) and scheme != "hdfs":
+    if (
+        (not place.startswith("/"))
+        if scheme == "file"
+        else (place.startswith("/") or not place) and scheme != "hdfs"
+    ):
         wanted = "a whole path" if scheme == "file" else "a bucket or host"
-        raise ValueError(f"{_quoted(text)} names no {wanted[2:]}; write {wanted}, as in {_example(scheme)}")
+        raise ValueError(
+            f"{_quoted(text)} names no {wanted[2:]}; write {wanted}, as in {_example(scheme)}"
+        )
     return text
 
 

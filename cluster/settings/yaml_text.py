@@ -1,4 +1,5 @@
-"""YAML as settings are written in it: keys are texts, none stands twice, and a text is never read as something else.
+"""YAML as settings are written in it: keys are texts, none stands twice,
+and a text is never read as something else.
 
 Errors name line and column and quote nothing: what stands there may be a secret.
 """
@@ -15,8 +16,16 @@ from pydantic.fields import FieldInfo
 from cluster.settings.docs import SECRETS, allowed, is_list, may_be_null, section_of, takes_text
 
 TAG = "tag:yaml.org,2002:"
-TEXT, NULL, MERGE = f"{TAG}str", f"{TAG}null", f"{TAG}merge"
-KINDS = {"bool": "true or false", "int": "a number", "float": "a number", "timestamp": "a date", "null": "nothing"}
+TEXT = f"{TAG}str"
+NULL = f"{TAG}null"
+MERGE = f"{TAG}merge"
+KINDS = {
+    "bool": "true or false",
+    "int": "a number",
+    "float": "a number",
+    "timestamp": "a date",
+    "null": "nothing",
+}
 # YAML 1.1 reads 0123 in base 8 and 1:30 in base 60.
 ODD_NUMBER = re.compile(r"[-+]?(0[0-7_]+|[0-9_]+(:[0-9_.]+)+)")
 QUOTED = re.compile(r"(['\"])(?!(?:\\.|.)\1).*\1")  # more than one character in quotes
@@ -31,7 +40,9 @@ class NotYaml(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, with keys as they are written; the plain one drops the first of two equal keys in silence."""
+    """The safe loader, with keys as they are written;
+    the plain one drops the first of two equal keys in silence.
+    """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
@@ -42,13 +53,19 @@ class _Loader(yaml.SafeLoader):
             if key.tag != MERGE:
                 key.tag = TEXT
             if (key.tag, key.value) in seen:
-                raise NotYaml(f"{key.value!r} stands twice, the second time in {_place(key.start_mark)}; delete one")
+                raise NotYaml(
+                    f"{key.value!r} stands twice, the second time in {_place(key.start_mark)}; "
+                    "delete one"
+                )
             seen.add((key.tag, key.value))
         return node
 
 
-def read(text: str, model: type[BaseModel], path: str, problems: list[str], *, listed: bool = False) -> Any:
-    """The value of a YAML text that holds the section `model`, or a list of such sections, which stands at `path`.
+def read(
+    text: str, model: type[BaseModel], path: str, problems: list[str], *, listed: bool = False
+) -> Any:
+    """The value of a YAML text that holds the section `model`,
+    or a list of such sections, which stands at `path`.
 
     A line for each setting that YAML reads as something else than is written goes to `problems`.
 
@@ -69,10 +86,13 @@ def read(text: str, model: type[BaseModel], path: str, problems: list[str], *, l
 
 
 class _Reader:
-    """Walks the settings of a document; settings that YAML would read as something else become text."""
+    """Walks the settings of a document;
+    settings that YAML would read as something else become text.
+    """
 
     def __init__(self, loader: _Loader, problems: list[str]) -> None:
-        self._loader, self._problems = loader, problems
+        self._loader = loader
+        self._problems = problems
 
     def section(self, node: yaml.Node, model: type[BaseModel], path: str, *, listed: bool) -> None:
         """Look at a section, or at each section of a list."""
@@ -95,7 +115,9 @@ class _Reader:
         """Keep a text a text; a number in another base than is meant is a problem."""
         if not takes_text(field):
             if node.style is None and node.tag != TEXT and ODD_NUMBER.fullmatch(node.value):
-                self._problems.append(f"  {path}: {node.value} is not allowed; expected {allowed(field)}, in base 10")
+                self._problems.append(
+                    f"  {path}: {node.value} is not allowed; expected {allowed(field)}, in base 10"
+                )
             return
         if node.tag == TEXT:
             return
@@ -106,7 +128,9 @@ class _Reader:
 
 
 def _by_name(node: yaml.MappingNode) -> dict[str, yaml.Node]:
-    """The values, of two of one name the last, which is the mapping's own where the other was merged."""
+    """The values, of two of one name the last,
+    which is the mapping's own where the other was merged.
+    """
     return {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
 
 
@@ -126,10 +150,16 @@ def _without_text(error: Exception) -> str:
     if not isinstance(error, yaml.YAMLError):
         return "a number, a date or a tag in it cannot be read"
     said = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
-    start, mark = getattr(error, "context_mark", None), getattr(error, "problem_mark", None)
+    start = getattr(error, "context_mark", None)
+    mark = getattr(error, "problem_mark", None)
     place = f" in {_place(mark)}" if mark else ""
-    place += f", in what begins in {_place(start)}" if start and mark and start.line != mark.line else ""
-    return f"{QUOTED.sub('...', ' '.join(str(said).split()))}{place}; put texts with signs such as @ ! * % {{ in quotes"
+    place += (
+        f", in what begins in {_place(start)}" if start and mark and start.line != mark.line else ""
+    )
+    return (
+        f"{QUOTED.sub('...', ' '.join(str(said).split()))}{place}; put texts with signs such "
+        f"as @ ! * % {{ in quotes"
+    )
 
 
 def _place(mark: Any) -> str:

@@ -1,4 +1,6 @@
-"""The composition root: settings in, a running system out. Real clients and actors are made here and nowhere else."""
+"""The composition root: settings in, a running system out.
+Real clients and actors are made here and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -73,26 +75,39 @@ from monitoring.exporter import Exporter
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2_grpc as pb_grpc
 
-# Off the event loop: with folding beside it and 4 clients, p99 was 26 to 32 ms on two threads, 28 to 51 ms on one and
-# 30 to 71 ms inline (a stand-in kernel, 2 busy cores); the hop costs 0.3 ms of the median.
+# Off the event loop: with folding beside it and 4 clients, p99 was 26 to 32 ms on two threads, 28
+# to 51 ms on one and 30 to 71 ms inline (a stand-in kernel, 2 busy cores); the hop costs 0.3 ms of
+# the median.
 SCORING_THREADS = 2
-EXPOSURE_BATCH_BYTES = 256 << 10  # an exposure of 500 candidates has 7 kB, and a batch for each would cost a request
+EXPOSURE_BATCH_BYTES = (
+    256 << 10
+)  # an exposure of 500 candidates has 7 kB, and a batch for each would cost a request
 
-# Nobody waits for the archive: few and large polls, 1.1 CPU seconds for 100,000 clicks, and others go first.
-ARCHIVE_POLL_MS, ARCHIVE_FETCH_BYTES, ARCHIVE_POLL_RECORDS, ARCHIVE_NICE = 1000, 1 << 20, 10_000, 10
+# Nobody waits for the archive: few and large polls, 1.1 CPU seconds for 100,000 clicks, and others
+# go first.
+ARCHIVE_POLL_MS = 1000
+ARCHIVE_FETCH_BYTES = 1 << 20
+ARCHIVE_POLL_RECORDS = 10_000
+ARCHIVE_NICE = 10
 
 log = logging.getLogger(__name__)
 
 Load = Callable[[str], Bundle]
 
 
-def start(settings: Settings, *, load: Load = load_bundle, environ: Mapping[str, str] = os.environ) -> System:
-    """Start broker, Ray and actors; the system works when `System.wait_ready` returns. Call it from the main thread.
+def start(
+    settings: Settings, *, load: Load = load_bundle, environ: Mapping[str, str] = os.environ
+) -> System:
+    """Start broker, Ray and actors; the system works when `System.wait_ready` returns.
+    Call it from the main thread.
 
     Raises:
-        ConfigError, BundleError, BrokerUnavailable: what cannot be used, found before anything is left running.
+        ConfigError, BundleError, BrokerUnavailable: what cannot be used, found before anything is
+            left running.
     """
-    arms = [_arm(settings, name, load(bundle).version) for name, bundle in _bundles(settings).items()]
+    arms = [
+        _arm(settings, name, load(bundle).version) for name, bundle in _bundles(settings).items()
+    ]
     for setting, host, port in (
         ("serving", settings.serving.host, settings.serving.port),
         ("monitoring", settings.monitoring.host, settings.monitoring.port),
@@ -104,10 +119,14 @@ def start(settings: Settings, *, load: Load = load_bundle, environ: Mapping[str,
         settings = derived.placed(settings, broker, run)
         with KafkaAdmin(derived.access(settings)) as admin:
             ensure_topics(admin, derived.topics(settings, own_broker=broker.kind != "external"))
-            if broker.kind != "embedded":  # it has no replicas, and hangs up when it is asked for settings
+            if (
+                broker.kind != "embedded"
+            ):  # it has no replicas, and hangs up when it is asked for settings
                 warn_of_lossy_settings(admin, settings.topics.clicks)
             identity = Identity(
-                namespace=settings.ray.namespace, topic=settings.topics.clicks, log=admin.cluster_id() or ""
+                namespace=settings.ray.namespace,
+                topic=settings.topics.clicks,
+                log=admin.cluster_id() or "",
             )
             topic_id = admin.topic_id(settings.topics.clicks)
         TopicIdentity(settings.state.directory).confirm(settings.topics.clicks, topic_id)
@@ -117,13 +136,17 @@ def start(settings: Settings, *, load: Load = load_bundle, environ: Mapping[str,
         actors: dict[str, Any] = {}
         system = System(settings, broker, actors, ephemeral_state=broker.kind == "embedded")
         undo.callback(system.kill)
-        actors.update(_actors(settings, run, arms, load))  # those that were made, should a later one fail
+        actors.update(
+            _actors(settings, run, arms, load)
+        )  # those that were made, should a later one fail
         system.wait_constructed()
         undo.pop_all()
     return system
 
 
-async def build_coordinator(settings: Settings, run: str, arms: list[Arm], models: ServedModels) -> CoordinatorProcess:
+async def build_coordinator(
+    settings: Settings, run: str, arms: list[Arm], models: ServedModels
+) -> CoordinatorProcess:
     """The coordinator, with what its predecessor left behind."""
     metrics = _metrics(settings, COORDINATOR)
     coordinator = Coordinator(
@@ -142,16 +165,24 @@ async def build_coordinator(settings: Settings, run: str, arms: list[Arm], model
     return CoordinatorProcess(coordinator, shards)
 
 
-async def build_shard(settings: Settings, number: int, models: ServedModels, patient: bool) -> ShardProcess:
-    """One shard, restored and serving; a patient one waits for bundles that are those of the system."""
-    name, clock = shard_name(number), SystemClock()
+async def build_shard(
+    settings: Settings, number: int, models: ServedModels, patient: bool
+) -> ShardProcess:
+    """One shard, restored and serving;
+    a patient one waits for bundles that are those of the system.
+    """
+    name = shard_name(number)
+    clock = SystemClock()
     metrics = _metrics(settings, name)
-    registry, target = RemoteCoordinator(settings.ray.namespace), _export(settings, metrics, "shard", name)
+    registry = RemoteCoordinator(settings.ray.namespace)
+    target = _export(settings, metrics, "shard", name)
     if patient or ray.get_runtime_context().was_current_actor_reconstructed:
         arms = await models.awaited(metrics, functools.partial(registry.join, target))
     else:
         arms = models.load()
-    shard = Shard(name, arms, _snapshots(settings), metrics, clock, derived.shard_settings(settings))
+    shard = Shard(
+        name, arms, _snapshots(settings), metrics, clock, derived.shard_settings(settings)
+    )
     applied = AppliedOffsets(get_running_loop())
     shard.on_applied(applied.notify)
     exposures = _exposures(settings, metrics)
@@ -172,7 +203,10 @@ async def build_shard(settings: Settings, number: int, models: ServedModels, pat
     process = ShardProcess(
         shard=shard,
         server=_server(
-            settings, metrics, service.wait_s, functools.partial(pb_grpc.add_ScoringServicer_to_server, service)
+            settings,
+            metrics,
+            service.wait_s,
+            functools.partial(pb_grpc.add_ScoringServicer_to_server, service),
         ),
         host=_reachable(settings.serving.host),
         node=ray.get_runtime_context().get_node_id(),
@@ -195,10 +229,13 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
     coordinator = RemoteCoordinator(settings.ray.namespace)
     topics = settings.topics
     partitions = range(number, topics.partitions, settings.serving.ingests)
-    access, clock = derived.access(settings), SystemClock()
+    access = derived.access(settings)
+    clock = SystemClock()
     watch = watch_kafka(access, topics.clicks, topics.partitions, partitions, metrics, clock)
     process = IngestProcess(
-        owners=_reader(settings, Role.OWNER, Feed.FRONT, metrics, watch.ends, _letters(settings, metrics)),
+        owners=_reader(
+            settings, Role.OWNER, Feed.FRONT, metrics, watch.ends, _letters(settings, metrics)
+        ),
         open_reader=lambda role, feed: _reader(
             settings, role, feed, metrics.of_others(behind=feed is Feed.BEHIND), watch.ends
         ),
@@ -213,16 +250,25 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
 
 def _letters(settings: Settings, metrics: Metrics) -> DeadLetters:
     """For the one reader of a partition that writes them."""
-    access, topics = derived.access(settings), settings.topics
+    access = derived.access(settings)
+    topics = settings.topics
     marks = KafkaLetterMarks(access, topic=topics.clicks, group_id=derived.letters_group(settings))
     sink = KafkaSink(access)
-    return DeadLetters(sink, topic=topics.dlq, source_topic=topics.clicks, metrics=metrics, marks=marks)
+    return DeadLetters(
+        sink, topic=topics.dlq, source_topic=topics.clicks, metrics=metrics, marks=marks
+    )
 
 
 def _reader(
-    settings: Settings, role: Role, feed: Feed, metrics: Metrics, ends: LogEnds, letters: DeadLetters | None = None
+    settings: Settings,
+    role: Role,
+    feed: Feed,
+    metrics: Metrics,
+    ends: LogEnds,
+    letters: DeadLetters | None = None,
 ) -> Reader:
-    clock, topics = SystemClock(), settings.topics
+    clock = SystemClock()
+    topics = settings.topics
     in_charge = letters is not None
     click_log = KafkaLog(
         derived.access(settings),
@@ -250,7 +296,8 @@ def _reader(
 async def build_archive(settings: Settings) -> ArchiveProcess:
     """The archive, which goes on where its files end."""
     os.nice(ARCHIVE_NICE)
-    metrics, clock = _metrics(settings, ARCHIVE), SystemClock()
+    metrics = _metrics(settings, ARCHIVE)
+    clock = SystemClock()
     click_log = KafkaLog(
         derived.access(settings),
         topic=settings.topics.clicks,
@@ -300,7 +347,11 @@ async def build_gateway(settings: Settings) -> GatewayProcess:
         publisher=coordinator,
         metrics=metrics,
     )
-    sites = {"port": settings.monitoring.port, "targets": process.targets, "health": process.trouble}
+    sites = {
+        "port": settings.monitoring.port,
+        "targets": process.targets,
+        "health": process.trouble,
+    }
     target = _export(settings, metrics, "gateway", GATEWAY, **sites)
     answer_promptly()
     await process.start(target)
@@ -325,18 +376,26 @@ def _actors(settings: Settings, run: str, arms: list[Arm], load: Load) -> Iterat
     yield actor(processes.GatewayActor, GATEWAY, build_gateway)
 
 
-def _shard_actor(settings: Settings, models: ServedModels, number: int, node: str = "", patient: bool = True) -> Any:
+def _shard_actor(
+    settings: Settings, models: ServedModels, number: int, node: str = "", patient: bool = True
+) -> Any:
     build = functools.partial(build_shard, settings, number, models, patient)
-    return start_actor(settings.ray.namespace, processes.ShardActor, shard_name(number), build, node)
+    return start_actor(
+        settings.ray.namespace, processes.ShardActor, shard_name(number), build, node
+    )
 
 
 def _reachable(host: str) -> str:
-    """An address by which other nodes reach this one where `host` means all addresses, else `host`."""
+    """An address by which other nodes reach this one where `host`
+    means all addresses, else `host`.
+    """
     address: str = ray.util.get_node_ip_address() if bare(host) in WILDCARDS else host
     return address
 
 
-def _export(settings: Settings, metrics: Metrics, kind: ActorKind, name: str, **options: Any) -> Target:
+def _export(
+    settings: Settings, metrics: Metrics, kind: ActorKind, name: str, **options: Any
+) -> Target:
     """Serve the metrics as long as the process lives."""
     host = settings.monitoring.host
     exporter = Exporter(metrics.registry, host=host, advertised_host=_reachable(host), **options)
@@ -345,23 +404,28 @@ def _export(settings: Settings, metrics: Metrics, kind: ActorKind, name: str, **
 
 def _metrics(settings: Settings, actor: str) -> Metrics:
     """Logging and metrics of a process, which begins here."""
-    logs.set_up(level=settings.monitoring.log_level, as_json=settings.monitoring.log_json, actor=actor)
+    logs.set_up(
+        level=settings.monitoring.log_level, as_json=settings.monitoring.log_json, actor=actor
+    )
     return Metrics(CollectorRegistry())
 
 
 def _server(
-    settings: Settings, metrics: Metrics, wait_s: Callable[[], float], *add_services: Callable[[Any], None]
+    settings: Settings,
+    metrics: Metrics,
+    wait_s: Callable[[], float],
+    *add_services: Callable[[Any], None],
 ) -> RpcServer:
-    """A server of the scoring service and, if its way to be added is given, of the admin service."""
+    """A server of the scoring service and,
+    if its way to be added is given, of the admin service.
+    """
 
     def add(server: Any) -> None:
         for add_service in add_services:
             add_service(server)
 
-    requests, names = (
-        RequestInterceptor(metrics, derived.bounds(settings), wait_s),
-        (SERVICE, ADMIN)[: len(add_services)],
-    )
+    requests = RequestInterceptor(metrics, derived.bounds(settings), wait_s)
+    names = (SERVICE, ADMIN)[: len(add_services)]
     return RpcServer(add, requests, settings.serving.message_bytes_max, names)
 
 
@@ -380,13 +444,19 @@ def _snapshots(settings: Settings) -> SnapshotStore:
 
 def _history(settings: Settings) -> ArchiveReader | None:
     """Where clicks come from that the log has lost."""
-    return ArchiveReader(ArchiveFiles.from_uri(settings.archive.directory)) if settings.archive.enabled else None
+    return (
+        ArchiveReader(ArchiveFiles.from_uri(settings.archive.directory))
+        if settings.archive.enabled
+        else None
+    )
 
 
 def _exposures(settings: Settings, metrics: Metrics) -> ExposureLog | None:
     if not settings.serving.exposures:
         return None
-    open_sink = functools.partial(KafkaSink, derived.access(settings), batch_size=EXPOSURE_BATCH_BYTES)
+    open_sink = functools.partial(
+        KafkaSink, derived.access(settings), batch_size=EXPOSURE_BATCH_BYTES
+    )
     return ExposureLog(open_sink, topic=settings.topics.exposures, metrics=metrics)
 
 
@@ -394,4 +464,7 @@ def _broker(settings: Settings, environ: Mapping[str, str]) -> Broker:
     if settings.kafka.bootstrap_servers:
         return resolve(derived.access(settings), environ=environ)
     local = "://" not in settings.state.directory
-    return resolve(environ=environ, directory=Path(settings.state.directory, "kafka").absolute() if local else None)
+    return resolve(
+        environ=environ,
+        directory=Path(settings.state.directory, "kafka").absolute() if local else None,
+    )

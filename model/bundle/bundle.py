@@ -1,13 +1,14 @@
 """A published model: one directory of weights, item table, configuration and golden examples.
 
-    config.json           the model's configuration, where it came from, and by what `Recommend` sorts
+    config.json           the model's configuration, where it came from, and by what `Recommend`
+                          sorts
     weights.safetensors   the arrays of `model.params`, items' projections pre-stored
     items.parquet         item ids in row order, their 64-bit keys, click counts
     golden.json           clicks of a few made-up users, the digest of their states and some scores
     manifest.json         size and digest of each of these; its own digest is the model version
 
-Loading checks the digests, then folds and scores the golden examples: a bundle that does not give the same bytes and
-the same scores on this machine is refused. Nothing here needs PyTorch.
+Loading checks the digests, then folds and scores the golden examples: a bundle that does not give
+the same bytes and the same scores on this machine is refused. Nothing here needs PyTorch.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class Remembered:
 
 
 class Bundle:
-    """One model version, ready to fold and score. Thread-safe: nothing in it changes after construction."""
+    """One model version, ready to fold and score. Thread-safe:
+    nothing in it changes after construction.
+    """
 
     def __init__(
         self,
@@ -62,22 +65,32 @@ class Bundle:
         score: ScoreParams,
         order: Order = Order.NEXT_ITEM,
     ) -> None:
-        self.version, self.config, self.items, self.order = version, config, items, order
-        self.layout, self._sizes = layout(config), sizes_of(config)
-        self._fold, self._scorer = fold, Scorer(score, len(items), config.ring_length)
+        self.version = version
+        self.config = config
+        self.items = items
+        self.order = order
+        self.layout = layout(config)
+        self._sizes = sizes_of(config)
+        self._fold = fold
+        self._scorer = Scorer(score, len(items), config.ring_length)
         keys = np.array([xxhash.xxh64_intdigest(item.encode()) for item in items], dtype=np.uint64)
         self._order = np.argsort(keys, kind="stable")
         self._keys = keys[self._order]
         self._actions = {
             np.uint64(xxhash.xxh64_intdigest((name or NAMELESS).encode())): number
-            for number, name in sorted(enumerate(config.actions), key=lambda action: action[1] != "")
+            for number, name in sorted(
+                enumerate(config.actions), key=lambda action: action[1] != ""
+            )
         }
 
     def unrounded(self) -> Bundle:
-        """The same model over float32 states, which no event rounds; `model.state.widen` turns a row into one."""
+        """The same model over float32 states, which no event rounds;
+        `model.state.widen` turns a row into one.
+        """
         twin = copy.copy(self)
         twin.config = dataclasses.replace(self.config, state_dtype="float32")
-        twin.layout, twin._sizes = layout(twin.config), sizes_of(twin.config)
+        twin.layout = layout(twin.config)
+        twin._sizes = sizes_of(twin.config)
         return twin
 
     def ordered(self, order: Order) -> Bundle:
@@ -95,7 +108,9 @@ class Bundle:
         return np.where(self._keys[at] == keys, self._order[at], hashed)
 
     def action_ids(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
-        """Id of each action key (n,); UNKNOWN_ACTION for one that the model does not know, which is not to fold."""
+        """Id of each action key (n,); UNKNOWN_ACTION for one that the model does
+        not know, which is not to fold.
+        """
         ids = np.full(len(keys), UNKNOWN_ACTION, dtype=np.uint8)
         for key, action in self._actions.items():
             ids[keys == key] = action
@@ -111,13 +126,16 @@ class Bundle:
         times_ms: npt.NDArray[np.int64],  # (n,)
         offsets: npt.NDArray[np.int64],  # (n,)
     ) -> None:
-        """Apply n events in order. Releases the GIL; the bytes depend on nothing but the events and this bundle.
+        """Apply n events in order. Releases the GIL;
+        the bytes depend on nothing but the events and this bundle.
 
         Raises:
             ValueError: an action is none of this model's; nothing was folded.
         """
         if len(actions) and int(actions.max()) >= len(self.config.actions):
-            raise ValueError(f"action {int(actions.max())} is none of the model's {len(self.config.actions)}")
+            raise ValueError(
+                f"action {int(actions.max())} is none of the model's {len(self.config.actions)}"
+            )
         fold_events(
             self._fold,
             self._sizes,
@@ -142,13 +160,17 @@ class Bundle:
 
     def remembered(self, row: npt.NDArray[np.uint8]) -> Remembered:
         """Header and ring of one row (row_bytes,)."""
-        seen, at, K = views(_plain(row, np.uint8)[None]), self.layout, self.config.ring_length
+        seen = views(_plain(row, np.uint8)[None])
+        at = self.layout
+        K = self.config.ring_length
         events = int(seen.u32[0, at.events // 4])
         places = (events - 1 - np.arange(min(events, K))) % K
         recent = seen.u32[0, at.ring_items // 4 + places].astype(np.int64)
         return Remembered(events, int(seen.i64[0, at.last_time // 8]), recent)
 
-    def score(self, row: npt.NDArray[np.uint8] | None, items: Items, now_ms: int, level: int = Level.FULL) -> Scores:
+    def score(
+        self, row: npt.NDArray[np.uint8] | None, items: Items, now_ms: int, level: int = Level.FULL
+    ) -> Scores:
         """Click probabilities of item rows (M,), at `level` or, for a cold user, at PRIOR."""
         return self._scorer.score(self.read(row), items, now_ms, Level(level))
 
@@ -156,19 +178,24 @@ class Bundle:
         """Next-item logits (V,) of the whole catalogue, from the row of a user with events."""
         reading = self.read(row)
         if reading is None:
-            raise ValueError("a user without events has no next-item logits; ask for popularity (level PRIOR) instead")
+            raise ValueError(
+                "a user without events has no next-item logits; ask for popularity (level PRIOR) "
+                "instead"
+            )
         return self._scorer.next_item(reading)[0]
 
     def recommend(
         self, row: npt.NDArray[np.uint8] | None, k: int, exclude_seen: bool, now_ms: int
     ) -> tuple[Items, Scores]:
-        """Top k item rows of the catalogue, best first, and the probabilities that they are sorted by.
+        """Top k item rows of the catalogue, best first,
+        and the probabilities that they are sorted by.
 
-        In the order of the next-item logit they are of level SEQUENCE; in that of the full model's clicks, FULL, and
-        only what the logit retrieved is compared. Equal ones come by the logit, then by row. A cold user gets the
-        popular ones.
+        In the order of the next-item logit they are of level SEQUENCE; in that of the full model's
+        clicks, FULL, and only what the logit retrieved is compared. Equal ones come by the logit,
+        then by row. A cold user gets the popular ones.
         """
-        reading, catalogue = self.read(row), len(self.items)
+        reading = self.read(row)
+        catalogue = len(self.items)
         if self.order is Order.NEXT_ITEM or reading is None:
             return self._scorer.best(reading, min(k, catalogue), exclude_seen=exclude_seen)
         depth = min(max(RETRIEVED_PER_ITEM * k, RETRIEVED_MIN), catalogue)
@@ -182,7 +209,8 @@ def load_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
     """Read a bundle directory.
 
     Raises:
-        BundleError: missing, damaged, of another format, or (with `verify`) not reproducing its golden examples.
+        BundleError: missing, damaged, of another format, or (with `verify`) not reproducing its
+            golden examples.
     """
     content = bundle_files.read(Path(path))
     bundle = of_content(content)
@@ -198,7 +226,9 @@ def of_content(content: bundle_files.BundleContent) -> Bundle:
         config=content.config,
         items=content.items,
         fold=FoldParams(**{name: content.arrays[f"fold.{name}"] for name in FoldParams._fields}),
-        score=ScoreParams(**{name: content.arrays[f"score.{name}"] for name in ScoreParams._fields}),
+        score=ScoreParams(
+            **{name: content.arrays[f"score.{name}"] for name in ScoreParams._fields}
+        ),
         order=content.order,
     )
 
@@ -212,21 +242,28 @@ def write_bundle(
     calibration: npt.NDArray[np.float64] | None = None,
     recommend: Mapping[str, Any] | None = None,
 ) -> str:
-    """Publish a trained `model.network.network.Network` as the directory `path` and return its version.
+    """Publish a trained `model.network.network.Network` as the directory
+    `path` and return its version.
 
-    Shapes: counts (V,) clicks an item; calibration (3, 2), slope and intercept of FULL, SEQUENCE and PRIOR. `recommend`
-    is what `training.measure.order.measured` found; without it, the next-item logit sorts recommendations.
+    Shapes: counts (V,) clicks an item; calibration (3, 2), slope and intercept of FULL, SEQUENCE
+    and PRIOR. `recommend` is what `training.measure.order.measured` found; without it, the
+    next-item logit sorts recommendations.
     """
     from model.network.absorb import absorb, absorb_head  # noqa: PLC0415 - PyTorch is for publishing only, not for serving
 
     slopes = np.array([[1.0, 0.0]] * 3) if calibration is None else calibration
-    fold, score = absorb(network), absorb_head(network, np.asarray(counts, dtype=np.float64), slopes)
-    bundle = Bundle(version="unpublished", config=network.config, items=tuple(items), fold=fold, score=score)
+    fold = absorb(network)
+    score = absorb_head(network, np.asarray(counts, dtype=np.float64), slopes)
+    bundle = Bundle(
+        version="unpublished", config=network.config, items=tuple(items), fold=fold, score=score
+    )
     arrays = {f"fold.{name}": value for name, value in fold._asdict().items()}
     arrays |= {f"score.{name}": value for name, value in score._asdict().items()}
     examples = golden.make(bundle)
     record = {"order": order_of(recommend or {}).value, **(recommend or {})}
-    return bundle_files.write(Path(path), network.config, tuple(items), counts, arrays, examples, metadata, record)
+    return bundle_files.write(
+        Path(path), network.config, tuple(items), counts, arrays, examples, metadata, record
+    )
 
 
 def random_bundle(config: ModelConfig, items: tuple[str, ...], seed: int = 0) -> Bundle:
@@ -249,6 +286,8 @@ def random_bundle(config: ModelConfig, items: tuple[str, ...], seed: int = 0) ->
 
 
 def _plain(column: npt.NDArray[Any], dtype: Any) -> npt.NDArray[Any]:
-    """The same numbers as a writable contiguous array: one compiled form of the kernels serves all callers."""
+    """The same numbers as a writable contiguous array:
+    one compiled form of the kernels serves all callers.
+    """
     plain = np.ascontiguousarray(column, dtype=dtype)
     return plain if plain.flags.writeable else plain.copy()

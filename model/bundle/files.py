@@ -1,7 +1,7 @@
 """The files of a bundle, written so that a reader sees all of it or nothing.
 
-A version that is served while another is published over it is kept beside the directory, as `.NAME.VERSION`, so that
-who serves it can still start again.
+A version that is served while another is published over it is kept beside the directory, as
+`.NAME.VERSION`, so that who serves it can still start again.
 """
 
 from __future__ import annotations
@@ -31,13 +31,11 @@ from model.order import RECORD, Order, order_of
 FORMAT = 4
 SWAPPED_TRIES = 5  # a reader in the middle of a swap reads again
 VERSION = re.compile(r"[0-9a-f]{16}")
-CONFIG, WEIGHTS, ITEMS, GOLDEN, MANIFEST = (
-    "config.json",
-    "weights.safetensors",
-    "items.parquet",
-    "golden.json",
-    "manifest.json",
-)
+CONFIG = "config.json"
+WEIGHTS = "weights.safetensors"
+ITEMS = "items.parquet"
+GOLDEN = "golden.json"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +70,22 @@ def write(
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary / WEIGHTS)
+    save_file(
+        {name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary / WEIGHTS
+    )
     keys = np.array([xxhash.xxh64_intdigest(item.encode()) for item in items], dtype=np.uint64)
-    pq.write_table(pa.table({"item": list(items), "key": keys, "clicks": counts}), temporary / ITEMS)
-    about = {"model": json.loads(config.to_json()), "metadata": metadata, RECORD: dict(recommend or {})}
+    pq.write_table(
+        pa.table({"item": list(items), "key": keys, "clicks": counts}), temporary / ITEMS
+    )
+    about = {
+        "model": json.loads(config.to_json()),
+        "metadata": metadata,
+        RECORD: dict(recommend or {}),
+    }
     _write_json(temporary / CONFIG, about)
-    shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)  # safetensors lets nobody else read what it writes
+    shutil.copymode(
+        temporary / CONFIG, temporary / WEIGHTS
+    )  # safetensors lets nobody else read what it writes
     _write_json(temporary / GOLDEN, golden)
     files = {name: _digest(temporary / name) for name in (CONFIG, WEIGHTS, ITEMS, GOLDEN)}
     version = _version(files)
@@ -87,7 +95,8 @@ def write(
 
 
 def read(path: Path) -> BundleContent:
-    """Read a bundle after checking each file against the manifest; one that is replaced meanwhile is read again.
+    """Read a bundle after checking each file against the manifest;
+    one that is replaced meanwhile is read again.
 
     Raises:
         BundleError: names the file and what is wrong with it.
@@ -121,9 +130,10 @@ def _read(path: Path) -> BundleContent:
         path = _aside(path)  # in the middle of a swap, or after one that was killed there
     if not (path / MANIFEST).is_file():
         raise BundleError(
-            f"no bundle at {path}: {MANIFEST} is missing; train a model on your clicks, such as by `echorank train "
-            f"file --path clicks.parquet --out out/model` (docs/training.md), then `echorank publish out/model --out "
-            f"{path}`, or point `arms[].bundle` at an existing one"
+            f"no bundle at {path}: {MANIFEST} is missing; train a model on your clicks, such as "
+            "by `echorank train file --path clicks.parquet --out out/model` (docs/training.md), "
+            f"then `echorank publish out/model --out {path}`, or point `arms[].bundle` at an "
+            "existing one"
         )
     try:
         manifest = json.loads((path / MANIFEST).read_text())
@@ -141,7 +151,9 @@ def _read(path: Path) -> BundleContent:
             recommend=recommend,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(f"the bundle at {path} cannot be read: {error}; publish it again") from error
+        raise BundleError(
+            f"the bundle at {path} cannot be read: {error}; publish it again"
+        ) from error
 
 
 def _items(content: bytes) -> tuple[str, ...]:
@@ -152,10 +164,13 @@ def _items(content: bytes) -> tuple[str, ...]:
 
 
 def _check(path: Path, manifest: dict[str, Any]) -> dict[str, bytes]:
-    """The files' bytes, each read once: what was checked is what is used, whatever is moved meanwhile."""
+    """The files' bytes, each read once:
+    what was checked is what is used, whatever is moved meanwhile.
+    """
     if manifest["format"] != FORMAT:
         raise BundleError(
-            f"the bundle at {path} has format {manifest['format']}, this version reads {FORMAT}; publish it again"
+            f"the bundle at {path} has format {manifest['format']}, this version reads {FORMAT}; "
+            "publish it again"
         )
     files = {}
     for name, digest in manifest["files"].items():
@@ -164,17 +179,23 @@ def _check(path: Path, manifest: dict[str, Any]) -> dict[str, bytes]:
         files[name] = (path / name).read_bytes()
         if (found := _digest_of(files[name])) != digest:
             raise BundleError(
-                f"{path / name} is damaged: its digest is {found}, the manifest says {digest}; publish the bundle "
-                f"again or restore the file"
+                f"{path / name} is damaged: its digest is {found}, the manifest says {digest}; "
+                "publish the bundle again or restore the file"
             )
     if (found := _version(manifest["files"])) != manifest["version"]:
-        raise BundleError(f"{path / MANIFEST} is damaged: version {manifest['version']} should be {found}")
+        raise BundleError(
+            f"{path / MANIFEST} is damaged: version {manifest['version']} should be {found}"
+        )
     return files
 
 
 def _swap(temporary: Path, path: Path) -> None:
-    """Put a bundle in the place of another, of which a copy stays where a running system serves it."""
-    old, version, served = _aside(path), version_at(path), bundle_lease.is_held(path)
+    """Put a bundle in the place of another,
+    of which a copy stays where a running system serves it.
+    """
+    old = _aside(path)
+    version = version_at(path)
+    served = bundle_lease.is_held(path)
     shutil.rmtree(old, ignore_errors=True)
     if not served:
         _drop_kept(path)

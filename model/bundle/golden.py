@@ -1,7 +1,7 @@
 """Golden examples: a few made-up users whose states and scores every machine must reproduce.
 
-States must agree to the byte: the fold is deterministic. Scores go through the linear algebra library and may differ in
-the last digits.
+States must agree to the byte: the fold is deterministic. Scores go through the linear algebra
+library and may differ in the last digits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from model.state import zeros
 if TYPE_CHECKING:
     from model.bundle.bundle import Bundle
 
-USERS, EVENTS, CANDIDATES = 4, 400, 8
+USERS = 4
+EVENTS = 400
+CANDIDATES = 8
 TOLERANCE = 1e-4
 NOW_MS = 1_700_000_000_000
 
@@ -39,13 +41,14 @@ def check(bundle: Bundle, expected: dict[str, Any], path: Path) -> None:
     if digest != expected["state_digest"]:
         raise BundleError(
             f"the bundle at {path} does not reproduce its golden states: digest {digest}, expected "
-            f"{expected['state_digest']}; it was published by another version of the fold: publish it again"
+            f"{expected['state_digest']}; it was published by another version of the fold: "
+            "publish it again"
         )
     worst = float(np.abs(np.array(scores) - np.array(expected["scores"])).max())
     if not worst <= expected["tolerance"]:
         raise BundleError(
-            f"the bundle at {path} does not reproduce its golden scores: off by {worst:.2g}, allowed "
-            f"{expected['tolerance']}; publish it again"
+            f"the bundle at {path} does not reproduce its golden scores: off by {worst:.2g}, "
+            f"allowed {expected['tolerance']}; publish it again"
         )
 
 

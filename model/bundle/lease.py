@@ -1,6 +1,8 @@
-"""Who serves a bundle says so beside it: a shared lock on a file, which ends with the process that holds it.
+"""Who serves a bundle says so beside it: a shared lock on a file,
+which ends with the process that holds it.
 
-The lock is the operating system's, so it is seen on one machine and on file systems that share locks.
+The lock is the operating system's, so it is seen on one machine and on file systems that share
+locks.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from pathlib import Path
 
 
 class Lease:
-    """Holds the bundle at `path` until it is closed or forgotten; nothing where there is none, or no file can be."""
+    """Holds the bundle at `path` until it is closed or forgotten;
+    nothing where there is none, or no file can be.
+    """
 
     def __init__(self, path: Path) -> None:
         if not path.is_dir():

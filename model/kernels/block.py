@@ -1,8 +1,8 @@
 """Events side by side: what each needs of its user's ring, and what the front makes of it.
 
-The front of an event depends on the ring alone, not on the recurrence, so the events of a block go through it
-together and a weight is read once a block instead of once an event. Each event takes its copy of the ring before later
-events of the same user overwrite it.
+The front of an event depends on the ring alone, not on the recurrence, so the events of a block go
+through it together and a weight is read once a block instead of once an event. Each event takes its
+copy of the ring before later events of the same user overwrite it.
 
 Letters: see `model.config`; here B is the number of events that a block has room for.
 """
@@ -30,7 +30,9 @@ class Block(NamedTuple):
     events: Integers  # (B) of its user up to this one
     elapsed_ms: Integers  # (B) since its user's last one
     seed: npt.NDArray[np.uint32]  # (B) of its roundings
-    items: Integers  # (B, K) the ring with the event in it, newest first, min(events, K) of it filled
+    items: (
+        Integers  # (B, K) the ring with the event in it, newest first, min(events, K) of it filled
+    )
     actions: Integers  # (B, K)
     gaps: Integers  # (B, K)
     newest: Floats  # (B, D) input x_t of the event
@@ -68,7 +70,8 @@ def block_for(p: FoldParams, s: Sizes, size: int) -> Block:
 def enter(s, at, v, row, b, r):
     """Make the newest event of a row the event r of the block."""
     events = np.int64(v.u32[row, at.events // 4])
-    b.row[r], b.events[r] = row, events
+    b.row[r] = row
+    b.events[r] = events
     for j in range(min(events, s.K)):
         slot = (events - 1 - j) & (s.K - 1)
         b.items[r, j] = v.u32[row, at.ring_items // 4 + slot]

@@ -1,10 +1,13 @@
-"""How the fold, the reader and their parts are compiled: two forms of `numba.njit` without reference counts.
+"""How the fold, the reader and their parts are compiled:
+two forms of `numba.njit` without reference counts.
 
-Neither form may make an array. In return no array that passes through is counted: numba cannot remove the counts of
-the fields of a named tuple, and each is an atomic instruction, at every use within a loop.
+Neither form may make an array. In return no array that passes through is counted: numba cannot
+remove the counts of the fields of a named tuple, and each is an atomic instruction, at every use
+within a loop.
 
-Compiled code is cached under a digest of all sources of this folder and the one above. numba itself looks at the file
-of a function alone, so after a change to a piece of another file it would go on with the machine code of before.
+Compiled code is cached under a digest of all sources of this folder and the one above. numba itself
+looks at the file of a function alone, so after a change to a piece of another file it would go on
+with the machine code of before.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ def digest_of(*folders: Path) -> str:
 
 
 # Where this cannot be written, numba takes a directory of the user's, as it does without it.
-config.CACHE_DIR = str(Path(config.CACHE_DIR or HERE / "__pycache__") / f"kernels-{digest_of(HERE, HERE.parent)}")
+config.CACHE_DIR = str(
+    Path(config.CACHE_DIR or HERE / "__pycache__") / f"kernels-{digest_of(HERE, HERE.parent)}"
+)
 
 # A compiled function of its own, cached on disk.
 kernel = njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=False)

@@ -1,4 +1,5 @@
-"""What drives the state space: the short convolution over the mix, the step sizes and the decays of one event.
+"""What drives the state space: the short convolution over the mix,
+the step sizes and the decays of one event.
 
 Compiled; a reader recomputes it from the convolution's tail in the state.
 """
@@ -55,7 +56,9 @@ def compute_drive(p, s, at, v, b, r, w):
 
     The row may hold later events of the user already, but not their inputs of the convolution.
     """
-    channels, events, mixed = s.E + 2 * s.N, b.events[r], b.mixed[r]
+    channels = s.E + 2 * s.N
+    events = b.events[r]
+    mixed = b.mixed[r]
     for c in range(channels):
         w.conv[c] = p.conv_bias[c] + p.conv[s.W - 1, c] * mixed[c]
     for j in range(1, min(events, s.W)):
@@ -69,7 +72,8 @@ def _add_input(p, s, at, v, row, entry, tap, w):
     """conv += the tap's weights * one stored input."""
     channels = s.E + 2 * s.N
     if s.int8:
-        scale, start = v.f32[row, at.conv_scale // 4 + entry], np.uint64(at.conv + entry * channels)
+        scale = v.f32[row, at.conv_scale // 4 + entry]
+        start = np.uint64(at.conv + entry * channels)
         for c in range(channels):
             w.conv[c] += p.conv[tap, c] * (np.float32(v.i8[row, start + np.uint64(c)]) * scale)
     else:

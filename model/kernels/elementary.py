@@ -1,10 +1,13 @@
-"""exp, sigmoid and softplus in float32 without libm: fixed polynomials in a fixed order, so every machine agrees.
+"""exp, sigmoid and softplus in float32 without libm:
+fixed polynomials in a fixed order, so every machine agrees.
 
-Each works on the first `n` entries of an array, in place, in a loop that vectorises. Relative error of exp is below
-3e-7 on [-87, 88] (clamped outside), absolute error of sigmoid and softplus below 1e-6; tests measure it.
+Each works on the first `n` entries of an array, in place, in a loop that vectorises. Relative error
+of exp is below 3e-7 on [-87, 88] (clamped outside), absolute error of sigmoid and softplus below
+1e-6; tests measure it.
 
-exp(x) = 2^k exp(r), k = round(x / ln 2), r = x - k ln 2 in two parts (Cody and Waite), exp(r) by its Taylor series to
-r^7. softplus(x) = max(x, 0) + log1p(exp(-|x|)), log1p(y) = 2 atanh(y / (2 + y)) by its series.
+exp(x) = 2^k exp(r), k = round(x / ln 2), r = x - k ln 2 in two parts (Cody and Waite), exp(r) by
+its Taylor series to r^7. softplus(x) = max(x, 0) + log1p(exp(-|x|)), log1p(y) = 2 atanh(y / (2 +
+y)) by its series.
 """
 
 from __future__ import annotations
@@ -21,13 +24,26 @@ from model.kernels.compiled import kernel
 _LOG2E = np.float32(1.4426950408889634)
 _LN2_HIGH = np.float32(0.693359375)
 _LN2_LOW = np.float32(-2.12194440e-4)
-_ROUND = np.float32(12582912.0)  # 1.5 * 2^23: adding and subtracting it rounds to the nearest integer
-_LOWEST, _HIGHEST = np.float32(-87.0), np.float32(88.0)
-_ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
-_C2, _C3, _C4 = np.float32(1 / 2), np.float32(1 / 6), np.float32(1 / 24)
-_C5, _C6, _C7 = np.float32(1 / 120), np.float32(1 / 720), np.float32(1 / 5040)
-_A3, _A5, _A7 = np.float32(1 / 3), np.float32(1 / 5), np.float32(1 / 7)
-_A9, _A11, _A13 = np.float32(1 / 9), np.float32(1 / 11), np.float32(1 / 13)
+_ROUND = np.float32(
+    12582912.0
+)  # 1.5 * 2^23: adding and subtracting it rounds to the nearest integer
+_LOWEST = np.float32(-87.0)
+_HIGHEST = np.float32(88.0)
+_ZERO = np.float32(0)
+_ONE = np.float32(1)
+_TWO = np.float32(2)
+_C2 = np.float32(1 / 2)
+_C3 = np.float32(1 / 6)
+_C4 = np.float32(1 / 24)
+_C5 = np.float32(1 / 120)
+_C6 = np.float32(1 / 720)
+_C7 = np.float32(1 / 5040)
+_A3 = np.float32(1 / 3)
+_A5 = np.float32(1 / 5)
+_A7 = np.float32(1 / 7)
+_A9 = np.float32(1 / 9)
+_A11 = np.float32(1 / 11)
+_A13 = np.float32(1 / 13)
 
 
 @intrinsic

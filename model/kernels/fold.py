@@ -1,10 +1,11 @@
 """state' = fold(params, state, event), compiled: events in log order, a block of them at a time.
 
-Results depend on nothing but the parameters and the user's events in order: not on how a log was cut into batches or
-blocks, not on threads, not on the machine (no libm, no fast-math, a fixed order of operations).
-`model.network.reference` is the definition.
+Results depend on nothing but the parameters and the user's events in order: not on how a log was
+cut into batches or blocks, not on threads, not on the machine (no libm, no fast-math, a fixed order
+of operations). `model.network.reference` is the definition.
 
-1. Ring, event by event: the event takes the place of the oldest, whose item goes to the seen tail as a fingerprint.
+1. Ring, event by event: the event takes the place of the oldest, whose item goes to the seen tail
+   as a fingerprint.
 2. Front, all events of the block together: `model.kernels.front`.
 3. State, event by event: `model.kernels.recurrence`.
 """
@@ -39,7 +40,8 @@ def fold_events(
     offsets: Integers,
 ) -> None:
     """Apply n events in order to the rows that `index` names; changes the rows in place."""
-    b, w = block_for(p, s, BLOCK), scratch_for(s)
+    b = block_for(p, s, BLOCK)
+    w = scratch_for(s)
     fold_blocks(p, s, at, v, index, users, items, actions, times_ms, offsets, b, w)
 
 
@@ -61,15 +63,21 @@ def fold_blocks(p, s, at, v, index, users, items, actions, times_ms, offsets, b,
 
 @piece
 def _push(s, at, v, row, item, action, time_ms):
-    """Put the event into header, ring and tail; returns the time since the last event, -1 for a dropped duplicate."""
-    events, last_ms = np.int64(v.u32[row, at.events // 4]), v.i64[row, at.last_time // 8]
+    """Put the event into header, ring and tail;
+    returns the time since the last event, -1 for a dropped duplicate.
+    """
+    events = np.int64(v.u32[row, at.events // 4])
+    last_ms = v.i64[row, at.last_time // 8]
     if s.drop_duplicates and _is_duplicate(s, at, v, row, events, item, action, time_ms):
         return np.int64(-1)
     slot = events & (s.K - 1)
     if events >= s.K:
         left = v.u32[row, at.ring_items // 4 + slot]
-        v.u16[row, at.tail // 2 + ((events - s.K) & (s.T - 1))] = np.uint16(left & np.uint32(FINGERPRINT))
-    elapsed_ms, gap = np.int64(0), np.int64(s.G - 1)
+        v.u16[row, at.tail // 2 + ((events - s.K) & (s.T - 1))] = np.uint16(
+            left & np.uint32(FINGERPRINT)
+        )
+    elapsed_ms = np.int64(0)
+    gap = np.int64(s.G - 1)
     if events > 0:
         elapsed_ms = max(time_ms - last_ms, np.int64(0))
         gap = np.int64(0)

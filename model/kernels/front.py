@@ -1,8 +1,9 @@
-"""From the ring to the state space's input: the part that folding an event and reading a state share.
+"""From the ring to the state space's input:
+the part that folding an event and reading a state share.
 
-Everything here is a pure function of the ring, so a reader recomputes it from the state alone and the fold need not
-store a single activation. It works on the first n events of a block; what it does to one depends on no other. Compiled;
-each part mirrors the `step` of its namesake in this package.
+Everything here is a pure function of the ring, so a reader recomputes it from the state alone and
+the fold need not store a single activation. It works on the first n events of a block; what it does
+to one depends on no other. Compiled; each part mirrors the `step` of its namesake in this package.
 """
 
 from __future__ import annotations
@@ -13,14 +14,26 @@ import numpy as np
 
 from model.kernels.compiled import kernel, piece
 from model.kernels.elementary import exp, sigmoid
-from model.kernels.vectors import add_filtered, add_scaled, dot, inverse_root, layer_norm, matmul, prefetch, squares
+from model.kernels.vectors import (
+    add_filtered,
+    add_scaled,
+    dot,
+    inverse_root,
+    layer_norm,
+    matmul,
+    prefetch,
+    squares,
+)
 
-_ZERO, _ONE = np.float32(0), np.float32(1)
+_ZERO = np.float32(0)
+_ONE = np.float32(1)
 
 
 @kernel
 def compute_front(p, s, b, n):
-    """newest = x_t, front = what enters the state space, mixed = its mix, assigned = the slots' weights."""
+    """newest = x_t, front = what enters the state space, mixed = its mix,
+    assigned = the slots' weights.
+    """
     for r in range(n):
         if r + 1 < n:
             _fetch(s, b, r + 1, p.item_input)
@@ -52,7 +65,9 @@ def _fetch(s, b, r, table):
 @piece
 def input_at(p, s, b, r, j, out):
     """out[:D] = x, the normalised input of place j of an event's ring."""
-    item, action, gap = p.item_input[b.items[r, j]], p.action_input[b.actions[r, j]], p.gap_input[b.gaps[r, j]]
+    item = p.item_input[b.items[r, j]]
+    action = p.action_input[b.actions[r, j]]
+    gap = p.gap_input[b.gaps[r, j]]
     scale = inverse_root(squares(item, 0, action, 0, gap, 0, s.D) / np.float32(s.D))
     for d in range(s.D):
         whole = (item[d] + action[d]) + gap[d]
@@ -63,21 +78,40 @@ def input_at(p, s, b, r, j, out):
 def _spectral(p, s, b, r):
     """front = LayerNorm(x_t + sum_j k_j x_{t-j}) over the filled ring.
 
-    The three tables that make an input are stored with each row's mean taken out, so their sum needs no centring. The
-    input norm's weight is inside the stored taps, its bias in `taps_bias` (summed over the taps in use).
+    The three tables that make an input are stored with each row's mean taken out, so their sum
+    needs no centring. The input norm's weight is inside the stored taps, its bias in `taps_bias`
+    (summed over the taps in use).
     """
-    D, filled, front, x = s.D, min(b.events[r], s.K), b.front[r], b.newest[r]
+    D = s.D
+    filled = min(b.events[r], s.K)
+    front = b.front[r]
+    x = b.newest[r]
     for j in range(filled):
-        item, action, gap = b.items[r, j] * D, b.actions[r, j] * D, b.gaps[r, j] * D
+        item = b.items[r, j] * D
+        action = b.actions[r, j] * D
+        gap = b.gaps[r, j] * D
         b.scales[j] = squares(p.item_input, item, p.action_input, action, p.gap_input, gap, D)
     for j in range(filled):
         b.scales[j] = inverse_root(b.scales[j] / np.float32(D))
     for d in range(D):
         front[d] = x[d] + p.taps_bias[filled - 1, d]
     for j in range(filled):
-        item, action, gap = b.items[r, j] * D, b.actions[r, j] * D, b.gaps[r, j] * D
+        item = b.items[r, j] * D
+        action = b.actions[r, j] * D
+        gap = b.gaps[r, j] * D
         add_filtered(
-            front, 0, b.scales[j], p.taps, j * D, p.item_input, item, p.action_input, action, p.gap_input, gap, D
+            front,
+            0,
+            b.scales[j],
+            p.taps,
+            j * D,
+            p.item_input,
+            item,
+            p.action_input,
+            action,
+            p.gap_input,
+            gap,
+            D,
         )
     layer_norm(front, p.norm_filter, D)
 
@@ -102,8 +136,12 @@ def _window(p, s, b, n):
 @piece
 def _attend(p, s, b, r):
     """narrow = attention of one event's query in `wide` over its ring."""
-    D, width, filled = s.D, s.D // s.window_heads, min(b.events[r], s.K)
-    scale, query, out = _ONE / np.float32(math.sqrt(np.float32(width))), b.wide[r], b.narrow[r]
+    D = s.D
+    width = s.D // s.window_heads
+    filled = min(b.events[r], s.K)
+    scale = _ONE / np.float32(math.sqrt(np.float32(width)))
+    query = b.wide[r]
+    out = b.narrow[r]
     for j in range(filled):
         for h in range(s.window_heads):
             score = dot(query, h * width, p.window_key, b.items[r, j] * D + h * width, width)
@@ -112,19 +150,24 @@ def _attend(p, s, b, r):
         softmax(b.scores[h], filled)
     for j in range(filled):
         for h in range(s.window_heads):
-            add_scaled(out, h * width, b.scores[h, j], p.window_value, b.items[r, j] * D + h * width, width)
+            add_scaled(
+                out, h * width, b.scores[h, j], p.window_value, b.items[r, j] * D + h * width, width
+            )
 
 
 @piece
 def glu(x, gate, gate_bias, out, out_bias, norm, s, b, n):
     """x[:n, :D] = LayerNorm(x + W2(v * sigmoid(g)) + b2)."""
-    F, D = s.F, s.D
+    F = s.F
+    D = s.D
     for r in range(n):
         for i in range(2 * F):
             b.wide[r, i] = gate_bias[i]
     matmul(x, gate, n, b.wide)
     for r in range(n):
-        row, value, inner = x[r], b.wide[r], b.narrow[r]
+        row = x[r]
+        value = b.wide[r]
+        inner = b.narrow[r]
         for i in range(F):
             inner[i] = value[F + i]
         sigmoid(inner, F)
@@ -140,7 +183,8 @@ def glu(x, gate, gate_bias, out, out_bias, norm, s, b, n):
 @kernel
 def softmax(x, n):
     """x[:n] normalised in place, in order."""
-    most, whole = x[0], _ZERO
+    most = x[0]
+    whole = _ZERO
     for i in range(n):
         most = max(most, x[i])
     for i in range(n):

@@ -1,12 +1,15 @@
-"""Whole numbers of 8 or 16 bits with a float32 scale, rounded stochastically, the same on every replay.
+"""Whole numbers of 8 or 16 bits with a float32 scale,
+rounded stochastically, the same on every replay.
 
-A group of numbers is held as value = scale * q. Decays multiply the scale and leave q alone, so slow decay costs no
-precision however many events pass; only what an event adds is rounded. After each addition the group is moved by
-powers of two until its largest |q| lies in the upper half of the range, then rounded: q = floor(v + r), r uniform in
-[0, 1) from a hash of (user, offset, place), so the error is unbiased, and a number that is a whole multiple of the
-scale stays exact. The noise of a slow recurrence's roundings adds up over its memory, so its numbers have 16 bits.
+A group of numbers is held as value = scale * q. Decays multiply the scale and leave q alone, so
+slow decay costs no precision however many events pass; only what an event adds is rounded. After
+each addition the group is moved by powers of two until its largest |q| lies in the upper half of
+the range, then rounded: q = floor(v + r), r uniform in [0, 1) from a hash of (user, offset, place),
+so the error is unbiased, and a number that is a whole multiple of the scale stays exact. The noise
+of a slow recurrence's roundings adds up over its memory, so its numbers have 16 bits.
 
-The hash is `lowbias32` (C. Wellons, hash-prospector) over a 32-bit seed mixed by splitmix64's finaliser (S. Vigna).
+The hash is `lowbias32` (C. Wellons, hash-prospector) over a 32-bit seed mixed by splitmix64's
+finaliser (S. Vigna).
 """
 
 from __future__ import annotations
@@ -17,14 +20,21 @@ from numba import njit
 from model.kernels.compiled import kernel
 from model.kernels.elementary import as_bits, as_float
 
-LARGEST, LARGEST_16 = np.float32(127), np.float32(32767)
+LARGEST = np.float32(127)
+LARGEST_16 = np.float32(32767)
 _TINY = np.float32(1e-30)
-_ZERO, _HALF, _ONE, _TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
+_ZERO = np.float32(0)
+_HALF = np.float32(0.5)
+_ONE = np.float32(1)
+_TWO = np.float32(2)
 _UNIT = np.float32(2.0**-24)
 _MAGNITUDE = np.int32(0x7FFFFFFF)
-_M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_GOLDEN64, _GOLDEN32 = np.uint64(0x9E3779B97F4A7C15), np.uint32(0x9E3779B9)
-_W1, _W2 = np.uint32(0x7FEB352D), np.uint32(0x846CA68B)
+_M1 = np.uint64(0xBF58476D1CE4E5B9)
+_M2 = np.uint64(0x94D049BB133111EB)
+_GOLDEN64 = np.uint64(0x9E3779B97F4A7C15)
+_GOLDEN32 = np.uint32(0x9E3779B9)
+_W1 = np.uint32(0x7FEB352D)
+_W2 = np.uint32(0x846CA68B)
 
 
 @kernel
@@ -50,7 +60,9 @@ def uniform(seed, place):
 
 @kernel
 def largest(values, start, n):
-    """Largest magnitude in values[start : start + n]; compared as bits, which order as magnitudes do and vectorise."""
+    """Largest magnitude in values[start : start + n]; compared as bits,
+    which order as magnitudes do and vectorise.
+    """
     most = np.int32(0)
     for i in range(n):
         most = max(most, np.int32(as_bits(values[np.uint64(start) + np.uint64(i)]) & _MAGNITUDE))
@@ -66,7 +78,8 @@ def raise_to(peak, values, row, n):
 
 @kernel
 def centre(most, scale, top):
-    """Factor (a power of two) and new scale that bring the largest magnitude `most` into (top / 2, top].
+    """Factor (a power of two) and new scale that bring the largest
+    magnitude `most` into (top / 2, top].
 
     A group whose largest value is below 1e-30 counts as zero: factor and scale are 0.
     """

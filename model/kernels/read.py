@@ -1,4 +1,6 @@
-"""What a state says, for scoring: the sequence state, the low-rank cache and the ring, from one row of bytes."""
+"""What a state says, for scoring: the sequence state,
+the low-rank cache and the ring, from one row of bytes.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ def read_row(p: FoldParams, s: Sizes, at: StateLayout, v: RowViews, row: int) ->
     """What a row says that has events."""
     events = int(v.u32[row, at.events // 4])
     filled = min(events, s.K)
-    b, w = block_for(p, s, TILE), scratch_for(s)
+    b = block_for(p, s, TILE)
+    w = scratch_for(s)
     inputs = np.zeros((min(filled, s.J), s.D), np.float32)
     shown = np.zeros((2, TILE, s.E), np.float32)
     _read(p, s, at, v, row, b, w, shown[0], shown[1], inputs)
@@ -62,7 +65,9 @@ def _cache(s: Sizes, at: StateLayout, v: RowViews, row: int) -> Floats:
 
 @kernel
 def _read(p, s, at, v, row, b, w, shown, gate, inputs):
-    """front[0] = sequence state of a row, inputs (J, D) at most = x of its newest events; `shown`, `gate` (TILE, E)."""
+    """front[0] = sequence state of a row, inputs (J,
+    D) at most = x of its newest events; `shown`, `gate` (TILE, E).
+    """
     enter(s, at, v, row, b, 0)
     n = np.int64(1)
     compute_front(p, s, b, n)
@@ -76,13 +81,15 @@ def _read(p, s, at, v, row, b, w, shown, gate, inputs):
 @piece
 def _read_state(p, s, at, v, row, w, out):
     """out[:E] = C . h + skip x."""
-    E, N = s.E, s.N
+    E = s.E
+    N = s.N
     for e in range(E):
         out[e] = p.skip[e >> s.shift] * w.conv[e]
     for n in range(N):
         c = w.conv[E + N + n]
         for e in range(E):
-            place, h = n * E + e, e >> s.shift
+            place = n * E + e
+            h = e >> s.shift
             out[e] += c * _held(s, at, v, row, place, h)
 
 
@@ -91,13 +98,19 @@ def _held(s, at, v, row, place, h):
     """One number of the state (N, E), of head h."""
     if not s.int8:
         return v.f32[row, at.ssm // 4 + place]
-    whole = np.float32(v.i16[row, at.ssm // 2 + place]) if s.ssm16 else np.float32(v.i8[row, at.ssm + place])
+    whole = (
+        np.float32(v.i16[row, at.ssm // 2 + place])
+        if s.ssm16
+        else np.float32(v.i8[row, at.ssm + place])
+    )
     return whole * v.f32[row, at.ssm_scale // 4 + h]
 
 
 @piece
 def _finish(p, s, b, shown, gate):
-    """front[0] = sequence state from what the state space shows: gate, norm, projection, residual, GLU."""
+    """front[0] = sequence state from what the state space shows: gate,
+    norm, projection, residual, GLU.
+    """
     y = shown[0]
     matmul(b.front, p.gate, 1, gate)
     silu(gate[0], s.E)

@@ -1,6 +1,7 @@
 """What an event leaves in its user's state: convolution tail, state space, slots.
 
-Decay goes into the scales, the event's part is added and rounded. Compiled, one event at a time in log order.
+Decay goes into the scales, the event's part is added and rounded. Compiled, one event at a time in
+log order.
 """
 
 from __future__ import annotations
@@ -11,18 +12,30 @@ from model.kernels.compiled import kernel, piece
 from model.kernels.drive import compute_drive
 from model.kernels.elementary import exp
 from model.kernels.front import softmax
-from model.kernels.quantize import LARGEST, LARGEST_16, centre, largest, raise_to, store, store_scaled
+from model.kernels.quantize import (
+    LARGEST,
+    LARGEST_16,
+    centre,
+    largest,
+    raise_to,
+    store,
+    store_scaled,
+)
 
-_ZERO, _ONE = np.float32(0), np.float32(1)
+_ZERO = np.float32(0)
+_ONE = np.float32(1)
 _FADED = np.float32(1e-25)
 _THOUSANDTH = np.float32(0.001)
 
 
 @kernel
 def update_states(p, s, at, v, b, n, w):
-    """Fold the first n events of a block, which have been through the front, into the states of their rows."""
+    """Fold the first n events of a block, which have been through the front,
+    into the states of their rows.
+    """
     for r in range(n):
-        row, seed = b.row[r], b.seed[r]
+        row = b.row[r]
+        seed = b.seed[r]
         compute_drive(p, s, at, v, b, r, w)
         _store_conv(s, at, v, row, b.events[r], b.mixed[r], seed)
         _update_state_space(s, at, v, row, w, seed)
@@ -32,7 +45,8 @@ def update_states(p, s, at, v, b, n, w):
 @piece
 def _store_conv(s, at, v, row, events, mixed, seed):
     """Keep the newest input of the convolution, for the next W - 1 events and for the reader."""
-    channels, entry = s.E + 2 * s.N, (events - 1) % s.W
+    channels = s.E + 2 * s.N
+    entry = (events - 1) % s.W
     if not s.int8:
         for c in range(channels):
             v.f32[row, at.conv // 4 + entry * channels + c] = mixed[c]
@@ -46,7 +60,8 @@ def _store_conv(s, at, v, row, events, mixed, seed):
 def _spread(s, of_heads, out):
     """out[e] = of_heads[e // P]."""
     for h in range(s.H):
-        first, value = np.uint64(h * s.P), of_heads[h]
+        first = np.uint64(h * s.P)
+        value = of_heads[h]
         for i in range(s.P):
             out[first + np.uint64(i)] = value
 
@@ -54,7 +69,8 @@ def _spread(s, of_heads, out):
 @piece
 def _update_state_space(s, at, v, row, w, seed):
     """h (N, E) <- a h + B (outer) dt x, a and dt of each head; decay moves the scales alone."""
-    E, N = s.E, s.N
+    E = s.E
+    N = s.N
     _spread(s, w.dt, w.spread)
     for e in range(E):
         w.peak[e] = w.spread[e] * w.conv[e]
@@ -104,15 +120,21 @@ def _fade_and_add(state, row, start, size, fade, weight, x):
 
 @piece
 def _store_state(s, at, v, row, w, seed):
-    """Write `raw` (N, E), in units of the scales in `scale` (H), as whole numbers with the scales moved to fit."""
-    E, N, P = s.E, s.N, s.P
+    """Write `raw` (N, E), in units of the scales in `scale` (H),
+    as whole numbers with the scales moved to fit.
+    """
+    E = s.E
+    N = s.N
+    P = s.P
     for e in range(E):
         w.peak[e] = _ZERO
     for n in range(N):
         raise_to(w.peak, w.raw, n, E)
     top = LARGEST_16 if s.ssm16 else LARGEST
     for h in range(s.H):
-        w.held[h], v.f32[row, at.ssm_scale // 4 + h] = centre(largest(w.peak, h * P, P), w.scale[h], top)
+        w.held[h], v.f32[row, at.ssm_scale // 4 + h] = centre(
+            largest(w.peak, h * P, P), w.scale[h], top
+        )
     _spread(s, w.held, w.factor)
     for n in range(N):
         if s.ssm16:
@@ -124,7 +146,8 @@ def _store_state(s, at, v, row, w, seed):
 @piece
 def _update_slots(p, s, at, v, b, r, w):
     """C <- fade C + weight (outer) x,  z <- fade z + weight, one fade a slot."""
-    row, R = b.row[r], s.R
+    row = b.row[r]
+    R = s.R
     for slot in range(R):
         w.narrow[slot] = b.assigned[r, slot]
         w.peak[slot] = -p.slot_rate[slot] * (np.float32(b.elapsed_ms[r]) * _THOUSANDTH)
@@ -133,7 +156,9 @@ def _update_slots(p, s, at, v, b, r, w):
     _fade_and_add(v.f32, row, at.slot_mass // 4, R, w.peak, _ONE, w.narrow)
     for slot in range(R):
         if s.int8:
-            _add_to_slot(s, at, v, row, slot, w.peak[slot], w.narrow[slot], b.newest[r], w, b.seed[r])
+            _add_to_slot(
+                s, at, v, row, slot, w.peak[slot], w.narrow[slot], b.newest[r], w, b.seed[r]
+            )
         else:
             _fade_and_add_slot(s, at, v, row, slot, w.peak[slot], w.narrow[slot], b.newest[r])
 
@@ -152,7 +177,8 @@ def _add_to_slot(s, at, v, row, slot, fade, weight, x, w, seed):
     scale = v.f32[row, at.slot_scale // 4 + slot] * fade
     held = _ONE if scale > _FADED else _ZERO
     scale = scale if scale > _FADED else _ONE
-    added, sums = weight / scale, w.raw[0]
+    added = weight / scale
+    sums = w.raw[0]
     for d in range(s.D):
         sums[d] = held * np.float32(v.i8[row, np.uint64(start) + np.uint64(d)]) + added * x[d]
     factor, scale = centre(largest(sums, 0, s.D), scale, LARGEST)

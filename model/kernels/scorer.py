@@ -1,7 +1,9 @@
-"""Scores of candidates from one user's state, in a few fused numpy calls. `model.network.head` is the definition.
+"""Scores of candidates from one user's state, in a few fused numpy calls.
+`model.network.head` is the definition.
 
-Three levels, by how much is known or how much time is left: FULL (everything), SEQUENCE (next-item logit with
-membership), PRIOR (popularity). Each has its own calibration p = sigmoid(slope * logit + intercept).
+Three levels, by how much is known or how much time is left: FULL (everything), SEQUENCE (next-item
+logit with membership), PRIOR (popularity). Each has its own calibration p = sigmoid(slope * logit +
+intercept).
 """
 
 from __future__ import annotations
@@ -39,28 +41,36 @@ class Scorer:
     """Scores with one model's parameters; stateless, so threads may share it."""
 
     def __init__(self, params: ScoreParams, catalogue: int, ring_length: int) -> None:
-        self._p, self._catalogue, self._ring_length = params, catalogue, ring_length
+        self._p = params
+        self._catalogue = catalogue
+        self._ring_length = ring_length
 
     def score(self, reading: Reading | None, items: Items, now_ms: int, level: Level) -> Scores:
         """Click probabilities of item rows (M,) for a user (None: cold, answered at PRIOR)."""
         if reading is None or level == Level.PRIOR:
             return Scores(self._calibrate(self._p.popularity[items], Level.PRIOR), Level.PRIOR)
-        vectors, member = self._p.item[items], self._member(reading, items)
-        next_item = vectors @ reading.sequence + self._p.item_bias[items] + self._p.member_bias[member]
+        vectors = self._p.item[items]
+        member = self._member(reading, items)
+        next_item = (
+            vectors @ reading.sequence + self._p.item_bias[items] + self._p.member_bias[member]
+        )
         if level == Level.SEQUENCE:
             return Scores(self._calibrate(next_item, level), level)
         logits = self._full(reading, items, vectors, member, next_item, now_ms)
         return Scores(self._calibrate(logits, Level.FULL), Level.FULL)
 
     def best(self, reading: Reading | None, k: int, *, exclude_seen: bool) -> tuple[Items, Scores]:
-        """The k best item rows of the catalogue by next-item logit (by popularity for a cold user), best first.
+        """The k best item rows of the catalogue by next-item logit (by
+        popularity for a cold user), best first.
 
         Their probabilities never rise, whatever `exp` rounds: who sorts by them gets the same list.
         """
         if reading is None:
-            logits, level = self._p.popularity[: self._catalogue], Level.PRIOR
+            logits = self._p.popularity[: self._catalogue]
+            level = Level.PRIOR
         else:
-            (logits, member), level = self.next_item(reading), Level.SEQUENCE
+            (logits, member) = self.next_item(reading)
+            level = Level.SEQUENCE
             if exclude_seen:
                 logits[member < len(self._p.member_bias) - 1] = -np.inf
         rows = top(logits, k)
@@ -70,7 +80,10 @@ class Scorer:
     def next_item(self, reading: Reading) -> tuple[Array, Items]:
         """Next-item logit and age bucket of every catalogue item, (V,) each."""
         member = self._member(reading, np.arange(self._catalogue))
-        logits: Array = self._p.item[: self._catalogue] @ reading.sequence + self._p.item_bias[: self._catalogue]
+        logits: Array = (
+            self._p.item[: self._catalogue] @ reading.sequence
+            + self._p.item_bias[: self._catalogue]
+        )
         logits += self._p.member_bias[member]
         return logits, member
 
@@ -79,11 +92,21 @@ class Scorer:
         return member_buckets(items, reading.ring, reading.tail, self._ring_length, last)
 
     def _full(
-        self, reading: Reading, items: Items, vectors: Array, member: Items, next_item: Array, now_ms: int
+        self,
+        reading: Reading,
+        items: Items,
+        vectors: Array,
+        member: Items,
+        next_item: Array,
+        now_ms: int,
     ) -> Array:
-        p, user = self._p, reading.sequence
-        ring, slots = self._attend_ring(reading, items), self._attend_slots(reading, items)
-        pairs = np.concatenate([user * vectors, ring, ring * vectors, slots, slots * vectors], axis=1)  # (M, 5D)
+        p = self._p
+        user = reading.sequence
+        ring = self._attend_ring(reading, items)
+        slots = self._attend_slots(reading, items)
+        pairs = np.concatenate(
+            [user * vectors, ring, ring * vectors, slots, slots * vectors], axis=1
+        )  # (M, 5D)
         recency = _bits(max(now_ms - reading.last_ms, 0) // 1000, len(p.head_recency) - 2)
         count = _bits(reading.events, len(p.head_count) - 1)
         hidden = pairs @ p.head_pair + p.head_item[items] + p.head_member[member]  # (M, F)
@@ -95,16 +118,19 @@ class Scorer:
 
     def _attend_ring(self, reading: Reading, items: Items) -> Array:
         """Exact target attention over the newest events, (M, D)."""
-        p, inputs = self._p, reading.inputs
+        p = self._p
+        inputs = reading.inputs
         scores = p.ring_query[items] @ inputs.T + p.ring_bias[: len(inputs)]
         attended: Array = _softmax(scores) @ (inputs @ p.ring_value)
         return attended
 
     def _attend_slots(self, reading: Reading, items: Items) -> Array:
         """Attention over the low-rank cache, (M, D)."""
-        p, mass = self._p, reading.mass + np.float32(EPSILON)
+        p = self._p
+        mass = reading.mass + np.float32(EPSILON)
         mean = reading.cache / mass[:, None]
-        key, value = _leaky(mean @ p.slot_key), _leaky(mean @ p.slot_value)
+        key = _leaky(mean @ p.slot_key)
+        value = _leaky(mean @ p.slot_value)
         scores = p.slot_query[items] @ key.T @ p.slot_mixing + np.log(mass)
         attended: Array = _softmax(scores) @ value
         return attended
@@ -128,7 +154,9 @@ def top(values: npt.NDArray[np.floating], k: int) -> Items:
 
 @njit(cache=True, nogil=True)
 def member_buckets(items, ring, tail, ring_length, last):
-    """Age bucket of each item row (M,) in a history: exact in the ring, by fingerprint in the tail, else `last`."""
+    """Age bucket of each item row (M,) in a history: exact in the ring,
+    by fingerprint in the tail, else `last`.
+    """
     buckets = np.full(len(items), last, np.int64)
     age_of = np.full(1 << 16, -1, np.int32)
     for j in range(len(tail) - 1, -1, -1):

@@ -1,9 +1,10 @@
 """Small dense kernels in float32 with a fixed order of operations.
 
-Sums run in 16 lanes that are added at the end in a fixed order: the same on every machine, whatever its vector width,
-and without the compiler's leave to reorder (no fast-math). A compiler without that leave does not vectorise a sum, so
-`dot` is written in its vector instructions. Places that do not start at 0 are unsigned: a signed index makes the
-compiler ask at each step whether it counts from the end, and slices instead would cost reference counts.
+Sums run in 16 lanes that are added at the end in a fixed order: the same on every machine, whatever
+its vector width, and without the compiler's leave to reorder (no fast-math). A compiler without
+that leave does not vectorise a sum, so `dot` is written in its vector instructions. Places that do
+not start at 0 are unsigned: a signed index makes the compiler ask at each step whether it counts
+from the end, and slices instead would cost reference counts.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def squares(_context: Any, x: Any, x_at: Any, y: Any, y_at: Any, z: Any, z_at: A
 @intrinsic
 def add_scaled(_context: Any, out: Any, out_at: Any, weight: Any, x: Any, x_at: Any, n: Any) -> Any:
     """out += weight * x."""
-    return _update((out, x), lambda builder, out, weight, x: builder.fadd(out, builder.fmul(weight, x)))
+    return _update(
+        (out, x), lambda builder, out, weight, x: builder.fadd(out, builder.fmul(weight, x))
+    )
 
 
 @intrinsic
@@ -82,21 +85,30 @@ def add_filtered(
 
 
 def _reduction(arrays: Any, term: Callable[..., Any]) -> Any:
-    """An intrinsic (x, x_at, y, y_at, ..., n) that sums term(x.flat[x_at + i], y.flat[y_at + i], ...) over i < n."""
+    """An intrinsic (x, x_at, y, y_at, ..., n) that sums term(x.flat[x_at + i],
+    y.flat[y_at + i], ...) over i < n.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         starts = [_start(context, builder, signature, args, i) for i in range(0, len(args) - 1, 2)]
-        return _sum(builder, args[-1], lambda at: term(builder, *(_load(builder, start, at) for start in starts)))
+        return _sum(
+            builder,
+            args[-1],
+            lambda at: term(builder, *(_load(builder, start, at) for start in starts)),
+        )
 
     places = [kind for array in arrays for kind in (array, types.int64)]
     return types.float32(*places, types.int64), generate
 
 
 def _update(arrays: Any, term: Callable[..., Any]) -> Any:
-    """An intrinsic (out, out_at, number, x, x_at, ..., n): out.flat[out_at + i] = term(itself, number, x..., ...)."""
+    """An intrinsic (out, out_at, number, x, x_at, ..., n):
+    out.flat[out_at + i] = term(itself, number, x..., ...).
+    """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        target, number = _start(context, builder, signature, args, 0), _splat(builder, args[2])
+        target = _start(context, builder, signature, args, 0)
+        number = _splat(builder, args[2])
         starts = [_start(context, builder, signature, args, i) for i in range(3, len(args) - 1, 2)]
         with _steps(builder, args[-1]) as (at, _):
             values = (_load(builder, start, at) for start in starts)
@@ -111,15 +123,22 @@ def _update(arrays: Any, term: Callable[..., Any]) -> Any:
 def _sum(builder: Any, size: Any, terms: Callable[[Any], Any]) -> Any:
     """The sum of the terms at each place below `size`, a multiple of LANES.
 
-    Lane k sums the terms at places k, k + 16, ...; then lane k takes in lane k + 8, then k + 4, k + 2 and k + 1.
+    Lane k sums the terms at places k, k + 16, ...; then lane k takes in lane k + 8, then k + 4, k +
+    2 and k + 1.
     """
     sums = cgutils.alloca_once_value(builder, ir.Constant(_VECTOR, [0.0] * LANES))
     with _steps(builder, size) as (place, _):
         builder.store(builder.fadd(builder.load(sums), terms(place)), sums)
-    left, half = builder.load(sums), LANES // 2
+    left = builder.load(sums)
+    half = LANES // 2
     while half:
-        lower, upper = (ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(i, i + half))) for i in (0, half))
-        left = builder.fadd(*(builder.shuffle_vector(left, left, lanes) for lanes in (lower, upper)))
+        lower, upper = (
+            ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(i, i + half)))
+            for i in (0, half)
+        )
+        left = builder.fadd(
+            *(builder.shuffle_vector(left, left, lanes) for lanes in (lower, upper))
+        )
         half //= 2
     return builder.extract_element(left, ir.IntType(32)(0))
 
@@ -136,7 +155,9 @@ def _steps(builder: Any, size: Any, step: int = LANES) -> Any:
 
 def _splat(builder: Any, value: Any) -> Any:
     one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, ir.IntType(32)(0))
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+    return builder.shuffle_vector(
+        one, one, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    )
 
 
 def _at(builder: Any, start: Any, place: Any) -> Any:
@@ -152,13 +173,17 @@ def _matmul(_context: Any, x: Any, matrix: Any, rows: Any, y: Any) -> Any:
     """See `matmul`."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        arrays = [context.make_array(signature.args[i])(context, builder, args[i]) for i in (0, 1, 3)]
+        arrays = [
+            context.make_array(signature.args[i])(context, builder, args[i]) for i in (0, 1, 3)
+        ]
         widths = [builder.extract_value(array.shape, 1) for array in arrays]
         n_in = builder.extract_value(arrays[1].shape, 0)
         with _steps(builder, args[2], TILE) as (row, _), _steps(builder, widths[1]) as (column, _):
             starts = [
                 [
-                    builder.gep(arrays[i].data, [builder.mul(builder.add(row, row.type(r)), widths[i])])
+                    builder.gep(
+                        arrays[i].data, [builder.mul(builder.add(row, row.type(r)), widths[i])]
+                    )
                     for r in range(TILE)
                 ]
                 for i in (0, 2)
@@ -172,7 +197,9 @@ def _matmul(_context: Any, x: Any, matrix: Any, rows: Any, y: Any) -> Any:
 
 
 def _add_products(builder: Any, xs: Any, weights: Any, stride: Any, n_in: Any, outs: Any) -> None:
-    """One tile: outs[r][:LANES] += xs[r][:n_in] @ weights, whose rows are `stride` apart; sums stay in registers."""
+    """One tile: outs[r][:LANES] += xs[r][:n_in] @ weights,
+    whose rows are `stride` apart; sums stay in registers.
+    """
     zero = stride.type(0)
     sums = [cgutils.alloca_once_value(builder, _load(builder, out, zero)) for out in outs]
     with _steps(builder, n_in, 4) as (first, _):
@@ -180,7 +207,9 @@ def _add_products(builder: Any, xs: Any, weights: Any, stride: Any, n_in: Any, o
         rows = [_load(builder, weights, builder.mul(place, stride)) for place in places]
         for x, kept in zip(xs, sums, strict=True):
             factors = [_splat(builder, builder.load(builder.gep(x, [place]))) for place in places]
-            products = [builder.fmul(factor, row) for factor, row in zip(factors, rows, strict=True)]
+            products = [
+                builder.fmul(factor, row) for factor, row in zip(factors, rows, strict=True)
+            ]
             halves = builder.fadd(products[0], products[1]), builder.fadd(products[2], products[3])
             builder.store(builder.fadd(builder.load(kept), builder.fadd(*halves)), kept)
     for kept, out in zip(sums, outs, strict=True):
@@ -189,18 +218,21 @@ def _add_products(builder: Any, xs: Any, weights: Any, stride: Any, n_in: Any, o
 
 @kernel
 def matmul(x, matrix, rows, y):
-    """y[:rows, :n_out] += x[:rows, :n_in] @ matrix (n_in, n_out); n_in a multiple of 4, n_out of LANES.
+    """y[:rows, :n_out] += x[:rows, :n_in] @ matrix (n_in, n_out);
+    n_in a multiple of 4, n_out of LANES.
 
-    Four rows of the matrix at a time: y += (x0 m0 + x1 m1) + (x2 m2 + x3 m3), in order, alike for every row of x. All
-    arrays are C-contiguous. Rows of x and y are taken TILE at a time, up to the next multiple of TILE, which both must
-    have.
+    Four rows of the matrix at a time: y += (x0 m0 + x1 m1) + (x2 m2 + x3 m3), in order, alike for
+    every row of x. All arrays are C-contiguous. Rows of x and y are taken TILE at a time, up to the
+    next multiple of TILE, which both must have.
     """
     _matmul(x, matrix, rows, y)
 
 
 @intrinsic
 def prefetch(_context: Any, x: Any, x_at: Any, n: Any) -> Any:
-    """Ask for x.flat[x_at : x_at + n], C-contiguous float32, to be in the cache soon; changes nothing."""
+    """Ask for x.flat[x_at : x_at + n], C-contiguous float32,
+    to be in the cache soon; changes nothing.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         start = _start(context, builder, signature, args, 0)

@@ -1,8 +1,9 @@
 """From a trained network to the arrays that serving uses.
 
-Whatever depends on an item alone (the window's keys and values, queries, the head's item term) is multiplied into a
-table once, here, and never again: LREA's matrix absorption and pre-storage. So is the ring's projection to keys, which
-stands between queries of items and inputs of events: q (W x) = (q W) x.
+Whatever depends on an item alone (the window's keys and values, queries, the head's item term) is
+multiplied into a table once, here, and never again: LREA's matrix absorption and pre-storage. So is
+the ring's projection to keys, which stands between queries of items and inputs of events: q (W x) =
+(q W) x.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from model.params import Array, FoldParams, ScoreParams
 
 
 def absorb(network: Network) -> FoldParams:
-    """The fold's parameters of a trained network; parts that are switched off become arrays of one zero."""
+    """The fold's parameters of a trained network;
+    parts that are switched off become arrays of one zero.
+    """
     with torch.no_grad():
-        return FoldParams(**{name: _array(value) for name, value in (_front(network) | _state(network)).items()})
+        return FoldParams(
+            **{name: _array(value) for name, value in (_front(network) | _state(network)).items()}
+        )
 
 
 def _array(value: Tensor | None) -> Array:
@@ -43,7 +48,9 @@ def _norm(norm: nn.LayerNorm) -> Tensor:
 
 
 def _front(network: Network) -> dict[str, Tensor | None]:
-    table, window, glu = network.embedding, network.window, network.input_glu
+    table = network.embedding
+    window = network.window
+    glu = network.input_glu
     item = table.item.weight
     return {
         "item_input": _centred(item),
@@ -51,7 +58,9 @@ def _front(network: Network) -> dict[str, Tensor | None]:
         "gap_input": _centred(table.gap.weight),
         "norm_input": _norm(table.norm),
         "taps": network.filter.taps() * table.norm.weight if network.filter else None,
-        "taps_bias": network.filter.taps().cumsum(dim=0) * table.norm.bias if network.filter else None,
+        "taps_bias": network.filter.taps().cumsum(dim=0) * table.norm.bias
+        if network.filter
+        else None,
         "norm_filter": _norm(network.filter.norm) if network.filter else None,
         "window_query": window.query.weight.mT if window else None,
         "window_key": window.key(item) if window else None,
@@ -68,7 +77,9 @@ def _front(network: Network) -> dict[str, Tensor | None]:
 
 
 def _state(network: Network) -> dict[str, Tensor | None]:
-    ssm, slots, glu = network.ssm, network.lowrank, network.output_glu
+    ssm = network.ssm
+    slots = network.lowrank
+    glu = network.output_glu
     return {
         "mix": _padded(torch.cat([ssm.mix.weight, ssm.step_size.weight]).mT),
         "dt_bias": ssm.dt_bias,
@@ -91,19 +102,27 @@ def _state(network: Network) -> dict[str, Tensor | None]:
     }
 
 
-def absorb_head(network: Network, counts: npt.NDArray[np.float64], calibration: npt.NDArray[np.float64]) -> ScoreParams:
-    """The scorer's parameters; counts (V) are clicks an item in training, calibration (3, 2) as in `ScoreParams`."""
+def absorb_head(
+    network: Network, counts: npt.NDArray[np.float64], calibration: npt.NDArray[np.float64]
+) -> ScoreParams:
+    """The scorer's parameters; counts (V) are clicks an item in training,
+    calibration (3, 2) as in `ScoreParams`.
+    """
     with torch.no_grad():
         values = _attentions(network) | _evidence(network)
     unknown = np.zeros(network.config.hashed_items, dtype=np.float64)
-    share = (np.concatenate([counts, unknown]) + 0.5) / (counts.sum() + 0.5 * (len(counts) + len(unknown)))
+    share = (np.concatenate([counts, unknown]) + 0.5) / (
+        counts.sum() + 0.5 * (len(counts) + len(unknown))
+    )
     values["popularity"] = torch.from_numpy(np.log(share))
     values["calibration"] = torch.from_numpy(np.asarray(calibration))
     return ScoreParams(**{name: _array(value) for name, value in values.items()})
 
 
 def _attentions(network: Network) -> dict[str, Tensor]:
-    item, ring, slots = network.embedding.item.weight, network.ring, network.lowrank
+    item = network.embedding.item.weight
+    ring = network.ring
+    slots = network.lowrank
     scale = item.shape[1] ** -0.5
     return {
         "item": item,

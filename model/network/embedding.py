@@ -25,7 +25,8 @@ class Sequences(NamedTuple):
 def gap_bucket(gap_ms: Tensor, buckets: int) -> Tensor:
     """Bucket of a time gap: the number of bits of its whole seconds, at most `buckets - 2`.
 
-    Integers only, so every machine agrees. The last bucket, `buckets - 1`, is kept for a user's first event.
+    Integers only, so every machine agrees. The last bucket, `buckets - 1`, is kept for a user's
+    first event.
     """
     edges = torch.tensor([1 << bit for bit in range(buckets - 2)], device=gap_ms.device)
     return torch.bucketize(gap_ms.clamp(min=0) // 1000, edges, right=True)
@@ -53,5 +54,7 @@ class Embedding(nn.Module):
 
     def forward(self, items: Tensor, actions: Tensor, gaps: Tensor) -> Tensor:
         """Indices of any shape (...) to inputs (..., D)."""
-        summed: Tensor = self.norm(self.item(items) + self.action(actions) + self.gap(gaps))  # (..., D)
+        summed: Tensor = self.norm(
+            self.item(items) + self.action(actions) + self.gap(gaps)
+        )  # (..., D)
         return summed

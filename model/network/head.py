@@ -1,11 +1,13 @@
 """From the state and one candidate to a click logit.
 
-    hidden = W_item e + W_user s + W_pair [s*e, r, r*e, l, l*e] + member[bucket] + recency[gap] + count[events] + w n
+    hidden = W_item e + W_user s + W_pair [s*e, r, r*e, l, l*e] + member[bucket] + recency[gap] +
+    count[events] + w n
     logit  = alpha n + beta + w_out . relu(hidden)
 
-e is the candidate's embedding, s the sequence state, r exact target attention over the ring, l attention over the
-low-rank cache, n the next-item logit. W_item e depends on the item alone and is stored with the item table when a model
-is published, as are the attentions' queries of items (LREA's matrix absorption and pre-storage).
+e is the candidate's embedding, s the sequence state, r exact target attention over the ring, l
+attention over the low-rank cache, n the next-item logit. W_item e depends on the item alone and is
+stored with the item table when a model is published, as are the attentions' queries of items
+(LREA's matrix absorption and pre-storage).
 """
 
 from __future__ import annotations
@@ -39,8 +41,12 @@ class RingAttention(nn.Module):
         self.age_bias = nn.Parameter(torch.zeros(config.attended))
 
     def forward(self, vectors: Tensor, ring: Tensor, filled: Tensor) -> Tensor:
-        """Candidates (..., M, D) over inputs (..., J, D) newest first, filled (..., J), to (..., M, D)."""
-        scores = self.query(vectors) @ self.key(ring).mT * vectors.shape[-1] ** -0.5 + self.age_bias  # (..., M, J)
+        """Candidates (..., M, D) over inputs (..., J, D) newest first,
+        filled (..., J), to (..., M, D).
+        """
+        scores = (
+            self.query(vectors) @ self.key(ring).mT * vectors.shape[-1] ** -0.5 + self.age_bias
+        )  # (..., M, J)
         weights = scores.masked_fill(~filled[..., None, :], float("-inf")).softmax(dim=-1)
         mixed: Tensor = weights @ self.value(ring)
         return mixed
@@ -51,7 +57,8 @@ class Evidence(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        D, F = config.width, config.head_width
+        D = config.width
+        F = config.head_width
         self.item = nn.Linear(D, F)
         self.user = nn.Linear(D, F, bias=False)
         self.pair = nn.Linear(5 * D, F, bias=False)
@@ -77,7 +84,9 @@ class Evidence(nn.Module):
         count: Tensor,  # (...) bucket
     ) -> Tensor:
         """Click logits (..., M)."""
-        pairs = torch.cat([user[..., None, :] * vectors, ring, ring * vectors, lowrank, lowrank * vectors], dim=-1)
+        pairs = torch.cat(
+            [user[..., None, :] * vectors, ring, ring * vectors, lowrank, lowrank * vectors], dim=-1
+        )
         of_user = self.user(user) + self.recency(recency) + self.count(count)  # (..., F)
         hidden = self.item(vectors) + self.pair(pairs) + self.member(member) + of_user[..., None, :]
         hidden = torch.relu(hidden + next_item[..., None] * self.next_item)  # (..., M, F)

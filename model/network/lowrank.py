@@ -1,16 +1,21 @@
-"""Low-rank attention over the whole history, as R slots that each event adds to (LREA, arXiv 2503.02542, streamed).
+"""Low-rank attention over the whole history,
+as R slots that each event adds to (LREA, arXiv 2503.02542, streamed).
 
-LREA compresses a history X (L, D) to W_comp^T X by weights indexed by position, so each click would move every
-position. Here an event's weights come from its content and fade with event time, so a click touches the cache once:
+LREA compresses a history X (L, D) to W_comp^T X by weights indexed by position, so each click would
+move every position. Here an event's weights come from its content and fade with event time, so a
+click touches the cache once:
 
-    w_t = softmax(x_t W_s),   C <- exp(-rate * elapsed) C + w_t (outer) x_t,   z <- exp(-rate * elapsed) z + w_t
+    w_t = softmax(x_t W_s),   C <- exp(-rate * elapsed) C + w_t (outer) x_t,
+    z <- exp(-rate * elapsed) z + w_t
 
-Each slot has its own rate; log-spaced rates together imitate a power law. At read time, with c = C / (z + EPSILON):
+Each slot has its own rate; log-spaced rates together imitate a power law. At read time, with c = C
+/ (z + EPSILON):
 
     K' = phi(c W_K),  V' = phi(c W_V),  out = softmax(q K'^T M / sqrt(D) + log(z + EPSILON)) V'
 
-phi is leaky ReLU; M (R, R) plays the part of LREA's decompression and is kept non-negative by `negativity`, so that phi
-commutes with the mixing and the attention keeps its meaning. log z counts how much of the history a slot stands for.
+phi is leaky ReLU; M (R, R) plays the part of LREA's decompression and is kept non-negative by
+`negativity`, so that phi commutes with the mixing and the attention keeps its meaning. log z counts
+how much of the history a slot stands for.
 """
 
 from __future__ import annotations
@@ -24,7 +29,8 @@ from torch.nn.functional import leaky_relu
 from model.config import ModelConfig
 from model.params import EPSILON, SLOPE
 
-FASTEST_S, SLOWEST_S = 600.0, 3.0e7
+FASTEST_S = 600.0
+SLOWEST_S = 3.0e7
 
 
 class LowRank(nn.Module):
@@ -46,10 +52,14 @@ class LowRank(nn.Module):
 
     def fade(self, elapsed_ms: Tensor) -> Tensor:
         """What is left of each slot: (...) times passed to (..., R)."""
-        return torch.exp(-self.log_rate.exp() * (elapsed_ms.to(self.log_rate.dtype) / 1000)[..., None])
+        return torch.exp(
+            -self.log_rate.exp() * (elapsed_ms.to(self.log_rate.dtype) / 1000)[..., None]
+        )
 
     def caches_at(self, x: Tensor, times_ms: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-        """Slots after the events at the positions `at` (B, Q): C (B, Q, R, D) and z (B, Q, R), from whole histories."""
+        """Slots after the events at the positions `at` (B, Q): C (B, Q, R,
+        D) and z (B, Q, R), from whole histories.
+        """
         now = times_ms.gather(1, at)  # (B, Q)
         fade = self.fade((now[:, :, None] - times_ms[:, None, :]).clamp(min=0))  # (B, Q, L, R)
         positions = torch.arange(x.shape[1], device=x.device)
@@ -57,19 +67,31 @@ class LowRank(nn.Module):
         weights = fade * self.weights(x)[:, None] * past  # (B, Q, L, R)
         return torch.einsum("bqlr,bld->bqrd", weights, x), weights.sum(dim=2)
 
-    def step(self, x: Tensor, elapsed_ms: Tensor, cache: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
+    def step(
+        self, x: Tensor, elapsed_ms: Tensor, cache: Tensor, mass: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """One event: x (B, D), elapsed (B), C (B, R, D) and z (B, R) to the new C and z."""
-        fade, weights = self.fade(elapsed_ms), self.weights(x)  # (B, R)
+        # (B, R)
+        fade = self.fade(elapsed_ms)
+        weights = self.weights(x)
         return fade[..., None] * cache + weights[..., None] * x[:, None], fade * mass + weights
 
     def read(self, cache: Tensor, mass: Tensor, vectors: Tensor) -> Tensor:
-        """Attention of candidates (..., M, D) over slots C (..., R, D), z (..., R) to (..., M, D)."""
+        """Attention of candidates (..., M, D) over slots C (..., R,
+        D), z (..., R) to (..., M, D).
+        """
         mean = cache / (mass + EPSILON)[..., None]
-        key, value = leaky_relu(self.key(mean), SLOPE), leaky_relu(self.value(mean), SLOPE)  # (..., R, D)
-        scores = self.query(vectors) @ key.mT @ self.mixing * vectors.shape[-1] ** -0.5  # (..., M, R)
+        # (..., R, D)
+        key = leaky_relu(self.key(mean), SLOPE)
+        value = leaky_relu(self.value(mean), SLOPE)
+        scores = (
+            self.query(vectors) @ key.mT @ self.mixing * vectors.shape[-1] ** -0.5
+        )  # (..., M, R)
         weights = (scores + (mass + EPSILON).log()[..., None, :]).softmax(dim=-1)
         return weights @ value
 
     def negativity(self) -> Tensor:
-        """LREA's non-negativity term for the mixing: mean of relu(-M), 0 once M has no negative entry."""
+        """LREA's non-negativity term for the mixing: mean of relu(-M),
+        0 once M has no negative entry.
+        """
         return torch.relu(-self.mixing).mean()

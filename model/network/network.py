@@ -1,9 +1,9 @@
 """The whole model over whole histories, in PyTorch: what training sees.
 
-embedding -> spectral filter -> window attention -> GLU -> selective state space (+ echo) -> GLU = sequence state;
-next-item logits from the sequence state and membership; click logits from the head. Every part is causal: position t
-sees events 1..t only. `model.network.reference` is the same model event by event, `model.kernels.fold` the compiled
-form of that.
+embedding -> spectral filter -> window attention -> GLU -> selective state space (+ echo) -> GLU =
+sequence state; next-item logits from the sequence state and membership; click logits from the head.
+Every part is causal: position t sees events 1..t only. `model.network.reference` is the same model
+event by event, `model.kernels.fold` the compiled form of that.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Network(nn.Module):
 
     def __init__(self, config: ModelConfig, items: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.config, self.items = config, items
+        self.config = config
+        self.items = items
         self.embedding = Embedding(config, items)
         self.item_bias = nn.Parameter(torch.zeros(items + config.hashed_items))
         self.filter = SpectralFilter(config) if config.spectral_filter else None
@@ -66,19 +67,29 @@ class Network(nn.Module):
         sequence = self.output_glu(self.ssm_norm(front + self.dropout(self.ssm(front))))
         return Encoding(x, sequence)
 
-    def next_item_logits(self, encoding: Encoding, batch: Sequences, *, exclude: bool = False) -> Tensor:
-        """Logits of every catalogue item after every event, (B, L, V); `exclude` rules out items already seen."""
+    def next_item_logits(
+        self, encoding: Encoding, batch: Sequences, *, exclude: bool = False
+    ) -> Tensor:
+        """Logits of every catalogue item after every event, (B, L, V);
+        `exclude` rules out items already seen.
+        """
         table = self.embedding.item.weight[: self.items]
         logits = encoding.sequence @ table.mT + self.item_bias[: self.items]  # (B, L, V)
         return self.membership.add_to(logits, batch.items, batch.mask, exclude=exclude)
 
-    def head(self, encoding: Encoding, batch: Sequences, at: Tensor, candidates: Tensor, now_ms: Tensor) -> Tensor:
-        """Click logits (B, Q, M) of candidates (B, Q, M) asked at now_ms (B, Q), after the events at `at` (B, Q)."""
+    def head(
+        self, encoding: Encoding, batch: Sequences, at: Tensor, candidates: Tensor, now_ms: Tensor
+    ) -> Tensor:
+        """Click logits (B, Q, M) of candidates (B, Q, M) asked at now_ms (B, Q),
+        after the events at `at` (B, Q).
+        """
         vectors = self.embedding.item(candidates)  # (B, Q, M, D)
         user = _take(encoding.sequence, at)  # (B, Q, D)
         ring, filled = self._ring(encoding.x, at)
         cache, mass = self.lowrank.caches_at(encoding.x, batch.times_ms, at)
-        member = self.membership.bucket(self.membership.ages(batch.items, at, candidates))  # (B, Q, M)
+        member = self.membership.bucket(
+            self.membership.ages(batch.items, at, candidates)
+        )  # (B, Q, M)
         next_item = (vectors @ user[..., None]).squeeze(-1) + self.item_bias[candidates]
         next_item = next_item + self.membership.bias_of(member)
         logits: Tensor = self.evidence(
@@ -98,7 +109,9 @@ class Network(nn.Module):
         return self.lowrank.negativity()
 
     def _ring(self, x: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-        """Inputs (B, Q, J, D) of the newest events up to each position, newest first, and which exist."""
+        """Inputs (B, Q, J, D) of the newest events up to each position,
+        newest first, and which exist.
+        """
         back = at[..., None] - torch.arange(self.config.attended, device=at.device)  # (B, Q, J)
         taken = _take(x, back.clamp(min=0).flatten(1)).unflatten(1, back.shape[1:])
         return taken, back >= 0

@@ -1,7 +1,8 @@
-"""The fold in plain PyTorch, one event at a time for B users side by side: slow, and the definition of right.
+"""The fold in plain PyTorch, one event at a time for B users side by side:
+slow, and the definition of right.
 
-`step` follows the equations of each part's `step`; `model.kernels.fold` must agree with it, and it with
-`model.network.network`.
+`step` follows the equations of each part's `step`; `model.kernels.fold` must agree with it, and it
+with `model.network.network`.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class ReferenceState(NamedTuple):
     @classmethod
     def zeros(cls, config: ModelConfig, users: int) -> ReferenceState:
         """States of users without events."""
-        K, D, R = config.ring_length, config.width, config.slots
+        K = config.ring_length
+        D = config.width
+        R = config.slots
         return cls(
             torch.zeros(users, K, D),
             torch.zeros(users, K, D),
@@ -48,8 +51,11 @@ class ReferenceState(NamedTuple):
 def step(
     network: Network, state: ReferenceState, items: Tensor, actions: Tensor, times_ms: Tensor
 ) -> tuple[Tensor, ReferenceState]:
-    """Fold one event for each of B users; returns the sequence state (B, D) and the state after the event."""
-    config, first = network.config, state.events == 0
+    """Fold one event for each of B users; returns the sequence state (B,
+    D) and the state after the event.
+    """
+    config = network.config
+    first = state.events == 0
     elapsed = torch.where(first, 0, times_ms - state.last_ms).clamp(min=0)
     gaps = gap_bucket(elapsed, config.gap_buckets).masked_fill(first, config.gap_buckets - 1)
     x = network.embedding(items, actions, gaps)  # (B, D)
@@ -67,7 +73,9 @@ def step(
     sequence = network.output_glu(network.ssm_norm(front + shown))
     cache, mass = network.lowrank.step(x, elapsed, state.cache, state.mass)
     last_ms = torch.maximum(state.last_ms, times_ms)
-    return sequence, ReferenceState(ring_x, ring_vectors, filled, ssm, cache, mass, last_ms, state.events + 1)
+    return sequence, ReferenceState(
+        ring_x, ring_vectors, filled, ssm, cache, mass, last_ms, state.events + 1
+    )
 
 
 def _push(ring: Tensor, newest: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
-"""The linear recurrence h_t = a_t h_{t-1} + u_t (outer) B_t, read out as y_t = h_t C_t, over whole histories.
+"""The linear recurrence h_t = a_t h_{t-1} + u_t (outer) B_t,
+read out as y_t = h_t C_t, over whole histories.
 
-One decay a head and step (Mamba-2, arXiv 2405.21060). `scan` works in chunks: a small quadratic form inside each chunk,
-states carried between chunks. Beside it stands `recurrence`, the definition in a loop, for tests and studies.
+One decay a head and step (Mamba-2, arXiv 2405.21060). `scan` works in chunks: a small quadratic
+form inside each chunk, states carried between chunks. Beside it stands `recurrence`, the definition
+in a loop, for tests and studies.
 
     u      (B, L, H, P)     input, already scaled by the step size
     log_a  (B, L, H)        log of the decay, not positive; for `recurrence` also (B, L, H, P, N)
@@ -35,8 +37,10 @@ def scan(u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """Chunked form of `recurrence`: y (B, L, H, P)."""
     length = u.shape[1]
     extra = -length % CHUNK
-    u, log_a = pad(u, (0, 0, 0, 0, 0, extra)), pad(log_a, (0, 0, 0, extra))
-    b, c = pad(b, (0, 0, 0, extra)), pad(c, (0, 0, 0, extra))
+    u = pad(u, (0, 0, 0, 0, 0, extra))
+    log_a = pad(log_a, (0, 0, 0, extra))
+    b = pad(b, (0, 0, 0, extra))
+    c = pad(c, (0, 0, 0, extra))
     u, log_a, b, c = (x.unflatten(1, (-1, CHUNK)) for x in (u, log_a, b, c))  # (B, G, S, ...)
     u = u.movedim(3, 2).contiguous()  # (B, G, H, S, P)
     total = log_a.cumsum(dim=2).movedim(3, 2).contiguous()  # (B, G, H, S)
@@ -50,7 +54,8 @@ def scan(u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     to_end = (total[..., -1:] - total).exp()  # (B, G, H, S)
     added = b.mT @ (to_end[..., None] * u).movedim(2, 3).flatten(3)  # (B, G, N, HP)
     whole = total[..., -1].exp().repeat_interleave(u.shape[-1], dim=-1)[:, :, None]  # (B, G, 1, HP)
-    state, before = torch.zeros_like(added[:, 0]), []
+    state = torch.zeros_like(added[:, 0])
+    before = []
     for chunk in range(added.shape[1]):
         before.append(state)
         state = torch.addcmul(added[:, chunk], whole[:, chunk], state)

@@ -2,8 +2,9 @@
 
 k = irfft(W, n=K),  y_t = LayerNorm(x_t + sum_{j<K} k_j * x_{t-j})
 
-The published filter multiplies the whole window's spectrum, a circular convolution in which the past sees the future.
-Zero padding makes it linear; K taps make it stream. At the last position of a window of K events both are equal.
+The published filter multiplies the whole window's spectrum, a circular convolution in which the
+past sees the future. Zero padding makes it linear; K taps make it stream. At the last position of a
+window of K events both are equal.
 """
 
 from __future__ import annotations
@@ -20,23 +21,31 @@ class SpectralFilter(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.taps_count = config.ring_length
-        self.response = nn.Parameter(torch.randn(config.ring_length // 2 + 1, config.width, 2) * 0.02)
+        self.response = nn.Parameter(
+            torch.randn(config.ring_length // 2 + 1, config.width, 2) * 0.02
+        )
         self.norm = nn.LayerNorm(config.width)
 
     def taps(self) -> Tensor:
         """The filter in time: k (K, D), tap j weighs the event j steps back."""
-        return torch.fft.irfft(torch.view_as_complex(self.response), n=self.taps_count, dim=0)  # (K, D)
+        return torch.fft.irfft(
+            torch.view_as_complex(self.response), n=self.taps_count, dim=0
+        )  # (K, D)
 
     def forward(self, x: Tensor) -> Tensor:
         """Filter whole histories: (B, L, D) to (B, L, D), by FFT over zero-padded time."""
         length = x.shape[1]
         size = length + self.taps_count
-        spectrum = torch.fft.rfft(x, n=size, dim=1) * torch.fft.rfft(self.taps(), n=size, dim=0)  # (B, F, D)
+        spectrum = torch.fft.rfft(x, n=size, dim=1) * torch.fft.rfft(
+            self.taps(), n=size, dim=0
+        )  # (B, F, D)
         smooth = torch.fft.irfft(spectrum, n=size, dim=1)[:, :length]  # (B, L, D)
         filtered: Tensor = self.norm(x + smooth)
         return filtered
 
     def step(self, ring: Tensor) -> Tensor:
-        """Filter the newest event from the ring: (B, K, D), newest first and zero where empty, to (B, D)."""
+        """Filter the newest event from the ring: (B, K, D),
+        newest first and zero where empty, to (B, D).
+        """
         filtered: Tensor = self.norm(ring[:, 0] + (self.taps() * ring).sum(dim=1))
         return filtered

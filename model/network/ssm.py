@@ -2,8 +2,8 @@
 
 h_t = a_t h_{t-1} + dt_t x_t (outer) B_t,   y_t = h_t C_t + skip * x_t,   a_t = exp(-dt_t A)
 
-The transition is Mamba-2's (arXiv 2405.21060), and so is its initialisation: dt log-uniform in [0.001, 0.1], A uniform
-in [1, 16].
+The transition is Mamba-2's (arXiv 2405.21060), and so is its initialisation: dt log-uniform in
+[0.001, 0.1], A uniform in [1, 16].
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from model.network.scan import scan
 
 
 class Drive(NamedTuple):
-    """What one event does to the state: everything the recurrence needs, for any leading dimensions."""
+    """What one event does to the state:
+    everything the recurrence needs, for any leading dimensions.
+    """
 
     x: Tensor  # (..., H, P)
     b: Tensor  # (..., N)
@@ -40,7 +42,9 @@ class StateSpace(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        E, N, H = config.inner, config.state_size, config.heads
+        E = config.inner
+        N = config.state_size
+        H = config.heads
         self.gate = nn.Linear(config.width, E, bias=False)  # z
         self.mix = nn.Linear(config.width, E + 2 * N, bias=False)  # x, B, C before the convolution
         self.step_size = nn.Linear(config.width, H, bias=False)
@@ -59,7 +63,8 @@ class StateSpace(nn.Module):
 
     def _drive(self, conv: Tensor, x: Tensor) -> Drive:
         """From the convolved mix (..., E+2N) and the block's input (..., D)."""
-        E, N = self.config.inner, self.config.state_size
+        E = self.config.inner
+        N = self.config.state_size
         inner, b, c = silu(conv).split([E, N, N], dim=-1)
         inner = inner.unflatten(-1, (self.config.heads, -1))  # (..., H, P)
         dt = softplus(self.step_size(x) + self.dt_bias)  # (..., H)
@@ -81,10 +86,15 @@ class StateSpace(nn.Module):
         return self._finish(self._shown(drive), drive, x)
 
     def step(self, x: Tensor, state: StateSpaceState) -> tuple[Tensor, StateSpaceState]:
-        """One event: x (B, D) and the state before it, to the output (B, D) and the state after it."""
+        """One event: x (B, D) and the state before it,
+        to the output (B, D) and the state after it.
+        """
         tail = torch.cat([state.tail, self.mix(x)[:, None]], dim=1)  # (B, W, E+2N), oldest first
         drive = self._drive((tail * self.conv.weight[:, 0].mT).sum(dim=1) + self.conv_bias(), x)
-        h = drive.log_a.exp()[..., None, None] * state.h + drive.u[..., None] * drive.b[:, None, None]
+        h = (
+            drive.log_a.exp()[..., None, None] * state.h
+            + drive.u[..., None] * drive.b[:, None, None]
+        )
         y = (h * drive.c[:, None, None]).sum(dim=-1)  # (B, H, P)
         return self._finish(y, drive, x), StateSpaceState(tail[:, 1:], h)
 
@@ -98,6 +108,8 @@ class StateSpaceState(NamedTuple):
     @classmethod
     def zeros(cls, config: ModelConfig, users: int) -> StateSpaceState:
         """States of users without events."""
-        H, P, N = config.heads, config.head_dim, config.state_size
+        H = config.heads
+        P = config.head_dim
+        N = config.state_size
         tail = torch.zeros(users, config.conv_width - 1, config.inner + 2 * N)
         return cls(tail, torch.zeros(users, H, P, N))

@@ -1,7 +1,8 @@
-"""Attention over the last K events with the new event as the query: a content-dependent filter beside the spectral one.
+"""Attention over the last K events with the new event as the query:
+a content-dependent filter beside the spectral one.
 
-Keys and values are projections of item rows alone, so serving keeps ids and reads both from a pre-stored table.
-Scores get a learned bias per head and age.
+Keys and values are projections of item rows alone, so serving keeps ids and reads both from a
+pre-stored table. Scores get a learned bias per head and age.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ class WindowAttention(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads, self.ring_length = config.window_heads, config.ring_length
+        self.heads = config.window_heads
+        self.ring_length = config.ring_length
         self.query = nn.Linear(config.width, config.width, bias=False)
         self.key = nn.Linear(config.width, config.width, bias=False)
         self.value = nn.Linear(config.width, config.width, bias=False)
@@ -31,8 +33,13 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor, item_vectors: Tensor) -> Tensor:
         """Whole histories: x and the items' embeddings, both (B, L, D), to (B, L, D)."""
         length = x.shape[1]
-        query, key, value = (self._split(t) for t in (self.query(x), self.key(item_vectors), self.value(item_vectors)))
-        scores = torch.einsum("blhd,bmhd->bhlm", query, key) * query.shape[-1] ** -0.5  # (B, h, L, L)
+        query, key, value = (
+            self._split(t)
+            for t in (self.query(x), self.key(item_vectors), self.value(item_vectors))
+        )
+        scores = (
+            torch.einsum("blhd,bmhd->bhlm", query, key) * query.shape[-1] ** -0.5
+        )  # (B, h, L, L)
         positions = torch.arange(length, device=x.device)
         age = positions[:, None] - positions[None, :]  # (L, L)
         inside = (age >= 0) & (age < self.ring_length)
@@ -43,13 +50,16 @@ class WindowAttention(nn.Module):
         return attended
 
     def step(self, x: Tensor, ring_vectors: Tensor, filled: Tensor) -> Tensor:
-        """The newest event: x (B, D), ring embeddings (B, K, D) newest first, filled (B, K) bool, to (B, D)."""
+        """The newest event: x (B, D), ring embeddings (B, K, D) newest first,
+        filled (B, K) bool, to (B, D).
+        """
         query = self._split(self.query(x))  # (B, h, D/h)
-        key, value = (
-            self._split(self.key(ring_vectors)),
-            self._split(self.value(ring_vectors)),
-        )  # (B, K, h, D/h)
+        # (B, K, h, D/h)
+        key = self._split(self.key(ring_vectors))
+        value = self._split(self.value(ring_vectors))
         scores = torch.einsum("bhd,bkhd->bhk", query, key) * query.shape[-1] ** -0.5 + self.age_bias
         weights = scores.masked_fill(~filled[:, None], float("-inf")).softmax(dim=-1)  # (B, h, K)
-        attended: Tensor = self.norm(x + self.out(torch.einsum("bhk,bkhd->bhd", weights, value).flatten(-2)))
+        attended: Tensor = self.norm(
+            x + self.out(torch.einsum("bhk,bkhd->bhd", weights, value).flatten(-2))
+        )
         return attended

@@ -34,16 +34,21 @@ def bundle_of(kind: type[B]) -> B:
 
 
 class ClickLog:
-    """One partition's clicks: `length` offsets of which about a fifth are holes; 40 users, 25 items, 5 unknown."""
+    """One partition's clicks: `length` offsets of which about a fifth are holes;
+    40 users, 25 items, 5 unknown.
+    """
 
     def __init__(self, length: int = 1000, seed: int = 7, partition: int = 0) -> None:
         random = np.random.default_rng(seed)
-        self.length, self.partition = length, partition
+        self.length = length
+        self.partition = partition
         self.offsets = np.flatnonzero(random.random(length) < 0.8)
         n = len(self.offsets)
         self.users = random.integers(0, 40, n).astype(np.uint64) * np.uint64(2**57 + 1)
         known = bundle()._keys
-        self.items = np.concatenate([known, np.arange(5, dtype=np.uint64)])[random.integers(0, 25, n)]
+        self.items = np.concatenate([known, np.arange(5, dtype=np.uint64)])[
+            random.integers(0, 25, n)
+        ]
         self.times_ms = 1_700_000_000_000 + np.cumsum(random.integers(0, 5000, n))
 
     def batch(self, start: int, stop: int) -> ClickBatch:
@@ -67,13 +72,18 @@ class ClickLog:
 
 
 def deliveries(length: int) -> st.SearchStrategy[list[tuple[int, int]]]:
-    """Ranges that cover [0, length) in order, cut anywhere, some sent again or overlapping what was sent."""
-    steps = st.tuples(st.integers(0, length // 4), st.integers(0, length // 3))  # so far back, so many offsets
+    """Ranges that cover [0, length) in order, cut anywhere,
+    some sent again or overlapping what was sent.
+    """
+    steps = st.tuples(
+        st.integers(0, length // 4), st.integers(0, length // 3)
+    )  # so far back, so many offsets
     return st.lists(steps, max_size=12).map(lambda drawn: _ranges(drawn, length))
 
 
 def _ranges(steps: list[tuple[int, int]], length: int) -> list[tuple[int, int]]:
-    ranges, reached = [], 0
+    ranges = []
+    reached = 0
     for back, size in steps:
         start = max(0, reached - back)
         ranges.append((start, min(length, start + size)))
@@ -82,7 +92,10 @@ def _ranges(steps: list[tuple[int, int]], length: int) -> list[tuple[int, int]]:
 
 
 def shard(
-    root: object, arms: dict[str, Bundle] | None = None, snapshots: SnapshotStore | None = None, **settings: Any
+    root: object,
+    arms: dict[str, Bundle] | None = None,
+    snapshots: SnapshotStore | None = None,
+    **settings: Any,
 ) -> Shard:
     """A shard over a directory, with its own metrics and a clock that stands still."""
     return Shard(

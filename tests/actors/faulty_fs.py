@@ -3,12 +3,15 @@
 `Disk` is what survives; `FaultyFiles` is one process's view of it, with that process's faults:
 
     disk = Disk()
-    process = FaultyFiles(disk, crash_at=7)       # dies at its 7th operation, in the middle of it if it is a write
+    process = FaultyFiles(disk, crash_at=7)       # dies at its 7th operation, in the middle of it
+                                                  if it is a write
     store = SnapshotStore(process.filesystem(), "root", kept=2)
-    ...                                           # raises Crashed; whatever the process does afterwards has no effect
+    ...                                           # raises Crashed; whatever the process does
+                                                  afterwards has no effect
     FaultyFiles(disk)                             # the next process
 
-Everything is durable as soon as it is done, except that a file which is still open holds what was written so far.
+Everything is durable as soon as it is done, except that a file which is still open holds what was
+written so far.
 """
 
 from __future__ import annotations
@@ -42,9 +45,10 @@ class Disk:
 class FaultyFiles(fs.FileSystemHandler):
     """One process's access to a disk.
 
-    An operation is a call that reads or changes the disk; each write to an open file is one, and so is closing it.
-    `crash_at` numbers them from 1: that one is not done, or, if it is a write, half done. `on_operation` hears of each
-    before it happens, by name and path, and may raise OSError or pass time.
+    An operation is a call that reads or changes the disk; each write to an open file is one, and so
+    is closing it. `crash_at` numbers them from 1: that one is not done, or, if it is a write, half
+    done. `on_operation` hears of each before it happens, by name and path, and may raise OSError or
+    pass time.
     """
 
     def __init__(
@@ -55,8 +59,12 @@ class FaultyFiles(fs.FileSystemHandler):
         read_only: bool = False,
         on_operation: Callable[[str, str], None] = lambda name, path: None,
     ) -> None:
-        self.disk, self.crash_at, self.read_only, self.on_operation = disk, crash_at, read_only, on_operation
-        self.operations, self.dead = 0, False
+        self.disk = disk
+        self.crash_at = crash_at
+        self.read_only = read_only
+        self.on_operation = on_operation
+        self.operations = 0
+        self.dead = False
 
     def filesystem(self) -> fs.PyFileSystem:
         """The same for who wants a pyarrow file system."""
@@ -102,7 +110,11 @@ class FaultyFiles(fs.FileSystemHandler):
         inside = selector.base_dir + "/"
         paths = [*self.disk.files, *self.disk.directories]
         below = sorted(path for path in paths if path.startswith(inside))
-        return [self._info(path) for path in below if selector.recursive or "/" not in path[len(inside) :]]
+        return [
+            self._info(path)
+            for path in below
+            if selector.recursive or "/" not in path[len(inside) :]
+        ]
 
     def create_dir(self, path: str, recursive: bool) -> None:
         self.begin("create_dir", path, changes=path not in self.disk.directories)
@@ -155,7 +167,9 @@ class FaultyFiles(fs.FileSystemHandler):
     def _info(self, path: str) -> fs.FileInfo:
         if path in self.disk.files:
             return fs.FileInfo(path, fs.FileType.File, size=len(self.disk.files[path]))
-        return fs.FileInfo(path, fs.FileType.Directory if path in self.disk.directories else fs.FileType.NotFound)
+        return fs.FileInfo(
+            path, fs.FileType.Directory if path in self.disk.directories else fs.FileType.NotFound
+        )
 
     def _content(self, path: str) -> bytes:
         if path not in self.disk.files:
@@ -169,10 +183,12 @@ class _Output:
     closed = False
 
     def __init__(self, process: FaultyFiles, path: str) -> None:
-        self._process, self._path = process, path
+        self._process = process
+        self._path = path
 
     def write(self, data: Any) -> int:
-        content, disk = bytes(data), self._process.disk
+        content = bytes(data)
+        disk = self._process.disk
         try:
             self._process.begin("write", self._path, changes=True)
         except Crashed:

@@ -7,7 +7,15 @@ import pickle
 import pytest
 
 from actors.archive.parquet import ArchiveDamaged
-from actors.errors import BadRecord, EchoRankError, InvalidRequest, OffsetGap, OffsetOutOfRange, OtherLog, Overloaded
+from actors.errors import (
+    BadRecord,
+    EchoRankError,
+    InvalidRequest,
+    OffsetGap,
+    OffsetOutOfRange,
+    OtherLog,
+    Overloaded,
+)
 
 ERRORS = [
     InvalidRequest("shards", "9 shards for 4 partitions"),

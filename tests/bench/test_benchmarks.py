@@ -17,14 +17,19 @@ TINY = fold.Sizes(events=300, users=20, items=50, repeats=2, torch_steps=2)
 GHZ_OUTPUT = {
     "count": 10,
     "total": 2_000_000_000,
-    "latencyDistribution": [{"percentage": 50, "latency": 1_500_000}, {"percentage": 99, "latency": 9_000_000}],
+    "latencyDistribution": [
+        {"percentage": 50, "latency": 1_500_000},
+        {"percentage": 99, "latency": 9_000_000},
+    ],
     "statusCodeDistribution": {"OK": 8, "Unavailable": 2},
     "errorDistribution": {"shard-1 is restoring": 2},
 }
 
 
 def test_fold_report_has_its_figures() -> None:
-    """The report holds rates above zero for every way, and bytes of a user that cover at least the state."""
+    """The report holds rates above zero for every way,
+    and bytes of a user that cover at least the state.
+    """
     rates, store = fold.measure(TINY, Progress(disable=True))
     found = fold.figures(rates, store, TINY, quick=True)
     for name in ("events_per_s", "store_events_per_s", "torch_events_per_s", "ratio_to_torch"):
@@ -42,7 +47,12 @@ def test_replay_report_has_its_figures(tmp_path: Path) -> None:
     rates, digests = replay.measure(sizes, tmp_path, Progress(disable=True))
     found = replay.figures(rates, digests, sizes, quick=True)
     assert len(digests) == 1
-    for name in ("archive_events_per_s", "archive_events_per_cpu_s", "log_events_per_s", "log_events_per_cpu_s"):
+    for name in (
+        "archive_events_per_s",
+        "archive_events_per_cpu_s",
+        "log_events_per_s",
+        "log_events_per_cpu_s",
+    ):
         assert isinstance(found[name], int)
         assert found[name] > 0, name
     assert "2 repeats of 300 clicks of 20 users" in replay.markdown(found)
@@ -59,9 +69,13 @@ def test_echo_answers_as_many_probabilities_as_asked() -> None:
 
 
 def test_python_client_counts_its_requests() -> None:
-    """Against the echo server every request succeeds, and the median is no larger than the 99th percentile."""
+    """Against the echo server every request succeeds,
+    and the median is no larger than the 99th percentile.
+    """
     with echo.running(3) as address:
-        load = PythonClient().run(address, [ScoreRequest(user="u", items=["a", "b", "c"])], concurrency=2, seconds=0.2)
+        load = PythonClient().run(
+            address, [ScoreRequest(user="u", items=["a", "b", "c"])], concurrency=2, seconds=0.2
+        )
     assert load.errors == 0
     assert load.requests > 2
     assert 0 < load.p50_ms <= load.p99_ms
@@ -74,7 +88,10 @@ def test_ghz_output_is_read_in_milliseconds() -> None:
 
 def test_ghz_without_a_success_says_why() -> None:
     """When every request failed, the error carries what the server said."""
-    failed = GHZ_OUTPUT | {"statusCodeDistribution": {"Unavailable": 10}, "latencyDistribution": None}
+    failed = GHZ_OUTPUT | {
+        "statusCodeDistribution": {"Unavailable": 10},
+        "latencyDistribution": None,
+    }
     with pytest.raises(RuntimeError, match="shard-1 is restoring"):
         parse_ghz(json.dumps(failed))
 

@@ -22,7 +22,9 @@ def runs(proc: Path, pid: int, parent: int, command: str, pages: int) -> None:
 
 
 def test_only_what_was_started_here_counts(tmp_path: Path) -> None:
-    """Ray's processes by their programs, actors by their ids; other clusters and other programs are left out."""
+    """Ray's processes by their programs, actors by their ids;
+    other clusters and other programs are left out.
+    """
     runs(tmp_path, 1, 0, "init", 1)
     runs(tmp_path, 10, 1, "python -m bench.rest", 2)
     runs(tmp_path, 11, 10, "/ray/gcs/gcs_server --port=0", 3)
@@ -37,16 +39,23 @@ def test_only_what_was_started_here_counts(tmp_path: Path) -> None:
 
 
 def test_growth_is_that_of_the_second_half() -> None:
-    """What a process takes while it warms up is no growth; a steady one is found, in bytes an hour."""
+    """What a process takes while it warms up is no growth;
+    a steady one is found, in bytes an hour.
+    """
     seconds = [60.0 * minute for minute in range(60)]
     warming = [min(minute, 20) * 1_000_000 for minute in range(60)]
     assert rest.slope(seconds, warming) == pytest.approx(0, abs=1e-3)
-    assert rest.slope(seconds, [1_000_000 * minute for minute in range(60)]) == pytest.approx(60_000_000)
+    assert rest.slope(seconds, [1_000_000 * minute for minute in range(60)]) == pytest.approx(
+        60_000_000
+    )
 
 
 def test_the_report_has_a_row_for_each_process() -> None:
     """Also for one that was seen too seldom to tell how it grows."""
-    series = {"raylet": [(0.0, 2 << 20), (30.0, 3 << 20)], "agent": [(30.0 * n, (1 << 20) + n) for n in range(10)]}
+    series = {
+        "raylet": [(0.0, 2 << 20), (30.0, 3 << 20)],
+        "agent": [(30.0 * n, (1 << 20) + n) for n in range(10)],
+    }
     rows = rest.summary(series)
     assert [(row["process"], row["samples"], row["bytes_per_hour"]) for row in rows] == [
         ("agent", 10, 120),

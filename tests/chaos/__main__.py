@@ -1,4 +1,6 @@
-"""`python -m tests.chaos --kills 50`: random faults on a real deployment, and whether a click was lost or doubled."""
+"""`python -m tests.chaos --kills 50`: random faults on a real deployment,
+and whether a click was lost or doubled.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +25,26 @@ OUT = Path(__file__).parents[2] / "out" / "chaos"
 
 
 def main(
-    kills: Annotated[int, typer.Option(min=1, help="How many faults; each kind as often as any other.")] = 50,
+    kills: Annotated[
+        int, typer.Option(min=1, help="How many faults; each kind as often as any other.")
+    ] = 50,
     seed: Annotated[int, typer.Option(help="Which faults, in which order, on whom.")] = 1,
-    only: Annotated[str, typer.Option(help=f"Faults to choose from, with commas: {', '.join(FAULTS)}.")] = "",
+    only: Annotated[
+        str, typer.Option(help=f"Faults to choose from, with commas: {', '.join(FAULTS)}.")
+    ] = "",
     lasts_s: Annotated[
-        float, typer.Option(min=1, help="Seconds that a process is stopped; a disk is full or slow for a third.")
+        float,
+        typer.Option(
+            min=1, help="Seconds that a process is stopped; a disk is full or slow for a third."
+        ),
     ] = 30.0,
     rate: Annotated[float, typer.Option(min=1, help="Clicks a second.")] = 300.0,
     standbys: Annotated[
-        bool, typer.Option("--standbys", help="A warm standby of each partition; the table shows when it took over.")
+        bool,
+        typer.Option(
+            "--standbys",
+            help="A warm standby of each partition; the table shows when it took over.",
+        ),
     ] = False,
     memory_rows: Annotated[
         int | None,
@@ -42,27 +55,38 @@ def main(
         ),
     ] = None,
     brokers: Annotated[
-        int, typer.Option(min=1, max=5, help="Brokers, each with every partition; with 3, leaders die instead of all.")
+        int,
+        typer.Option(
+            min=1,
+            max=5,
+            help="Brokers, each with every partition; with 3, leaders die instead of all.",
+        ),
     ] = 1,
     out: Annotated[Path, typer.Option(help="Where summary.json and ray.log go.")] = OUT,
 ) -> None:
     """Strike a real deployment under load, let it recover, and count every click.
 
-    Apache Kafka (KAFKA_HOME), Ray nodes and actors are real processes here. Each fault comes while clicks are produced
-    and questions asked; then everything has to work again, and every acknowledged click must be in the state exactly
-    once, byte for byte as in a clean fold of the log. Ends with 1 if one was lost or doubled, a byte differs, or
-    something stayed down, and stops at the first such fault; summary.json has all figures, ray.log what processes said.
+    Apache Kafka (KAFKA_HOME), Ray nodes and actors are real processes here. Each fault comes while
+    clicks are produced and questions asked; then everything has to work again, and every
+    acknowledged click must be in the state exactly once, byte for byte as in a clean fold of the
+    log. Ends with 1 if one was lost or doubled, a byte differs, or something stayed down, and stops
+    at the first such fault; summary.json has all figures, ray.log what processes said.
 
-    About 25 minutes for 50 faults on two cores. Try first: --kills 3 --only "kill shard,scale" --lasts-s 5
+    About 25 minutes for 50 faults on two cores. Try first: --kills 3 --only "kill shard,scale"
+    --lasts-s 5
     """
     if brokers == 2:
-        raise typer.BadParameter("two brokers cannot spare one: ask for 1, or 3 or more", param_hint="--brokers")
+        raise typer.BadParameter(
+            "two brokers cannot spare one: ask for 1, or 3 or more", param_hint="--brokers"
+        )
     names = _chosen(only, brokers)
     out.mkdir(parents=True, exist_ok=True)
     deployment = Deployment(standbys=int(standbys), brokers=brokers, memory_rows=memory_rows)
     with _only_ours(out / "ray.log") as console, Stage(deployment) as stage:
         if stage.small_disk.refused:
-            console.print(f"[yellow]left out: faults with a full disk, {stage.small_disk.refused}[/yellow]")
+            console.print(
+                f"[yellow]left out: faults with a full disk, {stage.small_disk.refused}[/yellow]"
+            )
             names = [name for name in names if "disk full" not in name]
         plan = Plan.random(kills, seed, names, lasts_s=lasts_s, clicks_per_s=rate)
         found = summary(Session(stage, plan, console.print).run(), plan, deployment)
@@ -81,16 +105,23 @@ def _chosen(only: str, brokers: int) -> list[str]:
     can = possible(brokers)
     names = [name.strip() for name in only.split(",") if name.strip()] or can
     if unknown := sorted(set(names) - FAULTS.keys()):
-        raise typer.BadParameter(f"no fault is called {unknown}; there are {', '.join(FAULTS)}", param_hint="--only")
+        raise typer.BadParameter(
+            f"no fault is called {unknown}; there are {', '.join(FAULTS)}", param_hint="--only"
+        )
     if impossible := sorted(set(names) - set(can)):
-        text = f"{impossible} cannot be with --brokers {brokers}: one broker has no successor, several no common death"
+        text = (
+            f"{impossible} cannot be with --brokers {brokers}: one broker has no successor, "
+            "several no common death"
+        )
         raise typer.BadParameter(f"{text}; choose from {', '.join(can)}", param_hint="--only")
     return names
 
 
 @contextmanager
 def _only_ours(others: Path) -> Iterator[Console]:
-    """A console for us alone: Ray and gRPC say at length that processes die, which is what they are here for."""
+    """A console for us alone: Ray and gRPC say at length that processes die,
+    which is what they are here for.
+    """
     with ExitStack() as undo:
         kept = [undo.enter_context(os.fdopen(os.dup(number), "w")) for number in (1, 2)]
         with others.open("w") as said:

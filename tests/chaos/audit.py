@@ -1,4 +1,6 @@
-"""The reckoning: what was acknowledged, what the log holds, and what the states say, each held against the others."""
+"""The reckoning: what was acknowledged, what the log holds, and what the states say,
+each held against the others.
+"""
 
 from __future__ import annotations
 
@@ -70,10 +72,13 @@ class Log:
     """The topic as it is: read once from its start, folded cleanly in this process, and counted."""
 
     def __init__(self, bundle: Bundle, access: KafkaAccess, topic: str, partitions: int) -> None:
-        self._access, self._topic = access, topic
+        self._access = access
+        self._topic = topic
         self._decoder = Decoder(EventFormat(), SystemClock(), partitions=partitions)
         self._stores = {
-            partition: PartitionStore(bundle, users_initial=1024, bytes_per_user_max=STATE_BYTES_MAX)
+            partition: PartitionStore(
+                bundle, users_initial=1024, bytes_per_user_max=STATE_BYTES_MAX
+            )
             for partition in range(partitions)
         }
         self.numbers: dict[Place, int] = {}  # of each click, by its place
@@ -82,15 +87,21 @@ class Log:
     def ends(self) -> dict[int, int]:
         """The offset after the newest record of each partition."""
         with closing(KafkaConsumer(**self._access.options())) as consumer:
-            found = consumer.end_offsets([TopicPartition(self._topic, partition) for partition in self._stores])
+            found = consumer.end_offsets(
+                [TopicPartition(self._topic, partition) for partition in self._stores]
+            )
         return {at.partition: end for at, end in found.items()}
 
     def read(self, ends: Mapping[int, int]) -> None:
         """Go on to these ends, one for each partition."""
-        behind = {partition for partition, end in ends.items() if self._stores[partition].position < end}
+        behind = {
+            partition for partition, end in ends.items() if self._stores[partition].position < end
+        }
         if not behind:
             return
-        reader = KafkaLog(self._access, topic=self._topic, poll_timeout_ms=100, records_per_poll_max=5000)
+        reader = KafkaLog(
+            self._access, topic=self._topic, poll_timeout_ms=100, records_per_poll_max=5000
+        )
         with closing(reader):
             reader.assign(behind)
             for partition in behind:
@@ -98,7 +109,9 @@ class Log:
                 reader.resume(partition)
             while behind:
                 for part in reader.poll():
-                    batch, dead = self._decoder.decode_batch(part.partition, part.start, part.stop, part.records)
+                    batch, dead = self._decoder.decode_batch(
+                        part.partition, part.start, part.stop, part.records
+                    )
                     assert not dead, f"the producer's own clicks were refused: {dead[0]}"
                     self._take(batch.before(ends[part.partition]))
                     if self._stores[part.partition].position >= ends[part.partition]:
@@ -129,12 +142,16 @@ def judge(
 ) -> Verdict:
     """Hold the producer's ledger against the log, and the states against the log.
 
-    `clicks_by_user` counts the log's clicks, `events_by_user` what the states say of the same users, by key.
+    `clicks_by_user` counts the log's clicks, `events_by_user` what the states say of the same
+    users, by key.
     """
     findings = Findings()
     for place, number in acknowledged.items():
         if in_log.get(place) != number:
-            findings.note(f"click {number} was acknowledged at {place}, the log has {in_log.get(place)}", lost=1)
+            findings.note(
+                f"click {number} was acknowledged at {place}, the log has {in_log.get(place)}",
+                lost=1,
+            )
     for number, times in Counter(in_log.values()).items():
         if times > 1:
             findings.note(f"click {number} stands in the log {times} times", doubled=times - 1)
@@ -142,11 +159,18 @@ def judge(
         if (events := events_by_user.get(user, 0)) != clicks:
             text = f"user {user:016x} has {clicks} clicks in the log, the state counts {events}"
             findings.note(text, lost=max(0, clicks - events), doubled=max(0, events - clicks))
-    unequal = sorted(at for at in expected.keys() | found.keys() if expected.get(at) != found.get(at))
+    unequal = sorted(
+        at for at in expected.keys() | found.keys() if expected.get(at) != found.get(at)
+    )
     for partition, arm in unequal:
         at = partition, arm
-        findings.note(f"partition {partition}, arm {arm}: digest {found.get(at)}, a clean fold has {expected.get(at)}")
-    return Verdict(len(acknowledged), findings.lost, findings.doubled, not unequal, tuple(findings.differences))
+        findings.note(
+            f"partition {partition}, arm {arm}: digest {found.get(at)}, a clean fold has "
+            f"{expected.get(at)}"
+        )
+    return Verdict(
+        len(acknowledged), findings.lost, findings.doubled, not unequal, tuple(findings.differences)
+    )
 
 
 def events_of(address: str, users: Sequence[str]) -> dict[int, int]:
@@ -155,7 +179,11 @@ def events_of(address: str, users: Sequence[str]) -> dict[int, int]:
         stub = pb_grpc.ScoringStub(channel)
 
         def events(user: str) -> int:
-            return int(stub.Inspect(pb.InspectRequest(user=user), timeout=ASK_S, wait_for_ready=True).events)
+            return int(
+                stub.Inspect(
+                    pb.InspectRequest(user=user), timeout=ASK_S, wait_for_ready=True
+                ).events
+            )
 
         return dict(zip(map(key, users), pool.map(events, users), strict=True))
 
@@ -163,11 +191,16 @@ def events_of(address: str, users: Sequence[str]) -> dict[int, int]:
 def differences_of_archive(directory: str, in_log: Mapping[Place, int]) -> Iterator[str]:
     """What an archive has too few or too many, compared with the log."""
     table = parquet.read_table(directory, columns=["partition", "offset", "time_ms"])
-    partitions, offsets, times_ms = (table[name].cast(pa.int64()).to_pylist() for name in table.column_names)
+    partitions, offsets, times_ms = (
+        table[name].cast(pa.int64()).to_pylist() for name in table.column_names
+    )
     rows = Counter(
         (Place(partition, offset), time_ms - FIRST_MS)
         for partition, offset, time_ms in zip(partitions, offsets, times_ms, strict=True)
     )
     expected = Counter(dict.fromkeys(in_log.items(), 1))
     yield from (f"the archive lacks click {number} at {place}" for place, number in expected - rows)
-    yield from (f"the archive has click {number} at {place} once too often" for place, number in rows - expected)
+    yield from (
+        f"the archive has click {number} at {place} once too often"
+        for place, number in rows - expected
+    )

@@ -1,4 +1,6 @@
-"""The counting client: a steady stream of clicks, each with a number, and a record of every acknowledgement."""
+"""The counting client: a steady stream of clicks, each with a number,
+and a record of every acknowledgement.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ import numpy as np
 from cluster.kafka.clients import KafkaAccess, producer
 from rpc.events_pb2 import Click
 
-FIRST_MS = 1_700_000_000_000  # a click's time is this and its number, so that the log shows which click it is
+# a click's time is this and its number, so that the log shows which click it is
+FIRST_MS = 1_700_000_000_000
 PATIENCE_S = 180.0  # a broker comes back sooner; a click given up counts as refused
 TICK_S = 0.01
 
@@ -32,7 +35,9 @@ class Ledger:
         self._changed = threading.Condition()
         self._sent: dict[int, float] = {}  # number: when, of clicks without an answer yet
         self._acknowledged: dict[Place, int] = {}
-        self._fresh: dict[int, tuple[float, int]] = {}  # partition: when its newest click was sent, the offset after it
+        self._fresh: dict[
+            int, tuple[float, int]
+        ] = {}  # partition: when its newest click was sent, the offset after it
         self.refused: dict[int, Exception] = {}
 
     def sent(self, number: int) -> None:
@@ -63,15 +68,21 @@ class Ledger:
             return self._changed.wait_for(lambda: not self._sent, within_s)
 
     def fresh_since(self, moment: float, partitions: int, within_s: float) -> dict[int, int]:
-        """For each partition the offset after a click that was sent after `moment`; TimeoutError if one has none."""
+        """For each partition the offset after a click that was sent after `moment`;
+        TimeoutError if one has none.
+        """
 
         def fresh() -> dict[int, int]:
-            return {partition: end for partition, (sent, end) in self._fresh.items() if sent > moment}
+            return {
+                partition: end for partition, (sent, end) in self._fresh.items() if sent > moment
+            }
 
         with self._changed:
             if not self._changed.wait_for(lambda: len(fresh()) == partitions, within_s):
                 missing = sorted(set(range(partitions)) - fresh().keys())
-                raise TimeoutError(f"no click was acknowledged in partitions {missing} within {within_s:g} s")
+                raise TimeoutError(
+                    f"no click was acknowledged in partitions {missing} within {within_s:g} s"
+                )
             return fresh()
 
     def places(self) -> dict[Place, int]:
@@ -81,17 +92,32 @@ class Ledger:
 
 
 class Clicks:
-    """A thread that produces `rate` clicks a second of random users and items, and makes up for delays; close it."""
+    """A thread that produces `rate` clicks a second of random users and items,
+    and makes up for delays; close it.
+    """
 
     def __init__(
-        self, access: KafkaAccess, topic: str, *, rate: float, users: Sequence[str], items: int, seed: int
+        self,
+        access: KafkaAccess,
+        topic: str,
+        *,
+        rate: float,
+        users: Sequence[str],
+        items: int,
+        seed: int,
     ) -> None:
         patience_ms = int(PATIENCE_S * 1000)
-        self._producer = producer(access, linger_ms=5, delivery_timeout_ms=patience_ms, max_block_ms=patience_ms)
-        self._topic, self._rate, self._users, self._items = topic, rate, users, items
+        self._producer = producer(
+            access, linger_ms=5, delivery_timeout_ms=patience_ms, max_block_ms=patience_ms
+        )
+        self._topic = topic
+        self._rate = rate
+        self._users = users
+        self._items = items
         self._random = np.random.default_rng(seed)
         self._made = 0
-        self._going, self._closing = threading.Event(), threading.Event()
+        self._going = threading.Event()
+        self._closing = threading.Event()
         self._round = threading.Lock()  # held while clicks are handed to the producer
         self.ledger = Ledger()
         self._thread = threading.Thread(target=self._run, name="clicks", daemon=True)
@@ -102,12 +128,16 @@ class Clicks:
         self._going.set()
 
     def pause(self) -> None:
-        """Produce no more, and return when every click so far is answered for; TimeoutError if one is not."""
+        """Produce no more, and return when every click so far is answered
+        for; TimeoutError if one is not.
+        """
         self._going.clear()
         with self._round:
             pass
         if not self.ledger.all_answered(PATIENCE_S):
-            raise TimeoutError(f"some clicks are neither acknowledged nor refused after {PATIENCE_S:g} s")
+            raise TimeoutError(
+                f"some clicks are neither acknowledged nor refused after {PATIENCE_S:g} s"
+            )
 
     def close(self) -> None:
         """End thread and connections."""
@@ -117,11 +147,13 @@ class Clicks:
         self._producer.close(timeout=5)
 
     def _run(self) -> None:
-        began, made = time.monotonic(), self._made
+        began = time.monotonic()
+        made = self._made
         while not self._closing.wait(TICK_S):
             if not self._going.is_set():
                 self._going.wait()
-                began, made = time.monotonic(), self._made
+                began = time.monotonic()
+                made = self._made
             due = made + int((time.monotonic() - began) * self._rate)
             with self._round:
                 while self._made < due and self._going.is_set() and not self._closing.is_set():

@@ -16,7 +16,9 @@ from tests.chaos.targets.brokers import OneBroker, SeveralBrokers
 from tests.chaos.targets.nodes import SILENT_S
 
 SLOW_S = 0.5  # more for each fsync: a disk under a full queue
-DISK_LASTS = 1 / 3  # snapshots are due every second, and a sleeper's lease ends later than they fail
+DISK_LASTS = (
+    1 / 3
+)  # snapshots are due every second, and a sleeper's lease ends later than they fail
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +28,12 @@ class Wound:
     what: str  # was struck
     lasts: float = 1.0  # of the time that faults last in this session
     lasts_min_s: float = 0.0
-    killed: Mapping[str, int] = field(default_factory=dict)  # actors that die of it, with their process ids
-    doubled: Mapping[str, int] = field(default_factory=dict)  # actors that live on while others take their names
+    killed: Mapping[str, int] = field(
+        default_factory=dict
+    )  # actors that die of it, with their process ids
+    doubled: Mapping[str, int] = field(
+        default_factory=dict
+    )  # actors that live on while others take their names
     dismissed: frozenset[str] = frozenset()  # actors that end for good: nobody takes their names
     repair: Callable[[], None] | None = None  # at once: by who runs the machine
     lift: Callable[[], None] | None = None  # when the fault has lasted as long as it is to
@@ -36,7 +42,9 @@ class Wound:
     check: Callable[[], None] | None = None  # NotRecovered if the fault did not bite
 
 
-Pids = Mapping[str, int]  # by actor, as they were before the first blow: who is struck does not answer
+Pids = Mapping[
+    str, int
+]  # by actor, as they were before the first blow: who is struck does not answer
 Strike = Callable[[Stage, Pids, np.random.Generator], Wound]
 
 
@@ -70,14 +78,18 @@ def kill_node(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
 
 
 def kill_raylet(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
-    """SIGKILL of a node's raylet, whose actors soon notice and end; another node takes its place later."""
+    """SIGKILL of a node's raylet, whose actors soon notice and end;
+    another node takes its place later.
+    """
     number, killed = _node(stage, pids, random)
     stage.nodes.kill_raylet(number)
     return Wound(what=f"node {number}", killed=killed, rebuild=lambda: stage.nodes.replace(number))
 
 
 def stop_node(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
-    """SIGSTOP of a node's raylet: the cluster gives the node up, while its actors work on and are doubled elsewhere."""
+    """SIGSTOP of a node's raylet: the cluster gives the node up,
+    while its actors work on and are doubled elsewhere.
+    """
     number, doubled = _node(stage, pids, random)
     stage.nodes.stop(number)
     return Wound(
@@ -101,7 +113,8 @@ def kill_broker(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
 def kill_leader(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
     """SIGKILL of one of several brokers, which leads a partition at least; it comes back later."""
     del pids
-    kafka, topic = stage.kafka, stage.settings.topics.clicks
+    kafka = stage.kafka
+    topic = stage.settings.topics.clicks
     assert isinstance(kafka, SeveralBrokers)
     leader = kafka.kill_leader(topic, int(random.integers(stage.deployment.partitions)))
     return Wound(what=f"broker {leader}", rebuild=lambda: kafka.start(leader, topic))
@@ -143,7 +156,9 @@ def slow_disk(stage: Stage, pids: Pids, random: np.random.Generator) -> Wound:
 
     def check() -> None:
         if stage.slow_disk.delayed() <= before:
-            raise NotRecovered("the disk was slow, but nobody waited for it: the fault did not bite")
+            raise NotRecovered(
+                "the disk was slow, but nobody waited for it: the fault did not bite"
+            )
 
     return Wound(what="disk", lasts=DISK_LASTS, lift=stage.slow_disk.normal, check=check)
 
@@ -195,8 +210,9 @@ FAULTS: dict[str, Strike] = {
     "scale + kill shard": both(scale, kill("shard")),
     "scale + kill coordinator": both(scale, kill("coordinator")),
 }
-# What a short run does, in this order: every role that serves, the broker, a sleeper and a disk once, and a node twice,
-# as the second death shows whether the shards stand apart again after the first.
+# What a short run does, in this order: every role that serves, the broker, a sleeper and a disk
+# once, and a node twice, as the second death shows whether the shards stand apart again after the
+# first.
 SHORT = (
     "kill gateway + ingest",
     "kill coordinator + shard",
@@ -227,7 +243,11 @@ def _victim(pids: Pids, random: np.random.Generator, role: str) -> tuple[str, in
 
 def _node(stage: Stage, pids: Pids, random: np.random.Generator) -> tuple[int, dict[str, int]]:
     """One of the nodes with actors, and those: a node that came back has none until others die."""
-    busy = [(node, actors) for node in range(stage.nodes.count()) if (actors := stage.nodes.actors(node, pids))]
+    busy = [
+        (node, actors)
+        for node in range(stage.nodes.count())
+        if (actors := stage.nodes.actors(node, pids))
+    ]
     return busy[int(random.integers(len(busy)))]
 
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from cluster.operate.client import Client
 
-PER_S = 40.0  # whether or not the ones before were answered: who waits for answers asks less when it matters
+# whether or not the ones before were answered: who waits for answers asks less when it matters
+PER_S = 40.0
 ITEMS = 20
 OK = "OK"
 
@@ -29,10 +30,14 @@ class Asked(NamedTuple):
 
 
 class Questions:
-    """A thread that asks PER_S questions a second over one client; `asked` grows while it runs; close it."""
+    """A thread that asks PER_S questions a second over one client;
+    `asked` grows while it runs; close it.
+    """
 
     def __init__(self, address: str, users: Sequence[str], items: int, seed: int) -> None:
-        self._address, self._users, self._items = address, users, items
+        self._address = address
+        self._users = users
+        self._items = items
         self._random = np.random.default_rng(seed)
         self._closing = threading.Event()
         self.asked: list[Asked] = []
@@ -58,7 +63,9 @@ class Questions:
             self._failure = error
 
     async def _ask_on(self) -> None:
-        loop, pause = asyncio.get_running_loop(), asyncio.Event()  # never set: waiting for it is the pause
+        # never set: waiting for it is the pause
+        loop = asyncio.get_running_loop()
+        pause = asyncio.Event()
         async with Client(self._address) as client, asyncio.TaskGroup() as group:
             due = loop.time()
             while not self._closing.is_set():

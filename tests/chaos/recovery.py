@@ -23,9 +23,13 @@ class NotRecovered(AssertionError):
 
 
 def until(
-    condition: Callable[[], bool], what: str, deadline: float, meanwhile: Callable[[], None] | None = None
+    condition: Callable[[], bool],
+    what: str,
+    deadline: float,
+    meanwhile: Callable[[], None] | None = None,
 ) -> float:
-    """The moment from which on the condition holds; NotRecovered after `deadline`, both of the monotonic clock.
+    """The moment from which on the condition holds;
+    NotRecovered after `deadline`, both of the monotonic clock.
 
     `meanwhile` is called again and again.
     """
@@ -45,18 +49,26 @@ def ended(pids: Collection[int]) -> bool:
 
 
 class Gateway:
-    """What somebody outside sees of a system: whether clicks are in the states, owners answer, and health passes.
+    """What somebody outside sees of a system: whether clicks are in the states,
+    owners answer, and health passes.
 
-    Each question has a connection of its own: what a client's old one costs is the counting client's to see.
+    Each question has a connection of its own: what a client's old one costs is the counting
+    client's to see.
     """
 
     def __init__(self, address: str, users: Mapping[int, str]) -> None:
-        self._address, self._users = address, users  # a user of each partition
+        # a user of each partition
+        self._address = address
+        self._users = users
 
     def shows(self, partition: int, end: int, *, owner: bool = False) -> bool:
-        """Whether an answer comes from a state up to `end`; with `owner` from one that no answer flags as stale."""
+        """Whether an answer comes from a state up to `end`;
+        with `owner` from one that no answer flags as stale.
+        """
         user = self._users[partition]
-        question = pb.RecommendRequest(user=user, k=1, min_offset=end)  # not Score, whose calls are counted
+        question = pb.RecommendRequest(
+            user=user, k=1, min_offset=end
+        )  # not Score, whose calls are counted
 
         def ask(channel: Any) -> bool:
             origin = pb_grpc.ScoringStub(channel).Recommend(question, timeout=TRY_S).origin
@@ -68,13 +80,17 @@ class Gateway:
         """Whether health says SERVING."""
 
         def ask(channel: Any) -> bool:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TRY_S)
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=TRY_S
+            )
             return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
         return self._asked(ask)
 
     def scaled(self, shards: int) -> bool:
-        """Whether there are so many shards and each has its share; asks for them, which may be repeated."""
+        """Whether there are so many shards and each has its share;
+        asks for them, which may be repeated.
+        """
 
         def ask(channel: Any) -> bool:
             steps = pb_grpc.AdminStub(channel).Scale(pb.ScaleRequest(shards=shards), timeout=TRY_S)
@@ -90,12 +106,16 @@ class Gateway:
         def ask(channel: Any) -> bool:
             routes = pb_grpc.ScoringStub(channel).Routing(pb.RoutingRequest(), timeout=TRY_S).routes
             pairs = [(route, route.standby) for route in routes]
-            return all(one.ready and other.ready and _host(one) != _host(other) for one, other in pairs)
+            return all(
+                one.ready and other.ready and _host(one) != _host(other) for one, other in pairs
+            )
 
         return self._asked(ask)
 
     def _asked(self, ask: Callable[[Any], bool]) -> bool:
-        options = [("grpc.use_local_subchannel_pool", 1)]  # else a broken connection is shared with its back-off
+        options = [
+            ("grpc.use_local_subchannel_pool", 1)
+        ]  # else a broken connection is shared with its back-off
         with grpc.insecure_channel(self._address, options=options) as channel:
             try:
                 return ask(channel)

@@ -39,7 +39,11 @@ class Plan:
     @classmethod
     def random(cls, kills: int, seed: int, names: Sequence[str], **options: float) -> Plan:
         """`kills` faults of these names, each as often as any other."""
-        return cls(faults=tuple(schedule(list(names), kills, np.random.default_rng(seed))), seed=seed, **options)
+        return cls(
+            faults=tuple(schedule(list(names), kills, np.random.default_rng(seed))),
+            seed=seed,
+            **options,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +52,19 @@ class Struck:
 
     kind: str
     what: str
-    repair_s: float | None  # of this, until the broker, which is no part of the system, was started again
-    recovery_s: float | None  # until every partition's fresh clicks were visible and health was well; None: never
-    takeover_s: float | None  # until every partition's owner had them, and its answers were not flagged
+    repair_s: (
+        float | None
+    )  # of this, until the broker, which is no part of the system, was started again
+    recovery_s: (
+        float | None
+    )  # until every partition's fresh clicks were visible and health was well; None: never
+    takeover_s: (
+        float | None
+    )  # until every partition's owner had them, and its answers were not flagged
     replaced_s: float | None  # until each killed process had a successor that answers
-    redundant_s: float | None  # since the last repair, until each partition had a standby on another node again
+    redundant_s: (
+        float | None
+    )  # since the last repair, until each partition had a standby on another node again
     silence_s: float  # the longest time without a good answer
     asked: tuple[Asked, ...]  # while it was disturbed
     refused_attempts: int  # at Score, answered UNAVAILABLE by the gateway
@@ -95,11 +107,16 @@ class Session:
     """Load, questions and faults on one stage."""
 
     def __init__(self, stage: Stage, plan: Plan, say: Callable[[str], None]) -> None:
-        self._stage, self._plan, self._say = stage, plan, say
+        self._stage = stage
+        self._plan = plan
+        self._say = say
         self._random = np.random.default_rng(plan.seed)
         deployment = stage.deployment
-        self._partitions, self._paired = deployment.partitions, bool(deployment.standbys)
-        self._log = audit.Log(stage.bundle, stage.access, stage.settings.topics.clicks, self._partitions)
+        self._partitions = deployment.partitions
+        self._paired = bool(deployment.standbys)
+        self._log = audit.Log(
+            stage.bundle, stage.access, stage.settings.topics.clicks, self._partitions
+        )
         self._clicks = Clicks(
             stage.access,
             stage.settings.topics.clicks,
@@ -113,7 +130,8 @@ class Session:
 
     def run(self) -> Outcome:
         """Everything, up to the first fault whose outcome is not sound."""
-        began, struck = time.monotonic(), list[Struck]()
+        began = time.monotonic()
+        struck = list[Struck]()
         with closing(self._clicks), closing(self._ask()) as self._questions:
             for number, kind in enumerate(self._plan.faults, start=1):
                 struck.append(self._one(kind))
@@ -149,7 +167,8 @@ class Session:
         struck_at = time.monotonic()
         wound = FAULTS[kind](self._stage, pids, self._random)
         moments: _Moments | None = None
-        verdict, failure = None, None
+        verdict = None
+        failure = None
         try:
             moments = self._recover(wound, struck_at)
             verdict = self._reckon()
@@ -181,12 +200,16 @@ class Session:
                 wound.repair()
             repaired_at = time.monotonic()
             recovered_at, taken_over_at = self._until_well(self._until_bitten(wound, struck_at))
-            lasting = {name: pid for name, pid in wound.killed.items() if name not in wound.dismissed}
+            lasting = {
+                name: pid for name, pid in wound.killed.items() if name not in wound.dismissed
+            }
             replaced_at = self._until_replaced(lasting)
             if wound.settled:
                 self._until(wound.settled, f"{wound.what}: to be done")
         finally:
-            healed = lifted.wait(lasts_s + LIFT_S)  # also where it failed: nothing stays stopped or full
+            healed = lifted.wait(
+                lasts_s + LIFT_S
+            )  # also where it failed: nothing stays stopped or full
         if not healed:
             raise NotRecovered(f"{wound.what} was not healed {LIFT_S:g} s after its time")
         if wound.check:
@@ -197,8 +220,12 @@ class Session:
         if wound.lift or wound.rebuild:
             self._until_well(rebuilt_at)
         if self._paired:  # else the next fault would strike a partition that has no standby
-            self._until(self._stage.gateway.redundant, "owners and standbys to be ready on different nodes")
-        return _Moments(repaired_at, recovered_at, taken_over_at, replaced_at, rebuilt_at, time.monotonic())
+            self._until(
+                self._stage.gateway.redundant, "owners and standbys to be ready on different nodes"
+            )
+        return _Moments(
+            repaired_at, recovered_at, taken_over_at, replaced_at, rebuilt_at, time.monotonic()
+        )
 
     def _lift_later(self, wound: Wound, lasts_s: float) -> threading.Event:
         """End the fault when its time has come, from a thread; the event says that it is over."""
@@ -218,28 +245,44 @@ class Session:
         return lifted
 
     def _until(self, condition: Callable[[], bool], what: str, since: float | None = None) -> float:
-        """The moment when a condition holds, in time after `since` or now; nodes that Ray gave up are replaced."""
+        """The moment when a condition holds, in time after `since` or now;
+        nodes that Ray gave up are replaced.
+        """
         began = time.monotonic() if since is None else since
-        return recovery.until(condition, what, began + self._plan.recovered_within_s, self._stage.nodes.mend)
+        return recovery.until(
+            condition, what, began + self._plan.recovered_within_s, self._stage.nodes.mend
+        )
 
     def _until_well(self, since: float) -> tuple[float, float]:
-        """When clicks sent after `since` were visible and health was well, and when owners gave such answers."""
-        ends = self._clicks.ledger.fresh_since(since, self._partitions, self._plan.recovered_within_s)
+        """When clicks sent after `since` were visible and health was well,
+        and when owners gave such answers.
+        """
+        ends = self._clicks.ledger.fresh_since(
+            since, self._partitions, self._plan.recovered_within_s
+        )
         gateway = self._stage.gateway
         for partition, end in ends.items():
-            self._until(partial(gateway.shows, partition, end), f"partition {partition} up to {end}", since)
+            self._until(
+                partial(gateway.shows, partition, end), f"partition {partition} up to {end}", since
+            )
         recovered_at = self._until(gateway.serves, "health of the gateway", since)
         for partition, end in ends.items():
             shows = partial(gateway.shows, partition, end, owner=True)
-            taken_over_at = self._until(shows, f"the owner of partition {partition} up to {end}", since)
+            taken_over_at = self._until(
+                shows, f"the owner of partition {partition} up to {end}", since
+            )
         return recovered_at, taken_over_at
 
     def _until_bitten(self, wound: Wound, struck_at: float) -> float:
-        """From when on clicks prove something: actors outlive their node by a moment, and a silent node for long."""
+        """From when on clicks prove something:
+        actors outlive their node by a moment, and a silent node for long.
+        """
         if wound.doubled:
             return self._until_replaced(wound.doubled)
         if wound.killed:
-            return self._until(lambda: recovery.ended(wound.killed.values()), f"{wound.what} to end", struck_at)
+            return self._until(
+                lambda: recovery.ended(wound.killed.values()), f"{wound.what} to end", struck_at
+            )
         return struck_at
 
     def _until_replaced(self, actors: Mapping[str, int]) -> float:
@@ -256,8 +299,10 @@ class Session:
     def _reckon(self) -> audit.Verdict:
         """Let everything come to rest, and hold ledger, log and states against each other."""
         self._clicks.pause()
-        stage, system = self._stage, self._stage.system
-        places, ends = self._clicks.ledger.places(), self._log.ends()
+        stage = self._stage
+        system = self._stage.system
+        places = self._clicks.ledger.places()
+        ends = self._log.ends()
         self._until(lambda: system.positions() == ends, f"positions to reach {ends}")
         self._log.read(ends)
         return audit.judge(
@@ -270,11 +315,14 @@ class Session:
         )
 
     def _newly_acknowledged(self) -> int:
-        before, self._acknowledged = self._acknowledged, len(self._clicks.ledger.places())
+        before = self._acknowledged
+        self._acknowledged = len(self._clicks.ledger.places())
         return self._acknowledged - before
 
     def _restart(self) -> Struck:
-        """Stop and start everything: the states are now what was saved, and must still be what they must be."""
+        """Stop and start everything: the states are now what was saved,
+        and must still be what they must be.
+        """
         began = time.monotonic()
         self._stage.restart_system()
         serving_at = time.monotonic()
@@ -295,7 +343,9 @@ class Session:
         )
 
     def _archive(self) -> tuple[str, ...]:
-        """Differences between archive and log, once the archive has had the time to write everything."""
+        """Differences between archive and log,
+        once the archive has had the time to write everything.
+        """
         directory = self._stage.settings.archive.directory
         differences: tuple[str, ...] = ("the archive was not read",)
 
@@ -317,14 +367,19 @@ def _grown(before: int, after: int) -> int:
 
 
 def _line(struck: Struck) -> str:
-    verdict, recovered = struck.verdict, "never" if struck.recovery_s is None else f"{struck.recovery_s:.2f} s"
+    verdict = struck.verdict
+    recovered = "never" if struck.recovery_s is None else f"{struck.recovery_s:.2f} s"
     errors = sum(each.code != "OK" for each in struck.asked)
     line = f"{struck.kind} ({struck.what}): recovered {recovered}"
     line += "" if struck.takeover_s is None else f", owners answer {struck.takeover_s:.2f} s"
-    line += "" if struck.redundant_s is None else f", redundant {struck.redundant_s:.2f} s after repair"
+    line += (
+        "" if struck.redundant_s is None else f", redundant {struck.redundant_s:.2f} s after repair"
+    )
     line += f", {errors} of {len(struck.asked)} questions failed"
     if verdict is not None:
-        line += f", acknowledged {verdict.acknowledged}, lost {verdict.lost}, doubled {verdict.doubled}"
+        line += (
+            f", acknowledged {verdict.acknowledged}, lost {verdict.lost}, doubled {verdict.doubled}"
+        )
         line += "" if verdict.byte_equal else ", BYTES DIFFER"
         line += "".join(f"\n    {difference}" for difference in verdict.differences)
     return line + (f"\n    {struck.failure}" if struck.failure else "")

@@ -1,4 +1,6 @@
-"""What is under test, with everything that may break: Kafka, Ray nodes, disks, and the running system."""
+"""What is under test, with everything that may break: Kafka, Ray nodes,
+disks, and the running system.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ class Deployment:
     snapshot_interval_s: float = 1.0  # often, so that faults strike while one is written
     standbys: int = 0
     brokers: int = 1
-    memory_rows: int | None = None  # users of a partition that are in memory, the others wait on disk; None: all
+    memory_rows: int | None = (
+        None  # users of a partition that are in memory, the others wait on disk; None: all
+    )
 
     @property
     def users_all(self) -> int:
@@ -90,13 +94,19 @@ class Stage:
             )  # Ray's socket paths must be short
             undo.callback(shutil.rmtree, scratch, ignore_errors=True)
             aside = undo.enter_context(ThreadPoolExecutor(1))
-            bundle = aside.submit(_untrained, scratch / "bundle", deployment.items)  # while brokers and nodes start
+            bundle = aside.submit(
+                _untrained, scratch / "bundle", deployment.items
+            )  # while brokers and nodes start
             self.small_disk = SmallDisk(scratch / "disk", DISK_BYTES)
             undo.callback(self.small_disk.close)
             self.slow_disk = SlowDisk(scratch / "slow")
             undo.callback(_set_environment("PYTHONPATH", str(self.slow_disk.path)))
             kafka = scratch / "kafka"
-            self.kafka = SeveralBrokers(kafka, deployment.brokers) if deployment.brokers > 1 else OneBroker(kafka)
+            self.kafka = (
+                SeveralBrokers(kafka, deployment.brokers)
+                if deployment.brokers > 1
+                else OneBroker(kafka)
+            )
             undo.callback(self.kafka.stop)
             self.nodes = Nodes(scratch / "ray", NODES)
             undo.callback(self.nodes.close)
@@ -119,7 +129,10 @@ class Stage:
     @property
     def gateway(self) -> Gateway:
         """The system as it looks from outside."""
-        return Gateway(self.address, {partition_of(user, self.deployment.partitions): user for user in self.users})
+        return Gateway(
+            self.address,
+            {partition_of(user, self.deployment.partitions): user for user in self.users},
+        )
 
     def users_cold(self) -> int:
         """How many users wait on disk, in all shards."""
@@ -137,7 +150,12 @@ class Stage:
     def scale_back(self) -> None:
         """As many shards as usual; returns when each has its share."""
         usual = self.deployment.shards
-        until(lambda: self.gateway.scaled(usual), f"{usual} shards again", time.monotonic() + READY_S, self.nodes.mend)
+        until(
+            lambda: self.gateway.scaled(usual),
+            f"{usual} shards again",
+            time.monotonic() + READY_S,
+            self.nodes.mend,
+        )
 
     def restart_system(self) -> None:
         """Stop the system gently and start it from what it has saved."""
@@ -151,7 +169,10 @@ class Stage:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._undo.close()
 
@@ -175,7 +196,9 @@ class Stage:
         return system
 
     def _settings(self, scratch: Path) -> Settings:
-        deployment, topic, disk = self.deployment, f"clicks-{uuid.uuid4().hex[:8]}", self.small_disk.path
+        deployment = self.deployment
+        topic = f"clicks-{uuid.uuid4().hex[:8]}"
+        disk = self.small_disk.path
         return Settings(
             ray=RaySettings(address=self.nodes.address),
             kafka=KafkaSettings(bootstrap_servers=self.kafka.address),
@@ -193,17 +216,24 @@ class Stage:
                 memory_bytes_max=deployment.memory_bytes_max,
                 cold_directory=str(scratch / "cold"),
             ),
-            arms=(ArmSettings(name=ARM, bundle=str(scratch / "bundle"), weight=10_000, role="live"),),
+            arms=(
+                ArmSettings(name=ARM, bundle=str(scratch / "bundle"), weight=10_000, role="live"),
+            ),
             archive=ArchiveSettings(directory=str(disk / "archive"), roll_s=2.0),
             serving=ServingSettings(
-                host="0.0.0.0", port=free_port(), shards=deployment.shards, standbys=deployment.standbys
+                host="0.0.0.0",
+                port=free_port(),
+                shards=deployment.shards,
+                standbys=deployment.standbys,
             ),
             monitoring=MonitoringSettings(host="0.0.0.0", port=free_port(), log_level="WARNING"),
         )
 
 
 def _untrained(path: Path, items: int) -> Bundle:
-    """A published model without training; writing and checking it compiles whatever actors will run."""
+    """A published model without training;
+    writing and checking it compiles whatever actors will run.
+    """
     from model.network.network import Network  # noqa: PLC0415 - brings PyTorch
 
     names = tuple(f"item-{number}" for number in range(items))

@@ -16,7 +16,18 @@ from tests.chaos.questions import OK, Asked
 from tests.chaos.session import RESTART, Outcome, Plan, Struck
 from tests.chaos.stage import Deployment
 
-HEADS = ("kills", "clicks", "lost", "doubled", "bytes", "repair s", "recovery s", "worst", "takeover s", "worst")
+HEADS = (
+    "kills",
+    "clicks",
+    "lost",
+    "doubled",
+    "bytes",
+    "repair s",
+    "recovery s",
+    "worst",
+    "takeover s",
+    "worst",
+)
 SCORING = ("requests", "retried", "errors", "error_rate", "p99_ms")
 
 
@@ -35,12 +46,17 @@ def summary(outcome: Outcome, plan: Plan, deployment: Deployment) -> dict[str, A
         "lost": sum(each.verdict.lost for each in outcome.struck if each.verdict),
         "doubled": sum(each.verdict.doubled for each in outcome.struck if each.verdict),
         "byte_equal": _byte_equal(outcome.struck),
-        "recovered": all(each.recovery_s is not None and each.failure is None for each in outcome.struck),
+        "recovered": all(
+            each.recovery_s is not None and each.failure is None for each in outcome.struck
+        ),
         "archive_equal": last is not None and not outcome.archive,
-        "kinds": {kind: _of_kind([each for each in outcome.struck if each.kind == kind]) for kind in kinds},
+        "kinds": {
+            kind: _of_kind([each for each in outcome.struck if each.kind == kind]) for kind in kinds
+        },
         "scoring": _answers(outcome.asked),
         "scoring_disturbed": _answers(disturbed) | {"retried": sum(map(_retried, struck))},
-        "failures": [line for each in outcome.struck for line in _failures(each)] + list(outcome.archive[:5]),
+        "failures": [line for each in outcome.struck for line in _failures(each)]
+        + list(outcome.archive[:5]),
         "seed": plan.seed,
         "deployment": asdict(deployment),
         "users_cold": outcome.users_cold,
@@ -69,14 +85,23 @@ def sound(found: dict[str, Any]) -> bool:
 
 def table(found: dict[str, Any]) -> Table:
     """A row a kind of fault."""
-    drawn = Table(title=f"{found['kills']} faults, {found['acknowledged']:,} clicks acknowledged, seed {found['seed']}")
+    drawn = Table(
+        title=(
+            f"{found['kills']} faults, {found['acknowledged']:,} clicks acknowledged, seed "
+            f"{found['seed']}"
+        )
+    )
     drawn.add_column("fault")
     for head in (*HEADS, *(figure.replace("_", " ") for figure in SCORING)):
         drawn.add_column(head, justify="right")
     for kind, row in found["kinds"].items():
         times = (*row["recovery_s"].values(), *row["takeover_s"].values())
         drawn.add_row(
-            kind, *_counts(row), _cell(row["repair_s"]["median"]), *map(_cell, times), *_scores(row["scoring"])
+            kind,
+            *_counts(row),
+            _cell(row["repair_s"]["median"]),
+            *map(_cell, times),
+            *_scores(row["scoring"]),
         )
     drawn.add_section()
     drawn.add_row("all", *_counts(found), *("",) * 5, *_scores(found["scoring_disturbed"]))
@@ -85,11 +110,19 @@ def table(found: dict[str, Any]) -> Table:
 
 def _counts(row: dict[str, Any]) -> list[str]:
     clicks = f"{row['acknowledged']:,}"
-    return [str(row["kills"]), clicks, str(row["lost"]), str(row["doubled"]), _bytes(row["byte_equal"])]
+    return [
+        str(row["kills"]),
+        clicks,
+        str(row["lost"]),
+        str(row["doubled"]),
+        _bytes(row["byte_equal"]),
+    ]
 
 
 def _scores(scoring: dict[str, Any]) -> list[str]:
-    shown = scoring | {"error_rate": f"{scoring['error_rate']:.2%}" if scoring["requests"] else None}
+    shown = scoring | {
+        "error_rate": f"{scoring['error_rate']:.2%}" if scoring["requests"] else None
+    }
     return [_cell(shown.get(figure)) for figure in SCORING]
 
 
@@ -131,7 +164,9 @@ def _spread(values: Iterable[float | None]) -> dict[str, float | None]:
 
 
 def _answers(asked: Sequence[Asked]) -> dict[str, Any]:
-    """Errors are what failed after the shipped policy's retries; latencies are of good answers, retries included."""
+    """Errors are what failed after the shipped policy's retries;
+    latencies are of good answers, retries included.
+    """
     good_ms = [1000 * each.seconds for each in asked if each.code == OK]
     codes = sorted({each.code for each in asked} - {OK})
     errors = len(asked) - len(good_ms)
@@ -148,7 +183,9 @@ def _answers(asked: Sequence[Asked]) -> dict[str, Any]:
 
 
 def _retried(struck: Struck) -> int:
-    """Attempts that the gateway refused and the policy made up for or tried again: at least so many retries."""
+    """Attempts that the gateway refused and the policy made up for or tried
+    again: at least so many retries.
+    """
     given_up = sum(each.code == "UNAVAILABLE" for each in struck.asked)
     return max(0, struck.refused_attempts - given_up)
 

@@ -49,7 +49,9 @@ def test_a_sound_system_is_sound() -> None:
     ],
     ids=["gone", "another", "twice", "missed", "nobody", "counted twice", "bytes", "partition"],
 )
-def test_each_difference_is_found(changed: dict[str, object], lost: int, doubled: int, byte_equal: bool) -> None:
+def test_each_difference_is_found(
+    changed: dict[str, object], lost: int, doubled: int, byte_equal: bool
+) -> None:
     """A click that is missing, another or too many, anywhere, is counted on its side and named."""
     found = verdict(**changed)
     assert (found.lost, found.doubled, found.byte_equal) == (lost, doubled, byte_equal)
@@ -70,11 +72,15 @@ def test_an_archive_is_compared_row_by_row(tmp_path_factory: pytest.TempPathFact
 
     assert differences(rows) == []
     assert differences(rows[1:]) == ["the archive lacks click 0 at Place(partition=0, offset=0)"]
-    assert differences([*rows, rows[2]]) == ["the archive has click 2 at Place(partition=1, offset=0) once too often"]
+    assert differences([*rows, rows[2]]) == [
+        "the archive has click 2 at Place(partition=1, offset=0) once too often"
+    ]
 
 
 def test_the_ledger_knows_what_was_acknowledged_and_what_is_fresh() -> None:
-    """Places come from acknowledgements alone; only clicks sent after a moment count as fresh since then."""
+    """Places come from acknowledgements alone;
+    only clicks sent after a moment count as fresh since then.
+    """
     ledger = Ledger()
     for number in range(3):
         ledger.sent(number)

@@ -1,7 +1,8 @@
-"""A few faults on a real deployment: Apache Kafka, three Ray nodes, clicks and questions all the time.
+"""A few faults on a real deployment: Apache Kafka, three Ray nodes,
+clicks and questions all the time.
 
-With standbys, so that a sleeper of four seconds has lost its partitions when it wakes, and a shard that was restored
-from its snapshots owns them again when the next one dies.
+With standbys, so that a sleeper of four seconds has lost its partitions when it wakes, and a shard
+that was restored from its snapshots owns them again when the next one dies.
 """
 
 from __future__ import annotations
@@ -21,10 +22,14 @@ pytestmark = [pytest.mark.ray, pytest.mark.broker, pytest.mark.timeout(600)]
 
 @pytest.mark.skipif(kafka_home() is None, reason="needs an Apache Kafka: set KAFKA_HOME")
 def test_no_fault_loses_or_doubles_a_click() -> None:
-    """After each fault every acknowledged click is in the state once, byte for byte, and everything works again."""
+    """After each fault every acknowledged click is in the state once,
+    byte for byte, and everything works again.
+    """
     deployment = Deployment(partitions=4, users=200, standbys=1)
     with Stage(deployment) as stage:
-        faults = tuple(name for name in SHORT if not (stage.small_disk.refused and name == "disk full"))
+        faults = tuple(
+            name for name in SHORT if not (stage.small_disk.refused and name == "disk full")
+        )
         plan = Plan(faults=faults, lasts_s=4.0, calm_s=0.5, restart=False)
         outcome = Session(stage, plan, print).run()
     found = summary(outcome, plan, deployment)
@@ -33,5 +38,7 @@ def test_no_fault_loses_or_doubles_a_click() -> None:
     assert found["refused"] == 0
     nodes = found["kinds"]["kill node"]
     assert nodes["kills"] == 2
-    assert nodes["takeover_s"]["max"] <= TAKEOVER_S, "a standby was left on another node, and somebody to read for it"
+    assert nodes["takeover_s"]["max"] <= TAKEOVER_S, (
+        "a standby was left on another node, and somebody to read for it"
+    )
     assert "UNAVAILABLE" not in nodes["scoring"]["codes"]

@@ -17,11 +17,16 @@ from tests.chaos.faults import FAULTS, SHORT, possible, schedule
 from tests.chaos.questions import Asked, longest_silence_s
 from tests.chaos.targets.disks import SlowDisk, SmallDisk
 
-SYNC = "import os, time; began = time.monotonic(); os.fsync(os.open('.', os.O_RDONLY)); print(time.monotonic() - began)"
+SYNC = (
+    "import os, time; began = time.monotonic(); os.fsync(os.open('.', os.O_RDONLY)); "
+    "print(time.monotonic() - began)"
+)
 
 
 def test_a_full_disk_takes_no_byte(tmp_path: Path) -> None:
-    """After `fill` every write fails with ENOSPC, after `free` it works, after `close` nothing is mounted."""
+    """After `fill` every write fails with ENOSPC, after `free` it works,
+    after `close` nothing is mounted.
+    """
     disk = SmallDisk(tmp_path / "disk", 1 << 20)
     if disk.refused:
         pytest.skip(disk.refused)
@@ -38,12 +43,16 @@ def test_a_full_disk_takes_no_byte(tmp_path: Path) -> None:
 
 
 def test_fsync_is_slow_as_long_as_it_is_told(tmp_path: Path) -> None:
-    """A Python process with the folder on its path waits for each fsync, and counts it; `normal` ends that."""
+    """A Python process with the folder on its path waits for each fsync,
+    and counts it; `normal` ends that.
+    """
     disk = SlowDisk(tmp_path / "slow")
 
     def sync_s() -> float:
         environ = {**os.environ, "PYTHONPATH": str(disk.path)}
-        done = subprocess.run([sys.executable, "-c", SYNC], env=environ, cwd=tmp_path, capture_output=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", SYNC], env=environ, cwd=tmp_path, capture_output=True, check=True
+        )
         return float(done.stdout)
 
     disk.slow(0.3)
@@ -67,7 +76,8 @@ def test_every_fault_has_its_turn() -> None:
 
 def test_leaders_die_only_where_others_can_lead() -> None:
     """One broker dies as a whole, of several one that leads; every other fault strikes either."""
-    one, several = set(possible(1)), set(possible(3))
+    one = set(possible(1))
+    several = set(possible(3))
     assert one | several == set(FAULTS)
     assert one - several == {"kill broker", "kill shard + broker"}
     assert several - one == {"kill broker leader", "kill shard + broker leader"}
@@ -76,7 +86,10 @@ def test_leaders_die_only_where_others_can_lead() -> None:
 def test_silence_is_the_longest_time_without_a_good_answer() -> None:
     """Errors do not end it, and the ends of the time count."""
     began = time.monotonic()
-    asked = [Asked(began + at, 0.0, code, stale=False) for at, code in ((1, "OK"), (3, "UNAVAILABLE"), (6, "OK"))]
+    asked = [
+        Asked(began + at, 0.0, code, stale=False)
+        for at, code in ((1, "OK"), (3, "UNAVAILABLE"), (6, "OK"))
+    ]
     assert longest_silence_s(asked, began, began + 8) == pytest.approx(5)
     assert longest_silence_s(asked, began, began + 20) == pytest.approx(14)
     assert longest_silence_s([], began, began + 2) == pytest.approx(2)

@@ -1,4 +1,6 @@
-"""The click's path on real Apache Kafka, in this process: KafkaLog, Ingest, Shard; and what it should have come to."""
+"""The click's path on real Apache Kafka, in this process: KafkaLog, Ingest, Shard;
+and what it should have come to.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ numbers = itertools.count()
 def click(number: int) -> tuple[bytes, bytes]:
     """Key and value of a click that can be told from all others by its time; 40 users, 20 items."""
     user = f"user-{number * 7 % 40}"
-    return user.encode(), encode(Click(user, ITEMS[number % 20], "click", FIRST_MS + number), FORMAT)
+    return user.encode(), encode(
+        Click(user, ITEMS[number % 20], "click", FIRST_MS + number), FORMAT
+    )
 
 
 def number_of(record: Record) -> int:
@@ -89,7 +93,8 @@ class LocalShards:
 class ClickPath:
     """Reads `topic` through `access` and folds it into a shard; runs while it is entered.
 
-    Leaving it is a crash: nothing is saved, and another path over the same `root` goes on at the last snapshot.
+    Leaving it is a crash: nothing is saved, and another path over the same `root` goes on at the
+    last snapshot.
     """
 
     access: KafkaAccess
@@ -110,12 +115,16 @@ class ClickPath:
             self.shard.own(partition, 1)
         self.log = await asyncio.to_thread(self._open)
         self.sink = await asyncio.to_thread(KafkaSink, self.access)
-        dead = DeadLetters(self.sink, topic=self.letters, source_topic=self.topic, metrics=self.metrics)
+        dead = DeadLetters(
+            self.sink, topic=self.letters, source_topic=self.topic, metrics=self.metrics
+        )
         patience = IngestSettings(commit_interval_s=0.2, backoff=Backoff(min_s=0.01, max_s=0.2))
         clock = SystemClock()
         decoder = Decoder(self.event_format, clock)
         shards = LocalShards(self.shard)
-        self.ingest = Ingest(self.log, dead, decoder, shards, self.metrics, clock, patience, history=self.history)
+        self.ingest = Ingest(
+            self.log, dead, decoder, shards, self.metrics, clock, patience, history=self.history
+        )
         self.ingest.assign(dict.fromkeys(range(self.partitions), 1))
         self._stop = asyncio.Event()
         self._running = asyncio.create_task(self.ingest.run(self._stop))
@@ -134,7 +143,9 @@ class ClickPath:
         """Let ingest work until `done`."""
         deadline = time.monotonic() + within_s
         while not done():
-            assert time.monotonic() < deadline, f"not done: {self.positions()}, lags {self.ingest.lags()}"
+            assert time.monotonic() < deadline, (
+                f"not done: {self.positions()}, lags {self.ingest.lags()}"
+            )
             finished, _ = await asyncio.wait({self._running}, timeout=0.02)
             for task in finished:
                 task.result()
@@ -157,8 +168,12 @@ class ClickPath:
         return self.metrics.registry.get_sample_value(f"echorank_{name}", labels) or 0.0
 
     def clean(self, *partitions: Iterable[Record]) -> list[str]:
-        """The digests of a fold of exactly these records of each partition, up to where this path is."""
-        shard = new_shard(self.root / f"clean-{next(numbers)}", self.model, Metrics(CollectorRegistry()))
+        """The digests of a fold of exactly these records of each
+        partition, up to where this path is.
+        """
+        shard = new_shard(
+            self.root / f"clean-{next(numbers)}", self.model, Metrics(CollectorRegistry())
+        )
         decoder = Decoder(self.event_format, SystemClock())
         for partition, (records, stop) in enumerate(zip(partitions, self.positions(), strict=True)):
             shard.own(partition, 1)
@@ -182,14 +197,26 @@ class ClickPath:
 def new_shard(root: Path, model: Bundle, metrics: Metrics) -> Shard:
     """A shard over a directory."""
     snapshots = SnapshotStore.from_uri(str(root), kept=3)
-    return Shard("shard-0", {"main": model}, snapshots, metrics, SystemClock(), ShardSettings(users_initial=4))
+    return Shard(
+        "shard-0",
+        {"main": model},
+        snapshots,
+        metrics,
+        SystemClock(),
+        ShardSettings(users_initial=4),
+    )
 
 
-def read(access: KafkaAccess, topic: str, partition: int = 0, *, committed: bool = True) -> list[Record]:
+def read(
+    access: KafkaAccess, topic: str, partition: int = 0, *, committed: bool = True
+) -> list[Record]:
     """Everything that a partition holds, read by a plain consumer."""
     at = TopicPartition(topic, partition)
     isolation = "read_committed" if committed else "read_uncommitted"
-    options = access.options() | {"isolation_level": isolation, "max_partition_fetch_bytes": 1 << 22}
+    options = access.options() | {
+        "isolation_level": isolation,
+        "max_partition_fetch_bytes": 1 << 22,
+    }
     with closing(KafkaConsumer(**options)) as reader:
         reader.assign([at])
         reader.seek_to_beginning()

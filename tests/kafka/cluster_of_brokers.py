@@ -88,14 +88,23 @@ class Node:
 class ClusterOfBrokers:
     """`nodes` brokers that are controllers too; a context manager. Nodes are numbered from 1.
 
-    Clients that start from `bootstrap_servers` reach the brokers directly, those that start from `proxied` go through
-    `proxies[node]`, whose behaviour a test chooses, and do so for every broker they learn of.
+    Clients that start from `bootstrap_servers` reach the brokers directly, those that start from
+    `proxied` go through `proxies[node]`, whose behaviour a test chooses, and do so for every broker
+    they learn of.
     """
 
-    def __init__(self, home: Path, directory: Path, *, nodes: int = 3, replicas: int = 3, extra: str = "") -> None:
-        self._home, self._replicas, self._extra = home, min(replicas, nodes), extra
-        self.nodes = {number: Node(number, directory / f"node-{number}") for number in range(1, nodes + 1)}
-        self.proxies = {number: TcpProxy(node.proxied, node.behind) for number, node in self.nodes.items()}
+    def __init__(
+        self, home: Path, directory: Path, *, nodes: int = 3, replicas: int = 3, extra: str = ""
+    ) -> None:
+        self._home = home
+        self._replicas = min(replicas, nodes)
+        self._extra = extra
+        self.nodes = {
+            number: Node(number, directory / f"node-{number}") for number in range(1, nodes + 1)
+        }
+        self.proxies = {
+            number: TcpProxy(node.proxied, node.behind) for number, node in self.nodes.items()
+        }
         self._cluster = new_cluster_id()
 
     @property
@@ -110,7 +119,9 @@ class ClusterOfBrokers:
 
     def access(self, *, proxied: bool = False, **options: float) -> KafkaAccess:
         """How to reach the brokers, directly or through the proxies."""
-        return KafkaAccess(bootstrap_servers=self.proxied if proxied else self.bootstrap_servers, **options)  # type: ignore[arg-type]
+        return KafkaAccess(
+            bootstrap_servers=self.proxied if proxied else self.bootstrap_servers, **options
+        )  # type: ignore[arg-type]
 
     def __enter__(self) -> Self:
         try:
@@ -188,7 +199,14 @@ class ClusterOfBrokers:
             if node.process is None:
                 self.start(number)
 
-    def leader(self, topic: str, partition: int = 0, *, other_than: int | None = None, within_s: float = 20.0) -> int:
+    def leader(
+        self,
+        topic: str,
+        partition: int = 0,
+        *,
+        other_than: int | None = None,
+        within_s: float = 20.0,
+    ) -> int:
         """The node that leads a partition; waits until there is one other than `other_than`."""
         deadline = time.monotonic() + within_s
         while (leader := self._leader(topic, partition)) in (None, other_than):
@@ -198,14 +216,24 @@ class ClusterOfBrokers:
 
     def _leader(self, topic: str, partition: int) -> int | None:
         """What some broker that can answer says; None if there is no leader, or no answer."""
-        alive = [f"{HOST}:{n.port}" for n in self.nodes.values() if n.process is not None and not n.frozen]
-        access = KafkaAccess(bootstrap_servers=",".join(alive), request_timeout_s=1.0, connect_timeout_s=1.0)
+        alive = [
+            f"{HOST}:{n.port}"
+            for n in self.nodes.values()
+            if n.process is not None and not n.frozen
+        ]
+        access = KafkaAccess(
+            bootstrap_servers=",".join(alive), request_timeout_s=1.0, connect_timeout_s=1.0
+        )
         try:
-            with closing(KafkaAdminClient(**access.options())) as admin:  # a new one, which knows no frozen node yet
+            with closing(
+                KafkaAdminClient(**access.options())
+            ) as admin:  # a new one, which knows no frozen node yet
                 [described] = admin.describe_topics([topic])
         except KafkaError:
             return None
-        leaders = {found["partition_index"]: found["leader_id"] for found in described["partitions"]}
+        leaders = {
+            found["partition_index"]: found["leader_id"] for found in described["partitions"]
+        }
         return None if leaders.get(partition, -1) < 0 else int(leaders[partition])
 
     def _prepare(self, number: int) -> None:
@@ -222,11 +250,17 @@ class ClusterOfBrokers:
             data=node.data,
             replicas=self._replicas,
         )
-        node.properties.write_text(text + self._extra)  # of a setting that stands twice, Kafka takes the last
-        format_data(self._home, node.properties, node.data, self._environ(node), cluster=self._cluster)
+        node.properties.write_text(
+            text + self._extra
+        )  # of a setting that stands twice, Kafka takes the last
+        format_data(
+            self._home, node.properties, node.data, self._environ(node), cluster=self._cluster
+        )
 
     def launch(self, number: int) -> None:
-        """Start a node that does not run, without waiting; from the main thread, so that it dies with this process."""
+        """Start a node that does not run, without waiting; from the main thread,
+        so that it dies with this process.
+        """
         node = self.nodes[number]
         assert node.process is None, f"node {number} runs already"
         node.process = BrokerProcess(
@@ -240,9 +274,12 @@ class ClusterOfBrokers:
     def _ended(self, number: int) -> None:
         node = self.nodes[number]
         assert node.process is not None
-        shutil.copy(node.process.log_path, node.directory / "last.log")  # `stop` removes the original
+        shutil.copy(
+            node.process.log_path, node.directory / "last.log"
+        )  # `stop` removes the original
         node.process.stop()
-        node.process, node.frozen = None, False
+        node.process = None
+        node.frozen = False
 
     def _environ(self, node: Node) -> dict[str, str]:
         return {**SMALL_JAVA, **os.environ, "LOG_DIR": str(node.directory / "logs")}

@@ -1,4 +1,6 @@
-"""What the tests of Kafka's bad days ask for: a single broker, a cluster whose nodes and network fail, topics."""
+"""What the tests of Kafka's bad days ask for: a single broker,
+a cluster whose nodes and network fail, topics.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,20 @@ class Scene:
     access: KafkaAccess
     root: Path
 
-    def topic(self, partitions: int = 1, *, nodes: list[int] | None = None, **configs: object) -> str:
-        """A new topic with its dead-letter topic; each partition on `nodes`, or on one broker that Kafka chooses."""
+    def topic(
+        self, partitions: int = 1, *, nodes: list[int] | None = None, **configs: object
+    ) -> str:
+        """A new topic with its dead-letter topic; each partition on `nodes`,
+        or on one broker that Kafka chooses.
+        """
         name = f"bad-day-{next(numbers)}"
         self.make(name, partitions, nodes=nodes, **configs)
         self.make(f"{name}.dlq")
         return name
 
-    def make(self, name: str, partitions: int = 1, *, nodes: list[int] | None = None, **configs: object) -> None:
+    def make(
+        self, name: str, partitions: int = 1, *, nodes: list[int] | None = None, **configs: object
+    ) -> None:
         """Make a topic; underscores in the names of `configs` stand for dots."""
         options: dict[str, Any] = {"configs": _dotted(configs)}
         if nodes:
@@ -59,7 +67,13 @@ class Scene:
     def path(self, topic: str, **options: Any) -> ClickPath:
         """The click's path from `topic` into a state directory that stays the same."""
         return ClickPath(
-            **{"access": self.access, "topic": topic, "root": self.root, "letters": f"{topic}.dlq", **options}
+            **{
+                "access": self.access,
+                "topic": topic,
+                "root": self.root,
+                "letters": f"{topic}.dlq",
+                **options,
+            }
         )
 
 
@@ -84,7 +98,9 @@ def scene(home: Path, broker: Broker, tmp_path: Path) -> Scene:
 
 
 @pytest.fixture(scope="package")
-def kafka_cluster(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterOfBrokers]:
+def kafka_cluster(
+    home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ClusterOfBrokers]:
     """Three brokers, started once."""
     with ClusterOfBrokers(home, tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster

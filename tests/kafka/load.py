@@ -12,10 +12,23 @@ PAUSE_S = 0.01
 
 
 class Load:
-    """Sends `per_pause` clicks every 10 ms, in a thread, while it is entered; then waits for the answers."""
+    """Sends `per_pause` clicks every 10 ms, in a thread,
+    while it is entered; then waits for the answers.
+    """
 
-    def __init__(self, access: KafkaAccess, topic: str, *, per_pause: int = 10, first: int = 0, **options: Any) -> None:
-        self._access, self._topic, self._per_pause, self._next = access, topic, per_pause, first
+    def __init__(
+        self,
+        access: KafkaAccess,
+        topic: str,
+        *,
+        per_pause: int = 10,
+        first: int = 0,
+        **options: Any,
+    ) -> None:
+        self._access = access
+        self._topic = topic
+        self._per_pause = per_pause
+        self._next = first
         self._options = {"delivery_timeout_ms": 60_000, "request_timeout_ms": 2000} | options
         self._sent: list[tuple[int, Any]] = []
         self._stop = threading.Event()

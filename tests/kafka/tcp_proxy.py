@@ -1,4 +1,6 @@
-"""A network between clients and one broker that can be refused, cut, held or made to lose answers."""
+"""A network between clients and one broker that can be refused, cut,
+held or made to lose answers.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ TICK_S = 0.02  # how soon a change of `how` reaches a connection on which nothin
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER for 0 s: close() sends RST
 
 # pass     bytes flow
-# hold     connections open and stay open, and nothing moves, as in a network partition; what was sent arrives later
+# hold     connections open and stay open, and nothing moves, as in a network partition; what was
+# sent arrives later
 # deaf     requests reach the broker, its answers are thrown away
 # refuse   nobody listens, and open connections are reset, as after the end of a process
 How = Literal["pass", "hold", "deaf", "refuse"]
@@ -38,14 +41,17 @@ class Link:
             with contextlib.suppress(OSError):
                 side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         with contextlib.suppress(OSError):
-            self.broker.shutdown(socket.SHUT_RDWR)  # wakes the thread, which may wait for a broker that does not read
+            self.broker.shutdown(
+                socket.SHUT_RDWR
+            )  # wakes the thread, which may wait for a broker that does not read
 
 
 class TcpProxy:
     """Listens on `port` and passes everything to `target` on this machine; a context manager."""
 
     def __init__(self, port: int, target: int) -> None:
-        self.port, self.target = port, target
+        self.port = port
+        self.target = target
         self._how: How = "pass"
         self._links: set[Link] = set()
         self._lock = threading.Lock()
@@ -61,10 +67,12 @@ class TcpProxy:
     def be(self, how: How) -> None:
         """Treat what is open and what comes from now on in this way.
 
-        A connection that has lost answers is reset when `deaf` ends: its next byte would be in the middle of one.
+        A connection that has lost answers is reset when `deaf` ends: its next byte would be in the
+        middle of one.
         """
         with self._lock:
-            before, self._how = self._how, how
+            before = self._how
+            self._how = how
             links = list(self._links)
         if how == "refuse":
             self._deafen()
@@ -98,7 +106,8 @@ class TcpProxy:
         self._start(self._accept, self._listener)
 
     def _deafen(self) -> None:
-        listener, self._listener = self._listener, None
+        listener = self._listener
+        self._listener = None
         if listener is not None:
             listener.shutdown(socket.SHUT_RDWR)  # wakes accept()
             listener.close()

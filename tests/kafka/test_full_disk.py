@@ -27,7 +27,10 @@ def small_disk(home: Path, tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode != 0:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(command, capture_output=True, check=False).returncode != 0
+    ):
         pytest.skip("needs root and the right to mount a small file system")
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
@@ -36,7 +39,8 @@ def small_disk(home: Path, tmp_path: Path) -> Iterator[Path]:
 async def test_a_full_disk_ends_the_broker_and_space_brings_it_back(
     home: Path, small_disk: Path, tmp_path: Path
 ) -> None:
-    """A broker that cannot write ends itself; readers wait as for any outage. With space again, all goes on.
+    """A broker that cannot write ends itself; readers wait as for any outage.
+    With space again, all goes on.
 
     What was acknowledged before is there and counts once; what was not may be there or not.
     """
@@ -45,7 +49,10 @@ async def test_a_full_disk_ends_the_broker_and_space_brings_it_back(
         topic = stage.topic(segment_bytes=1 << 20)
         async with stage.path(topic) as path:
             with producer(stage.access, acks=1) as writer:
-                sent = [writer.send(topic, click(number)[1], key=click(number)[0]) for number in range(500)]
+                sent = [
+                    writer.send(topic, click(number)[1], key=click(number)[0])
+                    for number in range(500)
+                ]
                 writer.flush(20)
             await path.reach(500)
             filler = small_disk / "filler"
@@ -79,7 +86,12 @@ def fill(filler: Path) -> None:
 
 def write_until_it_fails(stage: Scene, topic: str) -> None:
     """Send big records until the broker takes no more."""
-    options = {"compression_type": None, "retries": 0, "enable_idempotence": False, "delivery_timeout_ms": 3000}
+    options = {
+        "compression_type": None,
+        "retries": 0,
+        "enable_idempotence": False,
+        "delivery_timeout_ms": 3000,
+    }
     with producer(stage.access, max_block_ms=3000, **options) as writer:
         for number in range(1000):
             key, value = click(number)

@@ -28,10 +28,16 @@ WIDE = EventFormat(format="json", record_bytes_max=2_000_000)
 async def test_retries_of_a_producer_that_hears_no_answer(
     cluster: ClusterOfBrokers, stage: Scene, idempotent: bool
 ) -> None:
-    """The broker recognises an idempotent producer's retries; others' are events of their own, where they stand."""
+    """The broker recognises an idempotent producer's retries;
+    others' are events of their own, where they stand.
+    """
     topic = stage.topic(nodes=[1])
     access = cluster.access(proxied=True, request_timeout_s=1.0)
-    options = {"enable_idempotence": idempotent, "request_timeout_ms": 500, "delivery_timeout_ms": 60_000}
+    options = {
+        "enable_idempotence": idempotent,
+        "request_timeout_ms": 500,
+        "delivery_timeout_ms": 60_000,
+    }
     async with stage.path(topic) as path:
         with Load(access, topic, **options) as load:
             await path.until(lambda: path.positions()[0] > 50)
@@ -51,16 +57,25 @@ async def test_retries_of_a_producer_that_hears_no_answer(
 
 
 async def test_exact_duplicates_can_be_dropped(scene: Scene) -> None:
-    """With `drop_duplicates` in the model's configuration, a repeated click within the ring changes nothing."""
+    """With `drop_duplicates` in the model's configuration,
+    a repeated click within the ring changes nothing.
+    """
     topic = scene.topic()
-    order = [n for start in range(0, 100, 4) for n in (*range(start, start + 4), *range(start, start + 4))]
+    order = [
+        n
+        for start in range(0, 100, 4)
+        for n in (*range(start, start + 4), *range(start, start + 4))
+    ]
     with producer(scene.access) as writer:
         for number in order:
             writer.send(topic, click(number)[1], key=click(number)[0])
     dropping = bundle(config=dataclasses.replace(CONFIG, drop_duplicates=True))
     first = {number: offset for offset, number in reversed(list(enumerate(order)))}
     once = [acknowledged(offset, number) for number, offset in first.items()]
-    async with scene.path(topic) as plain, scene.path(topic, model=dropping, root=scene.root / "dropping") as path:
+    async with (
+        scene.path(topic) as plain,
+        scene.path(topic, model=dropping, root=scene.root / "dropping") as path,
+    ):
         await path.reach(200)
         await plain.reach(200)
         assert path.digests() == path.clean(once)
@@ -68,7 +83,9 @@ async def test_exact_duplicates_can_be_dropped(scene: Scene) -> None:
 
 
 async def test_the_log_is_the_order(scene: Scene) -> None:
-    """Clicks whose times go back are folded where they stand; nothing is sorted, held back or dropped."""
+    """Clicks whose times go back are folded where they stand;
+    nothing is sorted, held back or dropped.
+    """
     topic = scene.topic()
     order = [n ^ 5 for n in range(200)]
     with producer(scene.access) as writer:
@@ -80,7 +97,9 @@ async def test_the_log_is_the_order(scene: Scene) -> None:
 
 
 async def test_empty_and_huge_records_become_dead_letters(scene: Scene) -> None:
-    """No value, an empty one and one of 1.5 MB, more than one fetch holds, are kept with reasons; clicks go on."""
+    """No value, an empty one and one of 1.5 MB, more than one fetch holds,
+    are kept with reasons; clicks go on.
+    """
     topic = scene.topic(max_message_bytes=2_000_000)
     with producer(scene.access, max_request_size=2_000_000, compression_type=None) as writer:
         for key, value in (click(0), (b"k", None), (b"k", b""), (b"k", b"x" * 1_500_000), click(1)):
@@ -92,14 +111,19 @@ async def test_empty_and_huge_records_become_dead_letters(scene: Scene) -> None:
         assert path.digests() == path.clean([acknowledged(0, 0), acknowledged(4, 1)])
     letters = await asyncio.to_thread(records, scene.access, f"{topic}.dlq", 3)
     assert [len(letter.value or b"") for letter in letters] == [0, 0, 450_000]
-    assert dict(letters[2].headers)["__streams.errors.message"].startswith(b"the value has 1500000 bytes, more than")
+    assert dict(letters[2].headers)["__streams.errors.message"].startswith(
+        b"the value has 1500000 bytes, more than"
+    )
 
 
 async def test_letters_that_their_topic_refuses(scene: Scene) -> None:
-    """The topic takes less than a letter, then less than its headers: cut, then counted; clicks go on."""
+    """The topic takes less than a letter, then less than its headers:
+    cut, then counted; clicks go on.
+    """
     topic = scene.topic()
     scene.configure(f"{topic}.dlq", max_message_bytes=1000)
-    good, odd = click(0), b"{bad" + random.Random(0).randbytes(5000)
+    good = click(0)
+    odd = b"{bad" + random.Random(0).randbytes(5000)
     with producer(scene.access) as writer:
         for key, value in (good, (b"k", odd), (b"k", b""), click(1)):
             writer.send(topic, value, key=key).get(10)
@@ -123,7 +147,9 @@ async def test_huge_clicks_count_where_they_are_allowed(scene: Scene) -> None:
     with producer(scene.access, max_request_size=2_000_000, compression_type=None) as writer:
         for number in range(6):
             padding = "x" * (1_000_000 + 100_000 * number if number % 2 else 1)
-            text = f'{{"user":"u","item":"{ITEMS[number]}","time":{FIRST_MS + number},"more":"{padding}"}}'
+            item = ITEMS[number]
+            time_ms = FIRST_MS + number
+            text = f'{{"user":"u","item":"{item}","time":{time_ms},"more":"{padding}"}}'
             writer.send(topic, text.encode(), key=b"u").get(10)
     async with scene.path(topic, event_format=WIDE) as path:
         await path.reach(6)

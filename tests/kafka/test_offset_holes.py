@@ -1,4 +1,6 @@
-"""Offsets without a click behind them: transaction markers, aborted and open transactions, compaction."""
+"""Offsets without a click behind them: transaction markers,
+aborted and open transactions, compaction.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,19 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 
 
 async def test_transactions_count_once_committed(scene: Scene) -> None:
-    """Committed clicks are applied, aborted ones never; markers take offsets that nothing waits for."""
+    """Committed clicks are applied, aborted ones never;
+    markers take offsets that nothing waits for.
+    """
     topic = scene.topic()
     committed = []
     with producer(scene.access, transactional_id=topic) as writer:
         writer.init_transactions()
         for first in range(0, 200, 10):
             writer.begin_transaction()
-            sent = [(n, writer.send(topic, click(n)[1], key=click(n)[0])) for n in range(first, first + 10)]
+            sent = [
+                (n, writer.send(topic, click(n)[1], key=click(n)[0]))
+                for n in range(first, first + 10)
+            ]
             writer.flush(20)
             if first % 20:
                 writer.abort_transaction()
@@ -38,11 +45,16 @@ async def test_transactions_count_once_committed(scene: Scene) -> None:
 
 
 async def test_an_open_transaction_holds_the_partition_back(scene: Scene) -> None:
-    """Nothing behind its first record can be read, not even what others wrote, until it ends; a metric says so."""
+    """Nothing behind its first record can be read, not even what others wrote,
+    until it ends; a metric says so.
+    """
     topic = scene.topic()
     async with scene.path(topic) as path:
         watch = watch_kafka(scene.access, topic, 1, [0], path.metrics, SystemClock())
-        with producer(scene.access, transactional_id=topic) as slow, producer(scene.access) as other:
+        with (
+            producer(scene.access, transactional_id=topic) as slow,
+            producer(scene.access) as other,
+        ):
             slow.init_transactions()
             other.send(topic, click(0)[1], key=click(0)[0]).get(10)
             slow.begin_transaction()
@@ -79,11 +91,17 @@ async def test_a_transaction_whose_producer_died_is_aborted(stage: Scene) -> Non
 
 
 async def test_a_compacted_topic_keeps_each_keys_newest_click(stage: Scene) -> None:
-    """Holes of compaction stall nothing; but what compaction removed is lost to whoever comes later.
+    """Holes of compaction stall nothing;
+    but what compaction removed is lost to whoever comes later.
 
-    So a topic of clicks must not be compacted: a state that was folded before differs from one folded after.
+    So a topic of clicks must not be compacted: a state that was folded before differs from one
+    folded after.
     """
-    options = {"segment_ms": 200, "min_cleanable_dirty_ratio": 0.01, "min_compaction_lag_ms": 3_600_000}
+    options = {
+        "segment_ms": 200,
+        "min_cleanable_dirty_ratio": 0.01,
+        "min_compaction_lag_ms": 3_600_000,
+    }
     topic = stage.topic(nodes=[1], cleanup_policy="compact", **options)
     async with stage.path(topic) as path:
         with producer(stage.access) as writer:
@@ -93,7 +111,9 @@ async def test_a_compacted_topic_keeps_each_keys_newest_click(stage: Scene) -> N
                 writer.flush(20)
                 await path.reach(start + 100)
         assert path.digests() == path.clean([acknowledged(n, n) for n in range(400)])
-        stage.configure(topic, min_compaction_lag_ms=0)  # not before: a slow reader would find holes already
+        stage.configure(
+            topic, min_compaction_lag_ms=0
+        )  # not before: a slow reader would find holes already
         number = 400
         with producer(stage.access) as writer:  # segments roll when something is written
             while len(left := await asyncio.to_thread(read, stage.access, topic)) > number - 200:

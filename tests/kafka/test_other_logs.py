@@ -31,7 +31,9 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
 def send(scene: Scene, topic: str, numbers: range, **options: object) -> None:
     """Write these clicks to partition 0, each acknowledged."""
     with producer(scene.access, **options) as writer:
-        sent = [writer.send(topic, value, key=key, partition=0) for key, value in map(click, numbers)]
+        sent = [
+            writer.send(topic, value, key=key, partition=0) for key, value in map(click, numbers)
+        ]
         writer.flush(20)
         for future in sent:
             future.get(1)
@@ -53,8 +55,12 @@ def stands_still(path: ClickPath, error: str) -> bool:
     return path.sample("ingest_retries_total", error=error) >= 2
 
 
-async def test_retention_shorter_than_the_age_of_the_snapshot(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
-    """What the log lost between the snapshot and its start is counted and logged; reading goes on behind it."""
+async def test_retention_shorter_than_the_age_of_the_snapshot(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the log lost between the snapshot and its start is counted and
+    logged; reading goes on behind it.
+    """
     topic = scene.topic()
     send(scene, topic, range(100))
     async with scene.path(topic) as path:
@@ -69,13 +75,18 @@ async def test_retention_shorter_than_the_age_of_the_snapshot(scene: Scene, capl
         assert path.positions() == [100]
         await path.reach(250)
         assert path.sample("events_total", partition="0", outcome="lost") == 50
-        assert path.digests() == path.clean([acknowledged(n, n) for n in range(250) if not 100 <= n < 150])
+        assert path.digests() == path.clean(
+            [acknowledged(n, n) for n in range(250) if not 100 <= n < 150]
+        )
     assert "50 offsets from 100 on are gone from the log" in caplog.text
 
 
 async def test_the_archive_has_what_the_log_lost(scene: Scene) -> None:
-    """Deleted from Kafka below the snapshot's end, kept in the archive: the states come out as if nothing was lost."""
-    topic, kept = scene.topic(), ArchiveFiles.from_uri(str(scene.root / "archive"))
+    """Deleted from Kafka below the snapshot's end, kept in the archive:
+    the states come out as if nothing was lost.
+    """
+    topic = scene.topic()
+    kept = ArchiveFiles.from_uri(str(scene.root / "archive"))
     send(scene, topic, range(200))
     await asyncio.to_thread(archive, scene, topic, kept, 200)
     with scene.admin() as admin:
@@ -89,7 +100,8 @@ async def test_the_archive_has_what_the_log_lost(scene: Scene) -> None:
 
 def archive(scene: Scene, topic: str, files: ArchiveFiles, clicks: int) -> None:
     """Write so many clicks of the topic to the archive."""
-    clock, metrics = SystemClock(), Metrics(CollectorRegistry())
+    clock = SystemClock()
+    metrics = Metrics(CollectorRegistry())
     log = KafkaLog(scene.access, topic=topic, poll_timeout_ms=20, records_per_poll_max=500)
     with closing(log):
         writer = Archive(log, Decoder(FORMAT, clock), files, [0], metrics, clock, RollSettings())
@@ -100,7 +112,9 @@ def archive(scene: Scene, topic: str, files: ArchiveFiles, clicks: int) -> None:
 
 
 async def test_records_deleted_under_a_reader(scene: Scene) -> None:
-    """A reader that is slower than retention goes on at the log's start, and what it missed is counted."""
+    """A reader that is slower than retention goes on at the log's start,
+    and what it missed is counted.
+    """
     topic = scene.topic(2)
     send(scene, topic, range(100))
     with scene.admin() as admin:
@@ -111,8 +125,12 @@ async def test_records_deleted_under_a_reader(scene: Scene) -> None:
         assert path.digests() == path.clean(read(scene.access, topic), [])
 
 
-async def test_a_shorter_topic_of_the_same_name(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
-    """Nothing is read from a log that ended before the states, however it grows: they keep their bytes."""
+async def test_a_shorter_topic_of_the_same_name(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is read from a log that ended before the states,
+    however it grows: they keep their bytes.
+    """
     topic = scene.topic()
     send(scene, topic, range(100))
     async with scene.path(topic) as path:
@@ -129,8 +147,12 @@ async def test_a_shorter_topic_of_the_same_name(scene: Scene, caplog: pytest.Log
     assert "the log was cut off at offset 10," in caplog.text
 
 
-async def test_a_longer_topic_of_the_same_name(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
-    """Offsets alone would fit, so the topic's id is compared: at start, when a reader is built, and while it reads."""
+async def test_a_longer_topic_of_the_same_name(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Offsets alone would fit, so the topic's id is compared: at start,
+    when a reader is built, and while it reads.
+    """
     topic = scene.topic()
     identity = TopicIdentity(str(scene.root))
     with KafkaAdmin(scene.access) as admin:
@@ -148,14 +170,19 @@ async def test_a_longer_topic_of_the_same_name(scene: Scene, caplog: pytest.LogC
     async with scene.path(topic, topic_id=identity.load()) as path:
         await path.until(lambda: stands_still(path, "OtherLog"))
         assert path.digests() == before
-    with KafkaAdmin(scene.access) as admin, pytest.raises(ConfigError, match="it is another log, or was deleted"):
+    with (
+        KafkaAdmin(scene.access) as admin,
+        pytest.raises(ConfigError, match="it is another log, or was deleted"),
+    ):
         identity.confirm(topic, admin.topic_id(topic))
 
 
 async def test_an_unclean_election_cuts_the_log_off(
     cluster: ClusterOfBrokers, stage: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """States that hold clicks which the log has lost stand still, also when it has grown beyond them with others."""
+    """States that hold clicks which the log has lost stand still,
+    also when it has grown beyond them with others.
+    """
     topic = stage.topic(nodes=[1, 2], min_insync_replicas=1, unclean_leader_election_enable=True)
     with KafkaAdmin(stage.access) as admin:
         warn_of_lossy_settings(admin, topic)

@@ -1,4 +1,6 @@
-"""Brokers that restart, die, hang or cannot be reached, under load: no click is lost, none counts twice."""
+"""Brokers that restart, die, hang or cannot be reached, under load:
+no click is lost, none counts twice.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,12 @@ from tests.kafka.cluster_of_brokers import ClusterOfBrokers
 from tests.kafka.conftest import Scene
 from tests.kafka.load import Load
 
-# "Unreachable for a minute" lasts as long as it says with this set, with the default time-outs; else a few seconds.
+# "Unreachable for a minute" lasts as long as it says with this set, with the default time-outs;
+# else a few seconds.
 MINUTE = bool(os.environ.get("ECHORANK_KAFKA_MINUTE"))
 
-# A producer that waits for 3 s at most and tries once. An idempotent one would do, but kafka-python's never sends
-# anything again once a batch has expired.
+# A producer that waits for 3 s at most and tries once. An idempotent one would do, but
+# kafka-python's never sends anything again once a batch has expired.
 HASTY = {"delivery_timeout_ms": 3000, "retries": 0, "enable_idempotence": False}
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(300)]
@@ -41,7 +44,9 @@ def quick_metadata(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def settle(path: ClickPath, load: Load) -> None:
-    """Let the producer finish and the path catch up; every click must have been acknowledged, and count once."""
+    """Let the producer finish and the path catch up;
+    every click must have been acknowledged, and count once.
+    """
     await asyncio.to_thread(load.stop)
     assert load.failed == []
     acknowledged = [load.records(partition) for partition in range(path.partitions)]
@@ -53,11 +58,16 @@ async def settle(path: ClickPath, load: Load) -> None:
 async def advance(path: ClickPath, clicks: int = 200, within_s: float = 30.0) -> None:
     """Let every partition move on by so many clicks."""
     wanted = [position + clicks for position in path.positions()]
-    await path.until(lambda: all(now >= then for now, then in zip(path.positions(), wanted, strict=True)), within_s)
+    await path.until(
+        lambda: all(now >= then for now, then in zip(path.positions(), wanted, strict=True)),
+        within_s,
+    )
 
 
 async def test_a_broker_restarts_under_load(cluster: ClusterOfBrokers, stage: Scene) -> None:
-    """Reading stops while the only copy's broker is away and goes on by itself, after SIGTERM and after SIGKILL."""
+    """Reading stops while the only copy's broker is away and goes on by itself,
+    after SIGTERM and after SIGKILL.
+    """
     topic = stage.topic(2, nodes=[2])
     async with stage.path(topic, partitions=2) as path:
         with Load(stage.access, topic) as load:
@@ -71,7 +81,9 @@ async def test_a_broker_restarts_under_load(cluster: ClusterOfBrokers, stage: Sc
 
 
 async def test_the_leader_is_killed(cluster: ClusterOfBrokers, stage: Scene) -> None:
-    """Another in-sync replica takes over in the time of a broker's session, and reading follows it."""
+    """Another in-sync replica takes over in the time of a broker's
+    session, and reading follows it.
+    """
     topic = stage.topic(2, nodes=[1, 2, 3], min_insync_replicas=2)
     async with stage.path(topic, partitions=2) as path:
         with Load(stage.access, topic) as load:
@@ -85,7 +97,8 @@ async def test_the_leader_is_killed(cluster: ClusterOfBrokers, stage: Scene) -> 
 
 
 async def test_the_leader_hangs(cluster: ClusterOfBrokers, stage: Scene) -> None:
-    """A leader that keeps its connections and says nothing holds readers up for seconds, not for a request's time-out.
+    """A leader that keeps its connections and says nothing holds readers up for seconds,
+    not for a request's time-out.
 
     It wakes up later as a follower, and what it still sends counts for nothing.
     """
@@ -101,7 +114,9 @@ async def test_the_leader_hangs(cluster: ClusterOfBrokers, stage: Scene) -> None
 
 
 async def test_no_group_coordinator(cluster: ClusterOfBrokers, stage: Scene) -> None:
-    """Offsets are committed for lag tools alone: without a coordinator, commits fail and are counted, no more."""
+    """Offsets are committed for lag tools alone: without a coordinator,
+    commits fail and are counted, no more.
+    """
     first = stage.topic(nodes=[1])
     async with stage.path(first) as path:  # its commits make __consumer_offsets
         await path.until(lambda: "__consumer_offsets" in topics(stage))
@@ -119,7 +134,9 @@ async def test_no_group_coordinator(cluster: ClusterOfBrokers, stage: Scene) -> 
         path.shard.snapshot(0)
         reader = KafkaConsumer(**stage.access.options(), group_id=topic, enable_auto_commit=False)
         try:
-            await path.until(lambda: reader.committed(TopicPartition(topic, 0)) == path.positions()[0])
+            await path.until(
+                lambda: reader.committed(TopicPartition(topic, 0)) == path.positions()[0]
+            )
         finally:
             reader.close()
 
@@ -133,10 +150,11 @@ def topics(stage: Scene) -> set[str]:
 async def test_unreachable_for_a_minute(
     cluster: ClusterOfBrokers, stage: Scene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing answers, then nobody listens: states stand still, a metric and the log say so, and then all goes on.
+    """Nothing answers, then nobody listens: states stand still,
+    a metric and the log say so, and then all goes on.
 
-    A producer that may wait longer than the outage loses nothing. One that may not is told which clicks failed, and
-    each of those is in the log once or not at all.
+    A producer that may wait longer than the outage loses nothing. One that may not is told which
+    clicks failed, and each of those is in the log once or not at all.
     """
     outage_s = 60.0 if MINUTE else SILENT_S + 3
     access = cluster.access(proxied=True, **({} if MINUTE else {"request_timeout_s": 2.0}))
@@ -157,7 +175,9 @@ async def test_unreachable_for_a_minute(
             for proxy in cluster.proxies.values():
                 proxy.be("refuse")
             await path.until(lambda: time.monotonic() > stops_s, outage_s)
-            await path.until(lambda: "nobody has said for 10 s where partitions [0, 1] end" in caplog.text)
+            await path.until(
+                lambda: "nobody has said for 10 s where partitions [0, 1] end" in caplog.text
+            )
             assert path.positions() == stood
             assert path.sample("log_silence_seconds", partition="1") > SILENT_S
             for proxy in cluster.proxies.values():
@@ -174,23 +194,34 @@ async def test_unreachable_for_a_minute(
         assert path.sample("log_silence_seconds", partition="1") < SILENT_S
     in_log = sorted(number_of(record) for records in found for record in records)
     assert len(set(in_log)) == len(in_log)
-    acknowledged = {number_of(r) for load in (patient, hasty) for p in range(2) for r in load.records(p)}
+    acknowledged = {
+        number_of(r) for load in (patient, hasty) for p in range(2) for r in load.records(p)
+    }
     assert acknowledged <= set(in_log) <= acknowledged | set(hasty.failed)
 
 
 async def test_no_dead_letter_topic(cluster: ClusterOfBrokers, stage: Scene) -> None:
-    """A partition whose bad record cannot be kept waits before it, with all that follows; the others do not.
+    """A partition whose bad record cannot be kept waits before it,
+    with all that follows; the others do not.
 
     Once the topic is there, the letter is written and the clicks are applied.
     """
-    topic, letters = stage.topic(2, nodes=[1]), "letters-that-come-late"
+    topic = stage.topic(2, nodes=[1])
+    letters = "letters-that-come-late"
     access = cluster.access(request_timeout_s=2.0)
     with producer(access) as writer:
         good = [click(number) for number in range(500)]
-        for partition, (key, value) in ((0, good[0]), (0, (b"k", b"\xff")), (0, good[1]), *((1, one) for one in good)):
+        for partition, (key, value) in (
+            (0, good[0]),
+            (0, (b"k", b"\xff")),
+            (0, good[1]),
+            *((1, one) for one in good),
+        ):
             writer.send(topic, value, key=key, partition=partition)
     async with stage.path(topic, access=access, partitions=2, letters=letters) as path:
-        await path.until(lambda: path.sample("ingest_retries_total", error="BrokerUnavailable") >= 1)
+        await path.until(
+            lambda: path.sample("ingest_retries_total", error="BrokerUnavailable") >= 1
+        )
         await path.until(lambda: path.positions()[1] == 500, within_s=2.0)
         assert path.positions()[0] == 0
         stage.make(letters)
@@ -203,7 +234,9 @@ async def test_no_dead_letter_topic(cluster: ClusterOfBrokers, stage: Scene) -> 
 
 
 async def test_a_sink_survives_an_outage(cluster: ClusterOfBrokers, stage: Scene) -> None:
-    """What EchoRank itself writes fails with BrokerUnavailable in the time of a request, and works again afterwards."""
+    """What EchoRank itself writes fails with BrokerUnavailable in the time of a
+    request, and works again afterwards.
+    """
     topic = stage.topic(nodes=[3])
     access = cluster.access(proxied=True, request_timeout_s=1.0)
     sink = await asyncio.to_thread(KafkaSink, access)

@@ -17,8 +17,12 @@ from tests.kafka.conftest import Scene
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
 
 
-async def test_added_partitions_are_noticed_and_not_read(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
-    """The old partitions are served on; a metric and the log say that there are others, and a start is refused."""
+async def test_added_partitions_are_noticed_and_not_read(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The old partitions are served on;
+    a metric and the log say that there are others, and a start is refused.
+    """
     topic = scene.topic(2)
     async with scene.path(topic, partitions=2) as path:
         watch = watch_kafka(scene.access, topic, 2, range(2), path.metrics, SystemClock())
@@ -31,12 +35,21 @@ async def test_added_partitions_are_noticed_and_not_read(scene: Scene, caplog: p
             for number in range(300):
                 writer.send(topic, click(number)[1], key=click(number)[0], partition=number % 3)
         await path.reach(100, 100)
-        assert path.digests() == path.clean(*[[acknowledged(n, 3 * n + p) for n in range(100)] for p in range(2)])
+        assert path.digests() == path.clean(
+            *[[acknowledged(n, 3 * n + p) for n in range(100)] for p in range(2)]
+        )
         watch.look()
         watch.close()
-    assert caplog.text.count(f"topic {topic} has 5 partitions now, but topics.partitions is 2: 3 of them") == 1
+    assert (
+        caplog.text.count(
+            f"topic {topic} has 5 partitions now, but topics.partitions is 2: 3 of them"
+        )
+        == 1
+    )
     with (
         KafkaAdmin(scene.access) as admin,
-        pytest.raises(ConfigError, match=f"topic {topic} has 5 partitions, but topics.partitions is 2"),
+        pytest.raises(
+            ConfigError, match=f"topic {topic} has 5 partitions, but topics.partitions is 2"
+        ),
     ):
         ensure_topics(admin, [Topic(name=topic, partitions=2, exact=True)])

@@ -1,4 +1,6 @@
-"""A broker that asks who one is: users without rights, and wrong passwords, are told what is wrong."""
+"""A broker that asks who one is: users without rights,
+and wrong passwords, are told what is wrong.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ pytestmark = [pytest.mark.broker, pytest.mark.timeout(120)]
 RIGHTS = """\
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
 sasl.enabled.mechanisms=PLAIN
-listener.name.proxied.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+listener.name.proxied.plain.sasl.jaas.config=\
+  org.apache.kafka.common.security.plain.PlainLoginModule required \
   user_ann="@nn#";
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
@@ -36,7 +39,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterOfBroke
     """A broker that knows ann, who may do nothing yet."""
     if (home := kafka_home()) is None:
         pytest.skip("needs an Apache Kafka: set KAFKA_HOME")
-    with ClusterOfBrokers(Path(home), tmp_path_factory.mktemp("guarded"), nodes=1, extra=RIGHTS) as broker:
+    with ClusterOfBrokers(
+        Path(home), tmp_path_factory.mktemp("guarded"), nodes=1, extra=RIGHTS
+    ) as broker:
         yield broker
 
 
@@ -51,7 +56,9 @@ def topic_with_rights(broker: ClusterOfBrokers, *operations: ACLOperation) -> To
     """A new topic with which ann may do this."""
     name = f"guarded-{next(numbers)}"
     with closing(KafkaAdminClient(**broker.access().options())) as admin:
-        admin.create_topics({name: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True)
+        admin.create_topics(
+            {name: {"num_partitions": 1, "replication_factor": 1}}, wait_for_metadata=True
+        )
         pattern = ResourcePattern(ResourceType.TOPIC, name)
         for operation in operations:
             admin.create_acls([ACL("User:ann", "*", operation, ACLPermissionType.ALLOW, pattern)])
@@ -77,9 +84,13 @@ def refusal(access: KafkaAccess, *topics: Topic) -> str:
 def test_a_missing_right_is_named_at_once(
     guarded: ClusterOfBrokers, rights: list[ACLOperation], needs: str, missing: str
 ) -> None:
-    """A topic that may not be described does not count as missing; the command that grants the right is there."""
+    """A topic that may not be described does not count as missing;
+    the command that grants the right is there.
+    """
     topic = topic_with_rights(guarded, *rights)
-    message = refusal(as_ann(guarded), Topic(name=topic.name, partitions=1, needs=needs, create=False))  # type: ignore[arg-type]
+    message = refusal(
+        as_ann(guarded), Topic(name=topic.name, partitions=1, needs=needs, create=False)
+    )  # type: ignore[arg-type]
     assert f"user 'ann' (PLAIN) may not {missing.lower()} topic {topic.name} at " in message
     assert f"--add --allow-principal User:ann --operation {missing} --topic {topic.name}" in message
     assert "does not exist" not in message
@@ -87,9 +98,12 @@ def test_a_missing_right_is_named_at_once(
 
 def test_enough_rights_are_enough(guarded: ClusterOfBrokers) -> None:
     """Read for clicks, Write for letters; Describe comes with either."""
-    clicks, letters = topic_with_rights(guarded, ACLOperation.READ), topic_with_rights(guarded, ACLOperation.WRITE)
+    clicks = topic_with_rights(guarded, ACLOperation.READ)
+    letters = topic_with_rights(guarded, ACLOperation.WRITE)
     with KafkaAdmin(as_ann(guarded)) as admin:
-        ensure_topics(admin, [Topic(name=clicks.name, partitions=1, needs="Read", create=False), letters])
+        ensure_topics(
+            admin, [Topic(name=clicks.name, partitions=1, needs="Read", create=False), letters]
+        )
 
 
 def test_a_topic_that_may_not_be_made_says_so(guarded: ClusterOfBrokers) -> None:
@@ -106,7 +120,10 @@ def test_a_topic_that_may_not_be_made_says_so(guarded: ClusterOfBrokers) -> None
 def test_a_missing_topic_is_missing_for_who_may_see_it(guarded: ClusterOfBrokers) -> None:
     """The names of those that are there are compared."""
     topic = topic_with_rights(guarded)
-    with KafkaAdmin(guarded.access()) as admin, pytest.raises(ConfigError, match="did you mean") as caught:
+    with (
+        KafkaAdmin(guarded.access()) as admin,
+        pytest.raises(ConfigError, match="did you mean") as caught,
+    ):
         ensure_topics(admin, [Topic(name=f"{topic.name}x", partitions=1, create=False)])
     assert topic.name in str(caught.value)
 
@@ -116,10 +133,15 @@ def test_a_missing_topic_is_missing_for_who_may_see_it(guarded: ClusterOfBrokers
     [
         ({"sasl_password": "s3cret"}, "user 'ann' (PLAIN)"),
         ({"sasl_username": "bob"}, "user 'bob' (PLAIN)"),
-        ({"security_protocol": "PLAINTEXT"}, "wants TLS or SASL; check kafka.security_protocol (PLAINTEXT)"),
+        (
+            {"security_protocol": "PLAINTEXT"},
+            "wants TLS or SASL; check kafka.security_protocol (PLAINTEXT)",
+        ),
     ],
 )
-def test_a_refused_connection_says_why(guarded: ClusterOfBrokers, changes: dict[str, str], said: str) -> None:
+def test_a_refused_connection_says_why(
+    guarded: ClusterOfBrokers, changes: dict[str, str], said: str
+) -> None:
     """A wrong password is no unreachable broker, and is not shown."""
     message = refusal(as_ann(guarded, **changes))
     assert said in message

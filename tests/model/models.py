@@ -18,12 +18,22 @@ VARIANTS = {
     "int8 recurrence": {"ssm_bits": 8},
     "plain": {"window_attention": False, "input_glu": False},
     "no filter": {"spectral_filter": False},
-    "small": {"ring_length": 8, "tail_length": 16, "conv_width": 3, "slots": 8, "width": 32, "expand": 2, "heads": 4},
+    "small": {
+        "ring_length": 8,
+        "tail_length": 16,
+        "conv_width": 3,
+        "slots": 8,
+        "width": 32,
+        "expand": 2,
+        "heads": 4,
+    },
 }
 
 
 def network(config: ModelConfig, seed: int = 0, items: int = ITEMS) -> Network:
-    """A network whose every parameter differs from its starting value, so that no term hides behind a zero."""
+    """A network whose every parameter differs from its starting value,
+    so that no term hides behind a zero.
+    """
     torch.manual_seed(seed)
     made = Network(config, items).eval()
     with torch.no_grad():
@@ -46,7 +56,9 @@ def histories(users: int, length: int, config: ModelConfig, seed: int = 0) -> Se
     )
 
 
-def fold_all(params: FoldParams, config: ModelConfig, batch: Sequences, rows: Rows | None = None) -> Rows:
+def fold_all(
+    params: FoldParams, config: ModelConfig, batch: Sequences, rows: Rows | None = None
+) -> Rows:
     """Fold whole histories event by event, users interleaved; returns the rows (B, row_bytes)."""
     users, length = batch.items.shape
     rows = zeros(config, users) if rows is None else rows

@@ -22,7 +22,10 @@ SECRET = "sEcReT"
         ),
         (f"s3://b/p?region=eu&SessionToken={SECRET}", "s3://b/p?region=eu&SessionToken=***"),
         (f"abfs://c@a.host/p?sig={SECRET}&se=2026", "abfs://a.host/p?sig=***&se=2026"),
-        (f"cannot read 's3://b/p?secret_key={SECRET}': denied", "cannot read 's3://b/p?secret_key=***': denied"),
+        (
+            f"cannot read 's3://b/p?secret_key={SECRET}': denied",
+            "cannot read 's3://b/p?secret_key=***': denied",
+        ),
         (f"first s3://a:{SECRET}@b/c, then s3://d:{SECRET}@e/f", "first s3://b/c, then s3://e/f"),
         ("s3://bucket/path?region=eu-west-1&endpoint_override=http://h:9000", None),
         ("/mnt/a:b@c/d", None),

@@ -2,8 +2,9 @@
 
     python -m tests.monitoring.exporter_process KIND TARGETS USERS
 
-Prints its address, counts one event for each of USERS users, and serves until its standard input ends. KIND `gateway`
-also serves /sd from the file TARGETS: one line `kind name address` a process, read anew at each request.
+Prints its address, counts one event for each of USERS users, and serves until its standard input
+ends. KIND `gateway` also serves /sd from the file TARGETS: one line `kind name address` a process,
+read anew at each request.
 """
 
 from __future__ import annotations

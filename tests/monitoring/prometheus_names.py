@@ -26,7 +26,9 @@ def declared() -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 def series() -> dict[str, set[str]]:
-    """Labels of every series name that a process exposes, with those that discovery and buckets add."""
+    """Labels of every series name that a process exposes,
+    with those that discovery and buckets add.
+    """
     target = {"job", "instance", "actor", "shard"}
     endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "gauge": [""]}
     return {

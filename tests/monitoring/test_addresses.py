@@ -26,7 +26,9 @@ def test_an_ipv6_host_stands_in_brackets(host: str, text: str, near: str) -> Non
     assert checked(text) == text
 
 
-@pytest.mark.parametrize("address", ["dns:///gateway:50051", "ipv6:[::1]:50051", "unix:/run/echorank.sock"])
+@pytest.mark.parametrize(
+    "address", ["dns:///gateway:50051", "ipv6:[::1]:50051", "unix:/run/echorank.sock"]
+)
 def test_names_of_grpc_are_taken(address: str) -> None:
     """They say themselves how to be read."""
     assert checked(address) == address
@@ -34,7 +36,17 @@ def test_names_of_grpc_are_taken(address: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["", "foo", "::1:50051", "::1", "[::1]", "[::1:50051", ":50051", "http://gateway:50051", "https://[::1]:1"],
+    [
+        "",
+        "foo",
+        "::1:50051",
+        "::1",
+        "[::1]",
+        "[::1:50051",
+        ":50051",
+        "http://gateway:50051",
+        "https://[::1]:1",
+    ],
 )
 @pytest.mark.parametrize("more", ["", "/", ":port", ":0", ":70000", " :1"])
 def test_anything_else_is_refused_with_an_example(address: str, more: str) -> None:
@@ -45,5 +57,10 @@ def test_anything_else_is_refused_with_an_example(address: str, more: str) -> No
 
 def test_the_family_is_that_of_the_host() -> None:
     """IPv6 for an IPv6 host only; a name keeps IPv4 where it has both."""
-    families = {host: family_of(host) for host in ("127.0.0.1", "0.0.0.0", "localhost", "::", "[::1]")}
-    assert [host for host, family in families.items() if family is socket.AF_INET6] == ["::", "[::1]"]
+    families = {
+        host: family_of(host) for host in ("127.0.0.1", "0.0.0.0", "localhost", "::", "[::1]")
+    }
+    assert [host for host, family in families.items() if family is socket.AF_INET6] == [
+        "::",
+        "[::1]",
+    ]

@@ -30,7 +30,9 @@ BUDGET = 2_500  # series of one process
 
 
 def test_every_label_is_bounded_and_all_series_fit_the_budget() -> None:
-    """A label without a bound (a user, an item, an address) fails here, and so do too many series."""
+    """A label without a bound (a user, an item,
+    an address) fails here, and so do too many series.
+    """
     metrics = Metrics(CollectorRegistry())
     labels_of = {name: labels for name, (_, labels) in declared().items()}
     for metric in vars(metrics).values():

@@ -1,4 +1,6 @@
-"""Ray's control store is found by its session, measured, found again, and left out where it does not run."""
+"""Ray's control store is found by its session, measured, found again,
+and left out where it does not run.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,15 @@ NAME = "echorank_ray_control_store_bytes"
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def runs(proc: Path, pid: int, session: str, pages: int, program: str = "/ray/gcs/gcs_server") -> Path:
+def runs(
+    proc: Path, pid: int, session: str, pages: int, program: str = "/ray/gcs/gcs_server"
+) -> Path:
     """A process as /proc shows it."""
     folder = proc / str(pid)
     folder.mkdir(parents=True)
-    folder.joinpath("cmdline").write_bytes(b"\0".join([program.encode(), f"--session-name={session}".encode(), b""]))
+    folder.joinpath("cmdline").write_bytes(
+        b"\0".join([program.encode(), f"--session-name={session}".encode(), b""])
+    )
     folder.joinpath("statm").write_text(f"9999 {pages} 1 1 0 1 0\n")
     return folder
 

@@ -12,7 +12,15 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.monitoring.prometheus_names import DASHBOARDS, MONITORING, declared, metric_of, names_in, rules, series
+from tests.monitoring.prometheus_names import (
+    DASHBOARDS,
+    MONITORING,
+    declared,
+    metric_of,
+    names_in,
+    rules,
+    series,
+)
 
 COMPOSE = yaml.safe_load((MONITORING.parent / "docker-compose.yml").read_text())
 BOARDS = {path.stem: json.loads(path.read_text()) for path in DASHBOARDS}
@@ -30,15 +38,20 @@ def expressions(board: dict[str, Any]) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", BOARDS)
 def test_dashboard_can_be_linked_to_and_works_with_any_data_source(name: str) -> None:
-    """A fixed uid, a data-source variable used by each panel and query, and panels that say what they show."""
+    """A fixed uid, a data-source variable used by each panel and query,
+    and panels that say what they show.
+    """
     board = BOARDS[name]
     assert board["uid"] == f"echorank-{name}"
     assert (
-        board["templating"]["list"][0] | {"name": "datasource", "type": "datasource"} == board["templating"]["list"][0]
+        board["templating"]["list"][0] | {"name": "datasource", "type": "datasource"}
+        == board["templating"]["list"][0]
     )
     for panel in panels(board):
         assert panel["description"], panel["title"]
-        assert {panel["datasource"]["uid"]} | {t["datasource"]["uid"] for t in panel["targets"]} == {"${datasource}"}
+        assert {panel["datasource"]["uid"]} | {
+            t["datasource"]["uid"] for t in panel["targets"]
+        } == {"${datasource}"}
         assert all('job="$job"' in target["expr"] for target in panel["targets"]), panel["title"]
 
 
@@ -67,35 +80,58 @@ def test_queries_name_series_that_exist(name: str) -> None:
 
 def test_each_metric_is_on_a_dashboard() -> None:
     """What is measured can be seen; a new metric needs a panel."""
-    shown = {metric_of(name) for board in BOARDS.values() for query in expressions(board) for name in names_in(query)}
+    shown = {
+        metric_of(name)
+        for board in BOARDS.values()
+        for query in expressions(board)
+        for name in names_in(query)
+    }
     assert set(declared()) <= shown
 
 
 @pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool is missing; install it: sudo apt-get install -y prometheus"
+    shutil.which("promtool") is None,
+    reason="promtool is missing; install it: sudo apt-get install -y prometheus",
 )
 def test_prometheus_can_parse_each_query(tmp_path: Path) -> None:
     """Each query, with Grafana's variables filled in, is valid PromQL."""
     queries = [query for board in BOARDS.values() for query in expressions(board)]
-    filled = [query.replace("$__rate_interval", "1m").replace("$job", "echorank") for query in queries]
-    group = {"name": "queries", "rules": [{"record": f"query_{i}", "expr": q} for i, q in enumerate(filled)]}
+    filled = [
+        query.replace("$__rate_interval", "1m").replace("$job", "echorank") for query in queries
+    ]
+    group = {
+        "name": "queries",
+        "rules": [{"record": f"query_{i}", "expr": q} for i, q in enumerate(filled)],
+    }
     file = tmp_path / "queries.yml"
     file.write_text(yaml.safe_dump({"groups": [group]}))
-    done = subprocess.run(["promtool", "check", "rules", file], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["promtool", "check", "rules", file],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert f"{len(queries)} rules found" in done.stdout
 
 
 def test_provisioning_fits_the_containers() -> None:
-    """What compose mounts exists, and Grafana looks for data source and dashboards where they are mounted."""
+    """What compose mounts exists, and Grafana looks for data source and
+    dashboards where they are mounted.
+    """
     mounts = {}
     for service in COMPOSE["services"].values():
         for volume in service["volumes"]:
             source, target, *_ = volume.split(":")
             mounts[target] = source
             assert not source.startswith(".") or (MONITORING.parent / source).exists(), source
-    provider = yaml.safe_load((MONITORING / "grafana/provisioning/dashboards/echorank.yml").read_text())
+    provider = yaml.safe_load(
+        (MONITORING / "grafana/provisioning/dashboards/echorank.yml").read_text()
+    )
     assert mounts[provider["providers"][0]["options"]["path"]] == "./monitoring/grafana/dashboards"
-    source = yaml.safe_load((MONITORING / "grafana/provisioning/datasources/prometheus.yml").read_text())
+    source = yaml.safe_load(
+        (MONITORING / "grafana/provisioning/datasources/prometheus.yml").read_text()
+    )
     listen = next(a for a in COMPOSE["services"]["prometheus"]["command"] if "listen-address" in a)
     assert source["datasources"][0]["url"] == f"http://{listen.partition('=')[2]}"

@@ -39,7 +39,9 @@ def metrics() -> Metrics:
 @pytest.fixture
 def exporter(gateway: Gateway, metrics: Metrics) -> Iterator[Exporter]:
     """A gateway's exporter on a free port."""
-    with Exporter(metrics.registry, targets=lambda: gateway.targets, health=lambda: gateway.wrong) as running:
+    with Exporter(
+        metrics.registry, targets=lambda: gateway.targets, health=lambda: gateway.wrong
+    ) as running:
         yield running
 
 
@@ -63,7 +65,9 @@ def test_metrics_come_with_those_of_the_process(exporter: Exporter, metrics: Met
 
 
 def test_openmetrics_is_spoken_to_those_who_ask(exporter: Exporter, metrics: Metrics) -> None:
-    """With the Accept header of Prometheus the page parses as OpenMetrics and ends with its end mark."""
+    """With the Accept header of Prometheus the page parses as
+    OpenMetrics and ends with its end mark.
+    """
     metrics.arm_weight.labels(arm="main").set(1)
     _, kind, body = get(exporter, "/metrics", Accept="application/openmetrics-text;version=1.0.0")
     assert kind.startswith("application/openmetrics-text")

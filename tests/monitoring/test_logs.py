@@ -16,7 +16,8 @@ from monitoring.logs import FewOfKafka, set_up
 @pytest.fixture(autouse=True)
 def _put_logging_back() -> Iterator[None]:
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers = root.handlers[:]
+    level = root.level
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -34,7 +35,11 @@ def test_json_lines_hold_message_extras_and_error() -> None:
     except ValueError:
         logger.exception("snapshot")
     first, second = (json.loads(line) for line in stream.getvalue().splitlines())
-    assert (first["message"], first["level"], first["actor"]) == ("restored partition 3", "INFO", "shard-0")
+    assert (first["message"], first["level"], first["actor"]) == (
+        "restored partition 3",
+        "INFO",
+        "shard-0",
+    )
     assert (first["logger"], first["offset"], first["where"]) == ("actors.shard.shard", 120, "{1}")
     assert first["time"].endswith("Z")
     assert "ValueError: torn" in second["error"]
@@ -50,7 +55,8 @@ def test_text_lines_are_short_and_name_the_actor() -> None:
 
 def test_level_filters_and_a_second_set_up_replaces_the_first() -> None:
     """Below the level nothing is written, and lines never come twice."""
-    first, second = io.StringIO(), io.StringIO()
+    first = io.StringIO()
+    second = io.StringIO()
     set_up(level="INFO", as_json=False, actor="a", stream=first)
     set_up(level="ERROR", as_json=False, actor="a", stream=second)
     logging.getLogger("x").warning("hidden")
@@ -71,12 +77,16 @@ def test_warnings_become_log_lines() -> None:
 
 
 def test_kafkas_clients_repeat_themselves_rarely() -> None:
-    """The same line of their code speaks once in 30 s; other lines and other loggers are not held back."""
+    """The same line of their code speaks once in 30 s;
+    other lines and other loggers are not held back.
+    """
     now_s = 0.0
     few = FewOfKafka(every_s=30.0, now_s=lambda: now_s)
 
     def shown(name: str, line: int) -> bool:
-        return few.filter(logging.LogRecord(name, logging.ERROR, "manager.py", line, "no node %d", (line,), None))
+        return few.filter(
+            logging.LogRecord(name, logging.ERROR, "manager.py", line, "no node %d", (line,), None)
+        )
 
     assert [shown("kafka.net.manager", 1) for _ in range(3)] == [True, False, False]
     assert shown("kafka.net.manager", 2)

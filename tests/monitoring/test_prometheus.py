@@ -1,4 +1,6 @@
-"""A real Prometheus server that discovers real processes, reads them, and evaluates the shipped rules."""
+"""A real Prometheus server that discovers real processes, reads them,
+and evaluates the shipped rules.
+"""
 
 from __future__ import annotations
 
@@ -22,47 +24,73 @@ from tests.monitoring.exporter_process import PARTITIONS
 from tests.monitoring.prometheus_names import MONITORING, rules
 
 pytestmark = pytest.mark.skipif(
-    shutil.which("prometheus") is None, reason="prometheus is missing; install it: sudo apt-get install -y prometheus"
+    shutil.which("prometheus") is None,
+    reason="prometheus is missing; install it: sudo apt-get install -y prometheus",
 )
 USERS = 40
 
 
 class Deployment:
-    """Processes with metrics, and the file from which the gateway tells Prometheus where they are."""
+    """Processes with metrics, and the file from which the gateway
+    tells Prometheus where they are.
+    """
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
-        self._targets, self._stack = directory / "targets", stack
+        self._targets = directory / "targets"
+        self._stack = stack
         self._lines: dict[str, str] = {}
         self.processes: dict[str, subprocess.Popen[str]] = {}
 
     def start(self, kind: str, name: str, users: int = 0) -> str:
         """Start (or move) an actor; returns its address."""
-        command = [sys.executable, "-m", "tests.monitoring.exporter_process", kind, str(self._targets), str(users)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.monitoring.exporter_process",
+            kind,
+            str(self._targets),
+            str(users),
+        ]
         process = self._stack.enter_context(
-            subprocess.Popen(command, cwd=MONITORING.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                command,
+                cwd=MONITORING.parent,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
         )
         self._stack.callback(process.kill)
         assert process.stdout is not None
         address = process.stdout.readline().strip()
-        self.processes[name], self._lines[name] = process, f"{kind} {name} {address}"
+        self.processes[name] = process
+        self._lines[name] = f"{kind} {name} {address}"
         self._targets.write_text("\n".join(self._lines.values()))
         return address
 
 
 class Prometheus:
-    """A server with the shipped configuration, made quick and pointed at the gateway of the test."""
+    """A server with the shipped configuration,
+    made quick and pointed at the gateway of the test.
+    """
 
     def __init__(self, directory: Path, gateway: str, stack: ExitStack) -> None:
         self.address = f"127.0.0.1:{free_port()}"
         shipped = (MONITORING / "prometheus.yml").read_text()
-        quick = shipped.replace("127.0.0.1:9464", gateway).replace(" 5s", " 250ms").replace(" 15s", " 250ms")
+        quick = (
+            shipped.replace("127.0.0.1:9464", gateway)
+            .replace(" 5s", " 250ms")
+            .replace(" 15s", " 250ms")
+        )
         config = directory / "prometheus.yml"
         config.write_text(quick.replace("rules/", f"{MONITORING}/rules/"))
         command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={directory}/data"]
         self.log = directory / "prometheus.log"
         output = stack.enter_context(self.log.open("w"))
         process = stack.enter_context(
-            subprocess.Popen([*command, f"--web.listen-address={self.address}"], stdout=output, stderr=output)
+            subprocess.Popen(
+                [*command, f"--web.listen-address={self.address}"], stdout=output, stderr=output
+            )
         )
         stack.callback(process.terminate)
 
@@ -80,9 +108,13 @@ class Prometheus:
         """Return once the query gives what is wanted; fail with what it gave last."""
         self.wait(lambda: self.query(expression), lambda got: got == wanted, expression, within_s)
 
-    def wait(self, ask: Callable[[], Any], good: Callable[[Any], bool], what: str, within_s: float = 30.0) -> None:
+    def wait(
+        self, ask: Callable[[], Any], good: Callable[[Any], bool], what: str, within_s: float = 30.0
+    ) -> None:
         """Ask until the answer is good."""
-        deadline, pace, got = time.monotonic() + within_s, threading.Event(), None
+        deadline = time.monotonic() + within_s
+        pace = threading.Event()
+        got = None
         while time.monotonic() < deadline:
             try:
                 got = ask()
@@ -115,42 +147,65 @@ def prometheus(tmp_path: Path, deployment: Deployment) -> Iterator[Prometheus]:
 
 
 def test_prometheus_discovers_reads_and_judges(prometheus: Prometheus) -> None:
-    """Both processes are found through /sd; values, labels, recorded rules and alerts come out as they should."""
-    targets = {target["labels"]["instance"]: target for target in prometheus.api("targets")["activeTargets"]}
+    """Both processes are found through /sd; values, labels,
+    recorded rules and alerts come out as they should.
+    """
+    targets = {
+        target["labels"]["instance"]: target
+        for target in prometheus.api("targets")["activeTargets"]
+    }
     assert targets["shard-0"]["labels"]["shard"] == "shard-0"
     assert targets["gateway"]["labels"]["actor"] == "gateway"
     assert not any(target["lastError"] for target in targets.values())
     prometheus.until("sum by (instance) (echorank_events_total)", {"shard-0": float(USERS)})
-    prometheus.until("job:echorank_ingest_lag_records:sum", {"": float((USERS // PARTITIONS - 1) * PARTITIONS)})
-    assert prometheus.query('echorank_score_seconds_bucket{le="0.005"}') == {"shard-0": float(USERS)}
+    prometheus.until(
+        "job:echorank_ingest_lag_records:sum", {"": float((USERS // PARTITIONS - 1) * PARTITIONS)}
+    )
+    assert prometheus.query('echorank_score_seconds_bucket{le="0.005"}') == {
+        "shard-0": float(USERS)
+    }
     assert prometheus.query("process_resident_memory_bytes > 1e6").keys() == {"gateway", "shard-0"}
     loaded = [rule for group in prometheus.api("rules")["groups"] for rule in group["rules"]]
     assert len(loaded) == len(list(rules()))
     prometheus.wait(
-        lambda: {rule["health"] for group in prometheus.api("rules")["groups"] for rule in group["rules"]},
+        lambda: {
+            rule["health"] for group in prometheus.api("rules")["groups"] for rule in group["rules"]
+        },
         lambda health: health == {"ok"},
         "health of the rules",
     )
 
 
-def test_prometheus_follows_an_actor_that_moves(prometheus: Prometheus, deployment: Deployment) -> None:
-    """A shard that comes back on another port continues its series, and its old address is forgotten."""
+def test_prometheus_follows_an_actor_that_moves(
+    prometheus: Prometheus, deployment: Deployment
+) -> None:
+    """A shard that comes back on another port continues its series,
+    and its old address is forgotten.
+    """
     deployment.processes["shard-0"].kill()
     prometheus.until("up", {"gateway": 1.0, "shard-0": 0.0})
     moved = deployment.start("shard", "shard-0", USERS)
     prometheus.until("up", {"gateway": 1.0, "shard-0": 1.0})
     active = {
-        target["labels"]["instance"]: target["scrapeUrl"] for target in prometheus.api("targets")["activeTargets"]
+        target["labels"]["instance"]: target["scrapeUrl"]
+        for target in prometheus.api("targets")["activeTargets"]
     }
     assert active["shard-0"] == f"http://{moved}/metrics"
-    assert prometheus.query("count by (instance) (count_over_time(up[5m]))") == {"gateway": 1.0, "shard-0": 1.0}
+    assert prometheus.query("count by (instance) (count_over_time(up[5m]))") == {
+        "gateway": 1.0,
+        "shard-0": 1.0,
+    }
 
 
-def test_the_number_of_series_does_not_depend_on_the_users(prometheus: Prometheus, deployment: Deployment) -> None:
+def test_the_number_of_series_does_not_depend_on_the_users(
+    prometheus: Prometheus, deployment: Deployment
+) -> None:
     """A shard that has seen a hundred times the users exposes exactly as many series."""
     deployment.start("shard", "shard-1", 100 * USERS)
     count = 'count by (instance) ({__name__=~"echorank_.*",actor="shard"})'
-    prometheus.wait(lambda: prometheus.query(count), lambda got: got.keys() == {"shard-0", "shard-1"}, count)
+    prometheus.wait(
+        lambda: prometheus.query(count), lambda got: got.keys() == {"shard-0", "shard-1"}, count
+    )
     counted = prometheus.query(count)
     assert counted["shard-0"] == counted["shard-1"]
     assert prometheus.query('{__name__=~".*_created"}') == {}

@@ -1,4 +1,6 @@
-"""Recording and alerting rules: right by promtool, about metrics that exist, and explained in the guide."""
+"""Recording and alerting rules: right by promtool,
+about metrics that exist, and explained in the guide.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,16 @@ CASES = yaml.safe_load((HERE / "alerts_test.yml").read_text())["tests"]
 ALERTS = [rule for rule in rules() if "alert" in rule]
 
 needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="promtool is missing; install it: sudo apt-get install -y prometheus"
+    shutil.which("promtool") is None,
+    reason="promtool is missing; install it: sudo apt-get install -y prometheus",
 )
 
 
 def promtool(*arguments: str | Path) -> str:
     """What promtool says, which must be a success."""
-    done = subprocess.run(["promtool", *arguments], cwd=HERE, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["promtool", *arguments], cwd=HERE, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -50,14 +55,18 @@ def test_a_wrong_threshold_is_found(tmp_path: Path) -> None:
     cases = (HERE / "alerts_test.yml").read_text().replace("../../monitoring/rules/", "")
     (tmp_path / "alerts_test.yml").write_text(cases)
     command = ["promtool", "test", "rules", "alerts_test.yml"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 1
     assert "EchoRankScoreLatencyHigh" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda rule: rule["alert"])
 def test_each_alert_has_a_firing_case_a_silent_case_and_a_runbook(alert: dict[str, object]) -> None:
-    """Nobody is paged by an alert that was never seen to fire, to stay silent, or to say what to do."""
+    """Nobody is paged by an alert that was never seen to fire,
+    to stay silent, or to say what to do.
+    """
     expected = [
         bool(case["exp_alerts"])
         for test in CASES
@@ -72,7 +81,9 @@ def test_each_alert_has_a_firing_case_a_silent_case_and_a_runbook(alert: dict[st
     assert anchor in {heading.lower().replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("rule", list(rules()), ids=lambda rule: rule.get("record") or rule["alert"])
+@pytest.mark.parametrize(
+    "rule", list(rules()), ids=lambda rule: rule.get("record") or rule["alert"]
+)
 def test_each_rule_uses_series_and_labels_that_exist(rule: dict[str, str]) -> None:
     """A renamed metric or label breaks the rule here, not silently in production."""
     known = series()
@@ -82,14 +93,19 @@ def test_each_rule_uses_series_and_labels_that_exist(rule: dict[str, str]) -> No
     labels = {label for name in used & known.keys() for label in known[name]} | {"job", "actor"}
     groups = re.findall(r"by \(([^)]*)\)", rule["expr"])
     matchers = re.findall(r"(\w+)(?:=~|!=|=)\"", rule["expr"])
-    assert {label.strip() for group in groups for label in group.split(",")} | set(matchers) <= labels | {"instance"}
+    assert {label.strip() for group in groups for label in group.split(",")} | set(
+        matchers
+    ) <= labels | {"instance"}
 
 
 def test_limits_are_edges_of_the_histograms() -> None:
     """A `le` of a rule is a bucket that the histogram has: else the ratio would be NaN for ever."""
     from monitoring.metrics import FRESHNESS_EDGES, SCORE_EDGES  # noqa: PLC0415
 
-    edges = {"echorank_score_seconds": SCORE_EDGES, "echorank_event_to_score_seconds": FRESHNESS_EDGES}
+    edges = {
+        "echorank_score_seconds": SCORE_EDGES,
+        "echorank_event_to_score_seconds": FRESHNESS_EDGES,
+    }
     for rule in rules():
         for metric, edge in re.findall(r"(\w+)_bucket\{le=\"([^\"]+)\"", rule["expr"]):
             assert edge in {str(value) for value in edges[metric]}
@@ -99,12 +115,17 @@ def test_the_guide_explains_every_metric() -> None:
     """Each declared metric stands in the guide's table, under the name that Prometheus shows."""
     guide = GUIDE.read_text()
     total = {"counter": "_total"}
-    shown = {f"{name.removeprefix('echorank_')}{total.get(kind, '')}" for name, (kind, _) in declared().items()}
+    shown = {
+        f"{name.removeprefix('echorank_')}{total.get(kind, '')}"
+        for name, (kind, _) in declared().items()
+    }
     assert not {name for name in shown if f"`{name}`" not in guide}
 
 
 def test_the_cases_fix_the_order_of_all_groups() -> None:
     """A group that is not listed would be evaluated first, on values of the step before."""
     listed = yaml.safe_load((HERE / "alerts_test.yml").read_text())["group_eval_order"]
-    groups = [group["name"] for file in RULES for group in yaml.safe_load(file.read_text())["groups"]]
+    groups = [
+        group["name"] for file in RULES for group in yaml.safe_load(file.read_text())["groups"]
+    ]
     assert sorted(listed) == sorted(groups)

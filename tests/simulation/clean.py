@@ -1,4 +1,6 @@
-"""The clean run: the same log folded once, in order, without anything in between. What everything is compared with."""
+"""The clean run: the same log folded once, in order, without anything in between.
+What everything is compared with.
+"""
 
 from __future__ import annotations
 
@@ -44,26 +46,41 @@ class Erased:
     def named(self, partition: int, name: str) -> None:
         """A file got its name."""
         if found := NAME.fullmatch(name):
-            self.seen.setdefault((partition, int(found["user"], 16)), []).append(int(found["until"]))
+            self.seen.setdefault((partition, int(found["user"], 16)), []).append(
+                int(found["until"])
+            )
 
     def promised(self, partition: int, user_key: int, until: int) -> None:
         """There is a receipt."""
-        self._promised[partition, user_key] = max(until, self._promised.get((partition, user_key), 0))
+        self._promised[partition, user_key] = max(
+            until, self._promised.get((partition, user_key), 0)
+        )
 
     def settle(self, partition: int, disk: Disk) -> None:
-        """Take up the tombstones that are there at the end; none that a receipt names may be missing."""
-        self.settled[partition] = TombstoneFiles(cast("fs.FileSystem", disk), "state").read(partition)
+        """Take up the tombstones that are there at the end;
+        none that a receipt names may be missing.
+        """
+        self.settled[partition] = TombstoneFiles(cast("fs.FileSystem", disk), "state").read(
+            partition
+        )
         for (at, user_key), until in self._promised.items():
             if at == partition and self.settled[partition].get(user_key, 0) < until:
-                raise Violation(f"partition {partition}: the tombstone of {user_key:x} until {until} is gone")
+                raise Violation(
+                    f"partition {partition}: the tombstone of {user_key:x} until {until} is gone"
+                )
 
 
 class Clean:
     """States as they must be, at every offset."""
 
-    def __init__(self, logs: Sequence[SimPartition], arms: Mapping[str, Bundle], clock: Clock) -> None:
+    def __init__(
+        self, logs: Sequence[SimPartition], arms: Mapping[str, Bundle], clock: Clock
+    ) -> None:
         decoder = Decoder(FORMAT, clock, partitions=len(logs))
-        decoded = [decoder.decode_batch(number, 0, log.length, log.records) for number, log in enumerate(logs)]
+        decoded = [
+            decoder.decode_batch(number, 0, log.length, log.records)
+            for number, log in enumerate(logs)
+        ]
         self.batches = [batch for batch, _ in decoded]
         self.unusable = [{letter.offset for letter in dead} for _, dead in decoded]  # by partition
         self._arms = arms
@@ -73,7 +90,9 @@ class Clean:
     def digest(self, partition: int, arm: str) -> str:
         """The digest of a partition's states at the log's end."""
         batch = self.batches[partition]
-        store = PartitionStore(self._arms[arm], users_initial=len(batch) + 1, bytes_per_user_max=1 << 20)
+        store = PartitionStore(
+            self._arms[arm], users_initial=len(batch) + 1, bytes_per_user_max=1 << 20
+        )
         for user_key, until in self.tombstones.settled[partition].items():
             store.set_tombstone(user_key, until)
         store.apply(batch)
@@ -92,10 +111,14 @@ class Clean:
         return [self.state(partition, arm, user_key, offset, until) for until in untils]
 
     def state(self, partition: int, arm: str, user_key: int, offset: int, since: int = 0) -> str:
-        """The digest of a user's state that holds every click from `since` on below `offset`; "" before the first."""
+        """The digest of a user's state that holds every click from `since` on
+        below `offset`; "" before the first.
+        """
         at = (partition, arm, user_key, since)
         if at not in self._histories:
-            self._histories[at] = _history(self._arms[arm], self.batches[partition].after(since), user_key)
+            self._histories[at] = _history(
+                self._arms[arm], self.batches[partition].after(since), user_key
+            )
         history = self._histories[at]
         count = bisect_left(history.offsets, offset)
         return history.digests[count - 1] if count else ""
@@ -104,7 +127,8 @@ class Clean:
 def _history(bundle: Bundle, batch: ClickBatch, user_key: int) -> History:
     mine = np.flatnonzero(batch.users == np.uint64(user_key))
     row = np.zeros((1, bundle.layout.row_bytes), dtype=np.uint8)
-    items, actions = bundle.item_rows(batch.items), bundle.action_ids(batch.actions)
+    items = bundle.item_rows(batch.items)
+    actions = bundle.action_ids(batch.actions)
     digests = []
     for at in mine.tolist():
         one = slice(at, at + 1)

@@ -1,4 +1,6 @@
-"""Everything that a seed decides beforehand: the size of the system, its clicks, and the faults, as data."""
+"""Everything that a seed decides beforehand: the size of the system,
+its clicks, and the faults, as data.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-FAULTS_BEGIN_S, FAULTS_END_S = 0.4, 4.0  # what begins then may last for
+# what begins then may last for
+FAULTS_BEGIN_S = 0.4
+FAULTS_END_S = 4.0
 LASTS_MAX_S = 2.0
 NODES = 2  # that take shards; the others are on one that does not end
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What goes wrong, when, to whom, how much and for how long; what `amount` means depends on the kind."""
+    """What goes wrong, when, to whom, how much and for how long;
+    what `amount` means depends on the kind.
+    """
 
     at_s: float
     kind: str
@@ -43,13 +49,17 @@ class Scenario:
     users: int
     events: int
     faults: tuple[Fault, ...]
-    new_arm_s: float = 0.0  # when all shards start anew with one more arm, which begins at the log's start; 0: never
+    # when all shards start anew with one more arm, which begins at the log's start; 0: never
+    new_arm_s: float = 0.0
 
     @classmethod
     def of(cls, seed: int) -> Scenario:
         """The scenario of a seed."""
-        random, later = Random(f"scenario {seed}"), Random(f"new arm {seed}")
-        partitions, shards, ingests = random.randint(2, 4), random.randint(2, 3), random.randint(1, 2)
+        random = Random(f"scenario {seed}")
+        later = Random(f"new arm {seed}")
+        partitions = random.randint(2, 4)
+        shards = random.randint(2, 3)
+        ingests = random.randint(1, 2)
         arms = random.choice([1, 1, 2])
         return cls(
             seed=seed,
@@ -62,7 +72,9 @@ class Scenario:
             users=random.randint(8, 24),
             events=random.randint(100, 250),
             faults=_faults(random, partitions, _names(shards, ingests)),
-            new_arm_s=later.uniform(FAULTS_BEGIN_S, FAULTS_END_S) if arms == 1 and later.random() < 0.5 else 0.0,
+            new_arm_s=later.uniform(FAULTS_BEGIN_S, FAULTS_END_S)
+            if arms == 1 and later.random() < 0.5
+            else 0.0,
         )
 
     def names(self) -> list[str]:
@@ -80,7 +92,8 @@ def _faults(random: Random, partitions: int, names: list[str]) -> tuple[Fault, .
     shards = [name for name in names if name.startswith("shard")]
     drawn = []
     for _ in range(random.randint(3, 12)):
-        at_s, lasts_s = random.uniform(FAULTS_BEGIN_S, FAULTS_END_S), random.uniform(0.2, LASTS_MAX_S)
+        at_s = random.uniform(FAULTS_BEGIN_S, FAULTS_END_S)
+        lasts_s = random.uniform(0.2, LASTS_MAX_S)
         victim = random.choice([*names, *shards, *shards])
         partition = str(random.randrange(partitions))
         steps = random.choice([0, random.randrange(5), random.randrange(40)])
@@ -123,9 +136,15 @@ def strike(world: World, fault: Fault) -> None:
         case "crash":
             world.after_steps(fault.target, int(fault.amount), world.crash)
         case "pause":
-            world.after_steps(fault.target, int(fault.amount), lambda process: world.pause(process, fault.lasts_s))
+            world.after_steps(
+                fault.target, int(fault.amount), lambda process: world.pause(process, fault.lasts_s)
+            )
         case "zombie":
-            world.after_steps(fault.target, int(fault.amount), lambda process: world.replace(process, fault.lasts_s))
+            world.after_steps(
+                fault.target,
+                int(fault.amount),
+                lambda process: world.replace(process, fault.lasts_s),
+            )
         case "cut":
             cut = frozenset(fault.target.split())
             world.network.cuts.append(cut)
@@ -170,7 +189,9 @@ def _raise(world: World, what: Any, fault: Fault) -> None:
 
 
 def _cut_log(world: World, partition: int, share: float) -> None:
-    """Kafka forgets a share of what the archive holds for good; without the archive's copy, no state could be right."""
+    """Kafka forgets a share of what the archive holds for good;
+    without the archive's copy, no state could be right.
+    """
     log = world.topic.partitions[partition]
     log.start = max(log.start, int(share * world.invariants.archived_to(partition, world.disk)))
     world.trace.say("fault", f"partition {partition} begins at {log.start}")
@@ -179,7 +200,9 @@ def _cut_log(world: World, partition: int, share: float) -> None:
 def _damage(world: World, fault: Fault) -> None:
     """Harm one of the newest files of a partition's snapshots."""
     paths = world.disk.paths(f"state/partition-{int(fault.target):05d}/")
-    files = [path for path in paths if "/tombstone-" not in path]  # of which a damaged one waits for a person
+    files = [
+        path for path in paths if "/tombstone-" not in path
+    ]  # of which a damaged one waits for a person
     if files:
         path = files[max(0, len(files) - 1 - int(fault.amount))]
         world.trace.say("fault", f"{fault.kind}s {path}")

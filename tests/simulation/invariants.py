@@ -26,7 +26,8 @@ class Invariants:
     """Watches everybody; every method raises Violation, or keeps quiet."""
 
     def __init__(self, clean: Clean, topic: SimTopic) -> None:
-        self._clean, self._topic = clean, topic
+        self._clean = clean
+        self._topic = topic
         self.shards: dict[Process, Shard] = {}
         self._moved: dict[tuple[Process, int, int], tuple[int, int]] = {}  # position, durable
         self._writers: dict[tuple[int, int], Process] = {}  # by partition and epoch
@@ -34,19 +35,25 @@ class Invariants:
         self.reads = 0
 
     def after_step(self, process: Process) -> None:
-        """Positions only grow under one epoch, within the log; one process alone moves a partition under an epoch."""
+        """Positions only grow under one epoch, within the log;
+        one process alone moves a partition under an epoch.
+        """
         if (shard := self.shards.get(process)) is None:
             return
         for partition, owned in shard._owned.items():
             if owned.stores is None:
                 continue
-            at, now = (process, partition, owned.epoch), (owned.position, owned.durable)
+            at = (process, partition, owned.epoch)
+            now = (owned.position, owned.durable)
             before = self._moved.get(at)
             if now == before:
                 continue
             self._moved[at] = now
             position, durable = now
-            what = f"{process}, partition {partition}, epoch {owned.epoch}: position {position}, durable {durable}"
+            what = (
+                f"{process}, partition {partition}, epoch {owned.epoch}: position {position}, "
+                f"durable {durable}"
+            )
             if durable > position:
                 raise Violation(f"{what}: more is durable than applied")
             if position > self._topic.end(partition):
@@ -55,12 +62,18 @@ class Invariants:
                 continue
             if position < before[0] or durable < before[1]:
                 raise Violation(f"{what}: went back from {before}")
-            if position > before[0] and self._writers.setdefault((partition, owned.epoch), process) is not process:
-                raise Violation(f"{what}: {self._writers[partition, owned.epoch]} applies under the same epoch")
+            if (
+                position > before[0]
+                and self._writers.setdefault((partition, owned.epoch), process) is not process
+            ):
+                raise Violation(
+                    f"{what}: {self._writers[partition, owned.epoch]} applies under the same epoch"
+                )
 
     def named(self, path: str) -> None:
         """A file got its final name: manifests cover offsets."""
-        name, found = path.rsplit("/", 1)[1], PARTITION.search(path)
+        name = path.rsplit("/", 1)[1]
+        found = PARTITION.search(path)
         if found is None:
             return
         partition = int(found[1])
@@ -71,7 +84,9 @@ class Invariants:
     def committed(self, partition: int, offset: int) -> None:
         """Only what a complete snapshot covers may be committed."""
         if offset > (covered := self._covered.get(partition, 0)):
-            raise Violation(f"partition {partition}: offset {offset} is committed, snapshots cover {covered}")
+            raise Violation(
+                f"partition {partition}: offset {offset} is committed, snapshots cover {covered}"
+            )
 
     def read(self, partition: int, arm: str, user_key: int, offset: int, digest: str) -> None:
         """An answer is of the state that the clean run has at the same offset."""
@@ -79,43 +94,61 @@ class Invariants:
         expected = self._clean.state(partition, arm, user_key, offset)
         if digest not in (expected, *self._clean.erased(partition, arm, user_key, offset)):
             raise Violation(
-                f"partition {partition}, arm {arm}, user {user_key:x}: read {digest or 'nothing'} at offset {offset}, "
-                f"a clean run has {expected or 'nothing'}"
+                f"partition {partition}, arm {arm}, user {user_key:x}: read {digest or 'nothing'} "
+                f"at offset {offset}, a clean run has {expected or 'nothing'}"
             )
 
     def final_states(self, partition: int, shard: Shard) -> None:
         """Every arm's states equal those of the clean run, byte for byte."""
         for arm, store in (shard._owned[partition].stores or {}).items():
             if (digest := store.digest()) != (expected := self._clean.digest(partition, arm)):
-                raise Violation(f"{shard.shard_id}, partition {partition}, arm {arm}: {digest}, clean is {expected}")
+                raise Violation(
+                    f"{shard.shard_id}, partition {partition}, arm {arm}: {digest}, clean is "
+                    f"{expected}"
+                )
 
     def letters(self, partition: int, *, once: bool) -> None:
         """Each unusable record has a letter, unless the log lost it first; `once`: just one."""
         written = Counter(offset for at, offset in self._topic.letters if at == partition)
-        unusable, start = self._clean.unusable[partition], self._topic.partitions[partition].start
+        unusable = self._clean.unusable[partition]
+        start = self._topic.partitions[partition].start
         if missing := {offset for offset in unusable - written.keys() if offset >= start}:
             raise Violation(f"partition {partition}: no letter of {sorted(missing)}")
         if written.keys() - unusable or (once and max(written.values(), default=1) > 1):
-            raise Violation(f"partition {partition}: letters {written}, unusable are {sorted(unusable)}")
+            raise Violation(
+                f"partition {partition}: letters {written}, unusable are {sorted(unusable)}"
+            )
 
     def archive(self, partition: int, disk: Disk) -> None:
         """The archive gives the log's clicks, each of them once."""
-        wanted, reader = self._clean.kept(partition), ArchiveReader(ArchiveFiles(disk, "archive", "judge"))
+        wanted = self._clean.kept(partition)
+        reader = ArchiveReader(ArchiveFiles(disk, "archive", "judge"))
         pieces = list(reader.read(partition, 0, self._topic.partitions[partition].length))
         if gaps := [piece for piece in pieces if isinstance(piece, Gap)]:
             raise Violation(f"the archive has {gaps}")
         for name in ("offsets", "users", "items", "actions", "times_ms"):
             found = np.concatenate(
-                [np.empty(0, getattr(wanted, name).dtype), *(getattr(each, name) for each in pieces)]
+                [
+                    np.empty(0, getattr(wanted, name).dtype),
+                    *(getattr(each, name) for each in pieces),
+                ]
             )
             if not np.array_equal(found, getattr(wanted, name)):
-                raise Violation(f"partition {partition}: {name} in the archive are {found.tolist()}")
+                raise Violation(
+                    f"partition {partition}: {name} in the archive are {found.tolist()}"
+                )
 
     def archived_to(self, partition: int, disk: Disk) -> int:
-        """The end of the archive, which has no gaps up to there, as far as no loss of power can take it away."""
+        """The end of the archive, which has no gaps up to there,
+        as far as no loss of power can take it away.
+        """
         reached = 0
-        paths = [path for path in disk.paths(f"archive/partition={partition}/") if disk.is_safe(path)]
-        named = [parts for path in paths if (parts := ARCHIVE_NAME.fullmatch(path.rsplit("/", 1)[1]))]
+        paths = [
+            path for path in disk.paths(f"archive/partition={partition}/") if disk.is_safe(path)
+        ]
+        named = [
+            parts for path in paths if (parts := ARCHIVE_NAME.fullmatch(path.rsplit("/", 1)[1]))
+        ]
         for start, stop in sorted((int(parts["start"]), int(parts["stop"])) for parts in named):
             if start > reached:
                 break

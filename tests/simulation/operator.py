@@ -76,12 +76,16 @@ class Operator:
                 world.loop.call_later(RETRY_S, pause.set_result, None)
                 await pause
         world.trace.say(self.process, f"has {user} erased below {receipt.until}")
-        world.clean.tombstones.promised(partition_of(user, world.scenario.partitions), key(user), receipt.until)
+        world.clean.tombstones.promised(
+            partition_of(user, world.scenario.partitions), key(user), receipt.until
+        )
         self.erasing -= 1
 
 
 class _Archive:
     async def erase(self, partition: int, user_key: int, until: int) -> list[ErasedRows]:
         """By the archive's process, which is there sooner or later."""
-        erased: list[ErasedRows] = await call("archive", NAMESPACE, "erase", partition, user_key, until)
+        erased: list[ErasedRows] = await call(
+            "archive", NAMESPACE, "erase", partition, user_key, until
+        )
         return erased

@@ -1,7 +1,8 @@
 """Faults planted into the product, one at a time, to show that the simulation would find them.
 
-Each changes one method of a real class while its context lasts. Some slips that come to mind first are harmless here,
-because another layer makes up for them; those are planted where they do harm, and their docstrings say why.
+Each changes one method of a real class while its context lasts. Some slips that come to mind first
+are harmless here, because another layer makes up for them; those are planted where they do harm,
+and their docstrings say why.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def apply_twice() -> Any:
 def skip_a_range() -> Any:
     """A restored partition goes on some offsets too late.
 
-    Planted in the restore, because a gap between two batches is refused by shard and store, and read again by ingest.
+    Planted in the restore, because a gap between two batches is refused by shard and store, and
+    read again by ingest.
     """
 
     def make(own: Any) -> Any:
@@ -73,8 +75,8 @@ def skip_a_range() -> Any:
 def drop_an_epoch_check() -> Any:
     """A process that takes another's place goes on under its epochs.
 
-    Planted at the coordinator: a shard that did not compare epochs would apply what its successor applies, too, which
-    are the same clicks at the same offsets.
+    Planted at the coordinator: a shard that did not compare epochs would apply what its successor
+    applies, too, which are the same clicks at the same offsets.
     """
     return _instead(Hosts, "lost", lambda _: lambda _hosts, _replica: False)
 

@@ -40,13 +40,18 @@ class Reader:
         channel = SimChannel(self._world.loop, self._world.network, GATEWAY)
         request = pb.InspectRequest(user=user, arm=arm).SerializeToString()
         try:
-            answer = pb.InspectResponse.FromString(await channel.unary_unary(METHOD)(request, timeout=TIMEOUT_S))
+            answer = pb.InspectResponse.FromString(
+                await channel.unary_unary(METHOD)(request, timeout=TIMEOUT_S)
+            )
         except grpc.aio.AioRpcError as error:
             self._world.trace.say(PROCESS.get(), f"hears {error.code().name} for {user}")
             return
         origin = answer.origin
         self._world.trace.say(
-            PROCESS.get(), f"reads {user} at {origin.partition}:{origin.offset} {answer.state_digest}"
+            PROCESS.get(),
+            f"reads {user} at {origin.partition}:{origin.offset} {answer.state_digest}",
         )
         with self._world.trace.judged():
-            self._world.invariants.read(origin.partition, arm, key(user), origin.offset, answer.state_digest)
+            self._world.invariants.read(
+                origin.partition, arm, key(user), origin.offset, answer.state_digest
+            )

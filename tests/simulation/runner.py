@@ -1,4 +1,6 @@
-"""Many seeds on several processes, and what to do with one that fails: find the faults that it takes."""
+"""Many seeds on several processes, and what to do with one that fails:
+find the faults that it takes.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def sweep(seeds: Sequence[int], workers: int = WORKERS) -> Iterator[Outcome]:
 
 
 def _run_seeds(seeds: Sequence[int]) -> list[Outcome]:
-    """Rubbish is collected once, in the end: the collector would look at all modules again and again."""
+    """Rubbish is collected once, in the end:
+    the collector would look at all modules again and again.
+    """
     arms()
     gc.freeze()
     gc.disable()
@@ -62,12 +66,17 @@ def _run_seeds(seeds: Sequence[int]) -> list[Outcome]:
 
 def only(scenario: Scenario, numbers: Sequence[int]) -> Scenario:
     """The scenario with these of its faults alone, by their places in its list."""
-    return dataclasses.replace(scenario, faults=tuple(scenario.faults[number] for number in numbers))
+    return dataclasses.replace(
+        scenario, faults=tuple(scenario.faults[number] for number in numbers)
+    )
 
 
 def shrink(scenario: Scenario, fails: Callable[[Scenario], bool]) -> list[int]:
-    """The places of a few faults with which it still fails; leaves out halves, then quarters, down to single ones."""
-    kept, runs = list(range(len(scenario.faults))), 0
+    """The places of a few faults with which it still fails; leaves out halves,
+    then quarters, down to single ones.
+    """
+    kept = list(range(len(scenario.faults)))
+    runs = 0
     size = max(1, len(kept) // 2)
     while kept and runs < SHRINK_RUNS_MAX:
         shorter = False
@@ -75,7 +84,8 @@ def shrink(scenario: Scenario, fails: Callable[[Scenario], bool]) -> list[int]:
             fewer = kept[:at] + kept[at + size :]
             runs += 1
             if fails(only(scenario, fewer)):
-                kept, shorter = fewer, True
+                kept = fewer
+                shorter = True
                 break
         if not shorter:
             if size == 1:
@@ -93,7 +103,7 @@ def explain(outcome: Outcome) -> str:
         f"seed {scenario.seed} fails: {outcome.violation}",
         f"with {len(kept)} of its {len(scenario.faults)} faults: {again.violation}",
         *(f"  #{number:<2} {scenario.faults[number]}" for number in kept),
-        f"run it again: python -m tests.simulation --seed {scenario.seed} "
-        f"--keep {','.join(map(str, kept)) or 'none'} --trace",
+        f"run it again: python -m tests.simulation --seed {scenario.seed} --keep "
+        f"{','.join(map(str, kept)) or 'none'} --trace",
     ]
     return "\n".join(lines)

@@ -1,4 +1,6 @@
-"""The product's own classes, put together as `cluster.wiring.start` does it, with the simulation around them."""
+"""The product's own classes, put together as `cluster.wiring.start` does it,
+with the simulation around them.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,13 @@ from cluster.processes.coordinator_process import CoordinatorProcess
 from cluster.processes.gateway_process import GatewayProcess
 from cluster.processes.ingest_process import IngestProcess
 from cluster.processes.part_time_reader import Reader
-from cluster.processes.processes import ArchiveActor, CoordinatorActor, GatewayActor, IngestActor, ShardActor
+from cluster.processes.processes import (
+    ArchiveActor,
+    CoordinatorActor,
+    GatewayActor,
+    IngestActor,
+    ShardActor,
+)
 from cluster.processes.remote import COORDINATOR, RemoteCoordinator, RemoteShards
 from cluster.processes.shard_actors import ShardActors
 from cluster.processes.shard_process import ShardProcess
@@ -86,7 +94,9 @@ HISTORY_PATIENCE_S = 4.0
 ROLL = RollSettings(roll_s=1.5, roll_records=60)
 APART = 8  # records behind the most advanced arm, beyond which an arm is fed apart
 SLICE = 4  # rows or events that the store handles at a time, so that there is something in between
-PREEMPTED, PREEMPTED_S = 0.05, 0.005  # how often somebody else runs before a store's lock is taken, and for how long
+# how often somebody else runs before a store's lock is taken, and for how long
+PREEMPTED = 0.05
+PREEMPTED_S = 0.005
 
 Build = Callable[[], Awaitable[Any]]
 
@@ -136,7 +146,9 @@ async def _coordinator(world: World) -> Any:
 
 async def _shard(world: World, number: int) -> Any:
     async def build() -> ShardProcess:
-        name, metrics, clock = shard_name(number), Metrics(CollectorRegistry()), world.clock()
+        name = shard_name(number)
+        metrics = Metrics(CollectorRegistry())
+        clock = world.clock()
         settings = ShardSettings(
             snapshot_interval_s=SNAPSHOT_INTERVAL_S,
             users_initial=16,
@@ -160,7 +172,9 @@ async def _shard(world: World, number: int) -> Any:
         )
         process = ShardProcess(
             shard=shard,
-            server=SimServer(world.network, functools.partial(pb_grpc.add_ScoringServicer_to_server, service)),
+            server=SimServer(
+                world.network, functools.partial(pb_grpc.add_ScoringServicer_to_server, service)
+            ),
             host="sim",
             node=PROCESS.get().node,
             registry=RemoteCoordinator(NAMESPACE),
@@ -209,12 +223,17 @@ async def _ingest(world: World, number: int) -> Any:
 
 
 def _letters(world: World, metrics: Metrics) -> DeadLetters:
-    sink, marks = SimSink(world.topic), SimMarks(world.topic)
-    return DeadLetters(sink, topic="clicks.dlq", source_topic="clicks", metrics=metrics, marks=marks)
+    sink = SimSink(world.topic)
+    marks = SimMarks(world.topic)
+    return DeadLetters(
+        sink, topic="clicks.dlq", source_topic="clicks", metrics=metrics, marks=marks
+    )
 
 
 def _watched(world: World) -> LogEnds:
-    """A watch over the log that looks as long as the process lives, in a task instead of a thread of its own."""
+    """A watch over the log that looks as long as the process lives,
+    in a task instead of a thread of its own.
+    """
     partitions = world.scenario.partitions
     watch = LogWatch(
         lambda: SimAdmin(world.topic),
@@ -237,7 +256,9 @@ def _watched(world: World) -> LogEnds:
 
 
 def _reader(world: World, role: Role, feed: Feed, ends: LogEnds) -> Reader:
-    metrics, clock, shards = Metrics(CollectorRegistry()), world.clock(), RemoteShards(NAMESPACE, role, feed)
+    metrics = Metrics(CollectorRegistry())
+    clock = world.clock()
+    shards = RemoteShards(NAMESPACE, role, feed)
     in_charge = (role, feed) == (Role.OWNER, Feed.FRONT)
     ingest = Ingest(
         SimLog(world.topic, world.committed),
@@ -246,7 +267,9 @@ def _reader(world: World, role: Role, feed: Feed, ends: LogEnds) -> Reader:
         shards,
         metrics,
         clock,
-        IngestSettings(commits=in_charge, commit_interval_s=0.5, history_patience_s=HISTORY_PATIENCE_S),
+        IngestSettings(
+            commits=in_charge, commit_interval_s=0.5, history_patience_s=HISTORY_PATIENCE_S
+        ),
         history=ArchiveReader(_archive_files(world)),
         ends=ends,
     )
@@ -255,12 +278,17 @@ def _reader(world: World, role: Role, feed: Feed, ends: LogEnds) -> Reader:
 
 async def _archive(world: World) -> Any:
     async def build() -> ArchiveProcess:
-        metrics, clock = Metrics(CollectorRegistry()), world.clock()
-        log, partitions = SimLog(world.topic, world.committed), range(world.scenario.partitions)
-        files, erased = _archive_files(world), _snapshots(world).tombstones.read
+        metrics = Metrics(CollectorRegistry())
+        clock = world.clock()
+        log = SimLog(world.topic, world.committed)
+        partitions = range(world.scenario.partitions)
+        files = _archive_files(world)
+        erased = _snapshots(world).tombstones.read
         decoder = Decoder(FORMAT, clock, partitions=len(partitions))
         await RemoteCoordinator(NAMESPACE).join(_target("archive", "archive"))
-        return ArchiveProcess(Archive(log, decoder, files, partitions, metrics, clock, ROLL, erased=erased))
+        return ArchiveProcess(
+            Archive(log, decoder, files, partitions, metrics, clock, ROLL, erased=erased)
+        )
 
     return await _actor(ArchiveActor, build)
 
@@ -269,7 +297,11 @@ async def _gateway(world: World) -> Any:
     async def build() -> GatewayProcess:
         metrics = Metrics(CollectorRegistry())
         gateway = Gateway(
-            limits=LIMITS, salt=NAMESPACE, message_bytes_max=1 << 20, metrics=metrics, clock=world.loop.time
+            limits=LIMITS,
+            salt=NAMESPACE,
+            message_bytes_max=1 << 20,
+            metrics=metrics,
+            clock=world.loop.time,
         )
         server = SimServer(world.network, gateway.add_to)
         process = GatewayProcess(
@@ -307,8 +339,11 @@ def _archive_files(world: World) -> ArchiveFiles:
 
 @contextlib.contextmanager
 def installed(world: World) -> Iterator[None]:
-    """Put the simulation where the product's modules name Ray, threads, clocks and local files themselves."""
-    ray, threading = SimRay(world.network, world.end, lambda: world.nodes), SimpleNamespace(Lock=blocking.Lock)
+    """Put the simulation where the product's modules name Ray, threads,
+    clocks and local files themselves.
+    """
+    ray = SimRay(world.network, world.end, lambda: world.nodes)
+    threading = SimpleNamespace(Lock=blocking.Lock)
     secrets = SimpleNamespace(token_hex=lambda count: PROCESS.get().random.randbytes(count).hex())
 
     def deadline(call: Any, default_s: float) -> actors.calls.deadline.Deadline:
@@ -347,7 +382,11 @@ def installed(world: World) -> Iterator[None]:
         (actors.state.fair_lock, "threading", threading),
         (actors.shard.shard, "threading", threading),
         (actors.shard.snapshotter, "threading", threading),
-        (actors.shard.shard, "Owned", lambda *values, **named: Owned(*values, **named, writer=blocking.Lock())),
+        (
+            actors.shard.shard,
+            "Owned",
+            lambda *values, **named: Owned(*values, **named, writer=blocking.Lock()),
+        ),
         (actors.calls.deadline.Deadline, "of", deadline),
         (Gateway, "_channel", channel),
         (FairLock, "__enter__", enter),
@@ -363,7 +402,9 @@ def installed(world: World) -> Iterator[None]:
 
 def _modules_with(function: Any) -> list[Any]:
     """The product's modules that imported a function by its name."""
-    ours = [module for name, module in sys.modules.items() if name.startswith(("actors.", "cluster."))]
+    ours = [
+        module for name, module in sys.modules.items() if name.startswith(("actors.", "cluster."))
+    ]
     return [module for module in ours if vars(module).get(function.__name__) is function]
 
 

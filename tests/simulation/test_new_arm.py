@@ -1,4 +1,6 @@
-"""An arm that is added while clicks flow: it begins at the log's start, and the other one goes on meanwhile."""
+"""An arm that is added while clicks flow: it begins at the log's start,
+and the other one goes on meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,12 @@ def test_a_new_arm_ends_as_an_uninterrupted_run_does() -> None:
     assert not failed, "\n".join(map(explain, failed[:3]))
 
 
-def test_the_other_arm_goes_on_while_nobody_feeds_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a reader for it the new arm stays at the start; every click reaches the arm that is there."""
+def test_the_other_arm_goes_on_while_nobody_feeds_the_new_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without a reader for it the new arm stays at the start;
+    every click reaches the arm that is there.
+    """
     read = system._reader
 
     def reader(where: World, role: Any, feed: Feed, ends: LogEnds) -> Any:

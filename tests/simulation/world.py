@@ -1,4 +1,6 @@
-"""One run: processes that start, die, pause and come back, over one network, one disk and one log, to a good end."""
+"""One run: processes that start, die, pause and come back, over one network,
+one disk and one log, to a good end.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ class World:
     """Builds the system of a scenario and lets it run."""
 
     def __init__(self, scenario: Scenario, arms: Mapping[str, Bundle], echo: Echo | None) -> None:
-        self.scenario, self.steps = scenario, 0
+        self.scenario = scenario
+        self.steps = 0
         self.all_arms = dict(list(arms.items())[: scenario.arms + bool(scenario.new_arm_s)])
         self.arms = dict(list(arms.items())[: scenario.arms])  # as shards that start now have them
         self.loop = VirtualLoop(self._stepped, self._defect)
@@ -84,8 +87,13 @@ class World:
                 self.later(self.scenario.new_arm_s, self._add_arm)
             self._until(FAULTS_END_S + LASTS_MAX_S)
             self._heal()
-            if not self._until(self.loop.time() + HEALED_WITHIN_S, self._settled) and not self.trace.violation:
-                self.trace.fail(f"not settled {HEALED_WITHIN_S:g} s after the last fault: {self.unsettled()}")
+            if (
+                not self._until(self.loop.time() + HEALED_WITHIN_S, self._settled)
+                and not self.trace.violation
+            ):
+                self.trace.fail(
+                    f"not settled {HEALED_WITHIN_S:g} s after the last fault: {self.unsettled()}"
+                )
             if not self.trace.violation:
                 self._compare()
             for process in (*self.processes, reader, self.operator.process, self.world):
@@ -124,7 +132,8 @@ class World:
         if not process.alive:
             return
         self.trace.say(process, "dies")
-        process.alive, process.held = False, None
+        process.alive = False
+        process.held = None
         self.processes.remove(process)
         self.invariants.shards.pop(process, None)
         self.network.died(process)
@@ -144,7 +153,9 @@ class World:
             self.crash(process)
 
     def lose_node(self, number: int, seconds: float) -> None:
-        """A node ends with all its processes, unless it is the last one; later there is another one."""
+        """A node ends with all its processes,
+        unless it is the last one; later there is another one.
+        """
         if len(self.nodes) == 1:
             return
         lost = self.nodes.pop(number % len(self.nodes))
@@ -169,7 +180,9 @@ class World:
             self.later(seconds, lambda: self._wake(process))
 
     def replace(self, process: Process, seconds: float) -> None:
-        """Let the process stand still while another takes its place; when it wakes, there are two for a while."""
+        """Let the process stand still while another takes its place;
+        when it wakes, there are two for a while.
+        """
         if self.network.names.get(process.name) is process:
             self.pause(process, seconds)
             self.start(process.name)
@@ -181,7 +194,9 @@ class World:
             self.loop.release(process)
 
     def after_steps(self, name: str, steps: int, effect: Callable[[Process], None]) -> None:
-        """Do it to the newest incarnation: now, or at its `steps`-th operation on disk or network from now on."""
+        """Do it to the newest incarnation: now,
+        or at its `steps`-th operation on disk or network from now on.
+        """
         if (process := self.network.names.get(name)) is None:
             return
         if steps == 0 or not process.alive:
@@ -196,7 +211,9 @@ class World:
     # the end
 
     def _until(self, deadline: float, done: Callable[[], bool] = lambda: False) -> bool:
-        """Run to the deadline, or until it is done (asked ten times a second), or something is wrong."""
+        """Run to the deadline, or until it is done (asked ten times a
+        second), or something is wrong.
+        """
         finished = False
 
         def look() -> None:
@@ -220,7 +237,9 @@ class World:
         """What is still to be done, in words."""
         if (coordinator := self.coordinator()) is None:
             return ["there is no coordinator"]
-        open_ends = [coordinator.progress().waiting_for] if coordinator.progress().waiting_for else []
+        open_ends = (
+            [coordinator.progress().waiting_for] if coordinator.progress().waiting_for else []
+        )
         if self.operator.erasing:
             open_ends.append(f"{self.operator.erasing} users are not erased yet")
         open_ends += self._together(coordinator)
@@ -228,17 +247,26 @@ class World:
             for role, replica in coordinator.table.routes[partition].replicas():
                 shard = self.holder(replica.shard)
                 if shard is None or shard.grants().get(partition) != Grant(replica.epoch, role):
-                    open_ends.append(f"partition {partition}: {replica.shard} is not yet its {role}")
+                    open_ends.append(
+                        f"partition {partition}: {replica.shard} is not yet its {role}"
+                    )
                 elif (at := shard.positions().get(partition)) != log.length:
-                    open_ends.append(f"partition {partition}: its {role} {replica.shard} is at {at} of {log.length}")
+                    open_ends.append(
+                        f"partition {partition}: its {role} {replica.shard} is at {at} of "
+                        f"{log.length}"
+                    )
             if (below := self.topic.marks.get(partition, 0)) < log.length:
-                open_ends.append(f"partition {partition}: letters are written below {below} of {log.length}")
+                open_ends.append(
+                    f"partition {partition}: letters are written below {below} of {log.length}"
+                )
             if (archived := self.invariants.archived_to(partition, self.disk)) < log.length:
                 open_ends.append(f"partition {partition} is archived to {archived} of {log.length}")
         return open_ends
 
     def _together(self, coordinator: Coordinator) -> list[str]:
-        """Partitions that one node has twice; where a shard is drained, its node is to go, and the others may share."""
+        """Partitions that one node has twice; where a shard is drained,
+        its node is to go, and the others may share.
+        """
         if any(member.draining for member in coordinator._ledger.members):
             return []
         nodes = {name: process.node for name, process in self.network.names.items()}
@@ -278,7 +306,9 @@ class World:
     # what happened
 
     def random(self, purpose: str) -> Random:
-        """Chance of its own for each purpose, so that leaving a fault out changes as little as possible elsewhere."""
+        """Chance of its own for each purpose,
+        so that leaving a fault out changes as little as possible elsewhere.
+        """
         return Random(f"{self.scenario.seed} {purpose}")
 
     def committed(self, partition: int, offset: int) -> None:
@@ -311,7 +341,8 @@ class SimClock:
     """Virtual time, and a process's own idea of the time of day."""
 
     def __init__(self, loop: VirtualLoop, process: Process) -> None:
-        self._loop, self._process = loop, process
+        self._loop = loop
+        self._process = process
 
     def now_ms(self) -> int:
         """Wall-clock milliseconds; faults make it jump."""
@@ -322,7 +353,9 @@ class SimClock:
         return self._loop.time()
 
     def processor(self) -> float:
-        """None: virtual time knows no processors, so snapshots come as often as their interval says."""
+        """None: virtual time knows no processors,
+        so snapshots come as often as their interval says.
+        """
         return 0.0
 
 

@@ -24,7 +24,9 @@ def make_log(events: list[tuple[str, str, int]], ratings: list[float] | None = N
 
 
 def cyclic_log(users: int = 40, length: int = 9) -> ClickLog:
-    """Users who walk through 12 items in a circle, from different starts: predictable from order alone."""
+    """Users who walk through 12 items in a circle, from different starts:
+    predictable from order alone.
+    """
     events = [
         (f"user-{user}", f"item-{(user * 5 + step) % 12}", 60_000 * (1 + step * users + user))
         for user in range(users)

@@ -1,4 +1,6 @@
-"""From a click log to a bundle: calibration, agreement of served and trained scores, files, commands."""
+"""From a click log to a bundle: calibration,
+agreement of served and trained scores, files, commands.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,18 @@ from training.measure.targets import NegativeSampler
 from training.publish import in_memory, publish
 from training.runs import SplitRun, train_by_time, train_leave_one_out, train_split
 
-SHAPE = ModelConfig(width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4)
-QUICK = TrainConfig(epochs=3, tokens=64, learning_rate=1e-2, dropout=0.0, average_decay=0.9, positions=2, negatives=3)
+SHAPE = ModelConfig(
+    width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4
+)
+QUICK = TrainConfig(
+    epochs=3,
+    tokens=64,
+    learning_rate=1e-2,
+    dropout=0.0,
+    average_decay=0.9,
+    positions=2,
+    negatives=3,
+)
 DATE = "2026-01-01"
 
 
@@ -36,7 +48,13 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> SplitRun:
     """A bundle from the first 80 % of the circle walkers."""
     out = tmp_path_factory.mktemp("split") / "bundle"
     return train_split(
-        cyclic_log(), out=out, data_set="circle", date=DATE, shape=SHAPE, settings=QUICK, show_progress=False
+        cyclic_log(),
+        out=out,
+        data_set="circle",
+        date=DATE,
+        shape=SHAPE,
+        settings=QUICK,
+        show_progress=False,
     )
 
 
@@ -59,7 +77,9 @@ def test_the_published_bundle_loads_and_says_where_it_is_from(split: SplitRun) -
 
 
 def test_served_logits_agree_with_the_network(split: SplitRun) -> None:
-    """Folding events one by one into bytes ranks and scores nearly as the whole-history pass in float32 does."""
+    """Folding events one by one into bytes ranks and scores nearly as the
+    whole-history pass in float32 does.
+    """
     model = split.run.model
     histories = Histories.of(split.earlier, model.vocabulary)
     held = Held.last(histories)
@@ -75,7 +95,9 @@ def test_served_logits_agree_with_the_network(split: SplitRun) -> None:
 
 
 def test_calibration_gives_every_level_the_share_of_clicks(split: SplitRun) -> None:
-    """With the published calibration, mean probability is near the share of clicked candidates at each level."""
+    """With the published calibration,
+    mean probability is near the share of clicked candidates at each level.
+    """
     histories = Histories.of(split.earlier, split.run.model.vocabulary)
     sampler = NegativeSampler(histories, 12, popular=0.0, seen=0.0)
     tails = np.minimum(histories.lengths() - 1, 2)
@@ -140,10 +162,15 @@ def test_logs_too_short_are_refused() -> None:
 
 def test_commands_train_and_publish_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a CSV file to a bundle by the two commands, with a comparison printed in between."""
-    monkeypatch.setattr(commands, "TrainConfig", lambda **given: dataclasses.replace(QUICK, **given))
+    monkeypatch.setattr(
+        commands, "TrainConfig", lambda **given: dataclasses.replace(QUICK, **given)
+    )
     lines = ["uid,item,time"]
     log = cyclic_log()
-    lines += [f"{user},{item},{at}" for user, item, at in zip(log.users, log.items, log.times_ms, strict=True)]
+    lines += [
+        f"{user},{item},{at}"
+        for user, item, at in zip(log.users, log.items, log.times_ms, strict=True)
+    ]
     (tmp_path / "log.csv").write_text("\n".join(lines) + "\n")
     console = Console(file=io.StringIO(), width=120)
     commands.train_model(

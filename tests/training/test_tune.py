@@ -1,4 +1,6 @@
-"""The search for settings: tiny ones of two trials, stopped and gone on with, and what is refused."""
+"""The search for settings: tiny ones of two trials,
+stopped and gone on with, and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def test_a_search_finds_settings_and_a_stopped_one_goes_on(tmp_path: Path) -> No
 def test_there_must_be_a_search_to_resume(tmp_path: Path) -> None:
     """Nothing is started where there is nothing to go on with."""
     parts = leave_one_out(cyclic_log(), SHAPE)
-    with pytest.raises(TrainingError, match="holds no search to resume; start one without --resume"):
+    with pytest.raises(
+        TrainingError, match="holds no search to resume; start one without --resume"
+    ):
         search(parts, tmp_path, minutes=1, samples=2, resume=True)
 
 

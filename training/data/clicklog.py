@@ -21,8 +21,8 @@ Floats = npt.NDArray[np.float64]
 class ClickLog:
     """n events in the order of their source; ids are strings, times are milliseconds since 1970.
 
-    Where two events share a time, their order here is the order in which they happened: every sort is stable.
-    `ratings` is None for sources without any.
+    Where two events share a time, their order here is the order in which they happened: every sort
+    is stable. `ratings` is None for sources without any.
     """
 
     users: Strings  # (n,)
@@ -80,7 +80,9 @@ def joined(logs: Sequence[ClickLog]) -> ClickLog:
     if len(logs) == 1:
         return logs[0]
     names = logs[0].columns()
-    return ClickLog(**{name: np.concatenate([log.columns()[name] for log in logs]) for name in names})
+    return ClickLog(
+        **{name: np.concatenate([log.columns()[name] for log in logs]) for name in names}
+    )
 
 
 def factorize(strings: Strings) -> tuple[Longs, Strings]:
@@ -89,7 +91,9 @@ def factorize(strings: Strings) -> tuple[Longs, Strings]:
 
 
 def unique_strings(texts: pa.Array | pa.ChunkedArray) -> tuple[Longs, Strings]:
-    """The same of an Arrow column without nulls, of whatever size: large offsets and one chunk hold more than 2 GiB."""
+    """The same of an Arrow column without nulls, of whatever size:
+    large offsets and one chunk hold more than 2 GiB.
+    """
     whole = texts.cast(pa.large_string())
     if isinstance(whole, pa.ChunkedArray):
         whole = whole.combine_chunks()

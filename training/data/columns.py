@@ -26,24 +26,26 @@ OTHER_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def read(
-    path: Path, columns: Mapping[str, str] | None = None, time_unit: TimeUnit = "ms", say: Say = to_stderr
+    path: Path,
+    columns: Mapping[str, str] | None = None,
+    time_unit: TimeUnit = "ms",
+    say: Say = to_stderr,
 ) -> ClickLog:
     """The click log of a `.parquet` or `.csv` file, or of all such files in a directory.
 
-    Ids are the strings that live records with them would give, whatever the column's type; clicks without a user or an
-    item are left out, as serving does.
+    Ids are the strings that live records with them would give, whatever the column's type; clicks
+    without a user or an item are left out, as serving does.
 
     Args:
         path: the file, one row an event; or a directory, where `key=value` folders are columns.
-        columns: role -> column name; roles are user, item, time, action and rating. A role that is not
-            named is looked for under its own name; action (then "click") and rating may be missing. A dot goes into a
-            column of structs: `product.id`.
+        columns: role -> column name; roles are user, item, time, action and rating. A role that is
+            not named is looked for under its own name; action (then "click") and rating may be
+            missing. A dot goes into a column of structs: `product.id`.
         time_unit: of numeric times; timestamp columns need none.
         say: hears of what was left out or read in another way than it looks.
 
     Raises:
         DatasetError: a file, a column or a value cannot be read; the message says which.
-
     """
     named = dict(columns or {})
     if unknown := sorted(set(named) - set(ROLES)):
@@ -51,11 +53,17 @@ def read(
     remarks = Remarks()
     logs = [_of_file(file, named, time_unit, remarks) for file in table_files.find(path)]
     if len({log.ratings is None for log in logs if len(log)}) > 1:
-        raise DatasetError(f"{path}: some files have ratings and some have none; give all of them, or none, the column")
+        raise DatasetError(
+            f"{path}: some files have ratings and some have none; give all of them, or none, the "
+            "column"
+        )
     log = joined([log for log in logs if len(log)] or logs[:1])
     if not len(log):
         why = "; ".join(remarks.sentences()) or "no rows"
-        raise DatasetError(f"{path} holds no click that can be learned from: {why}; bring a log, or name its columns")
+        raise DatasetError(
+            f"{path} holds no click that can be learned from: {why}; bring a log, or name its "
+            "columns"
+        )
     remarks.tell(say)
     return log
 
@@ -82,18 +90,24 @@ def of_table(
         _count_missing(missing, role, places[role], remarks)
         kept &= ~missing
     rows = np.flatnonzero(kept)
-    columns = {role: column.filter(pa.array(kept)) for role, column in found.items() if column is not None}
+    columns = {
+        role: column.filter(pa.array(kept)) for role, column in found.items() if column is not None
+    }
     at = {role: place.of(rows) for role, place in places.items()}
     return ClickLog(
         users=id_column.strings(ids["user"].filter(pa.array(kept))),
         items=id_column.strings(ids["item"].filter(pa.array(kept))),
         actions=_actions(columns.get("action"), len(rows), at["action"], remarks),
-        times_ms=time_column.times_ms(columns["time"], time_unit, at["time"], remarks, strict=strict),
+        times_ms=time_column.times_ms(
+            columns["time"], time_unit, at["time"], remarks, strict=strict
+        ),
         ratings=_ratings(columns.get("rating"), at["rating"]),
     )
 
 
-def _of_file(file: TableFile, named: Mapping[str, str], time_unit: TimeUnit, remarks: Remarks) -> ClickLog:
+def _of_file(
+    file: TableFile, named: Mapping[str, str], time_unit: TimeUnit, remarks: Remarks
+) -> ClickLog:
     names = file.names()
     wanted = []
     for role in ROLES:
@@ -108,7 +122,9 @@ def _of_file(file: TableFile, named: Mapping[str, str], time_unit: TimeUnit, rem
 
 
 def _place(names: Sequence[str], name: str) -> tuple[str, ...] | None:
-    """The column, and the fields below it: a column that is called as asked, else the longest that leads there."""
+    """The column, and the fields below it: a column that is called as asked,
+    else the longest that leads there.
+    """
     if name in names:
         return (name,)
     parts = name.split(".")
@@ -143,12 +159,15 @@ def _inside(table: pa.Table, named: Mapping[str, str], role: str, path: Path | s
 
 def _no_column(path: Path | str, names: Sequence[str], name: str, role: str) -> str:
     hint = _nearest(name, names)
-    if len(names) == 1 and (found := [word for each, word in OTHER_DELIMITERS.items() if each in names[0]]):
+    if len(names) == 1 and (
+        found := [word for each, word in OTHER_DELIMITERS.items() if each in names[0]]
+    ):
         hint = f"its columns are parted by {found[0]}: write the file with commas; "
     elif not str(path).endswith(".parquet"):
         hint += "a CSV file names its columns in its first row; "
     return (
-        f"{path} has no column {name!r} for the role {role!r}; its columns are {list(names)}; {hint}"
+        f"{path} has no column {name!r} for the role {role!r}; its columns are {list(names)}; "
+        f"{hint}"
         f"name the right one in the column mapping, such as --field {role}=COLUMN"
     )
 
@@ -162,7 +181,11 @@ def _nearest(name: str, known: Sequence[str]) -> str:
 def _count_missing(missing: Any, role: str, place: Place, remarks: Remarks) -> None:
     if missing.any():
         first = place.row(int(np.flatnonzero(missing)[0]))
-        remarks.add(f"rows have no {role} and are left out, as serving refuses them", int(missing.sum()), first)
+        remarks.add(
+            f"rows have no {role} and are left out, as serving refuses them",
+            int(missing.sum()),
+            first,
+        )
 
 
 def _actions(column: Any, count: int, place: Place, remarks: Remarks) -> np.ndarray:

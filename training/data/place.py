@@ -13,7 +13,9 @@ class Place:
     """A column of a file, and which of its rows are looked at."""
 
     def __init__(self, file: str, column: str, rows: Rows | None = None) -> None:
-        self.file, self.column, self._rows = file, column, rows
+        self.file = file
+        self.column = column
+        self._rows = rows
 
     def __str__(self) -> str:
         return f"{self.file}: column {self.column!r}"

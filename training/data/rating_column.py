@@ -20,21 +20,29 @@ def ratings(column: pa.ChunkedArray, place: Place) -> Floats:
 
     Raises:
         DatasetError: a row holds no number.
-
     """
     column = plain(column)
     kind = column.type
     if is_text(kind):
         texts = as_utf8(column, place).to_pylist()
-        found = np.array([_number(text or "", row, place) for row, text in enumerate(texts)], dtype=np.float64)
+        found = np.array(
+            [_number(text or "", row, place) for row, text in enumerate(texts)], dtype=np.float64
+        )
     elif (
-        types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_boolean(kind)
+        types.is_integer(kind)
+        or types.is_floating(kind)
+        or types.is_decimal(kind)
+        or types.is_boolean(kind)
     ) or types.is_null(kind):
         found = np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
     else:
-        raise DatasetError(f"{place} holds {kind}, which is no rating; write numbers, or true and false")
+        raise DatasetError(
+            f"{place} holds {kind}, which is no rating; write numbers, or true and false"
+        )
     if (endless := np.isinf(found)).any():
-        raise DatasetError(f"{place.row(int(np.flatnonzero(endless)[0]))}: the rating is infinite; correct the row")
+        raise DatasetError(
+            f"{place.row(int(np.flatnonzero(endless)[0]))}: the rating is infinite; correct the row"
+        )
     return found
 
 
@@ -47,4 +55,6 @@ def _number(text: str, row: int, place: Place) -> float:
     try:
         return float(word.replace("_", "?"))
     except ValueError:
-        raise DatasetError(f"{place.row(row)}: {shown(text)} is no rating; write a number, or nothing") from None
+        raise DatasetError(
+            f"{place.row(row)}: {shown(text)} is no rating; write a number, or nothing"
+        ) from None

@@ -1,4 +1,6 @@
-"""What a reader of files noticed and read on: rows left out, ids that were numbers. Each remark once, with a count."""
+"""What a reader of files noticed and read on: rows left out, ids that were numbers.
+Each remark once, with a count.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class Remarks:
 
     def sentences(self) -> list[str]:
         """All of it, a sentence each."""
-        return [f"{count:,} {what} (first: {where})" for what, (count, where) in self._found.items()]
+        return [
+            f"{count:,} {what} (first: {where})" for what, (count, where) in self._found.items()
+        ]
 
     def tell(self, say: Say) -> None:
         """Say all of it."""

@@ -1,6 +1,7 @@
 """User histories, the vocabulary that numbers their items, and batches for training and evaluation.
 
-Dimension letters: see `model.config`. A history is one user's events in time order, ties in the log's order.
+Dimension letters: see `model.config`. A history is one user's events in time order, ties in the
+log's order.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ UNKNOWN = -1  # the number of an action that a vocabulary does not have
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vocabulary:
-    """Numbers for items and actions, the same that `Bundle.item_rows` and `Bundle.action_ids` give when serving."""
+    """Numbers for items and actions, the same that `Bundle.item_rows` and
+    `Bundle.action_ids` give when serving.
+    """
 
     items: tuple[str, ...]  # (V,) the catalogue, most frequent first
     actions: tuple[str, ...]
@@ -37,19 +40,21 @@ class Vocabulary:
 
         Raises:
             DatasetError: no item is that frequent, or there are too many actions.
-
         """
         codes, names = factorize(log.items)
         counts = np.bincount(codes, minlength=len(names)).astype(np.int64)
         order = np.argsort(-counts, kind="stable")
         order = order[counts[order] >= events_min]
         if not len(order):
-            raise DatasetError(f"no item of the log has {events_min} events; lower events_min or bring more events")
+            raise DatasetError(
+                f"no item of the log has {events_min} events; lower events_min or bring more events"
+            )
         action_codes, actions = factorize(_named(log.actions))
         if len(actions) > ACTIONS_MAX:
             raise DatasetError(
-                f"the log has {len(actions):,} different actions, such as {list(actions[:3])}; a model takes "
-                f"{ACTIONS_MAX}: write rare ones as one, or name another column, such as --field action=COLUMN"
+                f"the log has {len(actions):,} different actions, such as {list(actions[:3])}; a "
+                f"model takes {ACTIONS_MAX}: write rare ones as one, or name another column, such "
+                "as --field action=COLUMN"
             )
         by_use = np.argsort(-np.bincount(action_codes), kind="stable")
         return cls(items=tuple(names[order]), actions=tuple(actions[by_use]), hashed=hashed)
@@ -62,9 +67,13 @@ class Vocabulary:
         return np.array(rows, dtype=np.int64)[codes]
 
     def action_ids(self, actions: Strings) -> Longs:
-        """Position (n,) of each action in `actions`; UNKNOWN for one that is not there, which no state folds."""
+        """Position (n,) of each action in `actions`;
+        UNKNOWN for one that is not there, which no state folds.
+        """
         codes, names = factorize(_named(actions))
-        known = dict(sorted(((name or NAMELESS, n) for n, name in enumerate(self.actions)), reverse=True))
+        known = dict(
+            sorted(((name or NAMELESS, n) for n, name in enumerate(self.actions)), reverse=True)
+        )
         return np.array([known.get(name, UNKNOWN) for name in names], dtype=np.int64)[codes]
 
     def _hashed_row(self, item: str) -> int:
@@ -73,7 +82,9 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Histories:
-    """All users' events, one user after the other; user u has the events [starts[u], starts[u + 1])."""
+    """All users' events, one user after the other;
+    user u has the events [starts[u], starts[u + 1]).
+    """
 
     users: tuple[str, ...]
     items: Longs  # (n,) rows
@@ -85,7 +96,9 @@ class Histories:
     def of(cls, log: ClickLog, vocabulary: Vocabulary) -> Histories:
         """The histories of `log`, users in the order of their first event in it."""
         codes, names = factorize(log.users)
-        order = np.lexsort((log.times_ms, codes))  # by user, then time; stable, so ties stay in the log's order
+        order = np.lexsort(
+            (log.times_ms, codes)
+        )  # by user, then time; stable, so ties stay in the log's order
         lengths = np.bincount(codes, minlength=len(names))
         return cls(
             users=tuple(names),
@@ -118,7 +131,9 @@ class Histories:
 
 
 class Held(NamedTuple):
-    """Histories whose last `tails[u]` events are to be predicted, each from everything before it."""
+    """Histories whose last `tails[u]` events are to be predicted,
+    each from everything before it.
+    """
 
     histories: Histories
     tails: Longs  # (users,); 0 for users without targets
@@ -135,13 +150,18 @@ class Held(NamedTuple):
         tails = late[histories.starts[1:]] - late[histories.starts[:-1]]
         return cls(histories, np.minimum(tails, np.maximum(histories.lengths() - 1, 0)))
 
-    def targets(self, items: int, count_max: int | None = None, random: np.random.Generator | None = None) -> Longs:
-        """Flat positions (m,), ascending, of the events to be predicted whose item is in the catalogue (row < `items`).
+    def targets(
+        self, items: int, count_max: int | None = None, random: np.random.Generator | None = None
+    ) -> Longs:
+        """Flat positions (m,), ascending, of the events to be predicted whose item
+        is in the catalogue (row < `items`).
 
         Of more than `count_max`, so many drawn by `random`.
         """
         histories = self.histories
-        late = np.arange(len(histories.items)) >= np.repeat(histories.starts[1:] - self.tails, histories.lengths())
+        late = np.arange(len(histories.items)) >= np.repeat(
+            histories.starts[1:] - self.tails, histories.lengths()
+        )
         found = np.flatnonzero(late & (histories.items < items))
         if count_max is None or len(found) <= count_max:
             return found
@@ -162,7 +182,9 @@ class Windows(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """One padded batch, and where its rows come from: row b holds the events from `begins[b]` on."""
+    """One padded batch, and where its rows come from:
+    row b holds the events from `begins[b]` on.
+    """
 
     events: Sequences  # (B, L)
     begins: Longs  # (B,) flat positions in the histories
@@ -171,9 +193,11 @@ class Batch(NamedTuple):
 def training_windows(histories: Histories, length: int, random: np.random.Generator) -> Windows:
     """Windows of at most `length` + 1 events with random boundaries.
 
-    Neighbouring windows share one event, so each event but a user's first is the target of exactly one window.
+    Neighbouring windows share one event, so each event but a user's first is the target of exactly
+    one window.
     """
-    begins, ends = [], []
+    begins = []
+    ends = []
     for start, stop in zip(histories.starts[:-1], histories.starts[1:], strict=True):
         if stop - start < 2:
             continue
@@ -182,14 +206,20 @@ def training_windows(histories: Histories, length: int, random: np.random.Genera
         begins.append(edges[:-1])
         ends.append(edges[1:] + 1)
     if not begins:
-        raise DatasetError("no user has two events, so there is nothing to learn from; bring a longer log")
+        raise DatasetError(
+            "no user has two events, so there is nothing to learn from; bring a longer log"
+        )
     return Windows(np.concatenate(begins), np.concatenate(ends))
 
 
-def groups(windows: Windows, tokens: int, random: np.random.Generator | None = None) -> list[Windows]:
-    """Windows of similar length together, at most `tokens` padded positions a group (but at least one window).
+def groups(
+    windows: Windows, tokens: int, random: np.random.Generator | None = None
+) -> list[Windows]:
+    """Windows of similar length together,
+    at most `tokens` padded positions a group (but at least one window).
 
-    With `random`, equal lengths and the groups come in random order; without it, in order of length.
+    With `random`, equal lengths and the groups come in random order; without it, in order of
+    length.
     """
     lengths = windows.ends - windows.begins
     jitter = np.zeros(len(lengths)) if random is None else random.random(len(lengths))
@@ -198,7 +228,9 @@ def groups(windows: Windows, tokens: int, random: np.random.Generator | None = N
     for place in range(len(order)):
         if place > cuts[-1] and (place + 1 - cuts[-1]) * lengths[order[place]] > tokens:
             cuts.append(place)
-    parts = [Windows(windows.begins[part], windows.ends[part]) for part in np.split(order, cuts[1:])]
+    parts = [
+        Windows(windows.begins[part], windows.ends[part]) for part in np.split(order, cuts[1:])
+    ]
     return parts if random is None else [parts[turn] for turn in random.permutation(len(parts))]
 
 

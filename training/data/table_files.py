@@ -1,7 +1,8 @@
-"""Files as tables of the columns that are wanted: CSV as text, exactly as written; Parquet in its own types.
+"""Files as tables of the columns that are wanted: CSV as text,
+exactly as written; Parquet in its own types.
 
-A directory is read file by file, in the order of names, and `key=value` folders in it are columns of text. So each
-value has a file and a row to be named by, and files need not agree in types.
+A directory is read file by file, in the order of names, and `key=value` folders in it are columns
+of text. So each value has a file and a row to be named by, and files need not agree in types.
 """
 
 from __future__ import annotations
@@ -46,10 +47,13 @@ class TableFile:
 
         Raises:
             DatasetError: the file cannot be read.
-
         """
         with _readable(self.path):
-            own = _parquet_names(self.path) if self.path.suffix == ".parquet" else _beginning(self.path)[0]
+            own = (
+                _parquet_names(self.path)
+                if self.path.suffix == ".parquet"
+                else _beginning(self.path)[0]
+            )
         return [*own, *(name for name in self.folders if name not in own)]
 
     def table(self, wanted: Sequence[str]) -> pa.Table:
@@ -57,12 +61,12 @@ class TableFile:
 
         Raises:
             DatasetError: the file cannot be read, or has a wanted column twice.
-
         """
         names = self.names()
         if twice := [name for name in wanted if names.count(name) > 1]:
             raise DatasetError(
-                f"{self.path}: {names.count(twice[0])} columns are called {twice[0]!r}; rename all but one"
+                f"{self.path}: {names.count(twice[0])} columns are called {twice[0]!r}; rename "
+                "all but one"
             )
         with _readable(self.path):
             if self.path.suffix == ".parquet":
@@ -72,32 +76,44 @@ class TableFile:
     def _with_folders(self, table: pa.Table, wanted: Sequence[str]) -> pa.Table:
         for name in wanted:
             if name not in table.column_names:
-                table = table.append_column(name, pa.array([self.folders[name]] * len(table), pa.large_string()))
+                table = table.append_column(
+                    name, pa.array([self.folders[name]] * len(table), pa.large_string())
+                )
         return table
 
 
 def find(path: Path) -> list[TableFile]:
-    """The file, or all files of a directory whose names end as those of click logs; hidden ones are left out.
+    """The file, or all files of a directory whose names end as those of
+    click logs; hidden ones are left out.
 
     Raises:
         DatasetError: there is nothing to read, or a directory mixes CSV and Parquet.
-
     """
     if not path.is_dir():
         if not path.name.endswith(ENDINGS):
             raise DatasetError(f"{path}: a click log file must end in one of {', '.join(ENDINGS)}")
         if not path.exists():
-            raise DatasetError(f"cannot read {path}: there is no such file; give --path the file of your log")
+            raise DatasetError(
+                f"cannot read {path}: there is no such file; give --path the file of your log"
+            )
         return [TableFile(path)]
     files = []
     for found in sorted(path.rglob("*")):
         inside = found.relative_to(path).parts
-        if found.is_file() and found.name.endswith(ENDINGS) and not any(part[0] in "._" for part in inside):
+        if (
+            found.is_file()
+            and found.name.endswith(ENDINGS)
+            and not any(part[0] in "._" for part in inside)
+        ):
             files.append(TableFile(found, _folders(inside[:-1])))
     if not files:
-        raise DatasetError(f"the directory {path} holds no file that ends in one of {', '.join(ENDINGS)}")
+        raise DatasetError(
+            f"the directory {path} holds no file that ends in one of {', '.join(ENDINGS)}"
+        )
     if len({file.path.suffix == ".parquet" for file in files}) > 1:
-        raise DatasetError(f"the directory {path} holds CSV and Parquet files; keep one log of one form in it")
+        raise DatasetError(
+            f"the directory {path} holds CSV and Parquet files; keep one log of one form in it"
+        )
     return files
 
 
@@ -107,12 +123,16 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, pa.ArrowException, text_csv.Error) as error:
-        raise DatasetError(f"cannot read {path}: {error}; the file may be damaged or still being written") from error
+        raise DatasetError(
+            f"cannot read {path}: {error}; the file may be damaged or still being written"
+        ) from error
 
 
 def _folders(parts: Sequence[str]) -> dict[str, str | None]:
     pairs = [part.split("=", 1) for part in parts if "=" in part]
-    return {name: None if value == NO_VALUE else urllib.parse.unquote(value) for name, value in pairs}
+    return {
+        name: None if value == NO_VALUE else urllib.parse.unquote(value) for name, value in pairs
+    }
 
 
 def _parquet_names(path: Path) -> list[str]:
@@ -132,7 +152,6 @@ def _beginning(path: Path) -> tuple[list[str], bool]:
 
     Raises:
         DatasetError: there is none, or the file is no CSV.
-
     """
     with path.open("rb") as stream:
         start = stream.read(4)
@@ -144,7 +163,9 @@ def _beginning(path: Path) -> tuple[list[str], bool]:
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="backslashreplace", newline="")
         if names := next(filter(None, text_csv.reader(text)), None):
             return names, bool(text.read(4096).strip("\r\n"))
-    raise DatasetError(f"{path} is empty; give --path a file with a row of names, then a row for each click")
+    raise DatasetError(
+        f"{path} is empty; give --path a file with a row of names, then a row for each click"
+    )
 
 
 def _csv(path: Path, wanted: Sequence[str]) -> pa.Table:
@@ -165,7 +186,9 @@ def _csv(path: Path, wanted: Sequence[str]) -> pa.Table:
         with pa.input_stream(str(path), compression="detect") as stream:
             return csv.read_csv(
                 stream,
-                csv.ReadOptions(column_names=numbered, skip_rows_after_names=1, use_threads=threads),
+                csv.ReadOptions(
+                    column_names=numbered, skip_rows_after_names=1, use_threads=threads
+                ),
                 csv.ParseOptions(newlines_in_values=True, invalid_row_handler=noted),
                 csv.ConvertOptions(
                     include_columns=included,
@@ -184,14 +207,14 @@ def _csv(path: Path, wanted: Sequence[str]) -> pa.Table:
             if bad:
                 raise DatasetError(_ragged(path, bad[0])) from None
         raise DatasetError(
-            f"cannot read {path}: {error}; a text with a quote, a comma or a line break in it needs double quotes "
-            f"around it, and a quote that is opened must be closed"
+            f"cannot read {path}: {error}; a text with a quote, a comma or a line break in it "
+            "needs double quotes around it, and a quote that is opened must be closed"
         ) from error
 
 
 def _ragged(path: Path, row: Any) -> str:
     return (
-        f"{path}: row {row.number - 1:,} has {row.actual_columns} columns instead of {row.expected_columns}: "
-        f"{row.text[:80]!r}; correct it: a text with a comma or a line break in it needs double quotes around it, and "
-        f"a quote that is opened must be closed"
+        f"{path}: row {row.number - 1:,} has {row.actual_columns} columns instead of "
+        f"{row.expected_columns}: {row.text[:80]!r}; correct it: a text with a comma or a line "
+        "break in it needs double quotes around it, and a quote that is opened must be closed"
     )

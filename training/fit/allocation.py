@@ -1,13 +1,18 @@
-"""glibc's allocator, told to keep what it has: a training step asks for the same large blocks again and again.
+"""glibc's allocator, told to keep what it has:
+a training step asks for the same large blocks again and again.
 
-By default blocks above 128 KiB come from the kernel and go back to it at once, so a third of a step is page faults.
+By default blocks above 128 KiB come from the kernel and go back to it at once, so a third of a step
+is page faults.
 """
 
 from __future__ import annotations
 
 import ctypes
 
-TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # parameters of mallopt(3)
+# parameters of mallopt(3)
+TRIM_THRESHOLD = -1
+TOP_PAD = -2
+MMAP_MAX = -4
 
 
 def keep_freed_memory() -> bool:

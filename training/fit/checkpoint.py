@@ -25,7 +25,9 @@ from training.data.clicklog import Longs
 from training.errors import DatasetError
 from training.measure.metrics import Doubles
 
-WEIGHTS, ITEMS, MODEL = "weights.safetensors", "items.parquet", "model.json"
+WEIGHTS = "weights.safetensors"
+ITEMS = "items.parquet"
+MODEL = "model.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +44,9 @@ class Checkpoint:
     )  # of `training.measure.order`; empty where nothing was measured
 
     def save(self, path: Path) -> None:
-        """Write the directory `path`; files of an older model are replaced once all new ones are there."""
+        """Write the directory `path`; files of an older model are replaced
+        once all new ones are there.
+        """
         path.mkdir(parents=True, exist_ok=True)
         about = {
             "config": json.loads(self.network.config.to_json()),
@@ -53,7 +57,9 @@ class Checkpoint:
         new = {name: path / f".{name}.new" for name in (WEIGHTS, ITEMS, MODEL)}
         new[MODEL].write_text(json.dumps(about, indent=2) + "\n")
         save_file(dict(self.network.state_dict()), new[WEIGHTS])
-        shutil.copymode(new[MODEL], new[WEIGHTS])  # safetensors lets nobody else read what it writes
+        shutil.copymode(
+            new[MODEL], new[WEIGHTS]
+        )  # safetensors lets nobody else read what it writes
         parquet.write_table(pa.table({"item": list(self.items), "count": self.counts}), new[ITEMS])
         (path / MODEL).unlink(missing_ok=True)
         for name, file in new.items():
@@ -65,7 +71,6 @@ class Checkpoint:
 
         Raises:
             DatasetError: the directory is incomplete or damaged.
-
         """
         try:
             about = json.loads((path / MODEL).read_text())
@@ -83,5 +88,6 @@ class Checkpoint:
             )
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise DatasetError(
-                f"{path} holds no complete trained model ({error}); train it again: echorank train ml-100k --out {path}"
+                f"{path} holds no complete trained model ({error}); train it again: echorank "
+                f"train ml-100k --out {path}"
             ) from error

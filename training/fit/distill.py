@@ -1,7 +1,8 @@
 """Teachers: trained models whose next-item softmax a new one learns beside the clicks themselves.
 
-A teacher reads each whole history once, before training begins; a step then only takes its encodings by position.
-Several teachers speak as one, by the mean of their logits: with encodings and tables side by side that is one product.
+A teacher reads each whole history once, before training begins; a step then only takes its
+encodings by position. Several teachers speak as one, by the mean of their logits: with encodings
+and tables side by side that is one product.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ TOKENS = 12_800
 
 
 class Opinion(NamedTuple):
-    """One teacher's logits after each of n events: encoding . item + bias, and membership where it has one."""
+    """One teacher's logits after each of n events: encoding . item + bias,
+    and membership where it has one.
+    """
 
     encodings: Tensor  # (n, D)
     table: Tensor  # (V, D)
@@ -42,7 +45,6 @@ class Teacher(Protocol):
 
         Raises:
             TrainingError: it was trained on another catalogue.
-
         """
         ...
 
@@ -60,7 +62,6 @@ class StreamingTeacher:
 
         Raises:
             DatasetError: there is no model, or it is damaged.
-
         """
         checkpoint = Checkpoint.load(directory)
         return cls(checkpoint.network, checkpoint.items)
@@ -70,18 +71,28 @@ class StreamingTeacher:
         """See `Teacher`; it is causal, so one pass over a history serves all its positions."""
         if self.items != vocabulary.items:
             raise TrainingError(
-                f"a teacher knows other items than the {len(vocabulary.items):,} of this catalogue, or numbers them "
-                "otherwise: train it on the same data"
+                f"a teacher knows other items than the {len(vocabulary.items):,} of this "
+                "catalogue, or numbers them otherwise: train it on the same data"
             )
-        network, items = self.network.eval(), len(self.items)
+        network = self.network.eval()
+        items = len(self.items)
         found = torch.zeros(len(histories.items), network.config.width)
         some = np.flatnonzero(histories.lengths())
-        for windows in groups(Windows(histories.starts[:-1][some], histories.starts[1:][some]), TOKENS):
+        for windows in groups(
+            Windows(histories.starts[:-1][some], histories.starts[1:][some]), TOKENS
+        ):
             batch = pad(histories, windows)
-            place = torch.from_numpy(batch.begins)[:, None] + torch.arange(batch.events.items.shape[1])
+            place = torch.from_numpy(batch.begins)[:, None] + torch.arange(
+                batch.events.items.shape[1]
+            )
             mask = batch.events.mask
             found[place[mask]] = network.encode(batch.events).sequence[mask]
-        return Opinion(found, network.embedding.item.weight[:items], network.item_bias[:items], network.membership)
+        return Opinion(
+            found,
+            network.embedding.item.weight[:items],
+            network.item_bias[:items],
+            network.membership,
+        )
 
 
 class Teachers:
@@ -89,8 +100,11 @@ class Teachers:
 
     @torch.inference_mode()
     def __init__(self, opinions: Sequence[Opinion], weight: float) -> None:
-        self.weight, share = weight, 1 / len(opinions)
-        self.encodings = torch.cat([each.encodings for each in opinions], dim=1) * share  # (n, sum of D)
+        self.weight = weight
+        share = 1 / len(opinions)
+        self.encodings = (
+            torch.cat([each.encodings for each in opinions], dim=1) * share
+        )  # (n, sum of D)
         self.table = torch.cat([each.table for each in opinions], dim=1)  # (V, sum of D)
         self.bias = torch.stack([each.bias for each in opinions]).mean(dim=0)  # (V)
         self.memberships = [each.membership for each in opinions if each.membership is not None]

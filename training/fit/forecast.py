@@ -1,4 +1,6 @@
-"""How long a training will take, from a few of its steps: said at its start, and reserved from its minutes."""
+"""How long a training will take, from a few of its steps: said at its start,
+and reserved from its minutes.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,21 @@ from torch import nn
 STEPS = 8  # measured after the first one, which warms up
 MINUTE_S = 60
 
-Finishing = Callable[[nn.Module, float], float]  # seconds of what follows a training whose validation takes so many
+Finishing = Callable[
+    [nn.Module, float], float
+]  # seconds of what follows a training whose validation takes so many
 
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
     """What takes time beside the steps."""
 
-    begun: float | None = None  # of time.monotonic(), when the clock of minutes_max began; None: with the first step
-    validation: Callable[[nn.Module], float] = lambda _: 0.0  # measures about how many seconds a validation takes
+    begun: float | None = (
+        None  # of time.monotonic(), when the clock of minutes_max began; None: with the first step
+    )
+    validation: Callable[[nn.Module], float] = lambda _: (
+        0.0
+    )  # measures about how many seconds a validation takes
     finishing: Finishing = lambda *_: 0.0
 
 
@@ -50,11 +58,15 @@ def sentence(
     minutes: float | None,
     limit_s: float | None,
 ) -> str:
-    """`about 12 minutes for 30 epochs at most; --minutes 5 allows about 11 of them`, when `done` epochs are over.
+    """`about 12 minutes for 30 epochs at most;
+    --minutes 5 allows about 11 of them`, when `done` epochs are over.
 
     With `minutes` the steps end after `limit_s` seconds.
     """
-    said = f"about {_duration(spent_s + epoch_s * (epochs - done) + finishing_s)} for {epochs} epochs at most"
+    said = (
+        f"about {_duration(spent_s + epoch_s * (epochs - done) + finishing_s)} for {epochs} "
+        "epochs at most"
+    )
     if minutes is None or limit_s is None:
         return said
     allowed = done + max(0.0, limit_s - spent_s) / epoch_s

@@ -1,7 +1,9 @@
-"""One way to fit any network: early stopping by validation NDCG@10, kept on disk as it goes. Its steps: `loop`.
+"""One way to fit any network: early stopping by validation NDCG@10,
+kept on disk as it goes. Its steps: `loop`.
 
-The streaming model and every reference model go through it, so a comparison compares models and not recipes. What
-differs between them is a `Task`: the network, what an epoch consists of, the losses of a batch, and the validation.
+The streaming model and every reference model go through it, so a comparison compares models and not
+recipes. What differs between them is a `Task`: the network, what an epoch consists of, the losses
+of a batch, and the validation.
 """
 
 from __future__ import annotations
@@ -45,16 +47,16 @@ def fit(
     keeper: Keeper | None = None,
     costs: Costs | None = None,
 ) -> Fitted:
-    """Fit `network`, which stands on its device; afterwards it has the best epoch's averaged weights, on the CPU.
+    """Fit `network`, which stands on its device;
+    afterwards it has the best epoch's averaged weights, on the CPU.
 
-    `on_epoch` hears of each epoch as it ends. Each of several `workers` calls this with equal networks and `random`.
-    With a `keeper` the training is kept as it goes, and may go on where one stopped; `costs` tells
-    what else takes time.
+    `on_epoch` hears of each epoch as it ends. Each of several `workers` calls this with equal
+    networks and `random`. With a `keeper` the training is kept as it goes, and may go on where one
+    stopped; `costs` tells what else takes time.
 
     Raises:
         DivergedError: losses or weights are no longer numbers.
         StoppedError: the keeper was asked to stop.
-
     """
     loop = Loop(network, task, settings, random, workers or Alone(), costs)
     keeper = keeper or Nowhere()
@@ -80,11 +82,12 @@ def pick_device(name: str) -> torch.device:
 
     Raises:
         TrainingError: the device is unknown or not there.
-
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return torch.zeros((), device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise TrainingError(f"device {name!r} cannot be used: {error}; try --device auto or cpu") from error
+        raise TrainingError(
+            f"device {name!r} cannot be used: {error}; try --device auto or cpu"
+        ) from error

@@ -18,10 +18,15 @@ MAY_CHANGE = ("learning_rate", "clip", "patience", "minutes_max", "device")
 
 
 def identity(
-    shape: ModelConfig, settings: FitConfig, training: Histories, held: Held, opinions: Sequence[Opinion]
+    shape: ModelConfig,
+    settings: FitConfig,
+    training: Histories,
+    held: Held,
+    opinions: Sequence[Opinion],
 ) -> dict[str, str]:
     """Each part as a digest or as JSON; `shape` has the log's actions."""
-    log, taught = xxhash.xxh3_128(), xxhash.xxh3_128()
+    log = xxhash.xxh3_128()
+    taught = xxhash.xxh3_128()
     for histories in (training, held.histories):
         for column in (histories.items, histories.actions, histories.times_ms, histories.starts):
             log.update(np.ascontiguousarray(column).tobytes())
@@ -30,7 +35,11 @@ def identity(
     for opinion in opinions:
         for tensor in (opinion.encodings, opinion.table, opinion.bias):
             taught.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    recipe = {name: value for name, value in dataclasses.asdict(settings).items() if name not in MAY_CHANGE}
+    recipe = {
+        name: value
+        for name, value in dataclasses.asdict(settings).items()
+        if name not in MAY_CHANGE
+    }
     return {
         "log": log.hexdigest(),
         "shape": shape.to_json(),

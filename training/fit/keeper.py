@@ -1,7 +1,9 @@
-"""A training on disk while it goes on, so that neither a kill nor a diverging loss takes its work away.
+"""A training on disk while it goes on,
+so that neither a kill nor a diverging loss takes its work away.
 
-One file, replaced in one step: weights, their average, the optimizer, the generators, the place in the epoch. Taken up
-again on one CPU thread, the training goes on to the weights that it would have had without the stop, to the bit.
+One file, replaced in one step: weights, their average, the optimizer, the generators, the place in
+the epoch. Taken up again on one CPU thread, the training goes on to the weights that it would have
+had without the stop, to the bit.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ class Keeper(Protocol):
         ...
 
     def look(self, training: Keepable, *, now: bool = False) -> None:
-        """Between two steps: keep the training if it is time or `now`, or if somebody wants to stop it."""
+        """Between two steps: keep the training if it is time or `now`,
+        or if somebody wants to stop it.
+        """
         ...
 
     def listening(self) -> Any:
@@ -98,7 +102,6 @@ class FileKeeper:
 
     Raises:
         TrainingError: there is nothing to resume, or something that would be overwritten.
-
     """
 
     def __init__(
@@ -111,15 +114,24 @@ class FileKeeper:
         clock: Callable[[], float] = time.monotonic,
         say: Say = to_stderr,
     ) -> None:
-        self.path, self.stop_asked = folder / KEPT, False
-        self._resume, self._interval_s, self._clock, self._say = resume, interval_s, clock, say
-        self._last, self._cost_s, self._kept_at, self._identity = clock(), 0.0, "", dict[str, str]()
+        self.path = folder / KEPT
+        self.stop_asked = False
+        self._resume = resume
+        self._interval_s = interval_s
+        self._clock = clock
+        self._say = say
+        self._last = clock()
+        self._cost_s = 0.0
+        self._kept_at = ""
+        self._identity = dict[str, str]()
         if resume and not self.path.exists():
-            raise TrainingError(f"{folder} holds no unfinished training to resume; start one without --resume")
+            raise TrainingError(
+                f"{folder} holds no unfinished training to resume; start one without --resume"
+            )
         if self.path.exists() and not resume and not anew:
             raise TrainingError(
-                f"{folder} holds a training that was not finished: go on with {HOW}, begin anew with --anew, or choose "
-                f"another --out"
+                f"{folder} holds a training that was not finished: go on with {HOW}, begin anew "
+                "with --anew, or choose another --out"
             )
 
     def identify(self, identity: Mapping[str, str]) -> None:
@@ -131,15 +143,16 @@ class FileKeeper:
 
         Raises:
             TrainingError: the file cannot be read, or is of other data or settings.
-
         """
         if self._resume:
             found = self._read()
             was = found["identity"]
-            if other := sorted(name for name in self._identity if was.get(name) != self._identity[name]):
+            if other := sorted(
+                name for name in self._identity if was.get(name) != self._identity[name]
+            ):
                 raise TrainingError(
-                    f"{self.path} is of a training with another {' and another '.join(other)}; resume it with the same "
-                    f"ones, or begin anew with --anew"
+                    f"{self.path} is of a training with another {' and another '.join(other)}; "
+                    "resume it with the same ones, or begin anew with --anew"
                 )
             training.restore(found["state"])
             self._kept_at = training.where()
@@ -153,20 +166,23 @@ class FileKeeper:
 
         Raises:
             StoppedError: somebody wanted to stop it; it is kept.
-
         """
         due = self._clock() - self._last >= max(self._interval_s, self._cost_s / SHARE_MAX)
         if not (now or due or self.stop_asked):
             return
         if not training.sound():
             if self.stop_asked:
-                raise StoppedError(f"stopped at {training.where()}{self.kept_at() or '; nothing is kept'}")
+                raise StoppedError(
+                    f"stopped at {training.where()}{self.kept_at() or '; nothing is kept'}"
+                )
             return
         failure = self._keep(training)
         if self.stop_asked:
             if failure:
                 raise StoppedError(f"stopped at {training.where()}; {failure}{self.kept_at()}")
-            raise StoppedError(f"stopped at {self._kept_at}, and kept in {self.path}: go on with {HOW}")
+            raise StoppedError(
+                f"stopped at {self._kept_at}, and kept in {self.path}: go on with {HOW}"
+            )
         if failure:
             self._say(f"{failure}; the training goes on without")
 
@@ -205,7 +221,8 @@ class FileKeeper:
 
     def _keep(self, training: Keepable) -> str:
         """Write the file; what went wrong, if anything did."""
-        begun, new = self._clock(), self.path.with_name(f".{self.path.name}.new")
+        begun = self._clock()
+        new = self.path.with_name(f".{self.path.name}.new")
         content = {"format": FORMAT, "identity": self._identity, "state": training.state()}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -231,6 +248,7 @@ class FileKeeper:
                 raise ValueError(f"format {found['format']}, this version reads {FORMAT}")
         except Exception as error:  # of whatever kind torch's unpickling of a damaged file raises
             raise TrainingError(
-                f"{self.path} holds no training that can be resumed ({error}); begin anew with --anew"
+                f"{self.path} holds no training that can be resumed ({error}); begin anew with "
+                "--anew"
             ) from error
         return dict(found)

@@ -1,4 +1,6 @@
-"""The steps that fit a network: optimizer, schedule, averaged weights; all of it can be kept and taken up again."""
+"""The steps that fit a network: optimizer, schedule, averaged weights;
+all of it can be kept and taken up again.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class Task(Protocol):
         ...
 
     def validate(self, network: nn.Module, workers: Workers) -> Mapping[str, float]:
-        """Metrics of a copy of the network on held-out events, equal for all workers; `ndcg10` decides."""
+        """Metrics of a copy of the network on held-out events,
+        equal for all workers; `ndcg10` decides.
+        """
         ...
 
 
@@ -56,7 +60,9 @@ class Line:
 
 
 class Loop:
-    """All that changes while a network is fitted, and how it does; see `training.fit.keeper.Keepable`."""
+    """All that changes while a network is fitted, and how it does;
+    see `training.fit.keeper.Keepable`.
+    """
 
     def __init__(
         self,
@@ -67,24 +73,41 @@ class Loop:
         workers: Workers,
         costs: Costs | None = None,
     ) -> None:
-        self.network, self.task, self.settings, self.workers = network, task, settings, workers
-        self.random, self.own_random = random, workers.own(random)
+        self.network = network
+        self.task = task
+        self.settings = settings
+        self.workers = workers
+        self.random = random
+        self.own_random = workers.own(random)
         self.averaged = copy.deepcopy(network)
         self.optimizer = torch.optim.AdamW(
-            network.parameters(), betas=settings.betas, weight_decay=settings.weight_decay, fused=True
+            network.parameters(),
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
-        self.costs, self.forecast, self.finishing_s = costs or Costs(), Forecast(), 0.0
+        self.costs = costs or Costs()
+        self.forecast = Forecast()
+        self.finishing_s = 0.0
         self.schedule = Schedule(settings, self.costs.begun)
         self.history: list[Line] = []
         self.best_weights: dict[str, Tensor] = {}
-        self.epoch, self.step, self.losses = 0, 0, list[Tensor]()
+        self.epoch = 0
+        self.step = 0
+        self.losses = list[Tensor]()
         self.before_epoch: Mapping[str, Any] = {}  # the generator's state
         self.in_epoch: Mapping[str, Any] = {}  # of an epoch that is taken up again
 
     def over(self) -> bool:
         """Whether the schedule has ended, or too many epochs brought nothing better."""
-        waited = len(self.history) and self.history[-1].epoch - self.best().epoch >= self.settings.patience
-        return bool(self.schedule.done >= 1.0 or waited or self.epoch >= self.settings.epochs) and self.step == 0
+        waited = (
+            len(self.history)
+            and self.history[-1].epoch - self.best().epoch >= self.settings.patience
+        )
+        return (
+            bool(self.schedule.done >= 1.0 or waited or self.epoch >= self.settings.epochs)
+            and self.step == 0
+        )
 
     def best(self) -> Line:
         """The first of the best epochs so far."""
@@ -112,7 +135,9 @@ class Loop:
             )
             self.losses.append(each.detach())
             self.step += 1
-            self.schedule.advance((self.epoch + self.step / len(plan)) / self.settings.epochs, self.workers)
+            self.schedule.advance(
+                (self.epoch + self.step / len(plan)) / self.settings.epochs, self.workers
+            )
             progress.step(self.schedule.done, self.losses[-1].sum().item())
             if self.forecast.add(time.monotonic() - begun):
                 progress.say(self._foretell(len(plan)))
@@ -130,17 +155,25 @@ class Loop:
             raise DivergedError(self._diverged(str(error))) from error
         validation_s = self.workers.first(lambda: time.monotonic() - begun)
         self.schedule.reserve(validation_s + self.finishing_s)
-        seconds, done = self.schedule.seconds(), self.schedule.done
-        self.history.append(Line(epoch=self.epoch, losses=means, metrics=metrics, seconds=seconds, done=done))
+        seconds = self.schedule.seconds()
+        done = self.schedule.done
+        self.history.append(
+            Line(epoch=self.epoch, losses=means, metrics=metrics, seconds=seconds, done=done)
+        )
         if self.best() is self.history[-1]:
             self.best_weights = copy.deepcopy(self.averaged.state_dict())
-        self.epoch, self.step, self.losses = self.epoch + 1, 0, []
+        self.epoch = self.epoch + 1
+        self.step = 0
+        self.losses = []
         return self.history[-1]
 
     def where(self) -> str:
         """See `Keepable`."""
         minutes = self.schedule.seconds() / 60
-        return f"step {self.step} of epoch {self.epoch + 1} of {self.settings.epochs}, after {minutes:.1f} minutes"
+        return (
+            f"step {self.step} of epoch {self.epoch + 1} of {self.settings.epochs}, after "
+            f"{minutes:.1f} minutes"
+        )
 
     def sound(self) -> bool:
         """See `Keepable`."""
@@ -152,9 +185,16 @@ class Loop:
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "schedule": {"steps": self.schedule.steps, "done": self.schedule.done, "seconds": self.schedule.seconds()},
+            "schedule": {
+                "steps": self.schedule.steps,
+                "done": self.schedule.done,
+                "seconds": self.schedule.seconds(),
+            },
             "history": [
-                {**dataclasses.asdict(line), "metrics": {name: float(value) for name, value in line.metrics.items()}}
+                {
+                    **dataclasses.asdict(line),
+                    "metrics": {name: float(value) for name, value in line.metrics.items()},
+                }
                 for line in self.history
             ],
             "best_weights": self.best_weights,
@@ -172,20 +212,25 @@ class Loop:
         self.schedule.restore(**state["schedule"])
         self.history = [Line(**line) for line in state["history"]]
         self.best_weights = state["best_weights"]
-        self.epoch, self.step = state["place"]["epoch"], state["place"]["step"]
+        self.epoch = state["place"]["epoch"]
+        self.step = state["place"]["step"]
         device = next(self.network.parameters()).device
         self.losses = [losses.to(device) for losses in state["place"]["losses"]]
-        self.before_epoch, self.in_epoch = state["before_epoch"], state["in_epoch"]
+        self.before_epoch = state["before_epoch"]
+        self.in_epoch = state["in_epoch"]
         if not self.step:
             self.random.bit_generator.state = self.in_epoch
         set_generators(state["torch"])
 
     def _foretell(self, steps: int) -> str:
         """How long all will take; from now on the schedule leaves time for what follows it."""
-        begun, minutes = time.monotonic(), self.settings.minutes_max
+        begun = time.monotonic()
+        minutes = self.settings.minutes_max
         validation_s = self.workers.first(lambda: self.costs.validation(self.averaged))
         if minutes is not None:
-            self.finishing_s = self.workers.first(lambda: self.costs.finishing(self.averaged, validation_s))
+            self.finishing_s = self.workers.first(
+                lambda: self.costs.finishing(self.averaged, validation_s)
+            )
         self.schedule.reserve(validation_s + self.finishing_s)
         self.schedule.pause(time.monotonic() - begun)
         return sentence(
@@ -211,12 +256,15 @@ class Loop:
     def _check(self, losses: Tensor, steps: int) -> None:
         if not bool(torch.isfinite(losses).all()):
             said = ", ".join(f"{loss:g}" for loss in losses.tolist())
-            raise DivergedError(self._diverged(f"step {self.step + 1} of {steps} gives losses of {said}"))
+            raise DivergedError(
+                self._diverged(f"step {self.step + 1} of {steps} gives losses of {said}")
+            )
 
     def _diverged(self, what: str) -> str:
         rate = self.settings.learning_rate
         return (
-            f"the training diverged in epoch {self.epoch + 1}: {what}; lower learning_rate, which is {rate:g}, by "
+            f"the training diverged in epoch {self.epoch + 1}: {what}; lower learning_rate, which "
+            f"is {rate:g}, by "
             f'--settings FILE with {{"training": {{"learning_rate": {rate / 3:.2g}}}}}'
         )
 
@@ -231,7 +279,9 @@ def descend(
     schedule: Schedule,
     workers: Workers,
 ) -> None:
-    """One step down the weighted losses (n,) of all, then averaged <- decay * averaged + (1 - decay) * network."""
+    """One step down the weighted losses (n,) of all,
+    then averaged <- decay * averaged + (1 - decay) * network.
+    """
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(losses @ losses.new_tensor(weights))
     workers.average_gradients(network.parameters())
@@ -240,12 +290,17 @@ def descend(
         part["lr"] = settings.learning_rate * schedule.rate()
     optimizer.step()
     with torch.no_grad():
-        torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - schedule.decay())
+        torch._foreach_lerp_(
+            list(averaged.parameters()), list(network.parameters()), 1 - schedule.decay()
+        )
 
 
 def generators() -> list[Tensor]:
     """The states of torch's generators, the CPU's first."""
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])]
+    return [
+        torch.get_rng_state(),
+        *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []),
+    ]
 
 
 def set_generators(states: Sequence[Tensor]) -> None:

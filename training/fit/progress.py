@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 class TrainingProgress:
-    """The whole training on stderr: loss, validation NDCG@10, time passed and, on a terminal, time left."""
+    """The whole training on stderr: loss, validation NDCG@10,
+    time passed and, on a terminal, time left.
+    """
 
     def __init__(self, *, shown: bool = True) -> None:
         self.console = Console(stderr=True, quiet=not shown)
@@ -27,14 +29,18 @@ class TrainingProgress:
             disable=not (shown and self.console.is_terminal),
         )
         self.task = self.bar.add_task("training", total=1.0, note="")
-        self.loss, self.ndcg = float("nan"), float("nan")
+        self.loss = float("nan")
+        self.ndcg = float("nan")
 
     def __enter__(self) -> TrainingProgress:
         self.bar.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.bar.stop()
 
@@ -49,11 +55,13 @@ class TrainingProgress:
 
     def epoch(self, line: Line) -> None:
         """An epoch ended."""
-        self.loss, self.ndcg = sum(line.losses), line.metrics["ndcg10"]
+        self.loss = sum(line.losses)
+        self.ndcg = line.metrics["ndcg10"]
         self._show(line.done)
         if not self.console.is_terminal:
             self.console.print(
-                f"epoch {line.epoch + 1}: {self._note()}  {line.seconds / 60:.1f} minutes, {line.done:.0%} done"
+                f"epoch {line.epoch + 1}: {self._note()}  {line.seconds / 60:.1f} minutes, "
+                f"{line.done:.0%} done"
             )
 
     def _note(self) -> str:

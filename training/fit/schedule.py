@@ -17,11 +17,12 @@ class FitConfig:
 
     Raises:
         ValueError: a setting is out of range.
-
     """
 
     epochs: int = 30
-    minutes_max: float | None = None  # the schedule then shrinks to fit, which makes results depend on the machine
+    minutes_max: float | None = (
+        None  # the schedule then shrinks to fit, which makes results depend on the machine
+    )
     patience: int = 5  # epochs without a better validation NDCG@10
     seed: int = 0
     length: int = 200  # L: a window holds at most L + 1 events
@@ -47,14 +48,20 @@ class FitConfig:
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} = {getattr(self, name)} must be a number above 0")
         if self.minutes_max is not None and not self.minutes_max > 0:
-            raise ValueError(f"minutes_max = {self.minutes_max} must be above 0; leave it out for no limit")
+            raise ValueError(
+                f"minutes_max = {self.minutes_max} must be above 0; leave it out for no limit"
+            )
 
 
 class Schedule:
-    """How far a training is: by its epochs, or by the clock where `minutes_max` would run out first."""
+    """How far a training is: by its epochs,
+    or by the clock where `minutes_max` would run out first.
+    """
 
     def __init__(self, settings: FitConfig, begun: float | None = None) -> None:
-        self.settings, self.steps, self.done = settings, 0, 0.0
+        self.settings = settings
+        self.steps = 0
+        self.done = 0.0
         self.started = time.monotonic() if begun is None else begun
         self.reserved_s = 0.0
 
@@ -63,7 +70,9 @@ class Schedule:
         return time.monotonic() - self.started
 
     def advance(self, done: float, workers: Workers | None = None) -> None:
-        """One more step; by its epochs the training is `done`, 0 to 1. The first worker's clock holds for all."""
+        """One more step; by its epochs the training is `done`, 0 to 1.
+        The first worker's clock holds for all.
+        """
         self.steps += 1
         if (limit_s := self.limit_s()) is not None:
             spent = self.seconds() if workers is None else workers.first(self.seconds)
@@ -71,9 +80,15 @@ class Schedule:
         self.done = done
 
     def limit_s(self) -> float | None:
-        """When the last step must be done, so that `minutes_max` holds for what follows, too; None for no limit."""
+        """When the last step must be done,
+        so that `minutes_max` holds for what follows, too; None for no limit.
+        """
         minutes = self.settings.minutes_max
-        return None if minutes is None else max(60 * minutes - self.reserved_s, 60 * minutes * STEPS_SHARE_MIN)
+        return (
+            None
+            if minutes is None
+            else max(60 * minutes - self.reserved_s, 60 * minutes * STEPS_SHARE_MIN)
+        )
 
     def reserve(self, seconds: float) -> None:
         """So much time is needed after the last step."""
@@ -84,11 +99,17 @@ class Schedule:
         self.started += seconds
 
     def restore(self, steps: int, done: float, seconds: float) -> None:
-        """Be where a schedule was after so many steps and seconds; the seconds since it stopped do not count."""
-        self.steps, self.done, self.started = steps, done, time.monotonic() - seconds
+        """Be where a schedule was after so many steps and seconds;
+        the seconds since it stopped do not count.
+        """
+        self.steps = steps
+        self.done = done
+        self.started = time.monotonic() - seconds
 
     def rate(self) -> float:
-        """Factor of the learning rate: linear warm-up from near 0 to 1, then half a cosine down to 0."""
+        """Factor of the learning rate: linear warm-up from near 0 to 1,
+        then half a cosine down to 0.
+        """
         warmup = self.settings.warmup
         if self.done < warmup:
             return (self.done + 1e-3) / (warmup + 1e-3)

@@ -1,14 +1,16 @@
 """Cross-entropy over the whole catalogue without ever holding all its logits.
 
-    loss = sum_r [ log sum_v exp z_rv - z_{r, y_r} ],   z = x W^T + b, and `extra` added at some places
+    loss = sum_r [ log sum_v exp z_rv - z_{r, y_r} ], z = x W^T + b, and `extra` added at some
+    places
 
-The logits of a batch are by far its largest tensor (tokens x catalogue), and a step that keeps them passes over them a
-dozen times. Here a few rows' logits at a time are formed, turned into their gradient where they stand, and multiplied
-back into the gradients of x, W and b before the next rows come, while they are still in the cache. The same is done on
-GPUs as "cut" or "fused linear" cross-entropy (arXiv 2411.09009). `plain` is the definition.
+The logits of a batch are by far its largest tensor (tokens x catalogue), and a step that keeps them
+passes over them a dozen times. Here a few rows' logits at a time are formed, turned into their
+gradient where they stand, and multiplied back into the gradients of x, W and b before the next rows
+come, while they are still in the cache. The same is done on GPUs as "cut" or "fused linear"
+cross-entropy (arXiv 2411.09009). `plain` is the definition.
 
-With a guide, another model whose logits have the same form, its whole softmax q is learned beside the one target
-(knowledge distillation, arXiv 1503.02531), with the weight w:
+With a guide, another model whose logits have the same form, its whole softmax q is learned beside
+the one target (knowledge distillation, arXiv 1503.02531), with the weight w:
 
     loss = sum_r [ log sum_v exp z_rv - (1 - w) z_{r, y_r} - w sum_v q_rv z_rv ]
 """
@@ -25,7 +27,9 @@ ELEMENTS = 1 << 20  # logits at a time: 4 MiB of float32 stay near the core
 
 
 class Places(NamedTuple):
-    """p places of the logits and what is added there; rows do not decrease, no place comes twice."""
+    """p places of the logits and what is added there;
+    rows do not decrease, no place comes twice.
+    """
 
     row: Tensor  # (p,) int64
     item: Tensor  # (p,) int64
@@ -33,7 +37,9 @@ class Places(NamedTuple):
 
 
 class Guide(NamedTuple):
-    """Another model's x, W, b and extras for the same rows and places, and the weight of its word."""
+    """Another model's x, W, b and extras for the same rows and places,
+    and the weight of its word.
+    """
 
     x: Tensor  # (n, D')
     table: Tensor  # (V, D')
@@ -43,7 +49,12 @@ class Guide(NamedTuple):
 
 
 def plain(
-    x: Tensor, table: Tensor, bias: Tensor | None, places: Places, target: Tensor, guide: Guide | None = None
+    x: Tensor,
+    table: Tensor,
+    bias: Tensor | None,
+    places: Places,
+    target: Tensor,
+    guide: Guide | None = None,
 ) -> Tensor:
     """The definition: x (n, D), table (V, D), bias (V,), target (n,) to a scalar."""
     logits = x @ table.mT if bias is None else x @ table.mT + bias  # (n, V)
@@ -51,12 +62,21 @@ def plain(
     loss = cross_entropy(logits, target, reduction="sum")
     if guide is None:
         return loss
-    others = (guide.x @ guide.table.mT + guide.bias).index_put((places.row, places.item), guide.extra, accumulate=True)
-    return (1 - guide.weight) * loss + guide.weight * cross_entropy(logits, others.softmax(dim=1), reduction="sum")
+    others = (guide.x @ guide.table.mT + guide.bias).index_put(
+        (places.row, places.item), guide.extra, accumulate=True
+    )
+    return (1 - guide.weight) * loss + guide.weight * cross_entropy(
+        logits, others.softmax(dim=1), reduction="sum"
+    )
 
 
 def catalogue_loss(
-    x: Tensor, table: Tensor, bias: Tensor | None, places: Places, target: Tensor, guide: Guide | None = None
+    x: Tensor,
+    table: Tensor,
+    bias: Tensor | None,
+    places: Places,
+    target: Tensor,
+    guide: Guide | None = None,
 ) -> Tensor:
     """`plain`, a few rows at a time, with equal gradients; none flow into a guide."""
     loss: Tensor = _CatalogueLoss.apply(x, table, bias, *places, target, guide)
@@ -64,7 +84,9 @@ def catalogue_loss(
 
 
 class _CatalogueLoss(torch.autograd.Function):
-    """Gradients are made with the loss, as a scalar's only differ by a factor; `backward` multiplies it in."""
+    """Gradients are made with the loss,
+    as a scalar's only differ by a factor; `backward` multiplies it in.
+    """
 
     @staticmethod
     def forward(
@@ -81,15 +103,21 @@ class _CatalogueLoss(torch.autograd.Function):
         size = max(1, ELEMENTS // len(table))
         starts = torch.arange(0, len(x) + size, size, device=x.device)
         cuts = torch.searchsorted(row, starts).tolist()
-        loss, of_x, of_table = x.new_zeros(()), torch.empty_like(x), torch.zeros_like(table)
-        of_bias, of_extra = x.new_zeros(len(table)), torch.empty_like(extra)
+        loss = x.new_zeros(())
+        of_x = torch.empty_like(x)
+        of_table = torch.zeros_like(table)
+        of_bias = x.new_zeros(len(table))
+        of_extra = torch.empty_like(extra)
         work = x.new_empty(1 if guide is None else 2, min(size, len(x)), len(table))
         for number, start in enumerate(range(0, len(x), size)):
-            part, at = slice(start, start + size), slice(cuts[number], cuts[number + 1])
+            part = slice(start, start + size)
+            at = slice(cuts[number], cuts[number + 1])
             where = row[at] - start, item[at]
             logits = _logits(x[part], table, bias, where, extra[at], work[0])  # (m, V)
             others = None if guide is None else _others(guide, part, at, where, work[1])
-            loss += _to_gradient(logits, target[part, None], others, 0.0 if guide is None else guide.weight)
+            loss += _to_gradient(
+                logits, target[part, None], others, 0.0 if guide is None else guide.weight
+            )
             of_extra[at] = logits[where]
             torch.mm(logits, table, out=of_x[part])
             of_table.addmm_(logits.mT, x[part])
@@ -99,14 +127,18 @@ class _CatalogueLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        of_x, of_table, of_bias, of_extra = (None if each is None else each * outer[0] for each in ctx.saved_tensors)
+        of_x, of_table, of_bias, of_extra = (
+            None if each is None else each * outer[0] for each in ctx.saved_tensors
+        )
         return of_x, of_table, of_bias, None, None, of_extra, None, None
 
 
 Where = tuple[Tensor, Tensor]
 
 
-def _logits(x: Tensor, table: Tensor, bias: Tensor | None, where: Where, extra: Tensor, work: Tensor) -> Tensor:
+def _logits(
+    x: Tensor, table: Tensor, bias: Tensor | None, where: Where, extra: Tensor, work: Tensor
+) -> Tensor:
     logits = torch.mm(x, table.mT, out=work[: len(x)])
     if bias is not None:
         logits += bias
@@ -121,7 +153,9 @@ def _others(guide: Guide, part: slice, at: slice, where: Where, work: Tensor) ->
 
 
 def _to_gradient(logits: Tensor, wanted: Tensor, others: Tensor | None, weight: float) -> Tensor:
-    """Turn logits (m, V) into the loss's gradient in place, softmax - (1 - w) one-hot - w q; returns the loss."""
+    """Turn logits (m, V) into the loss's gradient in place,
+    softmax - (1 - w) one-hot - w q; returns the loss.
+    """
     logits -= logits.amax(dim=1, keepdim=True)
     shown = (1 - weight) * logits.gather(1, wanted)  # (m, 1)
     if others is not None:

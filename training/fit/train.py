@@ -1,4 +1,6 @@
-"""Training of the streaming model: its recipe, its losses, and what comes out; the loop is `training.fit.harness`."""
+"""Training of the streaming model: its recipe, its losses, and what comes out;
+the loop is `training.fit.harness`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,16 @@ from torch import Tensor, nn
 from model.config import ModelConfig
 from model.network.embedding import Sequences
 from model.network.network import Encoding, Network
-from training.data.sequences import Batch, Held, Histories, Vocabulary, Windows, groups, pad, training_windows
+from training.data.sequences import (
+    Batch,
+    Held,
+    Histories,
+    Vocabulary,
+    Windows,
+    groups,
+    pad,
+    training_windows,
+)
 from training.fit.distill import Teacher, Teachers
 from training.fit.forecast import Costs, Finishing
 from training.fit.harness import FitConfig, Line, fit, pick_device
@@ -38,7 +49,6 @@ class TrainConfig(FitConfig):
 
     Raises:
         ValueError: a setting is out of range.
-
     """
 
     next_item_weight: float = 1.0
@@ -46,7 +56,9 @@ class TrainConfig(FitConfig):
     negativity_weight: float = 0.1
     positions: int = 8  # Q: positions a window that the head learns from, at most one in SPARSE
     negatives: int = 15  # M - 1
-    teacher_weight: float = 0.5  # of what teachers say, where there are any, against the clicks themselves
+    teacher_weight: float = (
+        0.5  # of what teachers say, where there are any, against the clicks themselves
+    )
     context: int | None = None  # events before a validation target; None: all
 
     def __post_init__(self) -> None:
@@ -56,7 +68,9 @@ class TrainConfig(FitConfig):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
         if self.next_item_weight <= 0 and self.click_weight <= 0:
-            raise ValueError("next_item_weight and click_weight are both 0: nothing would be learned")
+            raise ValueError(
+                "next_item_weight and click_weight are both 0: nothing would be learned"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +113,9 @@ class TrainedModel:
 
 
 class StreamingTask:
-    """Next item at all positions, clicks against sampled negatives, and non-negativity; see `harness.Task`."""
+    """Next item at all positions, clicks against sampled negatives,
+    and non-negativity; see `harness.Task`.
+    """
 
     def __init__(
         self,
@@ -110,16 +126,29 @@ class StreamingTask:
         teachers: Teachers | None = None,
     ) -> None:
         self.teachers = teachers
-        self.network, self.settings, self.training, self.held = network, settings, training, held
+        self.network = network
+        self.settings = settings
+        self.training = training
+        self.held = held
         self.sampler = NegativeSampler(training, network.items)
-        self.weights = (settings.next_item_weight, settings.click_weight, settings.negativity_weight)
+        self.weights = (
+            settings.next_item_weight,
+            settings.click_weight,
+            settings.negativity_weight,
+        )
 
     def epoch(self, random: np.random.Generator) -> Sequence[Windows]:
         """Windows with new random boundaries, each event the target of one."""
-        return groups(training_windows(self.training, self.settings.length, random), self.settings.tokens, random)
+        return groups(
+            training_windows(self.training, self.settings.length, random),
+            self.settings.tokens,
+            random,
+        )
 
     def losses(self, windows: Windows, random: np.random.Generator) -> Tensor:
-        """Next-item, click and non-negativity loss of one batch, (3,); those of weight 0 are not computed."""
+        """Next-item, click and non-negativity loss of one batch, (3,);
+        those of weight 0 are not computed.
+        """
         batch = pad(self.training, windows)
         device = self.network.item_bias.device
         events = Sequences(*(column.to(device) for column in batch.events))
@@ -133,14 +162,23 @@ class StreamingTask:
             negativity = self.network.negativity(encoding)
         return torch.stack([next_item, click, negativity])
 
-    def next_item(self, encoding: Encoding, events: Sequences, batch: Batch, random: np.random.Generator) -> Tensor:  # noqa: ARG002 - a study's loss draws
+    def next_item(
+        self,
+        encoding: Encoding,
+        events: Sequences,
+        batch: Batch,
+        random: np.random.Generator,  # noqa: ARG002
+    ) -> Tensor:
         """Full-softmax cross-entropy, and what teachers say."""
         network = self.network
-        table, bias = network.embedding.item.weight[: network.items], network.item_bias[: network.items]
+        table = network.embedding.item.weight[: network.items]
+        bias = network.item_bias[: network.items]
         guide = None if self.teachers is None else partial(_guide, self.teachers, batch)
         return next_item_loss(encoding.sequence, events, table, bias, network.membership, guide)
 
-    def click(self, encoding: Encoding, events: Sequences, batch: Batch, random: np.random.Generator) -> Tensor:
+    def click(
+        self, encoding: Encoding, events: Sequences, batch: Batch, random: np.random.Generator
+    ) -> Tensor:
         """Log-loss of the head at some positions."""
         positions = min(self.settings.positions, -(-events.items.shape[1] // SPARSE))
         at = random_positions(batch, positions, random)
@@ -164,7 +202,8 @@ class StreamingTask:
     def validate(self, network: nn.Module, workers: Workers) -> Mapping[str, float]:
         """Ranking metrics of the next item."""
         assert isinstance(network, Network)
-        ranker, context = NetworkRanker(network), self.settings.context
+        ranker = NetworkRanker(network)
+        context = self.settings.context
         return rank(ranker, self.held, network.items, context=context, workers=workers).summary()
 
 
@@ -187,13 +226,13 @@ def train(
 ) -> TrainedModel:
     """Fit a network to the `training` histories; stop and choose the epoch by NDCG@10 on `held`.
 
-    With `teachers`, models of the same catalogue, the new one also learns what these say. A `keeper` keeps the training
-    on disk as it goes. The clock of `minutes_max` began at `begun` (of time.monotonic()), and leaves time for what
-    follows the training, as `finishing` says. Studies bring types of their own.
+    With `teachers`, models of the same catalogue, the new one also learns what these say. A
+    `keeper` keeps the training on disk as it goes. The clock of `minutes_max` began at `begun` (of
+    time.monotonic()), and leaves time for what follows the training, as `finishing` says. Studies
+    bring types of their own.
 
     Raises:
         TrainingError: a teacher knows another catalogue, or the training diverged or was stopped.
-
     """
     random = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
@@ -219,7 +258,9 @@ def train(
         costs=Costs(begun=begun, validation=task.validation_s, finishing=finishing),
     )
     history = tuple(Epoch.of(line) for line in fitted.history)
-    return TrainedModel(network, vocabulary, settings, history, Epoch.of(fitted.best), fitted.seconds)
+    return TrainedModel(
+        network, vocabulary, settings, history, Epoch.of(fitted.best), fitted.seconds
+    )
 
 
 def _guide(teachers: Teachers, batch: Batch, usable: Tensor, age: Tensor) -> Guide:

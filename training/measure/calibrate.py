@@ -1,7 +1,8 @@
 """Platt scaling: two numbers that turn a logit into a probability, p = sigmoid(a * logit + b).
 
-J. Platt. 1999. Probabilistic outputs for support vector machines. The probability refers to candidates like those it
-was fitted on: fitted on one clicked item among 99 others, 1 % is the average, whatever the logit's own scale was.
+J. Platt. 1999. Probabilistic outputs for support vector machines. The probability refers to
+candidates like those it was fitted on: fitted on one clicked item among 99 others, 1 % is the
+average, whatever the logit's own scale was.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ STEPS_MAX = 50
 
 
 def fit(labels: Bools, logits: Doubles) -> tuple[float, float]:
-    """Slope a > 0 and shift b of least log-loss, with Platt's smoothed targets so that both stay finite.
+    """Slope a > 0 and shift b of least log-loss,
+    with Platt's smoothed targets so that both stay finite.
 
     Raises:
         TrainingError: one of the two classes is missing.
-
     """
-    clicks, others = int(labels.sum()), int((~labels).sum())
+    clicks = int(labels.sum())
+    others = int((~labels).sum())
     if not clicks or not others:
         raise TrainingError(
-            f"calibration needs clicks and non-clicks, got {clicks} clicks in {len(labels)} rows; hold out more events"
+            f"calibration needs clicks and non-clicks, got {clicks} clicks in {len(labels)} rows; "
+            "hold out more events"
         )
     targets = np.where(labels, (clicks + 1) / (clicks + 2), 1 / (others + 2))
     ones = np.ones_like(logits)
@@ -38,7 +41,9 @@ def fit(labels: Bools, logits: Doubles) -> tuple[float, float]:
 
 
 def _newton(design: Doubles, offset: Doubles, targets: Doubles) -> Doubles:
-    """Weights (k,) of the logistic regression of `targets` (n,) on `design` (n, k), with a fixed `offset` (n,)."""
+    """Weights (k,) of the logistic regression of `targets` (n,) on `design` (n,
+    k), with a fixed `offset` (n,).
+    """
 
     def loss_of(weights: Doubles) -> float:
         z = design @ weights + offset
@@ -55,5 +60,6 @@ def _newton(design: Doubles, offset: Doubles, targets: Doubles) -> Doubles:
             step = step / 2
         if not next_loss < loss - 1e-12:
             break
-        weights, loss = weights - step, next_loss
+        weights = weights - step
+        loss = next_loss
     return weights

@@ -1,4 +1,6 @@
-"""How well held-out events are predicted: ranks over the whole catalogue (`ranking`), click probabilities."""
+"""How well held-out events are predicted:
+ranks over the whole catalogue (`ranking`), click probabilities.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from training.measure.targets import Bools, ClickTargets, NegativeSampler, label
 from training.workers import Alone, Workers
 
 TOKENS = 12_800
-WORK_MAX = 8_000_000  # elements of the largest temporary: events x catalogue, or events x history x WIDEST
+WORK_MAX = (
+    8_000_000  # elements of the largest temporary: events x catalogue, or events x history x WIDEST
+)
 WIDEST = 128  # about the numbers that a model holds for each event of a history
 
 
@@ -30,15 +34,20 @@ class Ranker(Protocol):
     """Anything that scores the whole catalogue after some events."""
 
     def logits_at(self, events: Sequences, row: Tensor, at: Tensor) -> Tensor:
-        """Scores (m, V) of every catalogue item for users `row` (m,) of a batch after their events `at` (m,)."""
+        """Scores (m, V) of every catalogue item for users `row` (m,) of a
+        batch after their events `at` (m,).
+        """
         ...
 
 
 class Encoder:
-    """A network's encodings, on its own device; a batch asked for several times in a row is encoded once."""
+    """A network's encodings, on its own device;
+    a batch asked for several times in a row is encoded once.
+    """
 
     def __init__(self, network: Network) -> None:
-        self.network, self.device = network.eval(), network.item_bias.device
+        self.network = network.eval()
+        self.device = network.item_bias.device
         self._last: tuple[Sequences, Sequences, Encoding] | None = None
 
     def __call__(self, events: Sequences) -> tuple[Sequences, Encoding]:
@@ -59,21 +68,32 @@ class NetworkRanker:
     def logits_at(self, events: Sequences, row: Tensor, at: Tensor) -> Tensor:
         """See `Ranker`."""
         moved, encoding = self.encoder(events)
-        row, at = row.to(self.encoder.device), at.to(self.encoder.device)
+        row = row.to(self.encoder.device)
+        at = at.to(self.encoder.device)
         return next_item_logits_at(self.encoder.network, encoding, moved.items, row, at).cpu()
 
 
-def next_item_logits_at(network: Network, encoding: Encoding, items: Tensor, row: Tensor, at: Tensor) -> Tensor:
+def next_item_logits_at(
+    network: Network, encoding: Encoding, items: Tensor, row: Tensor, at: Tensor
+) -> Tensor:
     """`Network.next_item_logits` for users `row` (m,) at positions `at` (m,) only: (m, V)."""
-    logits = encoding.sequence[row, at] @ network.embedding.item.weight.mT + network.item_bias  # (m, V+U)
+    logits = (
+        encoding.sequence[row, at] @ network.embedding.item.weight.mT + network.item_bias
+    )  # (m, V+U)
     return add_membership_at(network.membership, logits, items, row, at)[:, : network.items]
 
 
-def add_membership_at(membership: Membership, logits: Tensor, items: Tensor, row: Tensor, at: Tensor) -> Tensor:
-    """Add the biases of what users `row` (m,) of items (B, L) had up to positions `at` (m,) to logits (m, V+U)."""
+def add_membership_at(
+    membership: Membership, logits: Tensor, items: Tensor, row: Tensor, at: Tensor
+) -> Tensor:
+    """Add the biases of what users `row` (m,) of items (B,
+    L) had up to positions `at` (m,) to logits (m, V+U).
+    """
     position = torch.arange(items.shape[1], device=items.device)
     again = (items[:, :, None] == items[:, None, :]) & (position > position[:, None])  # (B, L, L)
-    following = torch.where(again, position, items.shape[1]).amin(dim=2)  # (B, L): where the item comes next
+    following = torch.where(again, position, items.shape[1]).amin(
+        dim=2
+    )  # (B, L): where the item comes next
     newest = (position <= at[:, None]) & (following[row] > at[:, None])  # (m, L)
     age = torch.where(newest, at[:, None] - position, -1)
     bias = membership.bias_of(membership.bucket(age))  # (m, L), 0 where not the newest
@@ -94,20 +114,27 @@ class Asked(NamedTuple):
 
 
 def rank(
-    ranker: Ranker, held: Held, items: int, *, context: int | None = None, workers: Workers | None = None
+    ranker: Ranker,
+    held: Held,
+    items: int,
+    *,
+    context: int | None = None,
+    workers: Workers | None = None,
 ) -> Ranking:
-    """Rank each held-out catalogue event (row < `items`) among all items, given the `context` events before it.
+    """Rank each held-out catalogue event (row < `items`) among all items,
+    given the `context` events before it.
 
     Each of several `workers` ranks its share of the users, and all get the whole.
 
     Raises:
         TrainingError: there is nothing to rank.
         DivergedError: the scores are not numbers.
-
     """
-    workers, parts = workers or Alone(), []
+    workers = workers or Alone()
+    parts = []
     for asked in asks(held.share(workers.rank, workers.size), items, context):
-        row, at = torch.from_numpy(asked.row), torch.from_numpy(asked.at)
+        row = torch.from_numpy(asked.row)
+        at = torch.from_numpy(asked.at)
         scores = ranker.logits_at(asked.batch.events, row, at).numpy()  # (m, V)
         parts.append(Ranking.of(scores, held, asked.begins + asked.at))
     return Ranking.joined([part for each in workers.gather(parts) for part in each])
@@ -127,22 +154,29 @@ def asks(
     histories = held.histories
     ends = histories.starts[1:]
     firsts = ends - held.tails  # flat position of each user's first target
-    begins = histories.starts[:-1] if context is None else np.maximum(histories.starts[:-1], firsts - context)
+    begins = (
+        histories.starts[:-1]
+        if context is None
+        else np.maximum(histories.starts[:-1], firsts - context)
+    )
     some = held.tails > 0
     first_of = dict(zip(begins[some].tolist(), firsts[some].tolist(), strict=True))
     for group in groups(Windows(begins[some], ends[some]), TOKENS):
         batch = pad(histories, group)
         lengths = batch.events.mask.sum(dim=1).numpy()
-        rows, ats = [], []
+        rows = []
+        ats = []
         for number, begin in enumerate(batch.begins.tolist()):
             target = np.arange(first_of[begin], begin + lengths[number])
             target = target[histories.items[target] < items]
             rows.append(np.full(len(target), number))
             ats.append(target - begin - 1)
-        row, at = np.concatenate(rows), np.concatenate(ats)
+        row = np.concatenate(rows)
+        at = np.concatenate(ats)
         if random is not None and share < 1:
             drawn = random.random(len(row)) < share
-            row, at = row[drawn], at[drawn]
+            row = row[drawn]
+            at = at[drawn]
         piece = max(1, WORK_MAX // max(items, WIDEST * int(lengths.max())))
         for start in range(0, len(row), piece):
             yield Asked(batch, row[start : start + piece], at[start : start + piece])
@@ -183,11 +217,11 @@ def clicks(
 ) -> Clicks:
     """Click logits of held-out events: against sampled negatives, or with their own labels (n,).
 
-    Histories hold only what came before each event. With a `share` below 1, a random part of the events is asked.
+    Histories hold only what came before each event. With a `share` below 1, a random part of the
+    events is asked.
 
     Raises:
         ValueError: neither or both of `sampler` and `labels` are given.
-
     """
     if (sampler is None) == (labels is None):
         raise ValueError("give either a sampler of negatives or labels")
@@ -209,7 +243,9 @@ def clicks(
             )
         )
     names = ("users", "labels", "logits")
-    return Clicks(**{name: np.concatenate([getattr(part, name) for part in found]) for name in names})
+    return Clicks(
+        **{name: np.concatenate([getattr(part, name) for part in found]) for name in names}
+    )
 
 
 def _head(encoder: Encoder, asked: Asked, targets: ClickTargets) -> Tensor:

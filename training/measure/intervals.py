@@ -1,6 +1,8 @@
-"""95 % bootstrap intervals of means over questions, users drawn with replacement: one user's clicks are alike.
+"""95 % bootstrap intervals of means over questions,
+users drawn with replacement: one user's clicks are alike.
 
-B. Efron, R. Tibshirani. 1993. An Introduction to the Bootstrap. Ch. 13 (percentile), and ch. 8 for drawing clusters.
+B. Efron, R. Tibshirani. 1993. An Introduction to the Bootstrap. Ch. 13 (percentile), and ch. 8 for
+drawing clusters.
 """
 
 from __future__ import annotations
@@ -25,12 +27,15 @@ class Estimate(NamedTuple):
 
 
 def estimates(values: Mapping[str, Doubles], users: Longs, *, seed: int = 0) -> dict[str, Estimate]:
-    """Each name's mean over the questions (m,), `users` (m,) being whose they are; one draw serves all names.
+    """Each name's mean over the questions (m,),
+    `users` (m,) being whose they are; one draw serves all names.
 
     Differences of two models' values per question give a paired comparison.
     """
     _, whose, counts = np.unique(users, return_inverse=True, return_counts=True)
-    sums = np.stack([np.bincount(whose, weights=column) for column in values.values()])  # (names, users)
+    sums = np.stack(
+        [np.bincount(whose, weights=column) for column in values.values()]
+    )  # (names, users)
     random = np.random.default_rng(seed)
     drawn = np.empty((SAMPLES, len(sums)))
     for sample in drawn:
@@ -38,7 +43,10 @@ def estimates(values: Mapping[str, Doubles], users: Longs, *, seed: int = 0) -> 
         sample[:] = sums[:, at].sum(axis=1) / counts[at].sum()
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     means = sums.sum(axis=1) / counts.sum()
-    return {name: Estimate(float(means[i]), float(low[i]), float(high[i])) for i, name in enumerate(values)}
+    return {
+        name: Estimate(float(means[i]), float(low[i]), float(high[i]))
+        for i, name in enumerate(values)
+    }
 
 
 def wilson(successes: Doubles, counts: Doubles) -> tuple[Doubles, Doubles]:

@@ -14,20 +14,24 @@ Longs = npt.NDArray[np.int64]
 
 
 def ranks(scores: npt.NDArray[np.floating], targets: Longs) -> Longs:
-    """Rank (m,), from 1, of column targets[i] in row i of scores (m, V); every tie counts against the target.
+    """Rank (m,), from 1, of column targets[i] in row i of scores (m, V);
+    every tie counts against the target.
 
     Raises:
         DivergedError: a score is not a number.
-
     """
     own = np.take_along_axis(scores, targets[:, None], axis=1)  # (m, 1)
     if np.isnan(scores).any():
-        raise DivergedError("scores hold NaN: the model has diverged; train again with a lower learning rate")
+        raise DivergedError(
+            "scores hold NaN: the model has diverged; train again with a lower learning rate"
+        )
     return np.asarray((scores >= own).sum(axis=1, dtype=np.int64))
 
 
 def hit_ratio(rank: Longs, k: int) -> Doubles:
-    """HR@k of each rank: 1 where the target is among the first k. With one target it equals recall@k."""
+    """HR@k of each rank: 1 where the target is among the first k.
+    With one target it equals recall@k.
+    """
     return (rank <= k).astype(np.float64)
 
 
@@ -46,12 +50,13 @@ def auc(labels: npt.NDArray[np.bool_], scores: Doubles) -> float:
 
     Raises:
         ValueError: one of the two classes is missing.
-
     """
     positives = int(labels.sum())
     negatives = len(labels) - positives
     if not positives or not negatives:
-        raise ValueError(f"AUC needs both classes, got {positives} positives and {negatives} negatives")
+        raise ValueError(
+            f"AUC needs both classes, got {positives} positives and {negatives} negatives"
+        )
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     middle = np.cumsum(counts) - (counts - 1) / 2.0  # mean rank of each distinct score, from 1
     rank_sum = float(middle[inverse][labels].sum())
@@ -63,11 +68,11 @@ def gauc(users: Longs, labels: npt.NDArray[np.bool_], scores: Doubles) -> float:
 
     Raises:
         ValueError: no user has both classes.
-
     """
     order = np.argsort(users, kind="stable")
     starts = np.flatnonzero(np.diff(users[order], prepend=users[order[0]] - 1))
-    total, weight = 0.0, 0
+    total = 0.0
+    weight = 0
     for group in np.split(order, starts[1:]):
         if 0 < labels[group].sum() < len(group):
             total += len(group) * auc(labels[group], scores[group])
@@ -87,8 +92,12 @@ def log_loss(labels: npt.NDArray[np.bool_], logits: Doubles) -> float:
     return float(np.mean(np.logaddexp(0.0, np.where(labels, -logits, logits))))
 
 
-def calibration_error(labels: npt.NDArray[np.bool_], probabilities: Doubles, bins: int = 15) -> float:
-    """Expected calibration error: |observed - predicted|, averaged over equally wide bins by size."""
+def calibration_error(
+    labels: npt.NDArray[np.bool_], probabilities: Doubles, bins: int = 15
+) -> float:
+    """Expected calibration error: |observed - predicted|,
+    averaged over equally wide bins by size.
+    """
     bucket = np.minimum((probabilities * bins).astype(np.int64), bins - 1)
     observed = np.bincount(bucket, weights=labels.astype(np.float64), minlength=bins)
     predicted = np.bincount(bucket, weights=probabilities, minlength=bins)
@@ -103,7 +112,9 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval of `statistic`, a function of positions (count,) drawn with replacement."""
+    """Percentile interval of `statistic`,
+    a function of positions (count,) drawn with replacement.
+    """
     random = np.random.default_rng(seed)
     values = [statistic(random.integers(0, count, count)) for _ in range(samples)]
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])

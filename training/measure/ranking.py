@@ -1,9 +1,10 @@
 """Ranks of held-out events over the whole catalogue, twice, and what they amount to.
 
-By RecBole's protocol every catalogue item competes and the history is not masked ("plain"). Beside it stand the same
-scores with already-seen items taken out of the competition ("excluded"). Scores are ranked as papers do (`of`): ties
-count against the target, and one that repeats stays in. Lists are ranked as they are shown (`listed`): an item has the
-place at which it stands, and one that is left out, repeated or not, is a miss.
+By RecBole's protocol every catalogue item competes and the history is not masked ("plain"). Beside
+it stand the same scores with already-seen items taken out of the competition ("excluded"). Scores
+are ranked as papers do (`of`): ties count against the target, and one that repeats stays in. Lists
+are ranked as they are shown (`listed`): an item has the place at which it stands, and one that is
+left out, repeated or not, is a miss.
 """
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ class Ranking:
 
         Raises:
             DivergedError: the scores are not numbers.
-
         """
         target = held.histories.items[place + 1]
         plain = metrics.ranks(scores, target)
@@ -52,7 +52,6 @@ class Ranking:
 
         Raises:
             TrainingError: there is none.
-
         """
         pairs = np.array(list(ranks), dtype=np.int64).reshape(-1, 2)
         return cls.joined([cls(plain=pairs[:, 0], excluded=pairs[:, 1])])
@@ -63,12 +62,11 @@ class Ranking:
 
         Raises:
             TrainingError: there is no event in them.
-
         """
         if not sum(len(part.plain) for part in parts):
             raise TrainingError(
-                "no held-out event to rank: all users have one event only, or no target is in the catalogue; bring a "
-                "longer log"
+                "no held-out event to rank: all users have one event only, or no target is in the "
+                "catalogue; bring a longer log"
             )
         return cls(
             plain=np.concatenate([part.plain for part in parts]),
@@ -85,10 +83,15 @@ class Ranking:
         return found
 
     def intervals(self, k: int = 10, seed: int = 0) -> dict[str, float]:
-        """95 % bootstrap intervals of HR and NDCG at k, plain and excluded: `hr10_low`, `hr10_high` and so on."""
+        """95 % bootstrap intervals of HR and NDCG at k, plain and excluded:
+        `hr10_low`, `hr10_high` and so on.
+        """
         found: dict[str, float] = {}
         for suffix, rank in (("", self.plain), ("_excluded", self.excluded)):
-            for name, values in ((f"hr{k}", metrics.hit_ratio(rank, k)), (f"ndcg{k}", metrics.ndcg(rank, k))):
+            for name, values in (
+                (f"hr{k}", metrics.hit_ratio(rank, k)),
+                (f"ndcg{k}", metrics.ndcg(rank, k)),
+            ):
                 low, high = _interval_of_mean(values, seed)
                 found |= {f"{name}{suffix}_low": low, f"{name}{suffix}_high": high}
         return found
@@ -99,8 +102,11 @@ def _interval_of_mean(values: Doubles, seed: int) -> tuple[float, float]:
 
 
 def _rule_out(scores: Scores, held: Held, place: Longs) -> None:
-    """Set the scores of everything in the user's whole history up to `place` (m,) to minus infinity."""
-    histories, items = held.histories, scores.shape[1]
+    """Set the scores of everything in the user's whole history up to
+    `place` (m,) to minus infinity.
+    """
+    histories = held.histories
+    items = scores.shape[1]
     starts = histories.starts[np.searchsorted(histories.starts, place, side="right") - 1]
     lengths = place + 1 - starts
     rows = np.repeat(np.arange(len(place)), lengths)

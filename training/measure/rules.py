@@ -1,4 +1,5 @@
-"""Simple rules that a model must beat before anybody pilots it, ranked as the API lists: no training, no state.
+"""Simple rules that a model must beat before anybody pilots it,
+ranked as the API lists: no training, no state.
 
 Letters: m clicks, V catalogue items, n events of a user so far.
 """
@@ -14,7 +15,9 @@ from training.data.sequences import Histories
 from training.measure.metrics import Doubles
 from training.measure.ranking import UNLISTED, Ranking
 
-Rule = Callable[[Longs], Doubles]  # item rows (n,) of a user's events, oldest first -> scores (V,), changed by nobody
+Rule = Callable[
+    [Longs], Doubles
+]  # item rows (n,) of a user's events, oldest first -> scores (V,), changed by nobody
 
 
 def popular(counts: Longs) -> Rule:
@@ -28,15 +31,20 @@ def last(counts: Longs) -> Rule:
     after = _below_one(counts)
 
     def scored(history: Longs) -> Doubles:
-        scores, known = after.copy(), np.flatnonzero(history < len(counts))
-        scores[history[known]] = 1.0 + known  # a later event overwrites an earlier one of the same item
+        scores = after.copy()
+        known = np.flatnonzero(history < len(counts))
+        scores[history[known]] = (
+            1.0 + known
+        )  # a later event overwrites an earlier one of the same item
         return scores
 
     return scored
 
 
 def frequent(counts: Longs) -> Rule:
-    """The user's own items by how often and how lately: the sum of 1 / age over their events, the newest of age 1."""
+    """The user's own items by how often and how lately:
+    the sum of 1 / age over their events, the newest of age 1.
+    """
     after = _below_one(counts)
 
     def scored(history: Longs) -> Doubles:
@@ -49,16 +57,17 @@ def frequent(counts: Longs) -> Rule:
 
 
 def rank_by(rule: Rule, histories: Histories, targets: Longs) -> Ranking:
-    """Rank the catalogue events at flat positions `targets` (m,); of equal scores the more frequent item is first.
+    """Rank the catalogue events at flat positions `targets` (m,);
+    of equal scores the more frequent item is first.
 
     Raises:
         TrainingError: there is nothing to rank.
-
     """
     starts = histories.starts[np.searchsorted(histories.starts, targets, side="right") - 1]
     places = zip(starts.tolist(), targets.tolist(), strict=True)
     return Ranking.listed(
-        _ranks(rule, histories.items[start:target], int(histories.items[target])) for start, target in places
+        _ranks(rule, histories.items[start:target], int(histories.items[target]))
+        for start, target in places
     )
 
 

@@ -22,7 +22,9 @@ from training.measure.targets import NegativeSampler
 Row = npt.NDArray[np.uint8]  # (row_bytes,)
 Probabilities = npt.NDArray[np.float32]
 LISTED = 10  # items of the lists that are asked for
-SMALLEST = 1e-9  # probabilities come as float32; closer to 0 or 1 their logit is taken as this one's
+SMALLEST = (
+    1e-9  # probabilities come as float32; closer to 0 or 1 their logit is taken as this one's
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,18 +36,29 @@ class Served:
 
 
 def ask(
-    bundle: Bundle, held: Held, sampler: NegativeSampler, *, negatives: int, share: float = 1.0, seed: int = 0
+    bundle: Bundle,
+    held: Held,
+    sampler: NegativeSampler,
+    *,
+    negatives: int,
+    share: float = 1.0,
+    seed: int = 0,
 ) -> Served:
-    """Fold each user's events, and before about a `share` of the held-out ones ask for scores at every level."""
+    """Fold each user's events, and before about a `share` of the held-out
+    ones ask for scores at every level.
+    """
     random = np.random.default_rng(seed)
     histories = held.histories
     users: list[int] = []
     logits: dict[Level, list[Doubles]] = {level: [] for level in Level}
     ranks: list[int] = []
     for user in np.flatnonzero(held.tails).tolist():
-        start, stop = int(histories.starts[user]), int(histories.starts[user + 1])
+        start = int(histories.starts[user])
+        stop = int(histories.starts[user + 1])
         targets = np.arange(stop - held.tails[user], stop)
-        wanted = (random.random(len(targets)) < share) & (histories.items[targets] < len(bundle.items))
+        wanted = (random.random(len(targets)) < share) & (
+            histories.items[targets] < len(bundle.items)
+        )
         targets = targets[wanted]
         if not len(targets):
             continue
@@ -61,7 +74,9 @@ def ask(
     asked = np.repeat(np.array(users, dtype=np.int64), negatives + 1)
     return Served(
         clicks={
-            level: Clicks(users=asked, labels=labels, logits=np.concatenate([np.zeros(0), *logits[level]]))
+            level: Clicks(
+                users=asked, labels=labels, logits=np.concatenate([np.zeros(0), *logits[level]])
+            )
             for level in Level
         },
         ranks=np.array(ranks, dtype=np.int64),
@@ -69,19 +84,24 @@ def ask(
 
 
 def rank_served(bundle: Bundle, held: Held) -> Ranking:
-    """Rank each held-out catalogue event as `Recommend` lists it, by the states that the shipped fold left before it.
+    """Rank each held-out catalogue event as `Recommend` lists it,
+    by the states that the shipped fold left before it.
 
-    All users' events up to their next held-out one are folded together, then each is read and the next folded.
+    All users' events up to their next held-out one are folded together, then each is read and the
+    next folded.
 
     Raises:
         TrainingError: there is nothing to rank.
-
     """
-    histories, items = held.histories, len(bundle.items)
+    histories = held.histories
+    items = len(bundle.items)
     users = np.flatnonzero(held.tails)
-    keys = np.array([xxhash.xxh64_intdigest(histories.users[user].encode()) for user in users], dtype=np.uint64)
+    keys = np.array(
+        [xxhash.xxh64_intdigest(histories.users[user].encode()) for user in users], dtype=np.uint64
+    )
     rows = zeros(bundle.config, len(users))
-    folded, ends = histories.starts[users], histories.starts[users + 1]
+    folded = histories.starts[users]
+    ends = histories.starts[users + 1]
     ranks: list[tuple[int, int]] = []
     for turn in range(int(held.tails.max(initial=0))):
         asking = np.flatnonzero(held.tails[users] > turn)  # places in `users` and `rows`
@@ -101,7 +121,6 @@ def rank_targets(bundle: Bundle, histories: Histories, targets: Longs) -> Rankin
 
     Raises:
         TrainingError: there is nothing to rank.
-
     """
     return Ranking.listed(
         places(bundle, row, int(histories.items[target]), int(histories.times_ms[target]))
@@ -115,19 +134,24 @@ def places(bundle: Bundle, row: Row, item: int, now_ms: int) -> tuple[int, int]:
 
 
 def place(bundle: Bundle, row: Row, item: int, now_ms: int, *, exclude_seen: bool = False) -> int:
-    """Rank of an item row, from 1, in what `Recommend` answers from that state; `UNLISTED` if it is not there."""
+    """Rank of an item row, from 1, in what `Recommend` answers from that state;
+    `UNLISTED` if it is not there.
+    """
     listed, _ = bundle.recommend(row, LISTED, exclude_seen, now_ms)
     found = np.flatnonzero(listed == item)
     return int(found[0]) + 1 if len(found) else UNLISTED
 
 
 def walk(bundle: Bundle, histories: Histories, targets: Longs) -> Iterator[tuple[int, Row]]:
-    """Each target, an ascending flat position, with its user's state (row_bytes,) right before that event.
+    """Each target, an ascending flat position,
+    with its user's state (row_bytes,) right before that event.
 
     The row is the same memory each time: copy what you keep.
     """
     users = np.searchsorted(histories.starts, targets, side="right") - 1
-    rows, last, folded = zeros(bundle.config, 1), -1, 0
+    rows = zeros(bundle.config, 1)
+    last = -1
+    folded = 0
     for user, target in zip(users.tolist(), targets.tolist(), strict=True):
         if user != last:
             rows[:], last, folded = 0, user, int(histories.starts[user])
@@ -151,7 +175,9 @@ def _fold_many(
     starts: Longs,
     stops: Longs,
 ) -> None:
-    """Fold the flat events [start, stop) of each user with a row in `index`, one user after the other."""
+    """Fold the flat events [start, stop) of each user with a row in
+    `index`, one user after the other.
+    """
     counts = stops - starts
     place = np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
     known = histories.actions[place] != UNKNOWN
@@ -167,7 +193,9 @@ def _fold_many(
     )
 
 
-def _fold(bundle: Bundle, rows: Rows, histories: Histories, user: int, start: int, stop: int) -> None:
+def _fold(
+    bundle: Bundle, rows: Rows, histories: Histories, user: int, start: int, stop: int
+) -> None:
     place = np.arange(start, stop)
     place = place[histories.actions[place] != UNKNOWN]
     count = len(place)

@@ -1,7 +1,8 @@
 """What the head is asked to predict: candidates at some positions of a batch, with labels.
 
-Either the next item against sampled negatives, or labelled impressions (such as rating >= 4) as they stand in the
-log. Letters: B users, L events, Q positions a user, M candidates a position, V catalogue items.
+Either the next item against sampled negatives, or labelled impressions (such as rating >= 4) as
+they stand in the log. Letters: B users, L events, Q positions a user, M candidates a position, V
+catalogue items.
 """
 
 from __future__ import annotations
@@ -33,27 +34,41 @@ class ClickTargets(NamedTuple):
 class NegativeSampler:
     """Draws catalogue items that a user has not had so far, some uniformly and some by popularity.
 
-    A share `seen` comes from the user's own past instead, so that the head also learns what a repeat is worth.
+    A share `seen` comes from the user's own past instead, so that the head also learns what a
+    repeat is worth.
     """
 
-    def __init__(self, histories: Histories, items: int, *, popular: float = 0.5, seen: float = 0.1) -> None:
-        self.histories, self.items, self.popular, self.seen = histories, items, popular, seen
+    def __init__(
+        self, histories: Histories, items: int, *, popular: float = 0.5, seen: float = 0.1
+    ) -> None:
+        self.histories = histories
+        self.items = items
+        self.popular = popular
+        self.seen = seen
         self.rows = 1 + max(items, int(histories.items.max(initial=0)))
         counts = histories.counts(items)
         self.cumulative = np.cumsum(counts) / max(1, counts.sum())
         users = np.repeat(np.arange(len(histories.users)), histories.lengths())
         self.keys, self.first = np.unique(users * self.rows + histories.items, return_index=True)
 
-    def draw(self, begins: Longs, at: Longs, negatives: int, random: np.random.Generator) -> ClickTargets:
-        """The next item (label true) and `negatives` others, at positions `at` (B, Q) of rows from `begins` (B) on."""
+    def draw(
+        self, begins: Longs, at: Longs, negatives: int, random: np.random.Generator
+    ) -> ClickTargets:
+        """The next item (label true) and `negatives` others, at positions `at` (B,
+        Q) of rows from `begins` (B) on.
+        """
         place = begins[:, None] + at  # (B, Q) flat
         positive = self.histories.items[place + 1]  # (B, Q)
         shape = (*at.shape, negatives)
         drawn = np.where(random.random(shape) < self.popular, self._popular(shape, random), -1)
         for _ in range(REDRAWS):
-            bad = (drawn < 0) | (drawn == positive[..., None]) | self.is_seen(place[..., None], drawn)
+            bad = (
+                (drawn < 0) | (drawn == positive[..., None]) | self.is_seen(place[..., None], drawn)
+            )
             drawn = np.where(bad, random.integers(0, self.items, shape), drawn)
-        past = self.histories.items[begins[:, None, None] + self._up_to(at[..., None], shape, random)]
+        past = self.histories.items[
+            begins[:, None, None] + self._up_to(at[..., None], shape, random)
+        ]
         own = (random.random(shape) < self.seen) & (past < self.items)
         drawn = np.where(own, past, drawn)
         drawn = np.where(drawn == positive[..., None], (drawn + 1) % self.items, drawn)
@@ -69,7 +84,9 @@ class NegativeSampler:
         )
 
     def is_seen(self, place: Longs, items: Longs) -> Bools:
-        """Whether the user of the event at each flat position has had the item up to and including that event."""
+        """Whether the user of the event at each flat position has had the item
+        up to and including that event.
+        """
         users = np.searchsorted(self.histories.starts, place, side="right") - 1
         wanted = users * self.rows + items
         found = np.searchsorted(self.keys, wanted).clip(max=len(self.keys) - 1)
@@ -91,7 +108,9 @@ def random_positions(batch: Batch, count: int, random: np.random.Generator) -> L
 
 
 def labelled(histories: Histories, begins: Longs, at: Longs, labels: Bools) -> ClickTargets:
-    """The event after each position `at` (B, Q) as one candidate, with its own label from `labels` (n,)."""
+    """The event after each position `at` (B, Q) as one candidate,
+    with its own label from `labels` (n,).
+    """
     place = begins[:, None] + at + 1
     return ClickTargets(
         torch.from_numpy(at),

@@ -12,12 +12,15 @@ from training.measure.served import Row, walk
 from training.pilot.questions import Questions
 
 CANDIDATES = (100, 500)
-WARM, TIMED = 20, 300
+WARM = 20
+TIMED = 300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Of one user and arm; times are processor time of score calls in this process, without network or queue."""
+    """Of one user and arm; times are processor time of score calls in this
+    process, without network or queue.
+    """
 
     state_bytes: int
     beside_bytes: int  # at most: index and book-keeping of the store
@@ -34,7 +37,8 @@ class Cost:
 
 
 def cost_of(bundle: Bundle, asked: Questions, *, beside_bytes: int, seed: int = 0) -> Cost:
-    """Measure on the states that the questions find; the first calls, which compile and warm up, do not count.
+    """Measure on the states that the questions find; the first calls,
+    which compile and warm up, do not count.
 
     Processor time of all threads, because a pilot's machine is not this one's other load.
     """
@@ -57,4 +61,6 @@ def cost_of(bundle: Bundle, asked: Questions, *, beside_bytes: int, seed: int = 
 def _states(bundle: Bundle, asked: Questions) -> list[tuple[Row, int]]:
     some = asked.targets[:: max(1, len(asked.targets) // 50)]
     times_ms = asked.histories.times_ms
-    return [(row.copy(), int(times_ms[target])) for target, row in walk(bundle, asked.histories, some)]
+    return [
+        (row.copy(), int(times_ms[target])) for target, row in walk(bundle, asked.histories, some)
+    ]

@@ -1,6 +1,8 @@
-"""The offline check before a pilot: a published bundle asked about clicks that it never learned from.
+"""The offline check before a pilot:
+a published bundle asked about clicks that it never learned from.
 
-Everything is measured on the bundle as it serves: states folded event by event in their shipped bytes.
+Everything is measured on the bundle as it serves: states folded event by event in their shipped
+bytes.
 """
 
 from __future__ import annotations
@@ -24,9 +26,20 @@ from training.measure.metrics import Doubles
 from training.measure.ranking import Ranking
 from training.measure.rules import frequent, last, popular, rank_by
 from training.pilot.cost import Cost, cost_of
-from training.pilot.questions import NEGATIVES, Answers, HeldOut, Questions, answer, ask, only, translate, vocabulary_of
+from training.pilot.questions import (
+    NEGATIVES,
+    Answers,
+    HeldOut,
+    Questions,
+    answer,
+    ask,
+    only,
+    translate,
+    vocabulary_of,
+)
 
-BUNDLE, FLOAT = "this bundle", "its float32 states"
+BUNDLE = "this bundle"
+FLOAT = "its float32 states"
 RULES = {"popularity": popular, "own last items": last, "own frequent items": frequent}
 POPULAR, LAST, FREQUENT = RULES
 K = 10
@@ -103,14 +116,19 @@ def assess_bundle(
     seed: int = 0,
     step: Callable[[], None] = lambda: None,
 ) -> tuple[Assessment, Questions, Answers]:
-    """Ask the bundle, itself with float32 states, and the baselines the same questions, and measure its cost."""
-    bundle, exact = of_content(content), of_content(_with_float_states(content))
+    """Ask the bundle, itself with float32 states,
+    and the baselines the same questions, and measure its cost.
+    """
+    bundle = of_content(content)
+    exact = of_content(_with_float_states(content))
     items = len(bundle.items)
     asked = ask(held.held, items, count_max=count_max, seed=seed)
-    served, unrounded = answer(bundle, asked, step), answer(exact, asked, step)
+    served = answer(bundle, asked, step)
+    unrounded = answer(exact, asked, step)
     rankings = {BUNDLE: served.ranked, FLOAT: unrounded.ranked}
     rankings |= {
-        name: rank_by(rule(asked.others(items)), asked.histories, asked.targets) for name, rule in RULES.items()
+        name: rank_by(rule(asked.others(items)), asked.histories, asked.targets)
+        for name, rule in RULES.items()
     }
     values = {name: rank_values(found) for name, found in rankings.items()}
     users = asked.users
@@ -150,13 +168,16 @@ def compare(
     seed: int = 0,
     step: Callable[[], None] = lambda: None,
 ) -> Comparison:
-    """Ask `other` the questions whose clicked item is in both catalogues; `log` is what they were made from."""
+    """Ask `other` the questions whose clicked item is in both catalogues;
+    `log` is what they were made from.
+    """
     there = translate(asked, Histories.of(log, vocabulary_of(other)), own, other)
     shared = there.candidates[:, 0] < len(other.items)
     there = only(there, shared)
     answers = answer(other, there, step)
     kept = Ranking(plain=served.ranked.plain[shared], excluded=served.ranked.excluded[shared])
-    mine, yours = rank_values(kept), rank_values(answers.ranked)
+    mine = rank_values(kept)
+    yours = rank_values(answers.ranked)
     users = there.users
     rows = np.repeat(shared, 1 + NEGATIVES)
     own_clicks = dataclasses.replace(
@@ -188,9 +209,12 @@ def rank_values(found: Ranking) -> dict[str, Doubles]:
 
 
 def calibration_curve(answers: Answers) -> list[CurvePoint]:
-    """Predicted against observed, in groups that hold equally many clicks, highest probabilities last."""
+    """Predicted against observed, in groups that hold equally many
+    clicks, highest probabilities last.
+    """
     order = np.argsort(answers.clicks.logits, kind="stable")
-    labels, predicted = answers.clicks.labels[order], metrics.sigmoid(answers.clicks.logits[order])
+    labels = answers.clicks.labels[order]
+    predicted = metrics.sigmoid(answers.clicks.logits[order])
     so_far = np.cumsum(labels)
     edges = np.searchsorted(so_far, np.linspace(0, so_far[-1], CURVE_POINTS + 1)[1:-1], side="left")
     points = []
@@ -203,10 +227,14 @@ def calibration_curve(answers: Answers) -> list[CurvePoint]:
 
 
 def _with_float_states(content: bundle_files.BundleContent) -> bundle_files.BundleContent:
-    return dataclasses.replace(content, config=dataclasses.replace(content.config, state_dtype="float32"))
+    return dataclasses.replace(
+        content, config=dataclasses.replace(content.config, state_dtype="float32")
+    )
 
 
-def _by_length(asked: Questions, values: dict[str, dict[str, Doubles]], seed: int) -> list[LengthGroup]:
+def _by_length(
+    asked: Questions, values: dict[str, dict[str, Doubles]], seed: int
+) -> list[LengthGroup]:
     group = np.searchsorted(LENGTH_EDGES, asked.lengths, side="right")
     bounds = (1, *LENGTH_EDGES)
     labels = [f"{low} to {high - 1}" for low, high in pairwise(bounds)] + [f"{bounds[-1]} or more"]
@@ -216,5 +244,9 @@ def _by_length(asked: Questions, values: dict[str, dict[str, Doubles]], seed: in
         if at.any():
             columns = {name: values[name]["ndcg10"][at] for name in (BUNDLE, POPULAR)}
             here = estimates(columns, asked.users[at], seed=seed)
-            found.append(LengthGroup(label=label, count=int(at.sum()), ndcg10=here[BUNDLE], popularity=here[POPULAR]))
+            found.append(
+                LengthGroup(
+                    label=label, count=int(at.sum()), ndcg10=here[BUNDLE], popularity=here[POPULAR]
+                )
+            )
     return found

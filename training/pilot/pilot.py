@@ -1,4 +1,6 @@
-"""What `echorank evaluate` does: ask a bundle about clicks that it never learned from, and say whether to pilot it."""
+"""What `echorank evaluate` does: ask a bundle about clicks that it never
+learned from, and say whether to pilot it.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,6 @@ def evaluate_bundle(
         BundleError: a bundle is missing or damaged.
         DatasetError: the data cannot be had, or are not of the bundle's system.
         TrainingError: the report cannot be written.
-
     """
     console = console or Console()
     outputs.check_files({"--report": report, "--json": json_out})
@@ -56,12 +57,16 @@ def evaluate_bundle(
     own = load_bundle(bundle)
     other = None if against is None else load_bundle(against)
     content = bundle_files.read(bundle)
-    log = read_log(data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, console=console)
+    log = read_log(
+        data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, console=console
+    )
     held = hold_out(log, own, content.metadata, by_time=data_set in OWN_LOGS)
     if (known_as := content.metadata.get("data_set")) not in {data_set, None}:
         console.print(f"note: the bundle was trained on {known_as!r}, not on {data_set!r}")
     planned = min(count_max, int(held.held.tails.sum()))
-    with Progress(console=Console(stderr=True), disable=not console.is_terminal, transient=True) as progress:
+    with Progress(
+        console=Console(stderr=True), disable=not console.is_terminal, transient=True
+    ) as progress:
         task = progress.add_task("asking", total=planned * (2 if other is None else 3))
 
         def step() -> None:
@@ -100,7 +105,9 @@ def _hand_over(
     else:
         date = datetime.datetime.now(datetime.UTC).date().isoformat()
         models = read_accuracy(results, found.data_set)
-        report_page.write(report, report_page.page(found, tested, read_frontier(results), models, date))
+        report_page.write(
+            report, report_page.page(found, tested, read_frontier(results), models, date)
+        )
     if json_out is not None:
         json_out.parent.mkdir(parents=True, exist_ok=True)
         json_out.write_text(report_tables.as_json(found, tested))

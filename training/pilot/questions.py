@@ -1,4 +1,5 @@
-"""Held-out clicks as questions to published bundles: the same ones, with the same candidates, for each that answers.
+"""Held-out clicks as questions to published bundles: the same ones,
+with the same candidates, for each that answers.
 
 Letters: m questions, V catalogue items, M candidates.
 """
@@ -40,7 +41,9 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Questions:
-    """Held-out clicks in the order of user and time; rows are those of the bundle that they were drawn for."""
+    """Held-out clicks in the order of user and time;
+    rows are those of the bundle that they were drawn for.
+    """
 
     histories: Histories
     targets: Longs  # (m,) flat positions, ascending
@@ -72,20 +75,22 @@ class Answers:
 
 def vocabulary_of(bundle: Bundle) -> Vocabulary:
     """The numbers that this bundle gives to items and actions."""
-    return Vocabulary(items=bundle.items, actions=bundle.config.actions, hashed=bundle.config.hashed_items)
+    return Vocabulary(
+        items=bundle.items, actions=bundle.config.actions, hashed=bundle.config.hashed_items
+    )
 
 
 def hold_out(log: ClickLog, bundle: Bundle, metadata: dict[str, Any], *, by_time: bool) -> HeldOut:
     """The clicks that the bundle did not learn from: each user's last, or those after its training.
 
-    A bundle that was trained up to a moment is asked about later clicks only, whatever the log; otherwise `by_time`
-    holds out the newest tenth of the time line.
+    A bundle that was trained up to a moment is asked about later clicks only, whatever the log;
+    otherwise `by_time` holds out the newest tenth of the time line.
 
     Raises:
         DatasetError: nothing is left to ask, or the log's items are not the bundle's.
-
     """
-    vocabulary, until_ms = vocabulary_of(bundle), metadata.get("trained_until_ms")
+    vocabulary = vocabulary_of(bundle)
+    until_ms = metadata.get("trained_until_ms")
     log, passed_over = _of_known_actions(log, vocabulary)
     if by_time or until_ms is not None:
         log = log.by_time()
@@ -95,16 +100,24 @@ def hold_out(log: ClickLog, bundle: Bundle, metadata: dict[str, Any], *, by_time
         held = Held.since(Histories.of(log, vocabulary), since_ms)
         split = f"by time: clicks from {_moment(since_ms)} on, each asked right before it came"
         if until_ms is None:
-            split += "; the bundle does not say until when it was trained, so it may know some of them"
+            split += (
+                "; the bundle does not say until when it was trained, so it may know some of them"
+            )
     else:
         log = log.with_frequent_items(ITEM_EVENTS_MIN)
         held = Held.last(Histories.of(log, vocabulary))
-        split = f"leave-one-out: each user's last click, items with at least {ITEM_EVENTS_MIN} events"
+        split = (
+            f"leave-one-out: each user's last click, items with at least {ITEM_EVENTS_MIN} events"
+        )
     split += passed_over
     share = _overlap(held, log, bundle)
     if not held.tails.sum():
-        trained = "" if until_ms is None else f"; the bundle was trained up to {_moment(int(until_ms))}"
-        raise DatasetError(f"no click is left to ask about ({split}){trained}; bring a log with newer events")
+        trained = (
+            "" if until_ms is None else f"; the bundle was trained up to {_moment(int(until_ms))}"
+        )
+        raise DatasetError(
+            f"no click is left to ask about ({split}){trained}; bring a log with newer events"
+        )
     return HeldOut(log=log, held=held, split=split, catalogue_share=share)
 
 
@@ -114,42 +127,62 @@ def _of_known_actions(log: ClickLog, vocabulary: Vocabulary) -> tuple[ClickLog, 
     if known.all():
         return log, ""
     names, counts = np.unique(log.actions[~known].astype(str), return_counts=True)
-    shown = ", ".join(repr(str(name)) for name in names[np.argsort(-counts, kind="stable")][:NAMES_SHOWN])
-    said = f"{int((~known).sum()):,} of {len(known):,} clicks have actions that the bundle does not know ({shown})"
+    shown = ", ".join(
+        repr(str(name)) for name in names[np.argsort(-counts, kind="stable")][:NAMES_SHOWN]
+    )
+    said = (
+        f"{int((~known).sum()):,} of {len(known):,} clicks have actions that the bundle does "
+        f"not know ({shown})"
+    )
     if not known.any():
         raise DatasetError(
-            f"{said}, and it folds none of these; it knows {', '.join(map(repr, vocabulary.actions[:NAMES_SHOWN]))}: "
-            f"name the right column with --field action=COLUMN, or give the log that the bundle was made for"
+            f"{said}, and it folds none of these; it knows "
+            f"{', '.join(map(repr, vocabulary.actions[:NAMES_SHOWN]))}: name the right column "
+            "with --field action=COLUMN, or give the log that the bundle was made for"
         )
     return log.take(known), f"; {said} and are passed over, as when serving"
 
 
 def ask(held: Held, items: int, *, count_max: int, seed: int = 0) -> Questions:
-    """Questions about at most `count_max` held-out clicks on catalogue items (row < `items`), drawn at random."""
-    histories, random = held.histories, np.random.default_rng(seed)
+    """Questions about at most `count_max` held-out clicks on catalogue items
+    (row < `items`), drawn at random.
+    """
+    histories = held.histories
+    random = np.random.default_rng(seed)
     targets = held.targets(items, count_max, random)
     starts = histories.starts[np.searchsorted(histories.starts, targets, side="right") - 1]
     sampler = NegativeSampler(histories, items, popular=0.0, seen=0.0)
     drawn = sampler.draw(starts, (targets - 1 - starts)[:, None], NEGATIVES, random)
-    return Questions(histories=histories, targets=targets, candidates=drawn.candidates[:, 0].numpy())
+    return Questions(
+        histories=histories, targets=targets, candidates=drawn.candidates[:, 0].numpy()
+    )
 
 
 def translate(asked: Questions, log_histories: Histories, old: Bundle, new: Bundle) -> Questions:
-    """The same questions in the rows of another bundle, `log_histories` being the same log in that bundle's rows."""
+    """The same questions in the rows of another bundle,
+    `log_histories` being the same log in that bundle's rows.
+    """
     rows = vocabulary_of(new).item_rows(np.array(old.items, dtype=object))
-    return Questions(histories=log_histories, targets=asked.targets, candidates=rows[asked.candidates])
+    return Questions(
+        histories=log_histories, targets=asked.targets, candidates=rows[asked.candidates]
+    )
 
 
 def only(asked: Questions, which: np.ndarray) -> Questions:
     """Those questions for which `which` (m,) is true."""
-    return Questions(histories=asked.histories, targets=asked.targets[which], candidates=asked.candidates[which])
+    return Questions(
+        histories=asked.histories, targets=asked.targets[which], candidates=asked.candidates[which]
+    )
 
 
 def answer(bundle: Bundle, asked: Questions, step: Callable[[], None] = lambda: None) -> Answers:
-    """Fold each user's events into a state of the bundle's own format, and ask right before each target."""
+    """Fold each user's events into a state of the bundle's own format,
+    and ask right before each target.
+    """
     histories = asked.histories
     count, width = asked.candidates.shape
-    logits, ranked = np.empty((count, width)), []
+    logits = np.empty((count, width))
+    ranked = []
     for n, (target, row) in enumerate(walk(bundle, histories, asked.targets)):
         now_ms = int(histories.times_ms[target])
         logits[n] = logit(bundle.score(row, asked.candidates[n], now_ms).probabilities)
@@ -157,7 +190,9 @@ def answer(bundle: Bundle, asked: Questions, step: Callable[[], None] = lambda: 
         step()
     labels = np.zeros((count, width), dtype=bool)
     labels[:, 0] = True
-    clicks = Clicks(users=np.repeat(asked.users, width), labels=labels.ravel(), logits=logits.ravel())
+    clicks = Clicks(
+        users=np.repeat(asked.users, width), labels=labels.ravel(), logits=logits.ravel()
+    )
     return Answers(ranked=Ranking.listed(ranked), clicks=clicks)
 
 
@@ -169,16 +204,22 @@ def _overlap(held: Held, log: ClickLog, bundle: Bundle) -> float:
     known = histories.items < len(bundle.items)
     if known.mean() < OVERLAP_MIN if len(known) else True:
         raise DatasetError(
-            f"{int(known.sum()):,} of {len(known):,} events of this log are on items of the bundle's catalogue "
-            f"({len(bundle.items):,} items such as {bundle.items[0]!r}; the log's are such as "
-            f"{log.items[0] if len(log) else 'none'!r}): they are not of one system; give the log that the bundle "
-            f"was made for, or name the right item column with --field item=COLUMN"
+            f"{int(known.sum()):,} of {len(known):,} events of this log are on items of the "
+            f"bundle's catalogue ({len(bundle.items):,} items such as {bundle.items[0]!r}; the "
+            f"log's are such as {log.items[0] if len(log) else 'none'!r}): they are not of one "
+            "system; give the log that the bundle was made for, or name the right item column "
+            "with --field item=COLUMN"
         )
     return float(known[late].mean()) if late.any() else 0.0
 
 
 def _moment(time_ms: int) -> str:
     try:
-        return datetime.datetime.fromtimestamp(time_ms / 1000, datetime.UTC).isoformat(" ", "seconds")[:19] + " UTC"
+        return (
+            datetime.datetime.fromtimestamp(time_ms / 1000, datetime.UTC).isoformat(" ", "seconds")[
+                :19
+            ]
+            + " UTC"
+        )
     except (OverflowError, ValueError, OSError):  # a clock of the log's own
         return f"{time_ms} ms"

@@ -21,7 +21,11 @@ HIDDEN = {"history", "settings"}  # parts of the metadata that are long
 
 
 def page(
-    found: Assessment, tested: Sequence[Criterion], frontier: Frontier | None, models: Sequence[ModelResult], date: str
+    found: Assessment,
+    tested: Sequence[Criterion],
+    frontier: Frontier | None,
+    models: Sequence[ModelResult],
+    date: str,
 ) -> str:
     """The whole page; `date` is when it was made."""
     sections = [
@@ -39,11 +43,13 @@ def page(
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>EchoRank: offline check of {_text(found.version)}</title>\n<style>{CSS}</style>\n</head>\n"
+        "<title>EchoRank: offline check of "
+        f"{_text(found.version)}</title>\n<style>{CSS}</style>\n</head>\n"
         "<body>\n<main>\n"
         f'<h1>Offline check</h1>\n<p class="quiet">Bundle <code>{_text(found.version)}</code> on '
         f"{_text(found.data_set)}, {_text(date)}</p>\n"
-        f'<section class="verdict{" ready" if ready else ""}"><p>{_text(sentence(found, list(tested)))}</p></section>\n'
+        f'<section class="verdict{" ready" if ready else ""}">'
+        f"<p>{_text(sentence(found, list(tested)))}</p></section>\n"
         f"{_keys(found)}\n" + "\n".join(sections) + "\n</main>\n</body>\n</html>\n"
     )
 
@@ -65,7 +71,9 @@ def _verdict(tested: Sequence[Criterion]) -> str:
     rows = [
         [
             f"<b>{_text(each.name)}</b><small>{_text(each.measured)}; {_text(each.limit)}</small>",
-            '<span class="pass">✓ met</span>' if each.passed else '<span class="fail">✗ missed</span>',
+            '<span class="pass">✓ met</span>'
+            if each.passed
+            else '<span class="fail">✗ missed</span>',
         ]
         for each in tested
     ]
@@ -77,19 +85,27 @@ def _ranking(found: Assessment) -> str:
         [_text(name), *(_interval(figures[metric]) for metric in RANK_METRICS)]
         for name, figures in found.ranking.items()
     ]
-    plain = _table(["plain", *(TITLES[name] for name in RANK_METRICS[:3])], [row[:4] for row in rows], own=0)
+    plain = _table(
+        ["plain", *(TITLES[name] for name in RANK_METRICS[:3])], [row[:4] for row in rows], own=0
+    )
     excluded = [[row[0], *row[4:]] for row in rows]
     return _section(
         "The right item among the first ten",
-        f"<p>{_text(found.asked)} clicks of {_text(found.users)} users ({_text(found.split)}), each looked up in the "
-        f"list of ten that <code>Recommend</code> gives right before it, from all {found.catalogue:,} items of the "
-        "catalogue. Small figures are 95 % intervals; users were drawn with replacement.</p>",
+        f"<p>{_text(found.asked)} clicks of {_text(found.users)} users ({_text(found.split)}), "
+        "each looked up in the list of ten that <code>Recommend</code> gives right before it, "
+        f"from all {found.catalogue:,} items of the catalogue. Small figures are 95 % intervals; "
+        "users were drawn with replacement.</p>",
         _figure(plots.ranking_plot(found)),
         plain,
-        _table(["seen items excluded", *(TITLES[name] for name in RANK_METRICS[:3])], excluded, own=0),
-        '<p class="note">Figures of one protocol must not be compared with the other\'s. With seen items excluded, a '
-        "click on one of them counts as a miss for everybody. Popularity, own last items and own frequent items (the "
-        "sum of 1 / age over the user's clicks on the item) are rules without any training; popularity is counted over "
+        _table(
+            ["seen items excluded", *(TITLES[name] for name in RANK_METRICS[:3])], excluded, own=0
+        ),
+        '<p class="note">Figures of one protocol must not be compared with the other\'s. With '
+        "seen items excluded, a "
+        "click on one of them counts as a miss for everybody. Popularity, own last items and own "
+        "frequent items (the "
+        "sum of 1 / age over the user's clicks on the item) are rules without any training; "
+        "popularity is counted over "
         "the whole log but the clicks asked about, which favours them.</p>",
     )
 
@@ -104,17 +120,23 @@ def _lengths(found: Assessment) -> str:
 
 def _clicks(found: Assessment) -> str:
     names = ("auc", "gauc", "log_loss", "ece")
-    rows = [[_text(who), *(f"{clicks[name]:.4f}" for name in names)] for who, clicks in found.clicks.items()]
+    rows = [
+        [_text(who), *(f"{clicks[name]:.4f}" for name in names)]
+        for who, clicks in found.clicks.items()
+    ]
     return _section(
         "Click probabilities",
         f"<p>Each clicked item beside {NEGATIVES} that the user had not had, drawn uniformly, so "
-        f"{percent(clicks_base(found))} of the candidates "
-        "were clicked. Other candidates, such as those of your own shelf, have another average: "
-        "calibrate on them before you read probabilities as such.</p>",
+        f"{percent(clicks_base(found))} of the candidates were clicked. Other candidates, such as "
+        "those of your own shelf, have another average: calibrate on them before you read "
+        "probabilities as such.</p>",
         _table(["", *(TITLES[name] for name in names)], rows, own=0),
         _figure(
             plots.calibration_plot(found.curve),
-            "Candidates in groups with equally many clicks; on the dashed line, predicted equals observed.",
+            (
+                "Candidates in groups with equally many clicks; on the dashed line, predicted "
+                "equals observed."
+            ),
         ),
     )
 
@@ -139,26 +161,35 @@ def _comparison(against: Comparison) -> str:
         for name in ("auc", "gauc", "log_loss", "ece")
     ]
     first, second = against.catalogues
-    sizes = "" if first == second else f" Catalogues differ ({first:,} and {second:,} items): the larger one is harder."
+    sizes = (
+        ""
+        if first == second
+        else f" Catalogues differ ({first:,} and {second:,} items): the larger one is harder."
+    )
     return _section(
         "Against another bundle",
-        f"<p>The same {against.count:,} clicks asked of <code>{_text(against.version)}</code>; differences are paired "
-        f"by user, this bundle minus the other.{sizes}</p>",
+        f"<p>The same {against.count:,} clicks asked of <code>{_text(against.version)}</code>; "
+        f"differences are paired by user, this bundle minus the other.{sizes}</p>",
         _table(["", "this bundle", "the other", "difference"], rows),
     )
 
 
 def _cost(found: Assessment) -> str:
     cost = found.cost
-    rows = [[f"{candidates:,}", f"{p50:.2f}", f"{p99:.2f}"] for candidates, (p50, p99) in cost.latency_ms.items()]
+    rows = [
+        [f"{candidates:,}", f"{p50:.2f}", f"{p99:.2f}"]
+        for candidates, (p50, p99) in cost.latency_ms.items()
+    ]
     return _section(
         "What a user and a question cost",
-        f"<p>A user takes {cost.state_bytes:,} bytes of state and at most {cost.beside_bytes} of index, "
-        f"{cost.user_bytes:,} in all, however long the history: <b>{cost.users_gib(1_000_000):.2f} GiB a "
-        "million users</b> and arm.</p>",
+        f"<p>A user takes {cost.state_bytes:,} bytes of state and at most {cost.beside_bytes} of "
+        f"index, {cost.user_bytes:,} in all, however long the history: "
+        f"<b>{cost.users_gib(1_000_000):.2f} GiB a million users</b> and arm.</p>",
         _table(["candidates", "p50 ms", "p99 ms"], rows),
-        '<p class="note">Processor time of one score call in this process, on this machine. Network, queueing and '
-        "other load come on top: <code>make bench-score</code> measures a whole system over gRPC, at your rate.</p>",
+        '<p class="note">Processor time of one score call in this process, on this machine. '
+        "Network, queueing and "
+        "other load come on top: <code>make bench-score</code> measures a whole system over gRPC, "
+        "at your rate.</p>",
     )
 
 
@@ -167,16 +198,19 @@ def _frontier(found: Assessment, frontier: Frontier | None) -> str:
     if frontier is None:
         return _section(
             title,
-            "<p>No results of a compression study were found. Make them with "
-            "<code>python -m bench.accuracy compression out/model --data ml-1m</code> (minutes to hours), then name "
-            "their folder with <code>--results</code>.</p>",
+            "<p>No results of a compression study were found. Make them with <code>python -m "
+            "bench.accuracy compression out/model --data ml-1m</code> (minutes to hours), then "
+            "name their folder with <code>--results</code>.</p>",
         )
     metric = plots.TITLES[frontier.metric]
-    rows = [[_text(point.label), f"{point.state_bytes:,}", f"{point.value:.4f}"] for point in frontier.points]
+    rows = [
+        [_text(point.label), f"{point.state_bytes:,}", f"{point.value:.4f}"]
+        for point in frontier.points
+    ]
     return _section(
         title,
-        f"<p>The same model with its states in other formats{_on(frontier.data_set)}; those on the line are beaten "
-        "by none in both.</p>",
+        f"<p>The same model with its states in other formats{_on(frontier.data_set)}; those on "
+        "the line are beaten by none in both.</p>",
         _figure(plots.frontier_plot(frontier, found.cost.state_bytes)),
         _table(["states", "bytes", metric], rows),
     )
@@ -187,9 +221,9 @@ def _models(found: Assessment, models: Sequence[ModelResult]) -> str:
     if not models:
         return _section(
             title,
-            f"<p>No results of reference models on {_text(found.data_set)} were found. The studies below "
-            "<code>python -m bench.accuracy --help</code> train them (hours); name the folder of their "
-            "<code>accuracy.json</code> with <code>--results</code>.</p>",
+            f"<p>No results of reference models on {_text(found.data_set)} were found. The "
+            "studies below <code>python -m bench.accuracy --help</code> train them (hours); name "
+            "the folder of their <code>accuracy.json</code> with <code>--results</code>.</p>",
         )
     tables = []
     for task in sorted({model.task for model in models}):
@@ -197,7 +231,10 @@ def _models(found: Assessment, models: Sequence[ModelResult]) -> str:
         names = [name for name in TITLES if any(name in model.figures for model in here)]
         rows = [
             [
-                f"{_text(model.model)}<small>{model.seeds} seed{'s' if model.seeds > 1 else ''}</small>",
+                (
+                    f"{_text(model.model)}<small>{model.seeds} "
+                    f"seed{'s' if model.seeds > 1 else ''}</small>"
+                ),
                 "" if model.state_bytes is None else f"{model.state_bytes:,}",
                 *(_spread(model, name) for name in names),
             ]
@@ -206,21 +243,36 @@ def _models(found: Assessment, models: Sequence[ModelResult]) -> str:
         tables.append(_table([_text(task), "state bytes", *(TITLES[name] for name in names)], rows))
     return _section(
         title,
-        f"<p>Trained and tested by this project on {_text(found.data_set)}; means, ± half the range of seeds.</p>",
+        (
+            f"<p>Trained and tested by this project on {_text(found.data_set)}; means, ± half the "
+            "range of seeds.</p>"
+        ),
         *tables,
     )
 
 
 def _about(found: Assessment) -> str:
-    told = {name: value for name, value in found.metadata.items() if name not in HIDDEN and value is not None}
+    told = {
+        name: value
+        for name, value in found.metadata.items()
+        if name not in HIDDEN and value is not None
+    }
     shown = {
-        "catalogue": f"{found.catalogue:,} items, {percent(found.catalogue_share)} of the held-out clicks",
+        "catalogue": (
+            f"{found.catalogue:,} items, {percent(found.catalogue_share)} of the held-out clicks"
+        ),
         "held-out clicks": f"{found.held:,}, of which {found.asked:,} were asked",
-        **{name: value if isinstance(value, str) else json.dumps(value) for name, value in told.items()},
+        **{
+            name: value if isinstance(value, str) else json.dumps(value)
+            for name, value in told.items()
+        },
         "training": json.dumps(found.metadata.get("settings", {})),
         "model": json.dumps(found.config),
     }
-    rows = [[_text(name.replace("_", " ")), f"<code>{_text(value)}</code>"] for name, value in shown.items()]
+    rows = [
+        [_text(name.replace("_", " ")), f"<code>{_text(value)}</code>"]
+        for name, value in shown.items()
+    ]
     return _section("What the bundle says of itself", _table(["", ""], rows, numbers=False))
 
 
@@ -239,15 +291,25 @@ def _figure(svg: str, caption: str = "") -> str:
     return f"<figure>{svg}{under}</figure>"
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, own: int | None = None, numbers: bool = True) -> str:
-    """A table of ready HTML; columns after the first are numbers where their cells look like ones."""
+def _table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    own: int | None = None,
+    numbers: bool = True,
+) -> str:
+    """A table of ready HTML; columns after the first are numbers where
+    their cells look like ones.
+    """
     rows = list(rows)
     right = [
         numbers and column > 0 and all(row[column][:1] in "+-0123456789" for row in rows)
         for column in range(len(heads))
     ]
     mark = ["" if not is_number else ' class="number"' for is_number in right]
-    head = "".join(f"<th{mark[i]}>{text}</th>" for i, text in enumerate(heads)) if any(heads) else ""
+    head = (
+        "".join(f"<th{mark[i]}>{text}</th>" for i, text in enumerate(heads)) if any(heads) else ""
+    )
     body = "".join(
         f"<tr{' class=own' if number == own else ''}>"
         + "".join(f"<td{mark[i]}>{text}</td>" for i, text in enumerate(row))

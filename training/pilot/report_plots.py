@@ -1,7 +1,7 @@
 """The plots of the report, as SVG that stands inside a page and takes its colours and fonts.
 
-matplotlib's SVG needs no script, prints sharply and has 10 to 30 kB; its colours here are names in disguise, replaced
-by the page's own, so that one drawing serves light and dark.
+matplotlib's SVG needs no script, prints sharply and has 10 to 30 kB; its colours here are names in
+disguise, replaced by the page's own, so that one drawing serves light and dark.
 """
 
 from __future__ import annotations
@@ -18,8 +18,18 @@ from matplotlib.figure import Figure
 from training.pilot.offline import BUNDLE, Assessment, CurvePoint, LengthGroup
 from training.pilot.results import Frontier
 
-INK, MUTED, ACCENT, WARM, PAPER = "#111112", "#888889", "#1f6fec", "#c2620b", "#fefeff"
-AS_CSS = {INK: "var(--ink)", MUTED: "var(--muted)", ACCENT: "var(--accent)", WARM: "var(--warm)", PAPER: "var(--card)"}
+INK = "#111112"
+MUTED = "#888889"
+ACCENT = "#1f6fec"
+WARM = "#c2620b"
+PAPER = "#fefeff"
+AS_CSS = {
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    ACCENT: "var(--accent)",
+    WARM: "var(--warm)",
+    PAPER: "var(--card)",
+}
 TITLES = {"hr10": "HR@10", "ndcg10": "NDCG@10", "auc": "AUC"}
 WIDTH_IN = 4.8  # 346 points: text stays readable on a phone
 STYLE: Any = {
@@ -54,8 +64,18 @@ def ranking_plot(found: Assessment) -> str:
                 colour = ACCENT if name == BUNDLE else MUTED
                 value, low, high = found.ranking[name][metric]
                 inside = colour if filled else PAPER
-                axes.plot([low, high], [y + shift] * 2, color=colour, linewidth=2, solid_capstyle="round")
-                axes.plot(value, y + shift, "o", color=colour, markerfacecolor=inside, markersize=6, clip_on=False)
+                axes.plot(
+                    [low, high], [y + shift] * 2, color=colour, linewidth=2, solid_capstyle="round"
+                )
+                axes.plot(
+                    value,
+                    y + shift,
+                    "o",
+                    color=colour,
+                    markerfacecolor=inside,
+                    markersize=6,
+                    clip_on=False,
+                )
         axes.set_yticks(range(len(names)), names)
         axes.set_xlim(left=0)
         axes.set_xlabel("NDCG@10 (filled: plain, hollow: seen items excluded)")
@@ -68,7 +88,9 @@ def ranking_plot(found: Assessment) -> str:
 
 
 def calibration_plot(curve: Sequence[CurvePoint]) -> str:
-    """Predicted against observed click probability on logarithmic axes, as most candidates are unlikely ones."""
+    """Predicted against observed click probability on logarithmic axes,
+    as most candidates are unlikely ones.
+    """
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -76,7 +98,12 @@ def calibration_plot(curve: Sequence[CurvePoint]) -> str:
         low = min([0.5, *(min(point.predicted, point.observed.low) for point in seen)]) / 1.5
         axes.plot([low, 1], [low, 1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         for point in seen:
-            axes.plot([point.predicted] * 2, [point.observed.low, point.observed.high], color=ACCENT, linewidth=2)
+            axes.plot(
+                [point.predicted] * 2,
+                [point.observed.low, point.observed.high],
+                color=ACCENT,
+                linewidth=2,
+            )
             axes.plot(point.predicted, point.observed.value, "o", color=ACCENT, markersize=5)
         axes.set(xscale="log", yscale="log", xlim=(low, 1), ylim=(low, 1))
         for axis in (axes.xaxis, axes.yaxis):
@@ -85,7 +112,9 @@ def calibration_plot(curve: Sequence[CurvePoint]) -> str:
         axes.set_ylabel("share clicked")
         axes.grid(visible=True)
 
-    return _svg("calibration", "Calibration curve: predicted probability against share clicked", draw, 3.1)
+    return _svg(
+        "calibration", "Calibration curve: predicted probability against share clicked", draw, 3.1
+    )
 
 
 def lengths_plot(groups: Sequence[LengthGroup]) -> str:
@@ -98,10 +127,21 @@ def lengths_plot(groups: Sequence[LengthGroup]) -> str:
             ([group.popularity for group in groups], "popularity", MUTED, 0.06),
         ):
             for x, (_, low, high) in enumerate(values):
-                axes.plot([x + shift] * 2, [low, high], color=colour, linewidth=2, solid_capstyle="round")
+                axes.plot(
+                    [x + shift] * 2, [low, high], color=colour, linewidth=2, solid_capstyle="round"
+                )
             places = [x + shift for x in range(len(values))]
-            axes.plot(places, [value.value for value in values], "o-", color=colour, markersize=5, label=name)
-        axes.set_xticks(range(len(groups)), [f"{group.label}\n({group.count:,})" for group in groups])
+            axes.plot(
+                places,
+                [value.value for value in values],
+                "o-",
+                color=colour,
+                markersize=5,
+                label=name,
+            )
+        axes.set_xticks(
+            range(len(groups)), [f"{group.label}\n({group.count:,})" for group in groups]
+        )
         axes.set_xlim(-0.4, len(groups) - 0.6)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("clicks before (questions)")
@@ -113,15 +153,25 @@ def lengths_plot(groups: Sequence[LengthGroup]) -> str:
 
 
 def frontier_plot(frontier: Frontier, own_bytes: int) -> str:
-    """Bytes of a state against accuracy; what nothing beats is named. The line stands where this bundle does."""
-    best, title = frontier.best(), TITLES[frontier.metric]
+    """Bytes of a state against accuracy; what nothing beats is named.
+    The line stands where this bundle does.
+    """
+    best = frontier.best()
+    title = TITLES[frontier.metric]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         axes.axvline(own_bytes, color=WARM, linewidth=1, linestyle=(0, (4, 3)))
         for point in frontier.points:
             axes.plot(point.state_bytes, point.value, "o", color=MUTED, markersize=4)
-        axes.plot([p.state_bytes for p in best], [p.value for p in best], "o-", color=ACCENT, markersize=5, linewidth=1)
+        axes.plot(
+            [p.state_bytes for p in best],
+            [p.value for p in best],
+            "o-",
+            color=ACCENT,
+            markersize=5,
+            linewidth=1,
+        )
         for point in best:
             at = (point.state_bytes, point.value)
             axes.annotate(point.label, at, (4, -11), textcoords="offset points", fontsize=8)
@@ -140,7 +190,9 @@ def _svg(name: str, label: str, draw: Any, height_in: float) -> str:
         figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
         draw(figure)
         written = io.StringIO()
-        figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            written, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+        )
     text = written.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     text = text.replace("xlink:href", "href")

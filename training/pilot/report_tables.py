@@ -17,7 +17,10 @@ CLICK_METRICS = ("auc", "gauc", "log_loss", "ece")
 
 def tables(found: Assessment, tested: Sequence[Criterion]) -> Iterator[Table]:
     """One after the other: ranking, clicks, another bundle where there is one, cost, criteria."""
-    title = f"{found.asked:,} clicks ranked among {found.catalogue:,} items; ± is half of a 95 % interval"
+    title = (
+        f"{found.asked:,} clicks ranked among {found.catalogue:,} items; ± is half of a 95 % "
+        "interval"
+    )
     ranking = _table(title, "", *RANK_METRICS)
     for name, figures in found.ranking.items():
         ranking.add_row(name, *(_plus_minus(figures[metric]) for metric in RANK_METRICS))
@@ -30,7 +33,10 @@ def tables(found: Assessment, tested: Sequence[Criterion]) -> Iterator[Table]:
         yield _against(found.against)
     cost = found.cost
     timed = _table(
-        f"{cost.user_bytes:,} bytes a user, {cost.users_gib(1_000_000):.2f} GiB a million; processor time a call",
+        (
+            f"{cost.user_bytes:,} bytes a user, {cost.users_gib(1_000_000):.2f} GiB a million; "
+            "processor time a call"
+        ),
         "candidates",
         "p50 ms",
         "p99 ms",
@@ -78,10 +84,15 @@ def _against(found: Comparison) -> Table:
     )
     for name in RANK_METRICS:
         gap = found.difference[name]
-        values = (f"{found.own[name].value:.4f}", f"{found.other[name].value:.4f}", f"{gap.value:+.4f}")
+        values = (
+            f"{found.own[name].value:.4f}",
+            f"{found.other[name].value:.4f}",
+            f"{gap.value:+.4f}",
+        )
         table.add_row(name, *values, f"{gap.low:+.4f} to {gap.high:+.4f}")
     for name in CLICK_METRICS:
-        own, other = found.own_clicks[name], found.other_clicks[name]
+        own = found.own_clicks[name]
+        other = found.other_clicks[name]
         table.add_row(name, f"{own:.4f}", f"{other:.4f}", f"{own - other:+.4f}", "")
     return table
 

@@ -1,7 +1,8 @@
-"""Committed results of studies, as the report shows them beside a bundle: `accuracy.json` and `compression.json`.
+"""Committed results of studies, as the report shows them beside a bundle:
+`accuracy.json` and `compression.json`.
 
-`make bench` does not make them: they come from trainings of hours (`python -m bench.accuracy --help`). Neither file has
-to be there.
+`make bench` does not make them: they come from trainings of hours (`python -m bench.accuracy
+--help`). Neither file has to be there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 
 from training.errors import DatasetError
 
-ACCURACY, COMPRESSION = "accuracy.json", "compression.json"
+ACCURACY = "accuracy.json"
+COMPRESSION = "compression.json"
 FIGURES = ("hr10", "ndcg10", "mrr10", "auc", "gauc", "log_loss", "ece")
 FRONTIER = ("ndcg10", "auc", "hr10")  # the first that a row has
 
@@ -58,11 +60,11 @@ class Frontier:
 
 
 def read_accuracy(folder: Path, data_set: str) -> list[ModelResult]:
-    """The models of `accuracy.json` on that data set, by task and name; none where there is no file.
+    """The models of `accuracy.json` on that data set,
+    by task and name; none where there is no file.
 
     Raises:
         DatasetError: the file is damaged.
-
     """
     runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in _rows(folder / ACCURACY):
@@ -76,7 +78,6 @@ def read_frontier(folder: Path) -> Frontier | None:
 
     Raises:
         DatasetError: the file is damaged.
-
     """
     content = _content(folder / COMPRESSION)
     rows = _rows(folder / COMPRESSION)
@@ -85,7 +86,11 @@ def read_frontier(folder: Path) -> Frontier | None:
         return None
     try:
         points = [
-            FrontierPoint(label=str(row["states"]), state_bytes=int(row["state_bytes"]), value=float(row[metric]))
+            FrontierPoint(
+                label=str(row["states"]),
+                state_bytes=int(row["state_bytes"]),
+                value=float(row[metric]),
+            )
             for row in rows
         ]
     except (KeyError, TypeError, ValueError) as error:
@@ -125,4 +130,6 @@ def _content(path: Path) -> Any:
 
 
 def _damaged(path: Path, error: Exception) -> DatasetError:
-    return DatasetError(f"{path} is no table of results ({error!r}); name another folder with --results")
+    return DatasetError(
+        f"{path} is no table of results ({error!r}); name another folder with --results"
+    )

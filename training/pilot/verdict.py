@@ -1,4 +1,6 @@
-"""Whether a bundle is ready for a pilot: a few criteria, each measured against a limit that stands here."""
+"""Whether a bundle is ready for a pilot: a few criteria,
+each measured against a limit that stands here.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from training.pilot.offline import BUNDLE, FLOAT, POPULAR, RULES, Assessment
 LOSS_MAX = 0.002  # of NDCG@10 and of AUC, through rounded states
 ECE_MAX_OF_BASE = 0.25  # of the average click probability
 BYTES_MAX = 4096  # a user and arm, index included
-P99_MAX_MS = 5.0  # of a score call with 500 candidates; a third of 15 ms, the rest is for network and queue
+P99_MAX_MS = (
+    5.0  # of a score call with 500 candidates; a third of 15 ms, the rest is for network and queue
+)
 ASKED_MIN = 500
 CATALOGUE_MIN = 0.8
 
@@ -26,7 +30,8 @@ class Criterion:
 
 def criteria(found: Assessment) -> list[Criterion]:
     """All of them, in the order of the report."""
-    clicks, cost = found.clicks[BUNDLE], found.cost
+    clicks = found.clicks[BUNDLE]
+    cost = found.cost
     loss_ndcg = -found.margin[FLOAT]["ndcg10"].value
     loss_auc = found.clicks[FLOAT]["auc"] - clicks["auc"]
     base = clicks_base(found)
@@ -48,7 +53,9 @@ def criteria(found: Assessment) -> list[Criterion]:
             Criterion(
                 name=f"Better than {name}",
                 passed=found.margin[name]["ndcg10"].low > 0,
-                measured="NDCG@10 {0.value:+.4f} ({0.low:+.4f} to {0.high:+.4f})".format(found.margin[name]["ndcg10"]),
+                measured="NDCG@10 {0.value:+.4f} ({0.low:+.4f} to {0.high:+.4f})".format(
+                    found.margin[name]["ndcg10"]
+                ),
                 limit="above 0 with 95 % confidence",
             )
             for name in RULES
@@ -82,7 +89,9 @@ def criteria(found: Assessment) -> list[Criterion]:
 
 def clicks_base(found: Assessment) -> float:
     """The share of candidates that were clicked."""
-    return sum(point.observed.value * point.count for point in found.curve) / sum(point.count for point in found.curve)
+    return sum(point.observed.value * point.count for point in found.curve) / sum(
+        point.count for point in found.curve
+    )
 
 
 def percent(share: float) -> str:
@@ -92,14 +101,18 @@ def percent(share: float) -> str:
 
 def sentence(found: Assessment, tested: list[Criterion]) -> str:
     """The verdict in one paragraph."""
-    own, popular = found.ranking[BUNDLE]["hr10"].value, found.ranking[POPULAR]["hr10"].value
+    own = found.ranking[BUNDLE]["hr10"].value
+    popular = found.ranking[POPULAR]["hr10"].value
     shown = (
-        f"Of {found.asked:,} clicks that it never learned from, the bundle has the right item among its first ten of "
-        f"{found.catalogue:,} in {percent(own)} (popularity: {percent(popular)}), "
-        f"and a user costs {found.cost.user_bytes:,} bytes."
+        f"Of {found.asked:,} clicks that it never learned from, the bundle has the right item "
+        f"among its first ten of {found.catalogue:,} in {percent(own)} (popularity: "
+        f"{percent(popular)}), and a user costs {found.cost.user_bytes:,} bytes."
     )
     failed = [each.name.lower() for each in tested if not each.passed]
     if not failed:
         return f"Ready for a pilot: all {len(tested)} criteria are met. {shown}"
     met = len(tested) - len(failed)
-    return f"Not ready for a pilot: {met} of {len(tested)} criteria are met; missed: {', '.join(failed)}. {shown}"
+    return (
+        f"Not ready for a pilot: {met} of {len(tested)} criteria are met; missed: "
+        f"{', '.join(failed)}. {shown}"
+    )

@@ -1,13 +1,16 @@
-"""Impressions with their long histories, from a rated log: what click-through models are compared on.
+"""Impressions with their long histories, from a rated log:
+what click-through models are compared on.
 
-Each rated event is an impression: its item is the candidate, its label is `rating >= label_from`. Its history are the
-same user's events with an earlier time. Events that share the impression's time are all left out, whichever side of it
-the source lists them on: MovieLens stamps a whole page of ratings at once, and a label's neighbours on the page are not
-known when it is asked for. History events carry their own rating as the action, so a model may see what was liked.
+Each rated event is an impression: its item is the candidate, its label is `rating >= label_from`.
+Its history are the same user's events with an earlier time. Events that share the impression's time
+are all left out, whichever side of it the source lists them on: MovieLens stamps a whole page of
+ratings at once, and a label's neighbours on the page are not known when it is asked for. History
+events carry their own rating as the action, so a model may see what was liked.
 
-The split is by global time: the last `test_share` of all eligible impressions test, the last `validation_share` of
-those before them choose the epoch, the rest train. An impression is eligible when its history has `history_min` events.
-A log of impressions and clicks maps its label column to the role `rating` and sets `label_from` to 1.
+The split is by global time: the last `test_share` of all eligible impressions test, the last
+`validation_share` of those before them choose the epoch, the rest train. An impression is eligible
+when its history has `history_min` events. A log of impressions and clicks maps its label column to
+the role `rating` and sets `label_from` to 1.
 
 Letters: B rows of a batch, L events of a row, Q impressions that share a row.
 """
@@ -39,7 +42,6 @@ class CtrProtocol:
 
     Raises:
         ValueError: a setting is out of range.
-
     """
 
     label_from: float = 4.0
@@ -55,9 +57,14 @@ class CtrProtocol:
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.history_min < 1:
-            raise ValueError(f"history_min = {self.history_min} must be at least 1: an empty history says nothing")
+            raise ValueError(
+                f"history_min = {self.history_min} must be at least 1: an empty history says "
+                "nothing"
+            )
         if self.length < self.history_min:
-            raise ValueError(f"length = {self.length} is below history_min = {self.history_min}; raise it")
+            raise ValueError(
+                f"length = {self.length} is below history_min = {self.history_min}; raise it"
+            )
         for name in ("test_share", "validation_share"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)} must lie between 0 and 1")
@@ -65,7 +72,9 @@ class CtrProtocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Impressions:
-    """All events of a log, user after user in time order, and which of them are asked for. n events in all."""
+    """All events of a log, user after user in time order,
+    and which of them are asked for. n events in all.
+    """
 
     users: Longs  # (n,)
     items: Longs  # (n,) rows of the vocabulary
@@ -75,7 +84,9 @@ class Impressions:
     labels: Bools  # (n,)
     categories: Longs  # (n,) NO_CATEGORY where none is known
     starts: Longs  # (n,) the user's first event
-    ends: Longs  # (n,) the user's first event with the same time: an event p has the history [starts[p], ends[p])
+    # (n,) the user's first event with the same time: an event p has the history [starts[p],
+    # ends[p])
+    ends: Longs
     training: Longs  # (N,) positions of the impressions to learn from
     validation: Longs
     test: Longs
@@ -84,7 +95,9 @@ class Impressions:
     times_split_ms: tuple[int, int]  # where validation and test begin
 
     def counts(self) -> dict[str, int]:
-        """What a reader needs to judge the split: global time leaves users in the test part that training never saw."""
+        """What a reader needs to judge the split:
+        global time leaves users in the test part that training never saw.
+        """
         known = np.unique(self.users[self.training])
         tested = np.unique(self.users[self.test])
         lengths = (self.ends - self.starts)[self.test]
@@ -101,23 +114,32 @@ class Impressions:
 
 
 def impressions(
-    log: ClickLog, protocol: CtrProtocol, *, gap_buckets: int, hashed: int, categories: Mapping[str, str] | None = None
+    log: ClickLog,
+    protocol: CtrProtocol,
+    *,
+    gap_buckets: int,
+    hashed: int,
+    categories: Mapping[str, str] | None = None,
 ) -> Impressions:
     """The impressions of a rated log; `categories` names each item's, where there is such a thing.
 
     Raises:
         DatasetError: the log has no ratings, or too few long histories.
-
     """
     if log.ratings is None:
         raise DatasetError(
-            "the log has no ratings to make labels from; map a rating or label column to the role rating"
+            "the log has no ratings to make labels from; map a rating or label column to the role "
+            "rating"
         )
     if without := int(np.count_nonzero(np.isnan(log.ratings))):
-        raise DatasetError(f"{without:,} of {len(log):,} events have no rating, so no label; remove them from the log")
+        raise DatasetError(
+            f"{without:,} of {len(log):,} events have no rating, so no label; remove them from "
+            "the log"
+        )
     users, _ = factorize(log.users)
     order = np.lexsort((log.times_ms, users))  # stable, so ties stay in the log's order
-    users, times = users[order], log.times_ms[order]
+    users = users[order]
+    times = log.times_ms[order]
     starts, ends = _bounds(users, times)
     eligible = np.flatnonzero(ends - starts >= protocol.history_min)
     parts, split = _divide(eligible, times, protocol)
@@ -148,11 +170,19 @@ def _rated(log: ClickLog) -> ClickLog:
     assert log.ratings is not None
     values, codes = np.unique(log.ratings, return_inverse=True)
     names = np.array([f"{value:g}" for value in values], dtype=object)
-    return ClickLog(users=log.users, items=log.items, actions=names[codes], times_ms=log.times_ms, ratings=log.ratings)
+    return ClickLog(
+        users=log.users,
+        items=log.items,
+        actions=names[codes],
+        times_ms=log.times_ms,
+        ratings=log.ratings,
+    )
 
 
 def _bounds(users: Longs, times: Longs) -> tuple[Longs, Longs]:
-    """Position of each event's user's first event, and of that user's first event at the same time."""
+    """Position of each event's user's first event,
+    and of that user's first event at the same time.
+    """
     place = np.arange(len(users))
     new_user = np.diff(users, prepend=-1) != 0
     new_time = new_user | (np.diff(times, prepend=times[:1] - 1) != 0)
@@ -173,11 +203,17 @@ def _categories(items: Strings, names: Mapping[str, str] | None) -> Longs:
         return np.full(len(items), NO_CATEGORY, dtype=np.int64)
     number = {name: code + 1 for code, name in enumerate(sorted(set(names.values())))}
     codes, distinct = factorize(items)
-    return np.array([number[names[item]] if item in names else NO_CATEGORY for item in distinct], np.int64)[codes]
+    return np.array(
+        [number[names[item]] if item in names else NO_CATEGORY for item in distinct], np.int64
+    )[codes]
 
 
-def _divide(eligible: Longs, times: Longs, protocol: CtrProtocol) -> tuple[tuple[Longs, Longs, Longs], tuple[int, int]]:
-    """Sampled training, validation and test positions, and the times at which the last two begin."""
+def _divide(
+    eligible: Longs, times: Longs, protocol: CtrProtocol
+) -> tuple[tuple[Longs, Longs, Longs], tuple[int, int]]:
+    """Sampled training, validation and test positions,
+    and the times at which the last two begin.
+    """
     test_from = _cut(times[eligible], protocol.test_share, protocol)
     before = eligible[times[eligible] < test_from]
     validation_from = _cut(times[before], protocol.validation_share, protocol)
@@ -190,15 +226,17 @@ def _divide(eligible: Longs, times: Longs, protocol: CtrProtocol) -> tuple[tuple
     if not all(len(part) for part in parts):
         sizes = [len(part) for part in parts]
         raise DatasetError(
-            f"training, validation and test would hold {sizes} impressions with {protocol.history_min} events before "
-            f"them; lower history_min or bring a longer log"
+            f"training, validation and test would hold {sizes} impressions with "
+            f"{protocol.history_min} events before them; lower history_min or bring a longer log"
         )
     return parts, (validation_from, test_from)
 
 
 def _cut(times: Longs, share: float, protocol: CtrProtocol) -> int:
     if not len(times):
-        raise DatasetError(f"no event has {protocol.history_min} earlier ones of its user; lower history_min")
+        raise DatasetError(
+            f"no event has {protocol.history_min} earlier ones of its user; lower history_min"
+        )
     return int(np.sort(times)[int(len(times) * (1 - share))])
 
 
@@ -210,7 +248,9 @@ def _sample(positions: Longs, count: int, random: np.random.Generator) -> Longs:
 
 
 class Rows(NamedTuple):
-    """Impressions that share a row: those of one user that are close in time. Row i asks `asked[cuts[i]:cuts[i+1]]`."""
+    """Impressions that share a row: those of one user that are close in time.
+    Row i asks `asked[cuts[i]:cuts[i+1]]`.
+    """
 
     asked: Longs  # (N,) positions, by user and time
     cuts: Longs  # (rows + 1,)
@@ -235,11 +275,25 @@ class CtrBatch(NamedTuple):
     positions: Longs  # (B, Q) of the impressions in the log
 
 
-def rows(data: Impressions, asked: Longs, length: int, per_row: int, random: np.random.Generator | None = None) -> Rows:
-    """Rows of at most `per_row` impressions; with `random` the first cut of each user is drawn, so that they move."""
-    user, end = data.users[asked], data.ends[asked]
-    shift = np.zeros(len(asked), np.int64) if random is None else random.integers(per_row, size=len(asked))
-    cuts, count = [0], int(shift[0])
+def rows(
+    data: Impressions,
+    asked: Longs,
+    length: int,
+    per_row: int,
+    random: np.random.Generator | None = None,
+) -> Rows:
+    """Rows of at most `per_row` impressions;
+    with `random` the first cut of each user is drawn, so that they move.
+    """
+    user = data.users[asked]
+    end = data.ends[asked]
+    shift = (
+        np.zeros(len(asked), np.int64)
+        if random is None
+        else random.integers(per_row, size=len(asked))
+    )
+    cuts = [0]
+    count = int(shift[0])
     for place in range(1, len(asked)):
         count += 1
         first = cuts[-1]
@@ -254,11 +308,19 @@ def rows(data: Impressions, asked: Longs, length: int, per_row: int, random: np.
 
 
 def batches(
-    data: Impressions, rows: Rows, length: int, tokens: int, random: np.random.Generator | None = None
+    data: Impressions,
+    rows: Rows,
+    length: int,
+    tokens: int,
+    random: np.random.Generator | None = None,
 ) -> Iterator[CtrBatch]:
-    """Batches of rows of similar length, at most `tokens` padded events each; in random order with `random`."""
+    """Batches of rows of similar length, at most `tokens` padded events each;
+    in random order with `random`.
+    """
     sizes = rows.ends - rows.begins
-    order = np.lexsort((np.zeros(len(sizes)) if random is None else random.random(len(sizes)), sizes))
+    order = np.lexsort(
+        (np.zeros(len(sizes)) if random is None else random.random(len(sizes)), sizes)
+    )
     cuts = [0]
     for place in range(len(order)):
         if place > cuts[-1] and (place + 1 - cuts[-1]) * sizes[order[place]] > tokens:
@@ -269,11 +331,14 @@ def batches(
 
 
 def _batch(data: Impressions, rows: Rows, part: Longs, length: int) -> CtrBatch:
-    begins, sizes = rows.begins[part], rows.ends[part] - rows.begins[part]
+    begins = rows.begins[part]
+    sizes = rows.ends[part] - rows.begins[part]
     at = begins[:, None] + np.minimum(np.arange(sizes.max()), sizes[:, None] - 1)  # (B, L)
     counts = rows.cuts[part + 1] - rows.cuts[part]
     turn = np.arange(counts.max())  # (Q,)
-    position = rows.asked[rows.cuts[part][:, None] + np.minimum(turn, counts[:, None] - 1)]  # (B, Q)
+    position = rows.asked[
+        rows.cuts[part][:, None] + np.minimum(turn, counts[:, None] - 1)
+    ]  # (B, Q)
     ends = data.ends[position]
     first = np.maximum(data.starts[position], ends - length)
     return CtrBatch(

@@ -20,7 +20,6 @@ def genres(data_set: str, cache: Path | None = None) -> dict[str, str] | None:
 
     Raises:
         DatasetError: the file cannot be fetched.
-
     """
     if data_set not in MEMBERS:
         return None
@@ -28,7 +27,9 @@ def genres(data_set: str, cache: Path | None = None) -> dict[str, str] | None:
 
 
 def parse_items(content: bytes) -> dict[str, str]:
-    """RecBole's `.item` text: tab-separated under a header, id first, genres last and separated by spaces."""
+    """RecBole's `.item` text: tab-separated under a header, id first,
+    genres last and separated by spaces.
+    """
     lines = content.decode("utf-8", errors="replace").splitlines()[1:]
     fields = [line.split("\t") for line in lines if line.strip()]
     return {field[0]: field[-1].split(" ")[0] for field in fields if field[-1]}

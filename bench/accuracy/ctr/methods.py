@@ -1,8 +1,10 @@
 """The click-through methods by name, all of one width, and the model that each becomes part of.
 
-    x_t = LayerNorm(item + action + gap),   s = interest(x_1..x_n, e),   logit = b_item + mlp([e, s, s * e])
+    x_t = LayerNorm(item + action + gap),   s = interest(x_1..x_n, e),
+    logit = b_item + mlp([e, s, s * e])
 
-e is the candidate's embedding, shared with the history. Everything but the interest is equal for all methods.
+e is the candidate's embedding, shared with the history. Everything but the interest is equal for
+all methods.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ from model.config import ModelConfig
 from model.network.embedding import Embedding
 from training.errors import TrainingError
 
-SHAPE = ModelConfig(width=32, expand=2)  # slots and ring as shipped: 1/50 of dot-product attention at 1,000 events
+SHAPE = ModelConfig(
+    width=32, expand=2
+)  # slots and ring as shipped: 1/50 of dot-product attention at 1,000 events
 LARGE = dataclasses.replace(SHAPE, slots=16, head_ring=32)
 RECENT = 32
 HIDDEN = 64
@@ -50,7 +54,8 @@ SLOT_CHANGES: Mapping[str, SlotChange] = {
 
 def _slots(count: int, change: SlotChange | None = None) -> Callable[[int], Interest]:
     """So many slots alone, without a ring."""
-    return lambda length: Streaming(dataclasses.replace(SHAPE, slots=count), ring="none", slots=change)  # noqa: ARG005
+    shape = dataclasses.replace(SHAPE, slots=count)
+    return lambda length: Streaming(shape, ring="none", slots=change)  # noqa: ARG005
 
 
 # name -> the method for histories of at most so many events
@@ -84,19 +89,22 @@ def method(name: str, length: int) -> Interest:
 
     Raises:
         TrainingError: there is none of that name.
-
     """
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise TrainingError(f"unknown click-through method {name!r}; {hint}known are {sorted(METHODS)}")
+        raise TrainingError(
+            f"unknown click-through method {name!r}; {hint}known are {sorted(METHODS)}"
+        )
     return METHODS[name](length)
 
 
 class ClickModel(nn.Module):
     """Event inputs, one method, the head."""
 
-    def __init__(self, interest: Interest, items: int, actions: tuple[str, ...], dropout: float = 0.0) -> None:
+    def __init__(
+        self, interest: Interest, items: int, actions: tuple[str, ...], dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.interest = interest
         config = dataclasses.replace(SHAPE, actions=actions)

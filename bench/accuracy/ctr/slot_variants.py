@@ -51,7 +51,11 @@ class ChangedSlots(LowRank):
 
     def weights(self, x: Tensor) -> Tensor:
         """See `LowRank.weights`; 1 for every slot without content."""
-        return super().weights(x) if self.change.content else x.new_ones(*x.shape[:-1], len(self.log_rate))
+        return (
+            super().weights(x)
+            if self.change.content
+            else x.new_ones(*x.shape[:-1], len(self.log_rate))
+        )
 
     def fade(self, elapsed_ms: Tensor) -> Tensor:
         """See `LowRank.fade`."""
@@ -79,4 +83,6 @@ class ChangedSlots(LowRank):
 
     def negativity(self) -> Tensor:
         """See `LowRank.negativity`."""
-        return super().negativity() if self.change.penalty and self.change.mixing else torch.zeros(())
+        return (
+            super().negativity() if self.change.penalty and self.change.mixing else torch.zeros(())
+        )

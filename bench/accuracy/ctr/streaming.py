@@ -1,11 +1,14 @@
-"""The product's own interest: low-rank slots over everything, exact attention over the ring, and what a user costs.
+"""The product's own interest: low-rank slots over everything,
+exact attention over the ring, and what a user costs.
 
-Slots and ring attention are `model.network.lowrank` and `model.network.head`, the modules that ship, so what is
-measured is what serves. The slots read the row from its first event: a streaming state has no window, so up to
-`ctr_data.SPAN_MAX` events beyond the other methods' `length` may still be in it.
+Slots and ring attention are `model.network.lowrank` and `model.network.head`, the modules that
+ship, so what is measured is what serves. The slots read the row from its first event: a streaming
+state has no window, so up to `ctr_data.SPAN_MAX` events beyond the other methods' `length` may
+still be in it.
 
-Multiply-adds a candidate: its query is stored; keys, values and the mixing are formed once a request, so 2 R D for the
-slots and 2 J D for the ring's J newest events; the sequence state is the user's alone, 0.
+Multiply-adds a candidate: its query is stored; keys, values and the mixing are formed once a
+request, so 2 R D for the slots and 2 J D for the ring's J newest events; the sequence state is the
+user's alone, 0.
 """
 
 from __future__ import annotations
@@ -30,17 +33,23 @@ class Streaming(Interest):
 
     Args:
         config: sizes; `slots` and `head_ring` decide the cost.
-        ring: "inputs" attends over item, action and gap together as the product does, "items" over items alone.
+        ring: "inputs" attends over item, action and gap together as the product does, "items" over
+            items alone.
         sequence: adds the state space's output after the newest event.
         slots: what differs from the product's slots, for studies.
-
     """
 
     def __init__(
-        self, config: ModelConfig, *, ring: Ring = "inputs", sequence: bool = False, slots: SlotChange | None = None
+        self,
+        config: ModelConfig,
+        *,
+        ring: Ring = "inputs",
+        sequence: bool = False,
+        slots: SlotChange | None = None,
     ) -> None:
         super().__init__()
-        self.config, self.of_ring = config, ring
+        self.config = config
+        self.of_ring = ring
         self.lowrank = LowRank(config) if slots is None else ChangedSlots(config, slots)
         self.ring = RingAttention(config) if ring != "none" else None
         self.ssm = StateSpace(config) if sequence else None
@@ -57,7 +66,9 @@ class Streaming(Interest):
             source = asked.vectors if self.of_ring == "items" else asked.x
             back = at[..., None] - torch.arange(self.config.attended, device=at.device)  # (B, Q, J)
             filled = back >= asked.begins[..., None]
-            kept = _take(source, back.clamp(min=0).flatten(1)).unflatten(1, back.shape[1:])  # (B, Q, K, D)
+            kept = _take(source, back.clamp(min=0).flatten(1)).unflatten(
+                1, back.shape[1:]
+            )  # (B, Q, K, D)
             found.append(self.ring(one, kept, filled).squeeze(2))
         if self.ssm is not None and self.norm is not None:
             found.append(_take(self.norm(asked.x + self.ssm(asked.x)), at))
@@ -79,7 +90,9 @@ class Streaming(Interest):
         if self.ssm is not None:
             floats += config.inner * config.state_size
             floats += (config.conv_width - 1) * (config.inner + 2 * config.state_size)
-        return FLOAT_BYTES * floats + (RING_EVENT_BYTES * config.attended if self.ring is not None else 0)
+        return FLOAT_BYTES * floats + (
+            RING_EVENT_BYTES * config.attended if self.ring is not None else 0
+        )
 
 
 def _take(x: Tensor, at: Tensor) -> Tensor:

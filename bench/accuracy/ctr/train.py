@@ -31,11 +31,12 @@ class CtrConfig:
 
     Raises:
         ValueError: a setting is out of range.
-
     """
 
     epochs: int = 3
-    minutes_max: float | None = None  # the schedule then shrinks to fit, which makes results depend on the machine
+    minutes_max: float | None = (
+        None  # the schedule then shrinks to fit, which makes results depend on the machine
+    )
     seed: int = 0
     length: int = 1000
     per_row: int = 16  # Q
@@ -70,7 +71,9 @@ class CtrEpoch:
 
 @dataclass(frozen=True)
 class Fitted:
-    """The averaged weights of the best epoch by validation AUC, its calibration, and how it came about."""
+    """The averaged weights of the best epoch by validation AUC,
+    its calibration, and how it came about.
+    """
 
     model: ClickModel
     calibration: tuple[float, float]  # slope, shift: Platt's, from the validation part
@@ -80,20 +83,24 @@ class Fitted:
 
 
 def train(
-    interest: Callable[[], Interest], data: Impressions, settings: CtrConfig, say: Callable[[CtrEpoch], None] = print
+    interest: Callable[[], Interest],
+    data: Impressions,
+    settings: CtrConfig,
+    say: Callable[[CtrEpoch], None] = print,
 ) -> Fitted:
     """Fit one method; `say` hears of every epoch.
 
     Raises:
         DivergedError: the loss is no longer a number.
-
     """
     random = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
     words = data.vocabulary
     model = ClickModel(interest(), len(words.items), words.actions, settings.dropout)
     averaged = copy.deepcopy(model)
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=settings.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), weight_decay=settings.weight_decay, fused=True
+    )
     schedule = Schedule(
         FitConfig(
             epochs=settings.epochs,
@@ -106,7 +113,8 @@ def train(
     for epoch in range(settings.epochs):
         model.train()
         plan = rows(data, data.training, settings.length, settings.per_row, random)
-        done, losses = 0, []
+        done = 0
+        losses = []
         for batch in batches(data, plan, settings.length, settings.tokens, random):
             losses.append(_descend(model, averaged, optimizer, batch, settings, schedule))
             done += int(batch.valid.sum())
@@ -122,7 +130,9 @@ def train(
             break
     model.load_state_dict(weights)
     logits, labels = predict(model, data, data.validation, settings)
-    return Fitted(model.eval(), fit_calibration(labels, logits), tuple(history), best, schedule.seconds())
+    return Fitted(
+        model.eval(), fit_calibration(labels, logits), tuple(history), best, schedule.seconds()
+    )
 
 
 def _descend(
@@ -142,7 +152,9 @@ def _descend(
         part["lr"] = settings.learning_rate * schedule.rate()
     optimizer.step()
     with torch.no_grad():
-        torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - schedule.decay())
+        torch._foreach_lerp_(
+            list(averaged.parameters()), list(model.parameters()), 1 - schedule.decay()
+        )
     return float(loss.detach())
 
 
@@ -154,11 +166,15 @@ def click_loss(logits: Tensor, batch: CtrBatch) -> Tensor:
 
 
 @torch.inference_mode()
-def predict(model: ClickModel, data: Impressions, asked: Longs, settings: CtrConfig) -> tuple[Doubles, Bools]:
+def predict(
+    model: ClickModel, data: Impressions, asked: Longs, settings: CtrConfig
+) -> tuple[Doubles, Bools]:
     """Logits and labels (m,) of the impressions `asked` (m,), in their order."""
     model.eval()
     logits = np.empty(len(asked))
-    for batch in batches(data, rows(data, asked, settings.length, settings.per_row), settings.length, settings.tokens):
+    for batch in batches(
+        data, rows(data, asked, settings.length, settings.per_row), settings.length, settings.tokens
+    ):
         valid = batch.valid.numpy()
         logits[np.searchsorted(asked, batch.positions[valid])] = model(batch).numpy()[valid]
     return logits, data.labels[asked]
@@ -167,7 +183,9 @@ def predict(model: ClickModel, data: Impressions, asked: Longs, settings: CtrCon
 def evaluate(
     fitted: Fitted, data: Impressions, settings: CtrConfig
 ) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    """AUC, GAUC, log-loss and calibration error of the test impressions, and 95 % intervals of the first and third."""
+    """AUC, GAUC, log-loss and calibration error of the test impressions,
+    and 95 % intervals of the first and third.
+    """
     raw, labels = predict(fitted.model, data, data.test, settings)
     slope, shift = fitted.calibration
     logits = slope * raw + shift
@@ -178,19 +196,30 @@ def evaluate(
         "ece": metrics.calibration_error(labels, metrics.sigmoid(logits)),
     }
     intervals = {
-        "auc": metrics.bootstrap(lambda at: metrics.auc(labels[at], logits[at]), len(labels), samples=INTERVAL_SAMPLES),
+        "auc": metrics.bootstrap(
+            lambda at: metrics.auc(labels[at], logits[at]), len(labels), samples=INTERVAL_SAMPLES
+        ),
         "log_loss": metrics.bootstrap(
-            lambda at: metrics.log_loss(labels[at], logits[at]), len(labels), samples=INTERVAL_SAMPLES
+            lambda at: metrics.log_loss(labels[at], logits[at]),
+            len(labels),
+            samples=INTERVAL_SAMPLES,
         ),
     }
     return found, intervals
 
 
 def _line(
-    epoch: int, losses: list[float], averaged: ClickModel, data: Impressions, settings: CtrConfig, schedule: Schedule
+    epoch: int,
+    losses: list[float],
+    averaged: ClickModel,
+    data: Impressions,
+    settings: CtrConfig,
+    schedule: Schedule,
 ) -> CtrEpoch:
     if not np.isfinite(losses).all():
-        raise DivergedError(f"the loss is no longer a number in epoch {epoch + 1}; lower learning_rate")
+        raise DivergedError(
+            f"the loss is no longer a number in epoch {epoch + 1}; lower learning_rate"
+        )
     logits, labels = predict(averaged, data, data.validation, settings)
     return CtrEpoch(
         epoch=epoch,

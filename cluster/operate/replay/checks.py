@@ -1,7 +1,9 @@
-"""What `echorank replay --verify` compares with: the shards of the running system, and the snapshot just taken of them.
+"""What `echorank replay --verify` compares with: the shards of the running system,
+and the snapshot just taken of them.
 
-The shards say a digest and the offset that it is of; they fold on, so the replay must come by that very offset. Their
-rows cannot be asked for. So the owner saves a snapshot afterwards, which is compared as well, row by row if need be.
+The shards say a digest and the offset that it is of; they fold on, so the replay must come by that
+very offset. Their rows cannot be asked for. So the owner saves a snapshot afterwards, which is
+compared as well, row by row if need be.
 """
 
 from __future__ import annotations
@@ -23,14 +25,16 @@ from rpc import echorank_pb2 as pb
 
 SNAPSHOT = "the snapshot"
 IN_MEMORY_ONLY = (
-    "the snapshot is right and a shard is not: its memory has rows that differ and that were not saved since. Restart "
-    "that shard, which then restores the snapshot, and keep its log"
+    "the snapshot is right and a shard is not: its memory has rows that differ and that were not "
+    "saved since. Restart that shard, which then restores the snapshot, and keep its log"
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Check:
-    """States of one arm that a replay must have at `position`; `store` has their rows, where these are known."""
+    """States of one arm that a replay must have at `position`;
+    `store` has their rows, where these are known.
+    """
 
     arm: str
     position: int
@@ -41,14 +45,17 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveStates:
-    """What the running system answered: the digests of every replica, and the offset that a snapshot now covers."""
+    """What the running system answered: the digests of every replica,
+    and the offset that a snapshot now covers.
+    """
 
     replicas: tuple[pb.ReplicaDigest, ...]
     durable: int
 
 
 def ask(address: str, token: str | None, partition: int) -> LiveStates | None:
-    """Ask the gateway for digests and then for a snapshot; None if nothing listens at `address` (host:port).
+    """Ask the gateway for digests and then for a snapshot;
+    None if nothing listens at `address` (host:port).
 
     Raises:
         EchoRankError: somebody listens, but does not answer, or refuses.
@@ -62,8 +69,8 @@ def ask(address: str, token: str | None, partition: int) -> LiveStates | None:
         return asyncio.run(_ask(address, token, partition))
     except grpc.aio.AioRpcError as error:
         raise EchoRankError(
-            f"the states of the running system cannot be had: {address} answered {error.code().name}: "
-            f"{error.details()}; try again, or give another --address"
+            f"the states of the running system cannot be had: {address} answered "
+            f"{error.code().name}: {error.details()}; try again, or give another --address"
         ) from error
 
 
@@ -74,11 +81,14 @@ async def _ask(address: str, token: str | None, partition: int) -> LiveStates:
     return LiveStates(replicas=tuple(replicas), durable=durable[partition])
 
 
-def checks(saved: Mapping[str, PartitionStore], live: LiveStates | None, address: str) -> list[Check]:
+def checks(
+    saved: Mapping[str, PartitionStore], live: LiveStates | None, address: str
+) -> list[Check]:
     """All comparisons to make for the arms of `saved`, by their offsets.
 
     Raises:
-        EchoRankError: the snapshot that the running system has just taken is not the one that was read.
+        EchoRankError: the snapshot that the running system has just taken is not the one that was
+            read.
     """
     found = [
         Check(arm=arm, position=store.position, digest=store.digest(), source=SNAPSHOT, store=store)
@@ -87,11 +97,17 @@ def checks(saved: Mapping[str, PartitionStore], live: LiveStates | None, address
     if live is not None:
         if (read := max(store.position for store in saved.values())) < live.durable:
             raise EchoRankError(
-                f"the system at {address} has saved everything below offset {live.durable}, but the newest usable "
-                f"snapshot in state.directory is of offset {read}; give the configuration of that very system"
+                f"the system at {address} has saved everything below offset {live.durable}, but "
+                f"the newest usable snapshot in state.directory is of offset {read}; give the "
+                "configuration of that very system"
             )
         found += [
-            Check(arm=one.arm, position=one.position, digest=one.digest, source=f"the live {one.role} {one.shard}")
+            Check(
+                arm=one.arm,
+                position=one.position,
+                digest=one.digest,
+                source=f"the live {one.role} {one.shard}",
+            )
             for one in live.replicas
             if one.arm in saved
         ]
@@ -102,13 +118,17 @@ def passes(check: Check, replayed: PartitionStore, console: Console) -> bool:
     """Whether the replayed states are those of the check; if not, how they differ is printed."""
     digest = replayed.digest()
     if digest == check.digest:
-        text = f"arm {check.arm}: equal to {check.source} at offset {check.position}, digest {digest}"
+        text = (
+            f"arm {check.arm}: equal to {check.source} at offset {check.position}, digest {digest}"
+        )
         console.print(text, highlight=False)
         return True
     text = f"arm {check.arm}: differs from {check.source}, digest {check.digest}, replayed {digest}"
     console.print(text, style="red", highlight=False, soft_wrap=True)
     if check.position != replayed.position:
-        console.print(f"positions differ: {check.source} {check.position}, replayed {replayed.position}")
+        console.print(
+            f"positions differ: {check.source} {check.position}, replayed {replayed.position}"
+        )
     elif check.store is not None:
         _print_difference(compare(check.store, replayed), console)
     return False
@@ -117,9 +137,13 @@ def passes(check: Check, replayed: PartitionStore, console: Console) -> bool:
 def explain(outcomes: Mapping[Check, bool], console: Console) -> None:
     """Say what it means if a live shard failed though the snapshot passed."""
     for arm in sorted({check.arm for check in outcomes}):
-        failed = {check.source for check, equal in outcomes.items() if check.arm == arm and not equal}
+        failed = {
+            check.source for check, equal in outcomes.items() if check.arm == arm and not equal
+        }
         if failed and SNAPSHOT not in failed:
-            console.print(f"arm {arm}: {IN_MEMORY_ONLY}", style="yellow", highlight=False, soft_wrap=True)
+            console.print(
+                f"arm {arm}: {IN_MEMORY_ONLY}", style="yellow", highlight=False, soft_wrap=True
+            )
 
 
 def _print_difference(difference: Difference, console: Console) -> None:
@@ -129,6 +153,8 @@ def _print_difference(difference: Difference, console: Console) -> None:
     )
     table = Table("user key", "snapshot", "replayed", "what differs")
     for one in difference.shown:
-        parts = ", ".join(one.parts) or ("only in the replay" if one.expected is None else "only in the snapshot")
+        parts = ", ".join(one.parts) or (
+            "only in the replay" if one.expected is None else "only in the snapshot"
+        )
         table.add_row(f"{one.user:016x}", one.expected or "-", one.found or "-", parts)
     console.print(table)

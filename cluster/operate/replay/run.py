@@ -1,4 +1,6 @@
-"""What `echorank replay` does: find the clicks and the states to begin with, fold, report, compare, save."""
+"""What `echorank replay` does: find the clicks and the states to begin
+with, fold, report, compare, save.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,12 @@ def run(settings: Settings, order: Order) -> bool:
             _something_to_verify(stores, {check.arm: check.position for check in reversed(checks)})
         replayed = Replayed(stores=stores)
         for check in checks:
-            _fold(clicks, order.partition, replayed, {arm: min(stop, check.position) for arm, stop in stops.items()})
+            _fold(
+                clicks,
+                order.partition,
+                replayed,
+                {arm: min(stop, check.position) for arm, stop in stops.items()},
+            )
             outcomes[check] = passes(check, stores[check.arm], console)
         _fold(clicks, order.partition, replayed, stops)
     _report(replayed, console)
@@ -105,13 +112,22 @@ def _checks(
     new_store: NewStore,
     console: Console,
 ) -> list[Check]:
-    """What to compare with, by offset: the live states and a snapshot taken now, or the newest one (below --to)."""
-    serving, live = settings.serving, None
+    """What to compare with, by offset: the live states and a snapshot taken now,
+    or the newest one (below --to).
+    """
+    serving = settings.serving
+    live = None
     address = order.address or reachable(serving.host, serving.port)
     if order.stop is not None:
-        console.print("comparing with a snapshot alone, as --to is given: the live states are beyond", highlight=False)
+        console.print(
+            "comparing with a snapshot alone, as --to is given: the live states are beyond",
+            highlight=False,
+        )
     elif (live := ask(address, order.token or serving.admin_token, order.partition)) is None:
-        text = f"nothing listens at {address}, so there are no live states: comparing with the newest snapshot"
+        text = (
+            f"nothing listens at {address}, so there are no live states: comparing with the "
+            "newest snapshot"
+        )
         console.print(text, style="yellow", highlight=False, soft_wrap=True)
     saved = _saved(settings, order, arms, snapshots, new_store, order.stop)
     return comparisons(saved, live, address)
@@ -122,12 +138,15 @@ def _bundles(settings: Settings, order: Order) -> dict[str, Bundle]:
         raise ConfigError("--save and --verify exclude each other: verify first, then save")
     if order.partition >= settings.topics.partitions:
         raise ConfigError(
-            f"there is no partition {order.partition}: topics.partitions is {settings.topics.partitions}, so the last "
-            f"one is {settings.topics.partitions - 1}"
+            f"there is no partition {order.partition}: topics.partitions is "
+            f"{settings.topics.partitions}, so the last one is {settings.topics.partitions - 1}"
         )
     paths = {arm.name: arm.bundle for arm in settings.arms if order.arm in {None, arm.name}}
     if not paths:
-        raise ConfigError(f"there is no arm {order.arm!r}; the arms are {', '.join(a.name for a in settings.arms)}")
+        raise ConfigError(
+            f"there is no arm {order.arm!r}; the arms are "
+            f"{', '.join(a.name for a in settings.arms)}"
+        )
     return {arm: load_bundle(path) for arm, path in paths.items()}
 
 
@@ -146,11 +165,12 @@ def _saved(
     for arm, found in restored.items():
         if found.chain is None:
             below = "" if at_most is None else f" at or below offset {at_most}"
-            version, where = arms[arm].version, settings.state.directory
+            version = arms[arm].version
+            where = settings.state.directory
             said = shown(where)
             raise SnapshotError(
-                f"partition {order.partition}, arm {arm}: there is no snapshot of model {version}{below} in {said}; "
-                f"{runs_below(where, 'state.directory')}"
+                f"partition {order.partition}, arm {arm}: there is no snapshot of model "
+                f"{version}{below} in {said}; {runs_below(where, 'state.directory')}"
             )
     return {arm: found.store for arm, found in restored.items()}
 
@@ -167,7 +187,10 @@ def _begin(
         return rebuild.empty(order.partition, arms, snapshots, new_store)
     stores = _saved(settings, order, arms, snapshots, new_store, order.start)
     for arm, store in stores.items():
-        console.print(f"arm {arm} starts from the snapshot at offset {store.position:,} with {store.users:,} users")
+        console.print(
+            f"arm {arm} starts from the snapshot at offset {store.position:,} with "
+            f"{store.users:,} users"
+        )
     return stores
 
 
@@ -175,8 +198,8 @@ def _stops(clicks: ClickHistory, order: Order, arms: Mapping[str, Bundle]) -> di
     stop = order.stop if order.stop is not None else clicks.end(order.partition)
     if stop is None:
         raise EchoRankError(
-            f"there are no clicks of partition {order.partition} in {order.source.value}; check archive.directory, "
-            f"kafka.bootstrap_servers and topics.clicks"
+            f"there are no clicks of partition {order.partition} in {order.source.value}; check "
+            "archive.directory, kafka.bootstrap_servers and topics.clicks"
         )
     return dict.fromkeys(arms, stop)
 
@@ -185,21 +208,32 @@ def _something_to_verify(stores: Stores, stops: Mapping[str, int]) -> None:
     for arm, store in stores.items():
         if store.position >= stops[arm]:
             raise ConfigError(
-                f"arm {arm}: the replay would start at offset {store.position}, from the very snapshot that it is to "
-                f"verify; give a smaller --from"
+                f"arm {arm}: the replay would start at offset {store.position}, from the very "
+                "snapshot that it is to verify; give a smaller --from"
             )
 
 
-def _fold(clicks: ClickHistory, partition: int, replayed: Replayed, stops: Mapping[str, int]) -> None:
+def _fold(
+    clicks: ClickHistory, partition: int, replayed: Replayed, stops: Mapping[str, int]
+) -> None:
     """Fold each arm on to its stop; nothing if all are there."""
-    start, stop = min(store.position for store in replayed.stores.values()), max(stops.values())
+    start = min(store.position for store in replayed.stores.values())
+    stop = max(stops.values())
     if all(store.position >= stops[arm] for arm, store in replayed.stores.items()):
         return
     pieces = clicks.read(partition, start, stop)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), refresh_per_second=REFRESH_HZ) as progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=Console(stderr=True), refresh_per_second=REFRESH_HZ
+    ) as progress:
         task = progress.add_task(f"partition {partition}", total=max(0, stop - start))
-        before_s, began = replayed.seconds, time.perf_counter()
+        before_s = replayed.seconds
+        began = time.perf_counter()
         for piece in fold(pieces, replayed.stores, stops):
             if isinstance(piece, Gap):
                 replayed.gaps.append(piece)
@@ -214,7 +248,9 @@ def _fold(clicks: ClickHistory, partition: int, replayed: Replayed, stops: Mappi
 def _report(replayed: Replayed, console: Console) -> None:
     table = Table("arm", "model", "position", "users", "digest")
     for arm, store in replayed.stores.items():
-        table.add_row(arm, store.bundle.version, f"{store.position:,}", f"{store.users:,}", store.digest())
+        table.add_row(
+            arm, store.bundle.version, f"{store.position:,}", f"{store.users:,}", store.digest()
+        )
     console.print(table)
     rate = replayed.clicks / max(replayed.seconds, 1e-9)
     arms = len(replayed.stores)
@@ -227,7 +263,9 @@ def _report(replayed: Replayed, console: Console) -> None:
 
 
 def _reached(stores: Stores, stops: Mapping[str, int], console: Console) -> bool:
-    """Whether every arm came to its stop; a log may end before, and holds back what an open transaction covers."""
+    """Whether every arm came to its stop; a log may end before,
+    and holds back what an open transaction covers.
+    """
     short = {arm: store.position for arm, store in stores.items() if store.position < stops[arm]}
     for arm, position in short.items():
         text = f"arm {arm}: the clicks end at offset {position}, before {stops[arm]}"
@@ -238,11 +276,12 @@ def _reached(stores: Stores, stops: Mapping[str, int], console: Console) -> bool
 def _save(order: Order, replayed: Replayed, snapshots: SnapshotStore, console: Console) -> None:
     if replayed.gaps and not order.allow_gaps:
         raise EchoRankError(
-            f"nothing was saved: {len(replayed.gaps)} ranges of offsets are in neither archive nor log, so the states "
-            f"miss their clicks; bring the archive's files back, or save all the same with --allow-gaps"
+            f"nothing was saved: {len(replayed.gaps)} ranges of offsets are in neither archive "
+            "nor log, so the states miss their clicks; bring the archive's files back, or save "
+            "all the same with --allow-gaps"
         )
     manifest = rebuild.save(order.partition, replayed.stores, snapshots)
     console.print(
-        f"saved as the newest snapshot of partition {order.partition}: epoch {manifest.epoch}, offset "
-        f"{manifest.position}, arms {', '.join(manifest.arms)}"
+        f"saved as the newest snapshot of partition {order.partition}: epoch {manifest.epoch}, "
+        f"offset {manifest.position}, arms {', '.join(manifest.arms)}"
     )

@@ -1,4 +1,6 @@
-"""Where a replay's clicks come from, by the settings: archive, log, or the one and then the other."""
+"""Where a replay's clicks come from, by the settings: archive, log,
+or the one and then the other.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from cluster.kafka.topic_identity import TopicIdentity
 from cluster.settings import for_parts as derived
 from cluster.settings.config import Settings
 
-POLL_MS, POLL_RECORDS = 200, 50_000
+POLL_MS = 200
+POLL_RECORDS = 50_000
 
 
 @contextmanager
@@ -30,7 +33,9 @@ def history(settings: Settings, source: Source) -> Iterator[ClickHistory]:
         ConfigError: LOG without kafka.bootstrap_servers.
         BrokerUnavailable: nobody answers there.
     """
-    archive = ArchiveReader(ArchiveFiles.from_uri(settings.archive.directory), batch_clicks=ROWS_PER_GROUP)
+    archive = ArchiveReader(
+        ArchiveFiles.from_uri(settings.archive.directory), batch_clicks=ROWS_PER_GROUP
+    )
     if source is Source.ARCHIVE or (source is Source.BOTH and not settings.kafka.bootstrap_servers):
         yield archive
         return
@@ -44,7 +49,8 @@ def log_reader(settings: Settings) -> Iterator[LogReader]:
     if not settings.kafka.bootstrap_servers:
         raise ConfigError(
             "the log cannot be read without kafka.bootstrap_servers; set it, or "
-            "ECHORANK__KAFKA__BOOTSTRAP_SERVERS (echorank up prints the address), or take --source archive"
+            "ECHORANK__KAFKA__BOOTSTRAP_SERVERS (echorank up prints the address), or take "
+            "--source archive"
         )
     clock = SystemClock()
     click_log = KafkaLog(

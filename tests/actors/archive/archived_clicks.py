@@ -22,10 +22,20 @@ def user(offset: int) -> str:
 def table(offsets: Iterable[int]) -> pa.Table:
     """Clicks at these offsets, a minute apart."""
     rows = [
-        (user(at), f"item-{at % 5}", "buy" if at % 9 == 1 else "click", START_MS + 60_000 * at, at, START_MS + at)
+        (
+            user(at),
+            f"item-{at % 5}",
+            "buy" if at % 9 == 1 else "click",
+            START_MS + 60_000 * at,
+            at,
+            START_MS + at,
+        )
         for at in offsets
     ]
-    return pa.table([pa.array([row[n] for row in rows], kind) for n, kind in enumerate(SCHEMA.types)], schema=SCHEMA)
+    return pa.table(
+        [pa.array([row[n] for row in rows], kind) for n, kind in enumerate(SCHEMA.types)],
+        schema=SCHEMA,
+    )
 
 
 def archive(root: Path) -> ArchiveFiles:
@@ -33,7 +43,15 @@ def archive(root: Path) -> ArchiveFiles:
     return ArchiveFiles.from_uri(str(root))
 
 
-def add(root: Path, start: int, stop: int, *, holes: Iterable[int] = (), partition: int = 0, day: int = 0) -> Path:
+def add(
+    root: Path,
+    start: int,
+    stop: int,
+    *,
+    holes: Iterable[int] = (),
+    partition: int = 0,
+    day: int = 0,
+) -> Path:
     """A file of the offsets [start, stop) less the holes, put there whatever else there is."""
     files = archive(root)
     clicks = table(sorted({*range(start, stop)} - {*holes}))

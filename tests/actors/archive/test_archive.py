@@ -38,23 +38,38 @@ def ranges(root: Path, partition: int = 0) -> list[tuple[int, int]]:
 
 def offsets(root: Path, partition: int = 0) -> list[int]:
     """The offsets of a partition's clicks, in the order of files and rows."""
-    read = (parquet.read_table(path, partitioning=None)["offset"] for path in paths(root, partition))
+    read = (
+        parquet.read_table(path, partitioning=None)["offset"] for path in paths(root, partition)
+    )
     return [offset for column in read for offset in column.to_pylist()]
 
 
 class Bench:
     """An archive over a fake log and a real directory; `again` is what a restart makes."""
 
-    def __init__(self, root: Path, log: FakeLog, erased: Erased = lambda _: {}, **settings: Any) -> None:
-        self.root, self.log, self.settings, self.erased = root, log, RollSettings(backoff=QUICK, **settings), erased
-        self.metrics, self.clock = Metrics(CollectorRegistry()), ManualClock(NOW_MS)
+    def __init__(
+        self, root: Path, log: FakeLog, erased: Erased = lambda _: {}, **settings: Any
+    ) -> None:
+        self.root = root
+        self.log = log
+        self.settings = RollSettings(backoff=QUICK, **settings)
+        self.erased = erased
+        self.metrics = Metrics(CollectorRegistry())
+        self.clock = ManualClock(NOW_MS)
         self.archive = self.again()
 
     def again(self) -> Archive:
         decoder = Decoder(EventFormat(), self.clock)
         files = ArchiveFiles.from_uri(str(self.root))
         self.archive = Archive(
-            self.log, decoder, files, self.log.partitions, self.metrics, self.clock, self.settings, self.erased
+            self.log,
+            decoder,
+            files,
+            self.log.partitions,
+            self.metrics,
+            self.clock,
+            self.settings,
+            self.erased,
         )
         return self.archive
 
@@ -67,8 +82,12 @@ class Bench:
 
 
 def test_a_file_is_complete_by_clicks_or_by_age(tmp_path: Path) -> None:
-    """Enough clicks make a file at the next round; fewer wait for roll_s since the first of them."""
-    bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(25)]}, records_per_poll=5), roll_records=10)
+    """Enough clicks make a file at the next round;
+    fewer wait for roll_s since the first of them.
+    """
+    bench = Bench(
+        tmp_path, FakeLog({0: [good(n) for n in range(25)]}, records_per_poll=5), roll_records=10
+    )
     bench.rounds(6)
     assert ranges(tmp_path) == [(0, 10), (10, 20)]
     bench.clock.advance(59)
@@ -84,7 +103,9 @@ def test_a_file_is_complete_by_clicks_or_by_age(tmp_path: Path) -> None:
 
 def test_a_file_is_complete_by_bytes(tmp_path: Path) -> None:
     """Long ids fill memory before there are many clicks."""
-    bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(30)]}, records_per_poll=3), roll_bytes=500)
+    bench = Bench(
+        tmp_path, FakeLog({0: [good(n) for n in range(30)]}, records_per_poll=3), roll_bytes=500
+    )
     bench.rounds(12)
     assert ranges(tmp_path)[0][0] == 0
     assert all(3 <= stop - start <= 12 for start, stop in ranges(tmp_path))
@@ -92,9 +113,14 @@ def test_a_file_is_complete_by_bytes(tmp_path: Path) -> None:
 
 
 def test_a_file_has_the_date_of_its_first_record(tmp_path: Path) -> None:
-    """In UTC and by the record's time, also where only a later record can be used; without any record it is today."""
-    day_ms, value = 86_400_000, good(0).value
-    days = [FakeRecord(n, b"\xff" if n == 0 else value, timestamp=NOW_MS + n * day_ms) for n in range(3)]
+    """In UTC and by the record's time, also where only a later record can be used;
+    without any record it is today.
+    """
+    day_ms = 86_400_000
+    value = good(0).value
+    days = [
+        FakeRecord(n, b"\xff" if n == 0 else value, timestamp=NOW_MS + n * day_ms) for n in range(3)
+    ]
     log = FakeLog({0: [*days[:2], FakeRecord(2, value, timestamp=2**60), None]}, records_per_poll=2)
     bench = Bench(tmp_path, log, roll_records=1)
     bench.rounds(3)
@@ -109,7 +135,8 @@ def test_a_file_has_the_date_of_its_first_record(tmp_path: Path) -> None:
 
 def test_rows_hold_the_click_as_it_was_sent(tmp_path: Path) -> None:
     """Ids are text, times milliseconds; a record without a timestamp gets the present."""
-    dated, undated = good(0), FakeRecord(1, good(1).value, timestamp=-1)
+    dated = good(0)
+    undated = FakeRecord(1, good(1).value, timestamp=-1)
     bench = Bench(tmp_path, FakeLog({3: [dated, undated]}))
     bench.rounds(1)
     bench.clock.advance(1)
@@ -126,7 +153,9 @@ def test_rows_hold_the_click_as_it_was_sent(tmp_path: Path) -> None:
 
 def test_a_restart_goes_on_after_the_newest_file(tmp_path: Path) -> None:
     """What was read and not written is read again; what is in a file is not."""
-    bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(30)]}, records_per_poll=4), roll_records=8)
+    bench = Bench(
+        tmp_path, FakeLog({0: [good(n) for n in range(30)]}, records_per_poll=4), roll_records=8
+    )
     bench.rounds(4)
     assert ranges(tmp_path) == [(0, 8)]
     bench.again()
@@ -137,7 +166,9 @@ def test_a_restart_goes_on_after_the_newest_file(tmp_path: Path) -> None:
 
 def test_a_restart_goes_on_after_files_without_a_date(tmp_path: Path) -> None:
     """Files as older versions laid them out count alike."""
-    bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(20)]}, records_per_poll=10), roll_records=10)
+    bench = Bench(
+        tmp_path, FakeLog({0: [good(n) for n in range(20)]}, records_per_poll=10), roll_records=10
+    )
     bench.rounds(2)
     [path] = paths(tmp_path)
     path.rename(tmp_path / "partition=0" / path.name)
@@ -149,7 +180,9 @@ def test_a_restart_goes_on_after_files_without_a_date(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("wakes_at", [0, 1, 2])
 def test_a_writer_that_wakes_late_overlaps_nothing(tmp_path: Path, wakes_at: int) -> None:
-    """An archive that slept with clicks in memory, or had none yet, finds its successor's files and goes on there."""
+    """An archive that slept with clicks in memory, or had none yet,
+    finds its successor's files and goes on there.
+    """
     log = FakeLog({0: [good(n) for n in range(40)]}, records_per_poll=5)
     zombie = Bench(tmp_path, log, roll_records=10)
     zombie.rounds(1 + wakes_at)  # none, some, all of the next file in memory
@@ -163,13 +196,20 @@ def test_a_writer_that_wakes_late_overlaps_nothing(tmp_path: Path, wakes_at: int
     successor.archive.flush()
     zombie.archive.flush()
     assert offsets(tmp_path) == list(range(40))
-    assert [start for start, _ in ranges(tmp_path)] == [0, *(stop for _, stop in ranges(tmp_path)[:-1])]
+    assert [start for start, _ in ranges(tmp_path)] == [
+        0,
+        *(stop for _, stop in ranges(tmp_path)[:-1]),
+    ]
     assert zombie.sample("archive_failures_total", reason="overtaken") >= 1
 
 
-def test_a_writer_alone_lists_its_files_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_alone_lists_its_files_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Publishing costs no listing while the partition is signed, however many files there are."""
-    bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(40)]}, records_per_poll=5), roll_records=5)
+    bench = Bench(
+        tmp_path, FakeLog({0: [good(n) for n in range(40)]}, records_per_poll=5), roll_records=5
+    )
     bench.rounds(2)
     monkeypatch.delattr(ArchiveFiles, "find")
     bench.rounds(6)
@@ -177,7 +217,9 @@ def test_a_writer_alone_lists_its_files_once(tmp_path: Path, monkeypatch: pytest
 
 
 def test_files_removed_meanwhile_are_read_again(tmp_path: Path) -> None:
-    """A writer that is not alone looks where the archive ends, and goes back if that is before its own place."""
+    """A writer that is not alone looks where the archive ends,
+    and goes back if that is before its own place.
+    """
     log = FakeLog({0: [good(n) for n in range(20)]}, records_per_poll=5)
     bench = Bench(tmp_path, log, roll_records=5)
     bench.rounds(3)
@@ -193,18 +235,24 @@ def test_files_removed_meanwhile_are_read_again(tmp_path: Path) -> None:
 def test_a_crash_before_the_name_leaves_the_old_position(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Half a file or a whole one without its name is no file: readers pass over it, and a restart writes it anew."""
+    """Half a file or a whole one without its name is no file: readers pass over it,
+    and a restart writes it anew.
+    """
 
     def fail(*args: Any, **_: Any) -> None:
         if step != "publish":
             args[0].write(b"PAR1 and no more")
         raise OSError("no space left")
 
-    bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(10)]}, records_per_poll=5), roll_records=5)
+    bench = Bench(
+        tmp_path, FakeLog({0: [good(n) for n in range(10)]}, records_per_poll=5), roll_records=5
+    )
     bench.rounds(2)
     with monkeypatch.context() as patch:
         patch.setattr(f"actors.archive.files.{step}", fail)
-        with pytest.raises(ArchiveError, match=r"cannot write .*0005-.*0010\.parquet.*check archive\.directory"):
+        with pytest.raises(
+            ArchiveError, match=r"cannot write .*0005-.*0010\.parquet.*check archive\.directory"
+        ):
             bench.archive.run_once()
     assert ranges(tmp_path) == [(0, 5)]
     assert parquet.read_table(tmp_path)["offset"].to_pylist() == list(range(5))
@@ -217,7 +265,9 @@ def test_a_crash_before_the_name_leaves_the_old_position(
 
 
 def test_holes_and_bad_records_are_inside_the_ranges(tmp_path: Path) -> None:
-    """Positions are archived, whatever they hold: also a range without any click, which is not read again."""
+    """Positions are archived, whatever they hold:
+    also a range without any click, which is not read again.
+    """
     records = [good(0), None, bad(2), good(3), None, None, bad(6), None]
     bench = Bench(tmp_path, FakeLog({0: records}, records_per_poll=4), roll_records=2)
     bench.rounds(3)
@@ -231,15 +281,21 @@ def test_holes_and_bad_records_are_inside_the_ranges(tmp_path: Path) -> None:
 
 def test_partitions_have_their_own_places(tmp_path: Path) -> None:
     """A partition without files starts at the oldest offset, which is no loss."""
-    bench = Bench(tmp_path, FakeLog({0: [good(0)], 11: [good(n) for n in range(9)]}, starts={11: 4}))
+    bench = Bench(
+        tmp_path, FakeLog({0: [good(0)], 11: [good(n) for n in range(9)]}, starts={11: 4})
+    )
     bench.rounds(1)
     bench.archive.flush()
     assert (ranges(tmp_path, 0), ranges(tmp_path, 11)) == ([(0, 1)], [(4, 9)])
     assert bench.sample("archive_failures_total", reason="lost_offsets") == 0
 
 
-def test_a_lost_range_is_named_and_leaves_a_gap(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What was read before is written, the gap is in the names and counted once, and a restart goes on behind it."""
+def test_a_lost_range_is_named_and_leaves_a_gap(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What was read before is written, the gap is in the names and counted once,
+    and a restart goes on behind it.
+    """
     log = FakeLog({0: [good(n) for n in range(20)]}, records_per_poll=3)
     bench = Bench(tmp_path, log)
     bench.rounds(1)
@@ -259,7 +315,9 @@ def test_a_lost_range_is_named_and_leaves_a_gap(tmp_path: Path, caplog: pytest.L
 def test_an_archive_of_another_log_is_left_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, refuses: bool
 ) -> None:
-    """A log that ends before the archive is another one: nothing of it is mixed in, on any broker; others go on."""
+    """A log that ends before the archive is another one:
+    nothing of it is mixed in, on any broker; others go on.
+    """
     bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(9)]}))
     bench.rounds(1)
     bench.archive.flush()
@@ -275,8 +333,13 @@ def test_an_archive_of_another_log_is_left_alone(
 
 
 def test_what_was_read_of_a_log_before_it_became_another_is_kept(tmp_path: Path) -> None:
-    """A topic made anew while it is read: the old one's clicks are written at once, and nothing of the new one."""
-    bench = Bench(tmp_path, FakeLog({0: [good(n) for n in range(9)]}, faults=[None, OtherLog(0, 9, "made anew")]))
+    """A topic made anew while it is read:
+    the old one's clicks are written at once, and nothing of the new one.
+    """
+    bench = Bench(
+        tmp_path,
+        FakeLog({0: [good(n) for n in range(9)]}, faults=[None, OtherLog(0, 9, "made anew")]),
+    )
     bench.rounds(2)
     bench.log.partitions[0] += [good(n) for n in range(9, 15)]
     bench.rounds(3)
@@ -288,7 +351,9 @@ def test_what_was_read_of_a_log_before_it_became_another_is_kept(tmp_path: Path)
 def test_an_unwritable_directory_stops_reading_until_it_is_mended(tmp_path: Path) -> None:
     """Nothing more is read meanwhile, so memory is bounded; nothing is lost."""
     root = tmp_path / "archive"
-    bench = Bench(root, FakeLog({0: [good(n) for n in range(20)]}, records_per_poll=10), roll_records=10)
+    bench = Bench(
+        root, FakeLog({0: [good(n) for n in range(20)]}, records_per_poll=10), roll_records=10
+    )
     bench.rounds(1)
     root.write_text("in the way")
     for _ in range(3):
@@ -307,7 +372,11 @@ async def test_running_survives_failures_and_ends_with_a_flush(
     """Failures are counted, waited out and followed by another try; a stop writes what was read."""
     root = tmp_path / "archive"
     root.write_text("in the way")
-    bench = Bench(root, FakeLog({0: [good(n) for n in range(5)]}, faults=[BrokerUnavailable("gone")]), roll_records=5)
+    bench = Bench(
+        root,
+        FakeLog({0: [good(n) for n in range(5)]}, faults=[BrokerUnavailable("gone")]),
+        roll_records=5,
+    )
     stop = asyncio.Event()
     running = asyncio.create_task(bench.archive.run(stop))
     await until(lambda: bench.sample("archive_failures_total", reason="unwritable") >= 2)
@@ -322,7 +391,9 @@ async def test_running_survives_failures_and_ends_with_a_flush(
 
 def test_a_partition_that_cannot_be_written_keeps_no_other_from_it(tmp_path: Path) -> None:
     """At the end every partition is tried before the error is raised."""
-    bench = Bench(tmp_path, FakeLog({n: [good(n) for n in range(5)] for n in range(3)}, records_per_poll=5))
+    bench = Bench(
+        tmp_path, FakeLog({n: [good(n) for n in range(5)] for n in range(3)}, records_per_poll=5)
+    )
     bench.rounds(4)
     (tmp_path / "partition=0").write_text("a file where a directory has to be")
     with pytest.raises(ArchiveError, match="partition=0"):

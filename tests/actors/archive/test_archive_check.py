@@ -13,7 +13,11 @@ from tests.actors.archive.archived_clicks import DAY_MS, add, archive
 
 def test_a_summary_counts_what_is_there(tmp_path: Path) -> None:
     """Clicks are rows, not offsets; dates are those of the files; ranges are half-open."""
-    paths = [add(tmp_path, 5, 15, holes=[6]), add(tmp_path, 15, 20, day=3), add(tmp_path, 30, 40, day=1)]
+    paths = [
+        add(tmp_path, 5, 15, holes=[6]),
+        add(tmp_path, 15, 20, day=3),
+        add(tmp_path, 30, 40, day=1),
+    ]
     found = archive(tmp_path).find(0)
     one = summary(archive(tmp_path), found)
     assert (one.partition, one.files, one.clicks, one.start, one.stop) == (0, 3, 24, 5, 40)
@@ -64,7 +68,9 @@ def test_a_sound_archive_has_no_problems(tmp_path: Path) -> None:
     assert list(problems_between(files.find(0))) == []
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "renamed", "another file's", "no range"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "flipped", "emptied", "renamed", "another file's", "no range"]
+)
 def test_each_damage_names_file_and_remedy(tmp_path: Path, damage: str) -> None:
     """Whatever happened to a file, it is the one that is named."""
     add(tmp_path, 0, 100)

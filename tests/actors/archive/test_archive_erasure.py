@@ -24,19 +24,32 @@ KEY = key(user(3))
 
 def users(root: Path) -> dict[int, int]:
     """The user's key of each archived offset of partition 0."""
-    found = [piece for piece in ArchiveReader(archive(root)).read(0, 0, 60) if isinstance(piece, ClickBatch)]
-    return {int(at): int(who) for batch in found for at, who in zip(batch.offsets, batch.users, strict=True)}
+    found = [
+        piece
+        for piece in ArchiveReader(archive(root)).read(0, 0, 60)
+        if isinstance(piece, ClickBatch)
+    ]
+    return {
+        int(at): int(who)
+        for batch in found
+        for at, who in zip(batch.offsets, batch.users, strict=True)
+    }
 
 
 def test_erasing_rewrites_the_files_that_hold_the_user(tmp_path: Path) -> None:
-    """Clicks below `until` go, names stay, other clicks and files stay as they were; digests are of the bytes."""
-    before = {path: path.read_bytes() for path in (add(tmp_path, start, start + 20) for start in (0, 20, 40))}
+    """Clicks below `until` go, names stay,
+    other clicks and files stay as they were; digests are of the bytes.
+    """
+    before = {
+        path: path.read_bytes()
+        for path in (add(tmp_path, start, start + 20) for start in (0, 20, 40))
+    }
     before |= {(two := add(tmp_path, 60, 62)): two.read_bytes()}  # offsets 60 and 61 are of others
     erased = erase(archive(tmp_path), 0, KEY, until=46)
     assert users(tmp_path) == {at: key(user(at)) for at in range(60) if at % 7 != 3 or at >= 46}
-    assert [(Path(one.path).stem, one.rows) for one in erased] == [(path.stem, 3) for path in list(before)[:2]] + [
-        (list(before)[2].stem, 1)
-    ]
+    assert [(Path(one.path).stem, one.rows) for one in erased] == [
+        (path.stem, 3) for path in list(before)[:2]
+    ] + [(list(before)[2].stem, 1)]
     for one in erased:
         path = Path(one.path)
         assert one.digest_before == xxhash.xxh3_64_hexdigest(before[path])
@@ -57,7 +70,9 @@ def test_erasing_twice_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["archive_parquet.write", "publish"])
-def test_a_crash_while_erasing_leaves_whole_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_a_crash_while_erasing_leaves_whole_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     """At any step a file is the old or the new one; trying again ends it."""
     path = add(tmp_path, 0, 20)
     before = path.read_bytes()
@@ -81,11 +96,15 @@ def click(offset: int, name: str) -> FakeRecord:
 
 def log_of_two(count: int) -> FakeLog:
     """Clicks of anna at even offsets and of bert at odd ones."""
-    return FakeLog({0: [click(n, "bert" if n % 2 else "anna") for n in range(count)]}, records_per_poll=10)
+    return FakeLog(
+        {0: [click(n, "bert" if n % 2 else "anna") for n in range(count)]}, records_per_poll=10
+    )
 
 
 def test_clicks_in_memory_and_still_to_come_are_erased_as_well(tmp_path: Path) -> None:
-    """The archive rewrites its files, cleans what it holds, and keeps no click below `until` that it reads later."""
+    """The archive rewrites its files, cleans what it holds,
+    and keeps no click below `until` that it reads later.
+    """
     bench = Bench(tmp_path, log_of_two(60), roll_records=20)
     bench.rounds(4)
     assert ranges(tmp_path) == [(0, 20)]
@@ -123,7 +142,9 @@ def test_nothing_is_written_while_tombstones_cannot_be_read(tmp_path: Path) -> N
 
     bench = Bench(tmp_path, log_of_two(10), roll_records=5, erased=erased)
     bench.rounds(1)
-    with pytest.raises(ArchiveError, match="erased users cannot be looked up: the state directory is gone"):
+    with pytest.raises(
+        ArchiveError, match="erased users cannot be looked up: the state directory is gone"
+    ):
         bench.rounds(1)
     assert ranges(tmp_path) == []
     broken.clear()
@@ -132,7 +153,9 @@ def test_nothing_is_written_while_tombstones_cannot_be_read(tmp_path: Path) -> N
 
 
 async def test_erasing_waits_for_the_round_in_progress(tmp_path: Path) -> None:
-    """`erase` may be called while the archive runs in its own thread: no click slips through between the two."""
+    """`erase` may be called while the archive runs in its own thread:
+    no click slips through between the two.
+    """
     bench = Bench(tmp_path, log_of_two(2000), roll_records=30)
     stop = asyncio.Event()
     running = asyncio.create_task(bench.archive.run(stop))

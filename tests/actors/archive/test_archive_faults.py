@@ -1,4 +1,6 @@
-"""The archive's process dies, sleeps or meets a full disk at any step: each offset is archived once all the same."""
+"""The archive's process dies, sleeps or meets a full disk at any step:
+each offset is archived once all the same.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,17 @@ from monitoring.metrics import Metrics
 from tests.actors.faulty_fs import Crashed, Disk, FaultyFiles
 from tests.actors.ingest.ingest_fakes import NOW_MS, FakeLog, FakeRecord
 
-COUNT, ROLL = 20, 5
+COUNT = 20
+ROLL = 5
 names = itertools.count()
 
 
 def click(offset: int) -> FakeRecord:
     """A click of anna at even offsets, of bert at odd ones."""
     name = "bert" if offset % 2 else "anna"
-    return FakeRecord(offset, encode(Click(name, f"item-{offset}", "click", NOW_MS), EventFormat()), key=None)
+    return FakeRecord(
+        offset, encode(Click(name, f"item-{offset}", "click", NOW_MS), EventFormat()), key=None
+    )
 
 
 def files_of(process: FaultyFiles) -> ArchiveFiles:
@@ -38,9 +43,13 @@ def files_of(process: FaultyFiles) -> ArchiveFiles:
 
 def archive_of(process: FaultyFiles, per_poll: int = 5) -> Archive:
     """An archive of one partition in one process."""
-    clock, log = ManualClock(NOW_MS), FakeLog({0: [click(at) for at in range(COUNT)]}, records_per_poll=per_poll)
-    settings, metrics = RollSettings(roll_records=ROLL), Metrics(CollectorRegistry())
-    return Archive(log, Decoder(EventFormat(), clock), files_of(process), [0], metrics, clock, settings)
+    clock = ManualClock(NOW_MS)
+    log = FakeLog({0: [click(at) for at in range(COUNT)]}, records_per_poll=per_poll)
+    settings = RollSettings(roll_records=ROLL)
+    metrics = Metrics(CollectorRegistry())
+    return Archive(
+        log, Decoder(EventFormat(), clock), files_of(process), [0], metrics, clock, settings
+    )
 
 
 def work(archive: Archive, rounds: int = 8) -> None:
@@ -73,9 +82,13 @@ def operations() -> list[tuple[str, str]]:
 STEPS = operations()
 
 
-@pytest.mark.parametrize("step", range(1, len(STEPS) + 1), ids=lambda step: f"{step} {STEPS[step - 1][0]}")
+@pytest.mark.parametrize(
+    "step", range(1, len(STEPS) + 1), ids=lambda step: f"{step} {STEPS[step - 1][0]}"
+)
 def test_a_process_that_dies_at_any_step_leaves_no_trace(step: int) -> None:
-    """The next one goes on; nothing overlaps, nothing is missing, nothing half-written is read or left behind."""
+    """The next one goes on; nothing overlaps, nothing is missing,
+    nothing half-written is read or left behind.
+    """
     disk = Disk()
     with pytest.raises(Crashed):
         work(archive_of(FaultyFiles(disk, crash_at=step)))
@@ -85,14 +98,18 @@ def test_a_process_that_dies_at_any_step_leaves_no_trace(step: int) -> None:
     assert not [path for path in disk.files if ".unfinished" in path]
 
 
-@pytest.mark.parametrize("step", range(1, len(STEPS) + 1), ids=lambda step: f"{step} {STEPS[step - 1][0]}")
+@pytest.mark.parametrize(
+    "step", range(1, len(STEPS) + 1), ids=lambda step: f"{step} {STEPS[step - 1][0]}"
+)
 @pytest.mark.parametrize("rounds", [3, 8])
 def test_a_process_that_sleeps_at_any_step_is_overtaken_harmlessly(step: int, rounds: int) -> None:
     """Its successor works meanwhile, then both go on: readers get each offset once.
 
-    Files overlap only if the sleep falls between the look at the signature and the rename, and so into its own write.
+    Files overlap only if the sleep falls between the look at the signature and the rename, and so
+    into its own write.
     """
-    disk, count = Disk(), itertools.count(1)
+    disk = Disk()
+    count = itertools.count(1)
 
     def overtake(name: str, path: str) -> None:
         if next(count) == step:
@@ -139,7 +156,9 @@ def test_a_full_disk_loses_nothing(room: int) -> None:
     disk = Disk(room)
     archive = archive_of(FaultyFiles(disk))
     for _ in range(3):
-        with pytest.raises(ArchiveError, match=r"cannot write .*No space left on device.*free space"):
+        with pytest.raises(
+            ArchiveError, match=r"cannot write .*No space left on device.*free space"
+        ):
             work(archive)
     before = archived(disk)
     assert before == list(range(len(before)))

@@ -35,7 +35,12 @@ def pieces(root: Path, start: int, stop: int, batch_clicks: int = 1000) -> list[
 
 def offsets(found: list[ClickBatch | Gap]) -> list[int]:
     """The offsets of all clicks."""
-    return [offset for piece in found if isinstance(piece, ClickBatch) for offset in piece.offsets.tolist()]
+    return [
+        offset
+        for piece in found
+        if isinstance(piece, ClickBatch)
+        for offset in piece.offsets.tolist()
+    ]
 
 
 def gaps(found: list[ClickBatch | Gap]) -> list[tuple[int, int]]:
@@ -63,12 +68,16 @@ def decoded(rows: list[dict[str, Any]], start: int, stop: int) -> ClickBatch:
 
 @pytest.mark.parametrize("batch_clicks", [1, 7, 1000])
 def test_batches_equal_what_ingest_decodes(tmp_path: Path, batch_clicks: int) -> None:
-    """Keys, times and offsets are those that the log's own records give, however the batches are cut."""
+    """Keys, times and offsets are those that the log's own records
+    give, however the batches are cut.
+    """
     add(tmp_path, 0, 20, holes=[0, 3, 19])
     add(tmp_path, 20, 45, holes=range(30, 36))
     found = pieces(tmp_path, 0, 45, batch_clicks)
     assert all(len(piece) <= batch_clicks for piece in found if isinstance(piece, ClickBatch))
-    expected = decoded(table([*range(1, 3), *range(4, 19), *range(20, 30), *range(36, 45)]).to_pylist(), 0, 45)
+    expected = decoded(
+        table([*range(1, 3), *range(4, 19), *range(20, 30), *range(36, 45)]).to_pylist(), 0, 45
+    )
     for name in ("offsets", "users", "items", "actions", "times_ms", "record_ms"):
         columns = [getattr(piece, name) for piece in found]
         assert np.array_equal(np.concatenate(columns), getattr(expected, name)), name
@@ -94,7 +103,9 @@ def test_what_is_missing_is_a_gap_that_says_why(tmp_path: Path) -> None:
     found = pieces(tmp_path, 0, 25)
     assert gaps(found) == [(0, 5), (10, 15), (20, 25)]
     assert offsets(found) == [*range(5, 10), *range(15, 20)]
-    assert {piece.reason for piece in found if isinstance(piece, Gap)} == {"the archive has no file for it"}
+    assert {piece.reason for piece in found if isinstance(piece, Gap)} == {
+        "the archive has no file for it"
+    }
     assert ArchiveReader(archive(tmp_path)).end(0) == 20
     assert ArchiveReader(archive(tmp_path)).end(7) is None
 
@@ -107,16 +118,26 @@ def test_a_range_without_clicks_is_no_gap(tmp_path: Path) -> None:
     assert offsets(found) == []
 
 
-@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 20)), max_size=8), st.integers(0, 40), st.integers(0, 40))
-def test_overlapping_files_give_each_offset_once(files: list[tuple[int, int]], start: int, stop: int) -> None:
-    """Any files: the plan covers the range without holes or overlaps, from files that have the offsets, else none."""
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(1, 20)), max_size=8),
+    st.integers(0, 40),
+    st.integers(0, 40),
+)
+def test_overlapping_files_give_each_offset_once(
+    files: list[tuple[int, int]], start: int, stop: int
+) -> None:
+    """Any files: the plan covers the range without holes or overlaps,
+    from files that have the offsets, else none.
+    """
     made = [
         ArchiveFile(path=str(n), place=Place(0, at, at + size), date=None, size_bytes=0)
         for n, (at, size) in enumerate(files)
     ]
     steps = list(plan(made, start, stop))
     held = {offset for file in made for offset in range(file.place.start, file.place.stop)}
-    assert [offset for step in steps for offset in range(step.start, step.stop)] == list(range(start, stop))
+    assert [offset for step in steps for offset in range(step.start, step.stop)] == list(
+        range(start, stop)
+    )
     for step in steps:
         assert step.stop > step.start
         for offset in range(step.start, step.stop):
@@ -125,7 +146,9 @@ def test_overlapping_files_give_each_offset_once(files: list[tuple[int, int]], s
 
 
 def test_files_that_overlap_are_read_as_one(tmp_path: Path) -> None:
-    """Two archives met: clicks of both files count once, whichever file they come from, on any dates."""
+    """Two archives met: clicks of both files count once,
+    whichever file they come from, on any dates.
+    """
     for start, stop, day in ((0, 10, 1), (0, 25, 2), (10, 20, 1), (22, 40, 0)):
         add(tmp_path, start, stop, day=day)
     assert offsets(pieces(tmp_path, 0, 40, 6)) == list(range(40))
@@ -145,7 +168,9 @@ def test_a_damaged_file_is_a_gap_and_is_named(tmp_path: Path) -> None:
     assert "Bring it back from a copy" in gap.reason
 
 
-def test_damage_in_a_later_row_group_loses_no_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damage_in_a_later_row_group_loses_no_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The gap begins where the damage does."""
     monkeypatch.setattr(archive_parquet, "ROWS_PER_GROUP", 10)
     path = add(tmp_path, 0, 30)
@@ -159,10 +184,15 @@ def test_damage_in_a_later_row_group_loses_no_earlier_one(tmp_path: Path, monkey
 
 
 def test_any_flipped_bit_is_noticed_or_changes_nothing(tmp_path: Path) -> None:
-    """No byte of a file can change without the file being called damaged, or its clicks being what they were."""
+    """No byte of a file can change without the file being called damaged,
+    or its clicks being what they were.
+    """
     path = add(tmp_path, 3, 40, holes=[7, 8])
-    place, content = Place(0, 3, 40), path.read_bytes()
-    whole = pa.concat_tables(archive_parquet.groups(str(path), place, pa.py_buffer(content))).to_pylist()
+    place = Place(0, 3, 40)
+    content = path.read_bytes()
+    whole = pa.concat_tables(
+        archive_parquet.groups(str(path), place, pa.py_buffer(content))
+    ).to_pylist()
     assert whole == table(sorted({*range(3, 40)} - {7, 8})).to_pylist()
     noticed = 0
     for at in range(len(content)):
@@ -178,7 +208,9 @@ def test_any_flipped_bit_is_noticed_or_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_clicks_outside_the_name_are_damage(tmp_path: Path) -> None:
-    """A file under another's name, and offsets that do not rise, are noticed; so are columns of other types."""
+    """A file under another's name, and offsets that do not rise, are noticed;
+    so are columns of other types.
+    """
     path = add(tmp_path, 0, 10)
     other = path.with_name(f"{10:019d}-{20:019d}.parquet")
     path.rename(other)
@@ -191,7 +223,9 @@ def test_clicks_outside_the_name_are_damage(tmp_path: Path) -> None:
             list(archive_parquet.groups("x", Place(0, 0, 10), sink.getvalue()))
     sink = pa.BufferOutputStream()
     archive_parquet.write(sink, Place(0, 0, 3), table(range(3)).drop_columns("item"))
-    with pytest.raises(archive_parquet.ArchiveDamaged, match="no readable Parquet file with the columns user, item"):
+    with pytest.raises(
+        archive_parquet.ArchiveDamaged, match="no readable Parquet file with the columns user, item"
+    ):
         list(archive_parquet.groups("x", Place(0, 0, 3), sink.getvalue()))
 
 

@@ -1,4 +1,6 @@
-"""Replay: two histories as one, folded to the same bytes as any other way; saved, restored, compared."""
+"""Replay: two histories as one, folded to the same bytes as any other
+way; saved, restored, compared.
+"""
 
 from __future__ import annotations
 
@@ -56,10 +58,19 @@ def snapshots(root: Path) -> SnapshotStore:
 def test_archive_and_log_give_each_offset_once(
     archived: set[int], logged: set[int], ends: tuple[int, int], place: tuple[int, int], batch: int
 ) -> None:
-    """What either holds comes once, in order; what both lack below the archive's end is a gap; the log ends it."""
+    """What either holds comes once, in order;
+    what both lack below the archive's end is a gap; the log ends it.
+    """
     archive = FakeHistory({at for at in archived if at < ends[0]}, ends[0], batch)
-    log = FakeHistory({at for at in logged if at < ends[1]}, ends[1], batch, short=True, reason="the log starts later")
-    start, stop = min(place), max(place)
+    log = FakeHistory(
+        {at for at in logged if at < ends[1]},
+        ends[1],
+        batch,
+        short=True,
+        reason="the log starts later",
+    )
+    start = min(place)
+    stop = max(place)
     both = ArchiveThenLog(archive, log)
     assert (both.end(0) or 0) == max(ends)
     pieces = list(both.read(0, start, stop))
@@ -69,14 +80,18 @@ def test_archive_and_log_give_each_offset_once(
     held = archive.held | log.held
     clicks = [int(at) for piece in pieces if isinstance(piece, ClickBatch) for at in piece.offsets]
     assert clicks == [at for at in range(start, reached) if at in held]
-    missing = [at for piece in pieces if isinstance(piece, Gap) for at in range(piece.start, piece.stop)]
+    missing = [
+        at for piece in pieces if isinstance(piece, Gap) for at in range(piece.start, piece.stop)
+    ]
     assert missing == [at for at in range(start, reached) if at not in held]
 
 
 @settings(deadline=None)
 @given(cuts=st.lists(st.integers(0, LOG.length)), stop=st.integers(0, LOG.length))
 def test_any_cut_gives_the_same_bytes(cuts: list[int], stop: int) -> None:
-    """Pieces of any size, up to any offset, give what a store has that got the clicks in one batch."""
+    """Pieces of any size, up to any offset,
+    give what a store has that got the clicks in one batch.
+    """
     edges = sorted({0, *cuts, LOG.length})
     pieces = [LOG.batch(start, end) for start, end in itertools.pairwise(edges)]
     live = new_store(bundle())
@@ -85,7 +100,9 @@ def test_any_cut_gives_the_same_bytes(cuts: list[int], stop: int) -> None:
 
 
 def test_arms_stop_and_start_where_they_are_told() -> None:
-    """Snapshots of two arms may lie at different offsets: each arm is folded up to its own, from its own."""
+    """Snapshots of two arms may lie at different offsets:
+    each arm is folded up to its own, from its own.
+    """
     stores = {"a": new_store(bundle()), "b": new_store(bundle(1))}
     stores["b"].apply(LOG.batch(0, 300))
     pieces = [LOG.batch(start, start + 100) for start in range(0, 1000, 100)]
@@ -121,9 +138,12 @@ def test_an_error_while_reading_ahead_is_raised() -> None:
 
 
 def test_saved_states_are_restored_as_the_newest(tmp_path: Path) -> None:
-    """A rebuilt arm takes its place beside the others, which keep their states; a second save replaces the first."""
+    """A rebuilt arm takes its place beside the others, which keep their states;
+    a second save replaces the first.
+    """
     store = snapshots(tmp_path)
-    main, other = new_store(bundle()), new_store(bundle(1))
+    main = new_store(bundle())
+    other = new_store(bundle(1))
     for one in (main, other):
         one.apply(LOG.batch(0, 600))
     assert rebuild.save(0, {"main": main, "other": other}, store).epoch == 0
@@ -138,11 +158,14 @@ def test_saved_states_are_restored_as_the_newest(tmp_path: Path) -> None:
 
 def test_states_behind_the_newest_snapshot_are_not_saved(tmp_path: Path) -> None:
     """They would never be restored; the message says how far to replay."""
-    ahead, behind = new_store(bundle()), new_store(bundle())
+    ahead = new_store(bundle())
+    behind = new_store(bundle())
     ahead.apply(LOG.batch(0, 600))
     behind.apply(LOG.batch(0, 599))
     rebuild.save(0, {"main": ahead}, snapshots(tmp_path))
-    with pytest.raises(SnapshotError, match="newest snapshot is at offset 600, ahead of these states at 599"):
+    with pytest.raises(
+        SnapshotError, match="newest snapshot is at offset 600, ahead of these states at 599"
+    ):
         rebuild.save(0, {"main": behind}, snapshots(tmp_path))
 
 
@@ -174,10 +197,17 @@ def test_a_replay_begins_at_the_newest_snapshot_at_or_below(tmp_path: Path) -> N
         store.apply(LOG.batch(store.position, stop))
         rebuild.save(0, {"main": store}, snapshots(tmp_path))
     for at_most, position in ((1000, 900), (900, 900), (899, 500), (200, 200)):
-        found = restore(0, {"main": bundle()}, snapshots(tmp_path), new_store, pytest.fail, at_most)["main"]
+        found = restore(
+            0, {"main": bundle()}, snapshots(tmp_path), new_store, pytest.fail, at_most
+        )["main"]
         assert found.chain is not None
         assert found.store.position == found.chain.position == position
-    assert restore(0, {"main": bundle()}, snapshots(tmp_path), new_store, pytest.fail, 199)["main"].chain is None
+    assert (
+        restore(0, {"main": bundle()}, snapshots(tmp_path), new_store, pytest.fail, 199)[
+            "main"
+        ].chain
+        is None
+    )
 
 
 def test_equal_stores_do_not_differ() -> None:
@@ -188,9 +218,13 @@ def test_equal_stores_do_not_differ() -> None:
 
 
 def test_a_difference_names_user_and_part() -> None:
-    """A changed byte, a user too many and one too few: each with its digests, and what of the row differs."""
-    expected, found = folded([LOG.all()]), folded([LOG.all()])
-    changed, extra = int(LOG.users[5]), 99
+    """A changed byte, a user too many and one too few:
+    each with its digests, and what of the row differs.
+    """
+    expected = folded([LOG.all()])
+    found = folded([LOG.all()])
+    changed = int(LOG.users[5])
+    extra = 99
     row = found.row(changed)
     assert row is not None
     row[bundle().layout.ring_items] ^= 1
@@ -202,4 +236,6 @@ def test_a_difference_names_user_and_part() -> None:
     assert by_user[changed].parts == ("ring_items", "slots")
     assert by_user[changed].expected != by_user[changed].found is not None
     assert (by_user[extra].expected, by_user[extra].parts) == (None, ())
-    assert compare(found, expected, shown=1).shown == (min(compare(found, expected).shown, key=lambda one: one.user),)
+    assert compare(found, expected, shown=1).shown == (
+        min(compare(found, expected).shown, key=lambda one: one.user),
+    )

@@ -35,7 +35,9 @@ async def answer(backlog: Backlog, time: Time, seconds: float, count: int) -> No
 
 
 async def test_a_call_is_refused_that_would_wait_longer_than_half_its_time() -> None:
-    """Ten answers a second and five calls before it: 0.6 s, which a deadline of 1.3 s allows and one of 1.1 s not."""
+    """Ten answers a second and five calls before it: 0.6 s,
+    which a deadline of 1.3 s allows and one of 1.1 s not.
+    """
     time = Time()
     backlog = Backlog(1, time)
     await answer(backlog, time, 0.1, 50)
@@ -43,7 +45,9 @@ async def test_a_call_is_refused_that_would_wait_longer_than_half_its_time() -> 
     async with backlog.place(time.deadline(60)):
         await asyncio.wait(calls, timeout=0)
         assert backlog.wait_s() == pytest.approx(0.7, rel=0.01)
-        with pytest.raises(Overloaded, match=r"an answer takes about 0.7 s, more than half") as raised:
+        with pytest.raises(
+            Overloaded, match=r"an answer takes about 0.7 s, more than half"
+        ) as raised:
             backlog.check(time.deadline(1.3))
         assert raised.value.retry_after_s == pytest.approx(0.7, rel=0.01)
         backlog.check(time.deadline(1.5))
@@ -62,8 +66,11 @@ async def test_nobody_is_refused_while_there_is_room() -> None:
 
 
 async def test_places_are_given_in_order_and_given_back_by_those_who_leave() -> None:
-    """Of three that wait the second hangs up; the others come in their order, and the place is free at the end."""
-    backlog, order = Backlog(1), []
+    """Of three that wait the second hangs up; the others come in their order,
+    and the place is free at the end.
+    """
+    backlog = Backlog(1)
+    order = []
 
     async def call(name: str) -> None:
         async with backlog.place(Deadline.of(Endless(), 60)):
@@ -115,7 +122,9 @@ async def test_a_server_that_answers_nothing_has_a_long_queue() -> None:
 
 
 def test_the_usual_time_is_the_middle_and_lateness_passes() -> None:
-    """One answer in four that waits for a click does not count for more; a moment after a miss all is well."""
+    """One answer in four that waits for a click does not count for more;
+    a moment after a miss all is well.
+    """
     time = Time()
     lateness = Lateness(time)
     for number in range(400):

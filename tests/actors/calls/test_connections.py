@@ -34,13 +34,22 @@ __all__ = ["closed_door", "door"]  # fixtures
 ROOT = Path(__file__).parents[3]
 NOBODY = "http://127.0.0.1:9"  # the discard port, where nothing listens
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-PING, GOAWAY, SETTINGS = 6, 7, 4
+PING = 6
+GOAWAY = 7
+SETTINGS = 4
 
 
 @pytest.fixture
 def proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment that names a proxy for the outside world, which answers nothing."""
-    for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
+    for name in (
+        "http_proxy",
+        "https_proxy",
+        "grpc_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "all_proxy",
+    ):
         monkeypatch.setenv(name, NOBODY)
     for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -48,7 +57,9 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("proxy")
 async def test_no_channel_goes_through_a_proxy(tmp_path: Path) -> None:
-    """A client asks the gateway and the gateway a shard, both directly; so does whoever waits for health."""
+    """A client asks the gateway and the gateway a shard, both directly;
+    so does whoever waits for health.
+    """
     async with opened(tmp_path) as door, Client(door.address) as client:
         door.gateway.follow(door.table(1))
         assert (await client.inspect("user-1")).origin.arm == "main"
@@ -71,13 +82,21 @@ def test_channels_and_scrapes_are_made_in_one_place() -> None:
     """So that no sibling of theirs goes through a proxy."""
     makes = re.compile(r"\binsecure_channel\(|\burlopen\(|secure_channel\(")
     folders = ("actors", "cluster", "monitoring", "training", "model")
-    made = {path.relative_to(ROOT).as_posix() for folder in folders for path in (ROOT / folder).rglob("*.py")}
-    assert {path for path in made if makes.search((ROOT / path).read_text())} == {"actors/calls/channels.py"}
+    made = {
+        path.relative_to(ROOT).as_posix()
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    assert {path for path in made if makes.search((ROOT / path).read_text())} == {
+        "actors/calls/channels.py"
+    }
 
 
 @pytest.mark.parametrize("host", ["::1", "::", "[::1]"])
 async def test_servers_listen_on_ipv6(tmp_path: Path, host: str) -> None:
-    """gRPC and metrics; their addresses have brackets and can be used as they are; /sd lists them."""
+    """gRPC and metrics; their addresses have brackets and can be used
+    as they are; /sd lists them.
+    """
     check_free("serving", host, 0)
     metrics = Metrics(CollectorRegistry())
     gateway = Gateway(limits=RequestLimits(), salt="s", message_bytes_max=65_536, metrics=metrics)
@@ -91,7 +110,9 @@ async def test_servers_listen_on_ipv6(tmp_path: Path, host: str) -> None:
         await gateway.close()
     assert re.fullmatch(r"\[::1?\]:\d+", address)
     target: list[Target] = []
-    with Exporter(metrics.registry, host=host, advertised_host="::1", targets=lambda: target) as exporter:
+    with Exporter(
+        metrics.registry, host=host, advertised_host="::1", targets=lambda: target
+    ) as exporter:
         target.append(Target(kind="gateway", name="gateway", address=exporter.address))
         assert re.fullmatch(r"\[::1\]:\d+", exporter.address)
         [scraped] = scrape(exporter.address)
@@ -104,7 +125,10 @@ def test_a_port_in_use_on_ipv6_is_named() -> None:
     """Before anything starts, as on IPv4."""
     with Exporter(CollectorRegistry(), host="::1") as exporter:
         port = int(exporter.address.rpartition(":")[2])
-        with pytest.raises(ConfigError, match=rf"serving.port {port} on ::1 cannot be used \(Address already in use\)"):
+        with pytest.raises(
+            ConfigError,
+            match=rf"serving.port {port} on ::1 cannot be used \(Address already in use\)",
+        ):
             check_free("serving", "::1", port)
 
 
@@ -117,7 +141,8 @@ def test_untidy_addresses_are_refused_by_whoever_connects(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/x", "x", "/", "/a/b/c/d", "/echorank.v1.Scoring", "/echorank.v1.Scoring/Score/x", "//"]
+    "path",
+    ["/x", "x", "/", "/a/b/c/d", "/echorank.v1.Scoring", "/echorank.v1.Scoring/Score/x", "//"],
 )
 async def test_an_odd_path_is_unimplemented(door: Door, path: str) -> None:
     """As any method that is not there; never UNKNOWN with a Python error."""
@@ -126,7 +151,9 @@ async def test_an_odd_path_is_unimplemented(door: Door, path: str) -> None:
 
 
 async def test_clients_may_ping_often(door: Door) -> None:
-    """Five pings at intervals of a good second on an idle connection are answered, and nobody says GOAWAY."""
+    """Five pings at intervals of a good second on an idle connection are
+    answered, and nobody says GOAWAY.
+    """
     host, _, port = door.address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(PREFACE + frame(SETTINGS, b""))

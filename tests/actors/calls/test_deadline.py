@@ -25,13 +25,17 @@ def test_a_missing_deadline_is_the_default_one(left_s: float | None) -> None:
 
 
 def test_a_deadline_runs_out() -> None:
-    """Waiting ends a tenth before the deadline, and afterwards the error says by how much it was missed."""
+    """Waiting ends a tenth before the deadline,
+    and afterwards the error says by how much it was missed.
+    """
     clock = ManualClock()
     deadline = Deadline.of(FakeCall(0.1), 1.5, clock.monotonic)
     assert deadline.wait_s() == pytest.approx(0.09)
     clock.advance(0.3)
     assert deadline.wait_s() == 0
-    with pytest.raises(DeadlineExceeded, match=r"passed 200.0 ms ago, before scoring; allow more time"):
+    with pytest.raises(
+        DeadlineExceeded, match=r"passed 200.0 ms ago, before scoring; allow more time"
+    ):
         deadline.check("before scoring")
 
 

@@ -42,7 +42,9 @@ class Seen:
         """Ask once."""
         began = time.monotonic()
         try:
-            await stub.Score(pb.ScoreRequest(user=f"user-{number}", items=["a"]), timeout=DEADLINE_S)
+            await stub.Score(
+                pb.ScoreRequest(user=f"user-{number}", items=["a"]), timeout=DEADLINE_S
+            )
             self.codes["OK"] += 1
         except grpc.aio.AioRpcError as error:
             self.codes[error.code().name] += 1
@@ -61,12 +63,15 @@ class Work:
         """One answer."""
         began = time.monotonic()
         threading.Event().wait(ANSWER_S)
-        self.answers, self.busy_s = self.answers + 1, self.busy_s + time.monotonic() - began
+        self.answers = self.answers + 1
+        self.busy_s = self.busy_s + time.monotonic() - began
 
 
 @asynccontextmanager
 async def slow_shard(work: Work) -> AsyncIterator[str]:
-    """A shard that computes one answer at a time, for as long as it takes, for whoever still waits for it."""
+    """A shard that computes one answer at a time, for as long as it takes,
+    for whoever still waits for it.
+    """
     with ThreadPoolExecutor(1) as executor:
 
         async def score(_raw: bytes, _context: object) -> bytes:
@@ -87,7 +92,11 @@ async def gateway_to(shard: str, metrics: Metrics) -> AsyncIterator[pb_grpc.Scor
     """A gateway with the shipped bounds before one shard."""
     gateway = Gateway(limits=RequestLimits(), salt="s", message_bytes_max=65_536, metrics=metrics)
     gateway.follow(
-        RoutingTable(version=1, routes=(Route(owner=Replica(shard="shard-0", epoch=1, address=shard)),), arms=ARMS)
+        RoutingTable(
+            version=1,
+            routes=(Route(owner=Replica(shard="shard-0", epoch=1, address=shard)),),
+            arms=ARMS,
+        )
     )
     requests = RequestInterceptor(metrics, Bounds(queue_max=512), gateway.wait_s)
     server = RpcServer(gateway.add_to, requests, 65_536)
@@ -98,14 +107,21 @@ async def gateway_to(shard: str, metrics: Metrics) -> AsyncIterator[pb_grpc.Scor
 
 
 async def test_overload_takes_no_answers() -> None:
-    """At six times what can be answered the shard is kept busy, with answers in time; the others are refused at once.
+    """At six times what can be answered the shard is kept busy, with answers in time;
+    the others are refused at once.
 
-    Each call is counted by the code that its caller saw, but for the few whose deadline passed on the way.
+    Each call is counted by the code that its caller saw, but for the few whose deadline passed on
+    the way.
     """
-    metrics, seen, work = Metrics(CollectorRegistry()), Seen(), Work()
+    metrics = Metrics(CollectorRegistry())
+    seen = Seen()
+    work = Work()
     async with slow_shard(work) as shard, gateway_to(shard, metrics) as stub:
         began = time.monotonic()
-        calls = [asyncio.ensure_future(seen.call(stub, number)) async for number in ticks(LOAD / ANSWER_S, SECONDS)]
+        calls = [
+            asyncio.ensure_future(seen.call(stub, number))
+            async for number in ticks(LOAD / ANSWER_S, SECONDS)
+        ]
         await asyncio.gather(*calls)
         took_s = time.monotonic() - began
 
@@ -119,7 +135,9 @@ async def test_overload_takes_no_answers() -> None:
     assert sorted(seen.refused_after_s)[len(seen.refused_after_s) // 2] < DEADLINE_S / 4
     assert counted("OK") >= seen.codes["OK"]
     assert counted("RESOURCE_EXHAUSTED") >= seen.codes["RESOURCE_EXHAUSTED"]
-    assert sum(map(counted, ("OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED"))) > 0.9 * len(calls)
+    assert sum(
+        map(counted, ("OK", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED", "CANCELLED"))
+    ) > 0.9 * len(calls)
 
 
 async def ticks(rate: float, seconds: float) -> AsyncIterator[int]:

@@ -33,18 +33,36 @@ class Call:
 
 def test_the_waits_are_for_each_try_but_the_last() -> None:
     """What a client cannot have sent counts as a first try."""
-    assert [pushback(Call(str(number))) for number in (1, 3)] == [((PUSHBACK, "400"),), ((PUSHBACK, "2500"),)]
+    assert [pushback(Call(str(number))) for number in (1, 3)] == [
+        ((PUSHBACK, "400"),),
+        ((PUSHBACK, "2500"),),
+    ]
     assert (pushback(Call()), pushback(Call("4"))) == (((PUSHBACK, "100"),), ())
-    assert [is_last(Call(given)) for given in (None, "0", "3", "4", "17")] == [False, False, False, True, True]
+    assert [is_last(Call(given)) for given in (None, "0", "3", "4", "17")] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
     assert [tries_before(Call(given)) for given in ("", "-1", "x", "9" * 5000)] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(("back_after_s", "deadline_s"), [(3.0, 6.0), (5.4, 6.5)])
-async def test_calls_outlast_a_restart(tmp_path: Path, back_after_s: float, deadline_s: float) -> None:
-    """Calls all through a shard's absence, with enough time and the shipped policy, are all answered."""
-    async with opened(tmp_path, Bounds(queue_max=512)) as door, Client(door.address, timeout_s=deadline_s) as client:
+async def test_calls_outlast_a_restart(
+    tmp_path: Path, back_after_s: float, deadline_s: float
+) -> None:
+    """Calls all through a shard's absence,
+    with enough time and the shipped policy, are all answered.
+    """
+    async with (
+        opened(tmp_path, Bounds(queue_max=512)) as door,
+        Client(door.address, timeout_s=deadline_s) as client,
+    ):
         door.gateway.follow(door.table(2, (f"127.0.0.1:{free_port()}", door.shards[1].address)))
-        asyncio.get_running_loop().call_later(back_after_s, lambda: door.gateway.follow(door.table(3)))
+        asyncio.get_running_loop().call_later(
+            back_after_s, lambda: door.gateway.follow(door.table(3))
+        )
         calls = [asyncio.ensure_future(client.score(LOW, ["a"])) for _ in range(60)]
         answers = await asyncio.gather(*calls, return_exceptions=True)
     assert [answer for answer in answers if not isinstance(answer, pb.ScoreResponse)] == []
@@ -54,19 +72,25 @@ async def test_calls_outlast_a_restart(tmp_path: Path, back_after_s: float, dead
 async def test_the_last_try_waits_while_there_is_room(
     door: Door, monkeypatch: pytest.MonkeyPatch, waiting: int, code: str
 ) -> None:
-    """For a shard that stays away until shortly before the deadline; not where as many wait already as may."""
+    """For a shard that stays away until shortly before the deadline;
+    not where as many wait already as may.
+    """
     monkeypatch.setattr("actors.serve.gateway.OUTLASTING_MAX", waiting)
     door.gateway.follow(door.table(2, (f"127.0.0.1:{free_port()}", door.shards[1].address)))
     began = time.monotonic()
     async with Client(door.address, timeout_s=7.0) as client:
         error = await refused(client.score(LOW, ["a"]))
     assert error.code().name == code
-    own_clock = code == "DEADLINE_EXCEEDED" and error.details() == "Deadline Exceeded"  # it may be the first to say so
+    own_clock = (
+        code == "DEADLINE_EXCEEDED" and error.details() == "Deadline Exceeded"
+    )  # it may be the first to say so
     assert own_clock or "the shard of partition 0 does not answer" in (error.details() or "")
     assert sum(WAITS_MS) / 1000 < time.monotonic() - began < 7.5
 
 
-async def test_an_overloaded_server_asks_for_no_retries(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_overloaded_server_asks_for_no_retries(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A trailer tells the client when to try again, or that it should not."""
     door.gateway.follow(door.table(2, ("", door.shards[1].address)))
 

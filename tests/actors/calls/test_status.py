@@ -17,7 +17,10 @@ OURS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
 def failed(status: Status) -> grpc.aio.AioRpcError:
     """The status as a client sees it."""
     return grpc.aio.AioRpcError(
-        status.code, grpc.aio.Metadata(), grpc.aio.Metadata(*status.metadata), details=status.message
+        status.code,
+        grpc.aio.Metadata(),
+        grpc.aio.Metadata(*status.metadata),
+        details=status.message,
     )
 
 
@@ -64,7 +67,9 @@ def test_the_rich_status_repeats_code_and_message() -> None:
 
 
 def test_a_relayed_status_keeps_code_message_and_details() -> None:
-    """What a shard says reaches the client through the gateway unchanged, and nothing else of its metadata."""
+    """What a shard says reaches the client through the gateway unchanged,
+    and nothing else of its metadata.
+    """
     first = status_of(errors.InvalidRequest("items", "0 items"))
     error = failed(Status(first.code, first.message, (*first.metadata, ("server-timing", b"1"))))
     assert status_of(error) == first
@@ -73,7 +78,9 @@ def test_a_relayed_status_keeps_code_message_and_details() -> None:
 def test_a_defect_is_internal_without_its_text() -> None:
     """What we did not foresee is ours to read in the log, not the caller's."""
     status = status_of(ZeroDivisionError("secret"))
-    assert status == Status(grpc.StatusCode.INTERNAL, "ZeroDivisionError in the server; its log has the traceback", ())
+    assert status == Status(
+        grpc.StatusCode.INTERNAL, "ZeroDivisionError in the server; its log has the traceback", ()
+    )
 
 
 def test_bytes_that_are_no_message_are_the_callers_mistake() -> None:

@@ -89,13 +89,17 @@ async def test_streams_that_ask_nothing_take_no_place(tmp_path: Path, server: An
 
 
 @both
-async def test_a_question_on_a_stream_counts_until_it_is_answered(tmp_path: Path, server: Any) -> None:
+async def test_a_question_on_a_stream_counts_until_it_is_answered(
+    tmp_path: Path, server: Any
+) -> None:
     """A single call is refused meanwhile, and answered afterwards."""
     async with server(tmp_path, Bounds(queue_max=1)) as served:
         stream = await served.stream()
         await stream.write(question(min_offset=1))
         await until(lambda: served.counted("requests_in_flight"))
-        assert (await refused(served.stub.Score(question()))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (
+            await refused(served.stub.Score(question()))
+        ).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         await asyncio.to_thread(served.click, USER, ITEMS[0])
         assert (await stream.read()).origin.offset == 1
         assert (await served.stub.Score(question())).origin.offset == 1
@@ -108,9 +112,13 @@ async def test_streams_have_a_bound_of_their_own(tmp_path: Path, server: Any) ->
         streams = [await served.stream() for _ in range(2)]
         error = await refused(served.stream())
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert (error.details() or "").startswith("2 streams are open and serving.streams_max is 2; ask several")
+        assert (error.details() or "").startswith(
+            "2 streams are open and serving.streams_max is 2; ask several"
+        )
         assert any(isinstance(each, RetryInfo) for each in details_of(error))
-        assert served.counted("requests_total", method="ScoreStream", code="RESOURCE_EXHAUSTED") == 1
+        assert (
+            served.counted("requests_total", method="ScoreStream", code="RESOURCE_EXHAUSTED") == 1
+        )
         await streams[0].done_writing()
         await until(lambda: served.counted("streams_open") == 1)
         await served.stream()
@@ -123,8 +131,8 @@ async def test_a_stream_without_questions_is_closed(tmp_path: Path, server: Any)
         error = await refused((await served.stream()).read())
         assert error.code() is grpc.StatusCode.ABORTED
         assert error.details() == (
-            "no question came on this stream for 0.05 s (serving.stream_idle_s), so it is closed; open a new one with "
-            "the next question"
+            "no question came on this stream for 0.05 s (serving.stream_idle_s), so it is closed; "
+            "open a new one with the next question"
         )
         await until(lambda: not served.counted("streams_open"))
         assert served.counted("requests_total", method="ScoreStream", code="ABORTED") == 1
@@ -137,13 +145,17 @@ async def test_a_question_that_waits_is_not_idle(tmp_path: Path, server: Any) ->
         stream = served.stub.ScoreStream(timeout=PATIENCE_S)
         await stream.write(question(min_offset=1))
         await until(lambda: served.counted("requests_in_flight"))
-        await refused((await served.stream()).read())  # one that is idle from now on is closed meanwhile
+        await refused(
+            (await served.stream()).read()
+        )  # one that is idle from now on is closed meanwhile
         await asyncio.to_thread(served.click, USER, ITEMS[0])
         assert (await stream.read()).origin.offset == 1
 
 
 @both
-async def test_a_draining_server_takes_no_question_of_an_open_stream(tmp_path: Path, server: Any) -> None:
+async def test_a_draining_server_takes_no_question_of_an_open_stream(
+    tmp_path: Path, server: Any
+) -> None:
     """The next question ends the stream as UNAVAILABLE, so that the client opens one elsewhere."""
     async with server(tmp_path, Bounds(queue_max=8)) as served:
         stream = await served.stream()

@@ -19,8 +19,11 @@ CALLS = 2000
 
 
 async def test_a_flood_is_counted_to_the_last_call() -> None:
-    """While the event loop is busy thousands of calls come; all that callers see is in the metrics in the end."""
-    metrics, seen = Metrics(CollectorRegistry()), Counter[str]()
+    """While the event loop is busy thousands of calls come;
+    all that callers see is in the metrics in the end.
+    """
+    metrics = Metrics(CollectorRegistry())
+    seen = Counter[str]()
 
     async def score(_raw: bytes, _context: object) -> bytes:
         return b""
@@ -46,9 +49,16 @@ async def test_a_flood_is_counted_to_the_last_call() -> None:
         assert seen["CANCELLED"] > 100, seen
 
         def counted(method: str, code: str) -> float:
-            return metrics.registry.get_sample_value("echorank_requests_total", {"method": method, "code": code}) or 0.0
+            return (
+                metrics.registry.get_sample_value(
+                    "echorank_requests_total", {"method": method, "code": code}
+                )
+                or 0.0
+            )
 
-        await until(lambda: counted("unread", "CANCELLED") == seen["CANCELLED"])  # a look counts them, or the next one
+        await until(
+            lambda: counted("unread", "CANCELLED") == seen["CANCELLED"]
+        )  # a look counts them, or the next one
         await server.stop(0)
     assert counted("unread", "CANCELLED") == seen["CANCELLED"]
     assert counted("Score", "OK") == seen["OK"]

@@ -28,10 +28,17 @@ def batch(start: int, stop: int, offsets: list[int]) -> ClickBatch:
 
 @given(st.sets(st.integers(10, 40)), st.integers(0, 60))
 def test_after_keeps_what_lies_at_or_beyond_the_offset(offsets: set[int], cut: int) -> None:
-    """`after` drops the events below the cut, whatever holes the offsets have, and moves the range's start."""
+    """`after` drops the events below the cut,
+    whatever holes the offsets have, and moves the range's start.
+    """
     rest = batch(10, 45, sorted(offsets)).after(cut)
     assert rest.offsets.tolist() == sorted(offset for offset in offsets if offset >= cut)
-    assert rest.users.tolist() == rest.items.tolist() == rest.record_ms.tolist() == rest.offsets.tolist()
+    assert (
+        rest.users.tolist()
+        == rest.items.tolist()
+        == rest.record_ms.tolist()
+        == rest.offsets.tolist()
+    )
     assert (rest.start, rest.stop) == (min(max(cut, 10), 45), 45)
 
 

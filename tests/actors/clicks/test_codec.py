@@ -24,7 +24,16 @@ FORMATS = [
     *(EventFormat(format="json", fields=PATHS, time_unit=unit) for unit in ("ms", "s", "iso8601")),
 ]
 REASONS = {
-    *("empty_value", "too_large", "undecodable", "wrong_type", "missing_id", "id_too_long", "bad_text", "bad_time"),
+    *(
+        "empty_value",
+        "too_large",
+        "undecodable",
+        "wrong_type",
+        "missing_id",
+        "id_too_long",
+        "bad_text",
+        "bad_time",
+    ),
     *("future_time", "key_mismatch", "wrong_partition", "unknown_action"),
 }
 
@@ -45,7 +54,9 @@ def decoder(event_format: EventFormat) -> Decoder:
     return Decoder(event_format, ManualClock(NOW_MS))
 
 
-def outcome(event_format: EventFormat, value: bytes, record_key: bytes | None = None) -> Click | str:
+def outcome(
+    event_format: EventFormat, value: bytes, record_key: bytes | None = None
+) -> Click | str:
     """The click, or the reason why there is none."""
     try:
         return decoder(event_format).decode(value, record_key)
@@ -85,13 +96,17 @@ def test_arbitrary_bytes_give_a_click_or_a_reason(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
         lambda inner: (
             st.lists(inner, max_size=3)
-            | st.dictionaries(st.sampled_from(["user", "item", "time", "action", "product"]), inner, max_size=5)
+            | st.dictionaries(
+                st.sampled_from(["user", "item", "time", "action", "product"]), inner, max_size=5
+            )
         ),
     ),
     unit=st.sampled_from(["ms", "s", "iso8601"]),
 )
 def test_arbitrary_json_gives_a_click_or_a_reason(document: Any, unit: Any) -> None:
-    """JSON of any shape, with NaN, huge numbers and lone surrogates, never raises anything but BadRecord."""
+    """JSON of any shape, with NaN, huge numbers and lone surrogates,
+    never raises anything but BadRecord.
+    """
     event_format = EventFormat(format="json", time_unit=unit)
     found = outcome(event_format, json.dumps(document).encode())
     assert isinstance(found, Click) or found in REASONS
@@ -104,14 +119,50 @@ def test_arbitrary_json_gives_a_click_or_a_reason(document: Any, unit: Any) -> N
         (PROTOBUF, b"", None, "empty_value", "no value"),
         (PROTOBUF, b"x" * 70_000, None, "too_large", "70000 bytes"),
         (PROTOBUF, b'{"user": "u"}', None, "undecodable", "events.format: json"),
-        (PROTOBUF, encode(Click("", "i", "click", 1), PROTOBUF), None, "missing_id", "user is missing"),
-        (PROTOBUF, encode(Click("u", "", "click", 1), PROTOBUF), None, "missing_id", "item is missing"),
-        (PROTOBUF, encode(Click("ü" * 129, "i", "click", 1), PROTOBUF), None, "id_too_long", "258 bytes"),
-        (PROTOBUF, encode(Click("u", "i" * 257, "click", 1), PROTOBUF), None, "id_too_long", "item has 257"),
-        (PROTOBUF, encode(Click("u", "i", "a" * 257, 1), PROTOBUF), None, "id_too_long", "action has 257"),
+        (
+            PROTOBUF,
+            encode(Click("", "i", "click", 1), PROTOBUF),
+            None,
+            "missing_id",
+            "user is missing",
+        ),
+        (
+            PROTOBUF,
+            encode(Click("u", "", "click", 1), PROTOBUF),
+            None,
+            "missing_id",
+            "item is missing",
+        ),
+        (
+            PROTOBUF,
+            encode(Click("ü" * 129, "i", "click", 1), PROTOBUF),
+            None,
+            "id_too_long",
+            "258 bytes",
+        ),
+        (
+            PROTOBUF,
+            encode(Click("u", "i" * 257, "click", 1), PROTOBUF),
+            None,
+            "id_too_long",
+            "item has 257",
+        ),
+        (
+            PROTOBUF,
+            encode(Click("u", "i", "a" * 257, 1), PROTOBUF),
+            None,
+            "id_too_long",
+            "action has 257",
+        ),
         (PROTOBUF, encode(Click("u", "i", "click", 0), PROTOBUF), None, "bad_time", "0 ms"),
         (PROTOBUF, encode(Click("u", "i", "click", -7), PROTOBUF), None, "bad_time", "-7 ms"),
-        (PROTOBUF, encode(Click("u", "i", "click", NOW_MS * 1000), PROTOBUF), None, "future_time", "time_unit"),
+        (
+            PROTOBUF,
+            encode(Click("u", "i", "click", NOW_MS * 1000), PROTOBUF),
+            None,
+            "future_time",
+            "time_unit",
+        ),
         (PROTOBUF, encode(Click("u", "i", "click", 1), PROTOBUF), b"v", "key_mismatch", "b'v'"),
         (PROTOBUF, encode(Click("u", "i", "click", 1), PROTOBUF), b"", "key_mismatch", "b''"),
         (EventFormat(format="json"), b"{", None, "undecodable", "no JSON"),
@@ -127,8 +178,20 @@ def test_arbitrary_json_gives_a_click_or_a_reason(document: Any, unit: Any) -> N
         (EventFormat(format="json"), json_click(time=float("nan")), None, "wrong_type", "nan"),
         (EventFormat(format="json"), json_click(time=float("inf")), None, "future_time", "10^19"),
         (EventFormat(format="json"), json_click(user="\ud800"), None, "bad_text", "Unicode"),
-        (EventFormat(format="json", time_unit="iso8601"), json_click(time="soon"), None, "bad_time", "'soon'"),
-        (EventFormat(format="json", time_unit="iso8601"), json_click(time=5), None, "wrong_type", "ISO 8601"),
+        (
+            EventFormat(format="json", time_unit="iso8601"),
+            json_click(time="soon"),
+            None,
+            "bad_time",
+            "'soon'",
+        ),
+        (
+            EventFormat(format="json", time_unit="iso8601"),
+            json_click(time=5),
+            None,
+            "wrong_type",
+            "ISO 8601",
+        ),
     ],
 )
 def test_each_fault_has_its_reason_and_says_the_value(
@@ -155,13 +218,18 @@ def test_each_fault_has_its_reason_and_says_the_value(
 )
 def test_json_times_in_every_unit(unit: Any, time: Any, time_ms: int) -> None:
     """Seconds, milliseconds and ISO 8601 with or without a zone give milliseconds since 1970."""
-    assert decoder(EventFormat(format="json", time_unit=unit)).decode(json_click(time=time)).time_ms == time_ms
+    assert (
+        decoder(EventFormat(format="json", time_unit=unit)).decode(json_click(time=time)).time_ms
+        == time_ms
+    )
 
 
 def test_json_fields_are_found_by_dotted_paths() -> None:
     """A platform's own field names work; integer ids become text; no action means a click."""
     value = json.dumps({"uid": 42, "product": {"id": "p-1", "price": 3}, "ts": 5}).encode()
-    event_format = EventFormat(format="json", fields=FieldPaths(user="uid", item="product.id", time="ts"))
+    event_format = EventFormat(
+        format="json", fields=FieldPaths(user="uid", item="product.id", time="ts")
+    )
     assert decoder(event_format).decode(value, b"42") == Click("42", "p-1", "click", 5)
 
 
@@ -173,12 +241,27 @@ def test_an_empty_action_is_a_click_in_protobuf() -> None:
 @pytest.mark.parametrize("event_format", FORMATS, ids=lambda f: f"{f.format}-{f.time_unit}")
 @pytest.mark.parametrize("count", [1, 60])
 def test_actions_are_mapped_and_others_refused(event_format: EventFormat, count: int) -> None:
-    """A record's own names become the models', once; an action that is not listed is a dead letter, on either way."""
-    form = replace(event_format, action_map={"order_placed": "buy", "buy": "view"}, actions=frozenset({"buy", "view"}))
-    names = {"order_placed": "buy", "buy": "view", "view": "view", "": None, "click": None, "order_refunded": None}
+    """A record's own names become the models', once;
+    an action that is not listed is a dead letter, on either way.
+    """
+    form = replace(
+        event_format,
+        action_map={"order_placed": "buy", "buy": "view"},
+        actions=frozenset({"buy", "view"}),
+    )
+    names = {
+        "order_placed": "buy",
+        "buy": "view",
+        "view": "view",
+        "": None,
+        "click": None,
+        "order_refunded": None,
+    }
     for name, known in names.items():
         value = encode(Click("u", "i", name, 1), form)
-        batch, dead = decoder(form).decode_batch(0, 0, count, [Record(n, value) for n in range(count)])
+        batch, dead = decoder(form).decode_batch(
+            0, 0, count, [Record(n, value) for n in range(count)]
+        )
         if known:
             assert not dead
             assert set(batch.actions.tolist()) == {key(known)}
@@ -198,14 +281,22 @@ def test_actions_are_mapped_and_others_refused(event_format: EventFormat, count:
         ({}, {"view", ""}, "are empty"),
     ],
 )
-def test_actions_that_cannot_be_meant_are_refused(action_map: dict[str, str], actions: set[str], said: str) -> None:
+def test_actions_that_cannot_be_meant_are_refused(
+    action_map: dict[str, str], actions: set[str], said: str
+) -> None:
     """A map to what is not taken, and names without a letter, are configuration errors."""
     with pytest.raises(ConfigError, match=said):
         replace(PROTOBUF, action_map=action_map, actions=frozenset(actions))
 
 
 @pytest.mark.parametrize(
-    "paths", [FieldPaths(user="item"), FieldPaths(item="user.id"), FieldPaths(time=""), FieldPaths(action="a..b")]
+    "paths",
+    [
+        FieldPaths(user="item"),
+        FieldPaths(item="user.id"),
+        FieldPaths(time=""),
+        FieldPaths(action="a..b"),
+    ],
 )
 def test_fields_that_cannot_be_told_apart_are_refused(paths: FieldPaths) -> None:
     """Two fields at one place, one inside another, or an empty name are configuration errors."""
@@ -214,7 +305,9 @@ def test_fields_that_cannot_be_told_apart_are_refused(paths: FieldPaths) -> None
 
 
 def test_a_limit_of_nothing_is_refused() -> None:
-    """A limit that no record can meet is a configuration error, not an endless stream of dead letters."""
+    """A limit that no record can meet is a configuration error,
+    not an endless stream of dead letters.
+    """
     with pytest.raises(ConfigError, match="record_bytes_max is 0"):
         replace(PROTOBUF, record_bytes_max=0)
 
@@ -236,18 +329,27 @@ def test_a_click_too_far_ahead_is_so_whenever_it_is_read(later_s: int) -> None:
 
 
 def test_another_unit_is_recognised_whatever_the_record_says() -> None:
-    """A producer that takes microseconds for milliseconds may set both times; no click is from after 2100."""
+    """A producer that takes microseconds for milliseconds may set both
+    times; no click is from after 2100.
+    """
     value = encode(Click("u", "i", "click", NOW_MS * 1000), PROTOBUF)
     for record_ms in (NOW_MS * 1000, -1):
-        _, [letter] = decoder(PROTOBUF).decode_batch(0, 0, 1, [Record(0, value, timestamp=record_ms)])
+        _, [letter] = decoder(PROTOBUF).decode_batch(
+            0, 0, 1, [Record(0, value, timestamp=record_ms)]
+        )
         assert letter.reason == "future_time"
 
 
 def test_a_poll_becomes_columns_and_dead_letters() -> None:
-    """Good records keep order and offsets, bad ones keep key, value, place and reason; the range is the reader's."""
+    """Good records keep order and offsets, bad ones keep key, value,
+    place and reason; the range is the reader's.
+    """
     good = encode(Click("u", "i", "buy", 7), PROTOBUF)
     batch, dead = decoder(PROTOBUF).decode_batch(
-        3, 10, 20, [Record(11, good, b"u"), Record(12, b"\xff", b"k"), Record(15, good, timestamp=-1)]
+        3,
+        10,
+        20,
+        [Record(11, good, b"u"), Record(12, b"\xff", b"k"), Record(15, good, timestamp=-1)],
     )
     assert (batch.partition, batch.start, batch.stop) == (3, 10, 20)
     assert batch.offsets.tolist() == [11, 15]

@@ -32,8 +32,12 @@ class FakeCluster(ClusterMetadata):
 
 @given(user=st.text(min_size=1, max_size=64), partitions=st.integers(1, 300))
 def test_any_user_lives_where_a_producer_sends_the_clicks(user: str, partitions: int) -> None:
-    """The partition equals that of kafka-python's default partitioner, for any id and any number of partitions."""
-    sent_to = DefaultPartitioner().partition("clicks", user, user.encode(), b"", b"", FakeCluster(partitions))
+    """The partition equals that of kafka-python's default partitioner,
+    for any id and any number of partitions.
+    """
+    sent_to = DefaultPartitioner().partition(
+        "clicks", user, user.encode(), b"", b"", FakeCluster(partitions)
+    )
     assert partition_of(user, partitions) == sent_to
 
 
@@ -86,4 +90,6 @@ def test_hashes_of_others_are_the_published_ones() -> None:
 def test_advice_names_who_and_what_to_do(partitioners: list[str], said: str) -> None:
     """Keys where there are none, else murmur2."""
     assert said in advice(partitioners)
-    assert ("by its user id" if partitioners == ["none"] else "murmur2_random") in advice(partitioners)
+    assert ("by its user id" if partitioners == ["none"] else "murmur2_random") in advice(
+        partitioners
+    )

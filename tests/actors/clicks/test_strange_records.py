@@ -1,4 +1,6 @@
-"""Whatever a record holds, it is a click or a dead letter: the same on either way and on any stack, never an error."""
+"""Whatever a record holds, it is a click or a dead letter:
+the same on either way and on any stack, never an error.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,16 @@ from actors.errors import BadRecord
 from actors.ingest.log_reader import LogReader
 from monitoring.metrics import Metrics
 from tests.actors.clicks.test_click_columns import ODD_JSON, ODD_PROTOBUF, check
-from tests.actors.clicks.test_codec import FORMATS, NOW_MS, PROTOBUF, Record, clicks, decoder, json_click, outcome
+from tests.actors.clicks.test_codec import (
+    FORMATS,
+    NOW_MS,
+    PROTOBUF,
+    Record,
+    clicks,
+    decoder,
+    json_click,
+    outcome,
+)
 from tests.actors.ingest.ingest_fakes import FakeLog, FakeRecord
 
 JSON = EventFormat(format="json")
@@ -46,7 +57,9 @@ def nested(depth: int, *, inner: str = "1", kind: str = '{"a":', end: str = "}")
     return kind * depth + inner + end * depth
 
 
-def judged(event_format: EventFormat, value: bytes, key: bytes | None = None) -> Click | tuple[str, str]:
+def judged(
+    event_format: EventFormat, value: bytes, key: bytes | None = None
+) -> Click | tuple[str, str]:
     """The click, or reason and message."""
     try:
         return decoder(event_format).decode(value, key, NOW_MS)
@@ -55,26 +68,85 @@ def judged(event_format: EventFormat, value: bytes, key: bytes | None = None) ->
 
 
 HOSTILE = [
-    *(sign + "9" * digits for sign in ("", "-") for digits in (19, 20, 309, 640, 641, 4_299, 4_300, 4_301, 9_000)),
-    *("1e400", "-1e400", "1e308", "1e-400", "NaN", "Infinity", "-Infinity", "-0", "-0.0", "true", "null", "1.5"),
-    *('"\\ud800"', '"\\u0000"', '"\\n"', '"\\"', '"a\\nb"', "[]", "{}", '""', '"' + "x" * 5_000 + '"'),
+    *(
+        sign + "9" * digits
+        for sign in ("", "-")
+        for digits in (19, 20, 309, 640, 641, 4_299, 4_300, 4_301, 9_000)
+    ),
+    *(
+        "1e400",
+        "-1e400",
+        "1e308",
+        "1e-400",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "-0",
+        "-0.0",
+        "true",
+        "null",
+        "1.5",
+    ),
+    *(
+        '"\\ud800"',
+        '"\\u0000"',
+        '"\\n"',
+        '"\\"',
+        '"a\\nb"',
+        "[]",
+        "{}",
+        '""',
+        '"' + "x" * 5_000 + '"',
+    ),
     *(nested(depth) for depth in (98, 99, 100, 101, 880, 979, 980, 985, 999, 1_023, 1_024, 5_000)),
     *(nested(depth, kind="[", end="]") for depth in (98, 99, 100, 101, 980, 60_000)),
     nested(50, inner=json.dumps("[" * 400)),
 ]
 ODD_TIMES = [
-    *("0000-01-01T00:00:00Z", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "10000-01-01T00:00:00Z"),
-    *("2026-01-31T12:00:00+24:00", "2026-01-31T12:00:00-24:00", "2026-01-31T12:00:00+23:59:59.999999"),
-    *("2026-01-31T12:00:00." + "1" * 50 + "Z", "2026-W05-6T12:00:00Z", "2026-W54-1", "2026-02-30", "20260131", "2026"),
-    *("2026-01-31T24:00:00Z", "9999-12-31T24:00:00Z", "2026-01-31T12:60:00Z", "2026-01-31\ud80012:00", "٢٠٢٦-01-31"),
-    *("", " ", "T", "-2026-01-31", "2026-01-31T12:00:00Z" + "0" * 4_300, "\0", "2026-01-31T12:00:00\n"),
+    *(
+        "0000-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-23:59",
+        "10000-01-01T00:00:00Z",
+    ),
+    *(
+        "2026-01-31T12:00:00+24:00",
+        "2026-01-31T12:00:00-24:00",
+        "2026-01-31T12:00:00+23:59:59.999999",
+    ),
+    *(
+        "2026-01-31T12:00:00." + "1" * 50 + "Z",
+        "2026-W05-6T12:00:00Z",
+        "2026-W54-1",
+        "2026-02-30",
+        "20260131",
+        "2026",
+    ),
+    *(
+        "2026-01-31T24:00:00Z",
+        "9999-12-31T24:00:00Z",
+        "2026-01-31T12:60:00Z",
+        "2026-01-31\ud80012:00",
+        "٢٠٢٦-01-31",
+    ),
+    *(
+        "",
+        " ",
+        "T",
+        "-2026-01-31",
+        "2026-01-31T12:00:00Z" + "0" * 4_300,
+        "\0",
+        "2026-01-31T12:00:00\n",
+    ),
 ]
 
 
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_hostile_value_is_a_click_or_a_dead_letter(field: str, unit: Any) -> None:
-    """Numbers of thousands of digits, objects as deep as they get, odd texts, in any field: a reason, a short line."""
+    """Numbers of thousands of digits, objects as deep as they get, odd texts,
+    in any field: a reason, a short line.
+    """
     event_format = replace(JSON, time_unit=unit)
     for text in HOSTILE:
         value = put(field, text)
@@ -89,7 +161,9 @@ def test_a_hostile_value_is_a_click_or_a_dead_letter(field: str, unit: Any) -> N
 @pytest.mark.parametrize("unit", ["ms", "s"])
 @pytest.mark.parametrize(("sign", "reason"), [("", "future_time"), ("-", "bad_time")])
 @pytest.mark.parametrize("digits", [20, 640, 4_300, 60_000])
-def test_a_time_of_thousands_of_digits_is_out_of_range(unit: Any, sign: str, reason: str, digits: int) -> None:
+def test_a_time_of_thousands_of_digits_is_out_of_range(
+    unit: Any, sign: str, reason: str, digits: int
+) -> None:
     """It is a time, if one that never comes, and the message does not print it."""
     found = judged(replace(JSON, time_unit=unit), put("time", sign + "9" * digits))
     assert found[0] == reason
@@ -106,7 +180,8 @@ def test_whole_numbers_are_ids_whatever_their_length() -> None:
 
 def test_integers_are_read_alike_whatever_the_process_allows() -> None:
     """PYTHONINTMAXSTRDIGITS changes nothing."""
-    before, values = sys.get_int_max_str_digits(), [put(field, "9" * 700) for field in (*FIELDS, "extra")]
+    before = sys.get_int_max_str_digits()
+    values = [put(field, "9" * 700) for field in (*FIELDS, "extra")]
     try:
         found = []
         for limit in (640, 0, before):
@@ -119,8 +194,11 @@ def test_integers_are_read_alike_whatever_the_process_allows() -> None:
 
 @pytest.mark.parametrize("text", ODD_TIMES)
 def test_odd_iso_times_are_clicks_or_dead_letters(text: str) -> None:
-    """Years that no calendar has, offsets of a day, fifty digits of a second, weeks, other digits."""
-    event_format, value = replace(JSON, time_unit="iso8601"), json_click(time=text)
+    """Years that no calendar has, offsets of a day,
+    fifty digits of a second, weeks, other digits.
+    """
+    event_format = replace(JSON, time_unit="iso8601")
+    value = json_click(time=text)
     found = judged(event_format, value)
     assert isinstance(found, Click) or found[0] in {"bad_time", "future_time"}
     check(event_format, [Record(0, value)])
@@ -142,18 +220,36 @@ def free_frames() -> int:
 @pytest.mark.parametrize("kind", ["{", "["])
 @pytest.mark.parametrize("field", ["user", "extra"])
 def test_nesting_is_judged_alike_on_any_stack(kind: str, field: str) -> None:
-    """One limit for owner, standby, archive and replay: how deep the caller's own stack is makes no difference."""
+    """One limit for owner, standby, archive and replay:
+    how deep the caller's own stack is makes no difference.
+    """
     start, end = ('{"a":', "}") if kind == "{" else ("[", "]")
     deepest = free_frames() - 60  # leaves the parser too little for the limit
-    for depth in (1, 50, NESTING_MAX - 2, NESTING_MAX - 1, NESTING_MAX, NESTING_MAX + 1, 880, 979, 985):
+    for depth in (
+        1,
+        50,
+        NESTING_MAX - 2,
+        NESTING_MAX - 1,
+        NESTING_MAX,
+        NESTING_MAX + 1,
+        880,
+        979,
+        985,
+    ):
         record = Record(0, put(field, nested(depth, kind=start, end=end)))
         shallow = judged(JSON, record.value)
-        assert isinstance(shallow, Click) == (field == "extra" and depth < NESTING_MAX)  # the object itself counts
+        assert isinstance(shallow, Click) == (
+            field == "extra" and depth < NESTING_MAX
+        )  # the object itself counts
         for frames in (100, deepest // 2, deepest):
             assert at_depth(frames, lambda record=record: judged(JSON, record.value)) == shallow
             for many in (1, codec.TOGETHER_MIN):
-                batch, dead = at_depth(frames, lambda r=record, n=many: decoder(JSON).decode_batch(0, 0, n, [r] * n))
-                assert (len(batch), len(dead)) == ((many, 0) if isinstance(shallow, Click) else (0, many))
+                batch, dead = at_depth(
+                    frames, lambda r=record, n=many: decoder(JSON).decode_batch(0, 0, n, [r] * n)
+                )
+                assert (len(batch), len(dead)) == (
+                    (many, 0) if isinstance(shallow, Click) else (0, many)
+                )
                 assert all((letter.reason, letter.message) == shallow for letter in dead)
 
 
@@ -178,15 +274,25 @@ def test_nesting_is_judged_alike_on_any_stack(kind: str, field: str) -> None:
     ids=itertools.count(),
 )
 def test_nesting_counts_brackets_outside_of_strings(value: bytes, is_deep: bool) -> None:
-    """Brackets within strings are text, an escaped quote ends none, and arrays side by side are not in each other."""
+    """Brackets within strings are text, an escaped quote ends none,
+    and arrays side by side are not in each other.
+    """
     assert json_text.is_nested_too_deep(value) == is_deep
 
 
 def test_what_nobody_foresaw_becomes_a_dead_letter(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An error in reading one record: a dead letter and a log line say so with its place; its neighbours pass."""
-    for error in (RuntimeError("odd"), RecursionError("deep"), ValueError("x" * 9_000), KeyError("\ud800"), OSError()):
+    """An error in reading one record: a dead letter and a log line say so
+    with its place; its neighbours pass.
+    """
+    for error in (
+        RuntimeError("odd"),
+        RecursionError("deep"),
+        ValueError("x" * 9_000),
+        KeyError("\ud800"),
+        OSError(),
+    ):
 
         def parse(value: bytes, error: Exception = error) -> Click:
             if value == b"strange":
@@ -227,7 +333,9 @@ def test_records_that_cannot_be_read_together_are_read_one_by_one(
 
 
 def test_memory_that_is_short_is_no_records_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A click must not become a dead letter because its reader had no memory: others will have folded it."""
+    """A click must not become a dead letter because its reader had no
+    memory: others will have folded it.
+    """
 
     def parse(value: bytes) -> Click:
         raise MemoryError
@@ -238,7 +346,11 @@ def test_memory_that_is_short_is_no_records_fault(monkeypatch: pytest.MonkeyPatc
         short.decode_batch(0, 0, 1, [Record(0, b"usual")])
 
 
-scalars = st.sampled_from(HOSTILE) | st.sampled_from([json.dumps(text) for text in ODD_TIMES]) | st.text(max_size=9)
+scalars = (
+    st.sampled_from(HOSTILE)
+    | st.sampled_from([json.dumps(text) for text in ODD_TIMES])
+    | st.text(max_size=9)
+)
 json_values = (
     st.tuples(st.sampled_from((*FIELDS, "extra")), scalars).map(lambda drawn: put(*drawn))
     | st.sampled_from([value for value in ODD_JSON if value])
@@ -249,39 +361,62 @@ protobuf_values = (
     | st.sampled_from([value for value in ODD_PROTOBUF if value])
     | st.binary(max_size=60)
 )
-damages = st.tuples(st.integers(0, 200), st.sampled_from(["cut", "byte", "bit", "double", "none"]), st.integers(0, 255))
+damages = st.tuples(
+    st.integers(0, 200),
+    st.sampled_from(["cut", "byte", "bit", "double", "none"]),
+    st.integers(0, 255),
+)
 
 
 def damaged(value: bytes, damage: tuple[int, str, int]) -> bytes:
     """The value with one thing changed."""
-    at, how, byte = damage[0] % max(1, len(value)), damage[1], damage[2]
+    at = damage[0] % max(1, len(value))
+    how = damage[1]
+    byte = damage[2]
     changed = {
         "cut": value[:at],
         "byte": value[:at] + bytes([byte]) + value[at + 1 :],
-        "bit": value[:at] + bytes(one ^ (1 << byte % 8) for one in value[at : at + 1]) + value[at + 1 :],
+        "bit": value[:at]
+        + bytes(one ^ (1 << byte % 8) for one in value[at : at + 1])
+        + value[at + 1 :],
         "double": value[:at] + value,
     }
     return changed.get(how, value)
 
 
-keys = st.none() | st.binary(max_size=8) | st.sampled_from([b"", b"u", b"\xff\xfe", b"u\0", "ü".encode(), b"x" * 999])
+keys = (
+    st.none()
+    | st.binary(max_size=8)
+    | st.sampled_from([b"", b"u", b"\xff\xfe", b"u\0", "ü".encode(), b"x" * 999])
+)
 stamps = st.sampled_from([NOW_MS, 1, 0, -1, 2**63 - 1, -(2**63)])
 
 
-@pytest.mark.parametrize("event_format", [JSON, *FORMATS], ids=lambda f: f"{f.format}-{f.fields.user}-{f.time_unit}")
+@pytest.mark.parametrize(
+    "event_format", [JSON, *FORMATS], ids=lambda f: f"{f.format}-{f.fields.user}-{f.time_unit}"
+)
 @given(data=st.data())
 @settings(deadline=None, max_examples=60)
 def test_both_ways_agree_on_anything(event_format: EventFormat, data: st.DataObject) -> None:
-    """Valid values, hostile ones and any bytes, changed in a place, with any key and time: one outcome, foreseen."""
+    """Valid values, hostile ones and any bytes, changed in a place,
+    with any key and time: one outcome, foreseen.
+    """
     values = protobuf_values if event_format.format == "protobuf" else json_values
     drawn = data.draw(st.lists(st.tuples(values, damages, keys, stamps), min_size=1, max_size=8))
-    records = [Record(n, damaged(value, how), key, stamp) for n, (value, how, key, stamp) in enumerate(drawn)]
+    records = [
+        Record(n, damaged(value, how), key, stamp)
+        for n, (value, how, key, stamp) in enumerate(drawn)
+    ]
     check(event_format, records)
     for record in records:
         assert outcome(event_format, record.value, record.key) != "unforeseen"
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(), st.lists))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(), st.lists
+    )
+)
 @example("\ud800\0\n\u202e")
 @example("9" * 10_000)
 @example(10**10_000)
@@ -296,19 +431,27 @@ def test_an_excerpt_is_one_short_line(value: Any) -> None:
 
 
 def test_archive_replay_and_ingest_take_the_same_of_a_hostile_log(tmp_path: Path) -> None:
-    """Records of which each once stopped ingest or the archive, or was judged otherwise by a replay."""
+    """Records of which each once stopped ingest or the archive,
+    or was judged otherwise by a replay.
+    """
     values = [put(field, text) for text in HOSTILE for field in (*FIELDS, "extra")]
     records = [FakeRecord(offset, value, None) for offset, value in enumerate(values)]
-    clock, count = ManualClock(NOW_MS), len(records)
+    clock = ManualClock(NOW_MS)
+    count = len(records)
     batch, dead = decoder(JSON).decode_batch(0, 0, count, records)
     assert len(batch) + len(dead) == count
     files = ArchiveFiles.from_uri(str(tmp_path))
-    log, metrics = FakeLog({0: records}, records_per_poll=100), Metrics(CollectorRegistry())
+    log = FakeLog({0: records}, records_per_poll=100)
+    metrics = Metrics(CollectorRegistry())
     archive = Archive(log, decoder(JSON), files, [0], metrics, clock, RollSettings())
     for _ in range(count // 100 + 2):
         archive.run_once()
     archive.flush()
-    replayed = LogReader(FakeLog({0: records}, records_per_poll=7), decoder(JSON), clock).read(0, 0, count)
+    replayed = LogReader(FakeLog({0: records}, records_per_poll=7), decoder(JSON), clock).read(
+        0, 0, count
+    )
     archived = ArchiveReader(files).read(0, 0, count)
     for history in (replayed, archived):
-        assert [offset for part in history for offset in part.offsets.tolist()] == batch.offsets.tolist()
+        assert [
+            offset for part in history for offset in part.offsets.tolist()
+        ] == batch.offsets.tolist()

@@ -30,11 +30,14 @@ class FakeHistory:
 
     def read(self, partition: int, start: int, stop: int) -> Iterator[ClickBatch | Gap]:
         self._fail()
-        at, stop = start, min(stop, self.stop) if self.short else stop
+        at = start
+        stop = min(stop, self.stop) if self.short else stop
         while at < stop:
             there = at in self.held
             end = at + 1
-            while end < stop and (end in self.held) == there and (not there or end - at < self.batch):
+            while (
+                end < stop and (end in self.held) == there and (not there or end - at < self.batch)
+            ):
                 end += 1
             yield self._clicks(at, end) if there else Gap(partition, at, end, self.reason)
             at = end
@@ -42,7 +45,13 @@ class FakeHistory:
     def _clicks(self, start: int, stop: int) -> ClickBatch:
         offsets = table(range(start, stop))["offset"].to_numpy()
         keys = offsets.astype("uint64")
-        columns = {"users": keys, "items": keys, "actions": keys, "times_ms": offsets, "record_ms": offsets}
+        columns = {
+            "users": keys,
+            "items": keys,
+            "actions": keys,
+            "times_ms": offsets,
+            "record_ms": offsets,
+        }
         return ClickBatch(partition=0, start=start, stop=stop, offsets=offsets, **columns)
 
     def _fail(self) -> None:

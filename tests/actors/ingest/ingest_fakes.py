@@ -9,7 +9,14 @@ from dataclasses import dataclass, field
 from actors.clicks.click import Click, ClickBatch
 from actors.clicks.dead_letter import OutRecord
 from actors.clicks.formats import EventFormat, encode
-from actors.errors import BrokerUnavailable, NotOwner, OffsetGap, OffsetOutOfRange, RecordsRefused, StaleEpoch
+from actors.errors import (
+    BrokerUnavailable,
+    NotOwner,
+    OffsetGap,
+    OffsetOutOfRange,
+    RecordsRefused,
+    StaleEpoch,
+)
 from actors.ingest.ports import Slice
 
 NOW_MS = 1_700_000_000_000
@@ -27,7 +34,9 @@ class FakeRecord:
 
 def good(offset: int) -> FakeRecord:
     """A valid click at `offset`."""
-    return FakeRecord(offset, encode(Click("u", f"item-{offset}", "click", NOW_MS - 1000 + offset), EventFormat()))
+    return FakeRecord(
+        offset, encode(Click("u", f"item-{offset}", "click", NOW_MS - 1000 + offset), EventFormat())
+    )
 
 
 def bad(offset: int) -> FakeRecord:
@@ -37,7 +46,9 @@ def bad(offset: int) -> FakeRecord:
 
 @dataclass
 class FakeLog:
-    """Partitions as lists: a record at its offset, or None for a hole. `faults` come first, one a poll."""
+    """Partitions as lists: a record at its offset, or None for a hole.
+    `faults` come first, one a poll.
+    """
 
     partitions: dict[int, list[FakeRecord | None]]
     records_per_poll: int = 100
@@ -70,10 +81,13 @@ class FakeLog:
         self.polls += 1
         if self.faults and (fault := self.faults.pop(0)) is not None:
             raise fault
-        return [part for partition in sorted(self._open) if (part := self._read(partition)) is not None]
+        return [
+            part for partition in sorted(self._open) if (part := self._read(partition)) is not None
+        ]
 
     def _read(self, partition: int) -> Slice | None:
-        start, records = self._positions[partition], self.partitions[partition]
+        start = self._positions[partition]
+        records = self.partitions[partition]
         too_far = start > len(records) and self.refuses_beyond_end
         if start < self.starts.get(partition, 0) or too_far:
             raise OffsetOutOfRange(partition, start)
@@ -82,7 +96,9 @@ class FakeLog:
         if stop <= start:
             return None
         self._positions[partition] = stop
-        return Slice(partition, start, stop, [record for record in records[start:stop] if record is not None])
+        return Slice(
+            partition, start, stop, [record for record in records[start:stop] if record is not None]
+        )
 
     def highwater(self, partition: int) -> int | None:
         return self._ends.get(partition)
@@ -107,7 +123,9 @@ class AfterEffect(Exception):
 
 @dataclass
 class FakeShards:
-    """Applies as a shard does: idempotent by offset, fenced by epoch. `faults[p]` come first, one an apply."""
+    """Applies as a shard does: idempotent by offset, fenced by epoch.
+    `faults[p]` come first, one an apply.
+    """
 
     starts: dict[int, int] = field(default_factory=dict)
     faults: dict[int, list[Exception | asyncio.Event | None]] = field(default_factory=dict)
@@ -124,7 +142,9 @@ class FakeShards:
 
     async def positions(self, partitions: Sequence[int]) -> Mapping[int, int]:
         for partition in partitions:
-            if (faults := self.position_faults.get(partition)) and (fault := faults.pop(0)) is not None:
+            if (faults := self.position_faults.get(partition)) and (
+                fault := faults.pop(0)
+            ) is not None:
                 raise fault
         return {partition: self.at.get(partition, 0) for partition in partitions}
 
@@ -174,7 +194,9 @@ class FakeShards:
 
 @dataclass
 class FakeSink:
-    """A dead-letter topic; `faults` come first, one a write. `bytes_max` is the longest value taken under a key."""
+    """A dead-letter topic; `faults` come first, one a write.
+    `bytes_max` is the longest value taken under a key.
+    """
 
     faults: list[BrokerUnavailable | None] = field(default_factory=list)
     journal: list[str] = field(default_factory=list)
@@ -185,16 +207,27 @@ class FakeSink:
         if self.faults and (fault := self.faults.pop(0)) is not None:
             raise fault
         assert topic == "clicks.dlq"
-        refused = {at: "MessageSizeTooLargeError" for at, record in enumerate(records) if not self._takes(record)}
+        refused = {
+            at: "MessageSizeTooLargeError"
+            for at, record in enumerate(records)
+            if not self._takes(record)
+        }
         self.written.extend(record for at, record in enumerate(records) if at not in refused)
         self.journal.append(f"dead {len(records) - len(refused)}")
         if refused:
             raise RecordsRefused(topic, refused)
 
     def _takes(self, record: OutRecord) -> bool:
-        bounds = [bound for key, bound in self.bytes_max.items() if key.startswith(record.key or b"")]
+        bounds = [
+            bound for key, bound in self.bytes_max.items() if key.startswith(record.key or b"")
+        ]
         return len(record.value or b"") <= min(bounds, default=1 << 30)
 
     def header(self, name: str) -> list[str]:
         """The header's value in each record written, in order; missing ones are left out."""
-        return [value.decode() for record in self.written for key, value in record.headers if key == name]
+        return [
+            value.decode()
+            for record in self.written
+            for key, value in record.headers
+            if key == name
+        ]

@@ -1,4 +1,6 @@
-"""Arms at positions of their own: who lags holds up nobody, and nobody says of a state that it is newer than it is."""
+"""Arms at positions of their own: who lags holds up nobody,
+and nobody says of a state that it is newer than it is.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def positions(owner: Shard) -> dict[str, int]:
 
 
 def test_others_go_on_while_an_arm_catches_up(tmp_path: Path) -> None:
-    """New clicks are folded at once into the arm that is there; the new one is fed from its own position."""
+    """New clicks are folded at once into the arm that is there;
+    the new one is fed from its own position.
+    """
     owner = with_new_arms(tmp_path, "new")
     assert owner.next_offsets() == {0: 600}
     assert owner.next_offsets(Feed.BEHIND) == {0: 0}
@@ -62,7 +66,9 @@ def test_others_go_on_while_an_arm_catches_up(tmp_path: Path) -> None:
 
 
 def test_each_answer_is_as_stale_as_its_own_arm(tmp_path: Path) -> None:
-    """The arm with the newest clicks is not stale, the one without them is; the one with traffic decides on ready."""
+    """The arm with the newest clicks is not stale, the one without them is;
+    the one with traffic decides on ready.
+    """
     owner = with_new_arms(tmp_path, "new")
     owner.observe_end(0, 700)
     owner.apply(LOG.batch(600, 700), 2)
@@ -80,7 +86,9 @@ def test_an_arm_with_traffic_that_lags_is_not_ready(tmp_path: Path) -> None:
     owner.own(0, 3)
     owner.observe_end(0, 0)
     assert owner.ready(0)
-    owner = shard(tmp_path, {"main": bundle(), "new": bundle(1)}, **(APART | {"traffic": frozenset({"new"})}))
+    owner = shard(
+        tmp_path, {"main": bundle(), "new": bundle(1)}, **(APART | {"traffic": frozenset({"new"})})
+    )
     owner.own(0, 4)
     owner.observe_end(0, 700)
     owner.apply(LOG.batch(600, 700), 4)
@@ -97,9 +105,13 @@ def test_the_nearest_arm_catches_up_first(tmp_path: Path) -> None:
     owner.own(0, 3)
     assert positions(owner) == {"main": 600, "near": 400, "far": 0}
     assert owner.next_offsets(Feed.BEHIND) == {0: 400}
-    assert owner.apply(LOG.batch(400, 550), 3, Feed.BEHIND) == 550  # near enough for the front, but not yet level
+    assert (
+        owner.apply(LOG.batch(400, 550), 3, Feed.BEHIND) == 550
+    )  # near enough for the front, but not yet level
     assert owner.next_offsets() == {0: 550}
-    assert owner.apply(LOG.batch(550, 700), 3) == 700  # the front takes it along; now it is the other one's turn
+    assert (
+        owner.apply(LOG.batch(550, 700), 3) == 700
+    )  # the front takes it along; now it is the other one's turn
     assert owner.next_offsets(Feed.BEHIND) == {0: 0}
     with pytest.raises(OffsetGap) as gap:
         owner.apply(LOG.batch(550, 600), 3, Feed.BEHIND)
@@ -149,7 +161,9 @@ def test_snapshots_go_on_while_an_arm_stands_still(tmp_path: Path) -> None:
 
 
 def test_old_files_go_while_an_arm_stands_still(tmp_path: Path) -> None:
-    """Neither retiring nor erasing leaves files of an arm behind because another one is far back."""
+    """Neither retiring nor erasing leaves files of an arm behind
+    because another one is far back.
+    """
     owner = with_new_arms(tmp_path, "new")
     root = tmp_path / "partition-00000"
     owner.apply(LOG.batch(600, 700), 2)
@@ -180,7 +194,8 @@ class Fed:
     """One shard, called by the reader of one group of its arms."""
 
     def __init__(self, owner: Shard, feed: Feed) -> None:
-        self._owner, self._feed = owner, feed
+        self._owner = owner
+        self._feed = feed
 
     async def positions(self, partitions: Sequence[int]) -> Mapping[int, int]:
         return self._owner.next_offsets(self._feed)
@@ -201,15 +216,20 @@ class Fed:
 
 def reader(owner: Shard, log: FakeLog, feed: Feed) -> Ingest:
     """The reader of one group of arms."""
-    metrics, clock = Metrics(CollectorRegistry()), ManualClock()
+    metrics = Metrics(CollectorRegistry())
+    clock = ManualClock()
     settings = IngestSettings(commits=False)
-    ingest = Ingest(log, None, Decoder(EventFormat(), clock), Fed(owner, feed), metrics, clock, settings)
+    ingest = Ingest(
+        log, None, Decoder(EventFormat(), clock), Fed(owner, feed), metrics, clock, settings
+    )
     ingest.assign({0: 2})
     return ingest
 
 
 def test_without_new_clicks_an_arm_comes_level_all_the_same(tmp_path: Path) -> None:
-    """The front's reader hears of it with the next click alone, so the other reader goes on until nothing is left."""
+    """The front's reader hears of it with the next click alone,
+    so the other reader goes on until nothing is left.
+    """
     owner = with_new_arms(tmp_path, "new")
     assert owner.apply(LOG.batch(0, 550), 2, Feed.BEHIND) == 550
     assert owner.held()[0].behind
@@ -220,7 +240,9 @@ def test_without_new_clicks_an_arm_comes_level_all_the_same(tmp_path: Path) -> N
 
 
 async def test_two_readers_bring_the_arms_together(tmp_path: Path) -> None:
-    """The front's reader alone follows the log's end; beside it the other one brings the new arm there."""
+    """The front's reader alone follows the log's end;
+    beside it the other one brings the new arm there.
+    """
     records = [good(offset) for offset in range(600)]
     before = shard(tmp_path)
     before.own(0, 1)
@@ -229,7 +251,8 @@ async def test_two_readers_bring_the_arms_together(tmp_path: Path) -> None:
     owner = shard(tmp_path, {"main": bundle(), "new": bundle(1)}, **APART)
     owner.own(0, 2)
     log = FakeLog({0: list(records)}, records_per_poll=70)
-    front, behind = reader(owner, log, Feed.FRONT), reader(owner, FakeLog(log.partitions, 70), Feed.BEHIND)
+    front = reader(owner, log, Feed.FRONT)
+    behind = reader(owner, FakeLog(log.partitions, 70), Feed.BEHIND)
     for _ in range(5):
         await front.run_once()
     assert positions(owner) == {"main": 600, "new": 0}
@@ -242,5 +265,7 @@ async def test_two_readers_bring_the_arms_together(tmp_path: Path) -> None:
         await ingest.close()
     clean = shard(tmp_path / "clean", {"main": bundle(), "new": bundle(1)})
     clean.own(0, 1)
-    clean.apply(Decoder(EventFormat(), ManualClock()).decode_batch(0, 0, 650, log.partitions[0])[0], 1)
+    clean.apply(
+        Decoder(EventFormat(), ManualClock()).decode_batch(0, 0, 650, log.partitions[0])[0], 1
+    )
     assert owner.fingerprints(0) == clean.fingerprints(0)

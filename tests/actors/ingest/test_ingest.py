@@ -30,7 +30,16 @@ from actors.ingest.ingest import Ingest, IngestSettings
 from actors.ingest.lane import Backoff
 from actors.ingest.ports import LogEnds
 from monitoring.metrics import Metrics
-from tests.actors.ingest.ingest_fakes import NOW_MS, AfterEffect, FakeLog, FakeRecord, FakeShards, FakeSink, bad, good
+from tests.actors.ingest.ingest_fakes import (
+    NOW_MS,
+    AfterEffect,
+    FakeLog,
+    FakeRecord,
+    FakeShards,
+    FakeSink,
+    bad,
+    good,
+)
 from tests.waiting import PATIENCE_S
 
 DOWN = ShardUnavailable("shard-1 is down")
@@ -55,25 +64,48 @@ class Rig:
                 return
             await self.ingest.run_once()
             self.clock.advance(step_s)
-        raise AssertionError(f"not done after 200 rounds: applied {self.shards.applied}, at {self.shards.at}")
+        raise AssertionError(
+            f"not done after 200 rounds: applied {self.shards.applied}, at {self.shards.at}"
+        )
 
     def count(self, name: str, **labels: str) -> float:
         """A metric's value; 0 if it was never touched."""
         return self.registry.get_sample_value(f"echorank_{name}", labels) or 0.0
 
 
-def rig(log: FakeLog, shards: FakeShards | None = None, sink: FakeSink | None = None, ends: LogEnds = dict) -> Rig:
+def rig(
+    log: FakeLog,
+    shards: FakeShards | None = None,
+    sink: FakeSink | None = None,
+    ends: LogEnds = dict,
+) -> Rig:
     """An ingest that owns every partition of `log` under epoch 1."""
-    shards, sink, clock, registry = shards or FakeShards(), sink or FakeSink(), ManualClock(NOW_MS), CollectorRegistry()
+    shards = shards or FakeShards()
+    sink = sink or FakeSink()
+    clock = ManualClock(NOW_MS)
+    registry = CollectorRegistry()
     sink.journal = shards.journal
-    metrics, waits = Metrics(registry), list[float]()
+    metrics = Metrics(registry)
+    waits = list[float]()
 
     async def wait(seconds: float) -> None:
         waits.append(seconds)
 
     letters = DeadLetters(sink, topic="clicks.dlq", source_topic="clicks", metrics=metrics)
-    patience = IngestSettings(commit_interval_s=5.0, backoff=Backoff(min_s=0.5, max_s=8.0), apply_patience_s=0.02)
-    ingest = Ingest(log, letters, Decoder(EventFormat(), clock), shards, metrics, clock, patience, wait, ends=ends)
+    patience = IngestSettings(
+        commit_interval_s=5.0, backoff=Backoff(min_s=0.5, max_s=8.0), apply_patience_s=0.02
+    )
+    ingest = Ingest(
+        log,
+        letters,
+        Decoder(EventFormat(), clock),
+        shards,
+        metrics,
+        clock,
+        patience,
+        wait,
+        ends=ends,
+    )
     ingest.assign(dict.fromkeys(log.partitions, 1))
     return Rig(ingest, log, shards, sink, clock, registry, waits)
 
@@ -98,8 +130,12 @@ async def test_reading_starts_where_the_shard_says() -> None:
 
 
 async def test_holes_move_the_position() -> None:
-    """Ranges follow the reader's position, so markers at the end, between and alone in a poll do not stall."""
-    r = rig(FakeLog({0: [good(0), None, good(2), None, None, None, good(6), None]}, records_per_poll=2))
+    """Ranges follow the reader's position, so markers at the end,
+    between and alone in a poll do not stall.
+    """
+    r = rig(
+        FakeLog({0: [good(0), None, good(2), None, None, None, good(6), None]}, records_per_poll=2)
+    )
     await r.until(lambda: r.shards.at == {0: 8})
     assert r.shards.applied == {0: [0, 2, 6]}
     assert r.shards.journal == ["apply 0 0..2", "apply 0 2..4", "apply 0 4..6", "apply 0 6..8"]
@@ -112,18 +148,30 @@ async def test_dead_letters_are_durable_before_the_batch_is_applied() -> None:
     await r.until(lambda: r.shards.at == {3: 4})
     assert r.shards.journal == ["dead 2", "apply 3 0..4"]
     assert r.shards.applied == {3: [0, 3]}
-    assert [(record.key, record.value) for record in r.sink.written] == [(b"u", b"\xff"), (b"u", None)]
-    assert r.sink.header("__streams.errors.exception") == ["BadRecord.undecodable", "BadRecord.empty_value"]
+    assert [(record.key, record.value) for record in r.sink.written] == [
+        (b"u", b"\xff"),
+        (b"u", None),
+    ]
+    assert r.sink.header("__streams.errors.exception") == [
+        "BadRecord.undecodable",
+        "BadRecord.empty_value",
+    ]
     assert r.sink.header("__streams.errors.topic") == ["clicks", "clicks"]
     assert r.sink.header("__streams.errors.partition") == ["3", "3"]
     assert r.sink.header("__streams.errors.offset") == ["1", "2"]
     assert "no echorank.v1.Click" in r.sink.header("__streams.errors.message")[0]
-    assert r.count("dlq_total", reason="undecodable") == r.count("dlq_total", reason="empty_value") == 1
+    assert (
+        r.count("dlq_total", reason="undecodable")
+        == r.count("dlq_total", reason="empty_value")
+        == 1
+    )
     assert r.count("events_total", partition="3", outcome="dead_letter") == 2
 
 
 async def test_nothing_is_applied_while_its_dead_letters_cannot_be_written() -> None:
-    """With the dead-letter topic down, the partition waits and the others flow; then each letter is there once."""
+    """With the dead-letter topic down, the partition waits and the others flow;
+    then each letter is there once.
+    """
     log = FakeLog({0: [good(0), bad(1), good(2)], 1: clicks(3)})
     r = rig(log, sink=FakeSink(faults=[BrokerUnavailable("no dlq")] * 3))
     await r.until(lambda: not r.sink.faults and r.shards.at.get(1) == 3, step_s=0.1)
@@ -153,7 +201,9 @@ async def test_an_oversized_dead_letter_is_cut_and_says_so() -> None:
     assert r.sink.header("__echorank.truncated.key") == ["500000"]
 
 
-@pytest.mark.parametrize("error", [DOWN, NotOwner("moved"), StaleEpoch("old"), Overloaded("full", 3.0)])
+@pytest.mark.parametrize(
+    "error", [DOWN, NotOwner("moved"), StaleEpoch("old"), Overloaded("full", 3.0)]
+)
 async def test_one_shard_that_refuses_does_not_hold_up_the_others(error: Exception) -> None:
     """While partition 0 waits, partition 1 flows; afterwards nothing is missing or doubled."""
     log = FakeLog({0: clicks(10), 1: clicks(30)}, records_per_poll=3)
@@ -200,7 +250,9 @@ async def test_a_gap_seeks_to_what_the_shard_expects() -> None:
     shards = FakeShards()
     r = rig(FakeLog({0: clicks(12)}, records_per_poll=4), shards)
     await r.until(lambda: shards.at.get(0) == 8)
-    shards.at[0], shards.applied[0] = 2, [0, 1]  # a crash and an older snapshot
+    # a crash and an older snapshot
+    shards.at[0] = 2
+    shards.applied[0] = [0, 1]
     await r.until(lambda: shards.at == {0: 12}, step_s=0.0)
     assert shards.applied[0] == list(range(12))
     assert r.count("ingest_retries_total", error="OffsetGap") == 1
@@ -215,8 +267,13 @@ async def test_gaps_in_a_row_wait_like_other_failures() -> None:
 
 
 async def test_a_lost_answer_applies_nothing_twice() -> None:
-    """The batch was applied and the answer was lost: the shard's position tells, not the failure."""
-    r = rig(FakeLog({0: clicks(9)}, records_per_poll=3), FakeShards(faults={0: [None, AfterEffect(DOWN)]}))
+    """The batch was applied and the answer was lost:
+    the shard's position tells, not the failure.
+    """
+    r = rig(
+        FakeLog({0: clicks(9)}, records_per_poll=3),
+        FakeShards(faults={0: [None, AfterEffect(DOWN)]}),
+    )
     await r.until(lambda: r.shards.at == {0: 9})
     assert r.shards.applied[0] == list(range(9))
 
@@ -232,7 +289,9 @@ async def test_a_shard_that_is_further_ahead_is_followed() -> None:
 
 
 async def test_a_new_epoch_starts_afresh_and_a_lost_partition_is_left() -> None:
-    """After a hand-over, the new owner is asked where to go on; what is no longer ours is not read."""
+    """After a hand-over, the new owner is asked where to go on;
+    what is no longer ours is not read.
+    """
     shards = FakeShards()
     r = rig(FakeLog({0: clicks(8), 1: clicks(8)}, records_per_poll=4), shards)
     await r.until(lambda: shards.at == {0: 4, 1: 4})
@@ -255,8 +314,12 @@ async def test_a_partition_given_up_abandons_the_call_in_flight() -> None:
     assert await r.ingest.run_once() == 0
 
 
-async def test_offsets_that_the_log_lost_are_skipped_loudly(caplog: pytest.LogCaptureFixture) -> None:
-    """Retention overtook the snapshot: the shard is told what is lost, the log names both offsets, reading goes on."""
+async def test_offsets_that_the_log_lost_are_skipped_loudly(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Retention overtook the snapshot: the shard is told what is lost,
+    the log names both offsets, reading goes on.
+    """
     shards = FakeShards(starts={0: 2})
     r = rig(FakeLog({0: clicks(10), 1: clicks(4)}, starts={0: 7}), shards)
     with caplog.at_level(logging.ERROR):
@@ -269,8 +332,12 @@ async def test_offsets_that_the_log_lost_are_skipped_loudly(caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize("refuses", [True, False], ids=["broker refuses", "broker keeps silent"])
-async def test_a_state_ahead_of_its_log_stands_still(caplog: pytest.LogCaptureFixture, refuses: bool) -> None:
-    """A log made anew is not folded into the old log's state, also not once it has grown; others flow."""
+async def test_a_state_ahead_of_its_log_stands_still(
+    caplog: pytest.LogCaptureFixture, refuses: bool
+) -> None:
+    """A log made anew is not folded into the old log's state,
+    also not once it has grown; others flow.
+    """
     log = FakeLog({0: clicks(5), 1: clicks(6)}, refuses_beyond_end=refuses)
     r = rig(log, FakeShards(starts={0: 9}))
     with caplog.at_level(logging.ERROR):
@@ -282,7 +349,9 @@ async def test_a_state_ahead_of_its_log_stands_still(caplog: pytest.LogCaptureFi
 
 
 async def test_lag_and_ends_are_reported() -> None:
-    """Lag is what the shard has not applied, at a standstill as well; shards learn the high watermark."""
+    """Lag is what the shard has not applied, at a standstill as well;
+    shards learn the high watermark.
+    """
     r = rig(FakeLog({0: clicks(10)}, records_per_poll=4), FakeShards(faults={0: [None, DOWN]}))
     assert r.ingest.lags() == {}
     await r.until(lambda: r.shards.at.get(0) == 4)
@@ -293,8 +362,12 @@ async def test_lag_and_ends_are_reported() -> None:
     assert r.ingest.lags() == {0: 6}
 
 
-async def test_durable_offsets_are_committed_and_failures_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    """Lag tools see what snapshots cover; a commit that fails is counted and made up for, ingest goes on."""
+async def test_durable_offsets_are_committed_and_failures_tried_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Lag tools see what snapshots cover;
+    a commit that fails is counted and made up for, ingest goes on.
+    """
     log = FakeLog({0: clicks(6)}, commit_faults=[BrokerUnavailable("no coordinator")])
     r = rig(log)
     await r.until(lambda: r.count("commit_failures_total") == 1)
@@ -316,7 +389,9 @@ async def test_shards_that_cannot_say_what_is_durable_do_not_stop_ingest() -> No
 
 
 async def test_run_waits_longer_after_each_failure_of_the_broker() -> None:
-    """An unreachable broker is tried again with growing waits; the first success starts over; `stop` ends it."""
+    """An unreachable broker is tried again with growing waits;
+    the first success starts over; `stop` ends it.
+    """
     down = BrokerUnavailable("nobody answers")
     r = rig(FakeLog({0: clicks(4)}, records_per_poll=2, faults=[*[down] * 7, None, down]))
     stop = asyncio.Event()
@@ -339,7 +414,9 @@ async def test_a_bug_in_a_shard_call_is_not_retried() -> None:
         await r.until(lambda: False)
 
 
-apply_faults = st.sampled_from([None, DOWN, NotOwner("moved"), Overloaded("full", 1.0), AfterEffect(DOWN)])
+apply_faults = st.sampled_from(
+    [None, DOWN, NotOwner("moved"), Overloaded("full", 1.0), AfterEffect(DOWN)]
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -357,7 +434,9 @@ async def test_any_faults_and_any_cuts_give_each_click_once(
     dlq_faults: list[BrokerUnavailable | None],
     poll_faults: list[Exception | None],
 ) -> None:
-    """Whatever fails in whatever order: good clicks are applied once in order, bad ones are dead-lettered once."""
+    """Whatever fails in whatever order: good clicks are applied once in order,
+    bad ones are dead-lettered once.
+    """
     kinds = {"good": good, "bad": bad, "hole": lambda _: None}
     log = FakeLog({0: [kinds[item](at) for at, item in enumerate(items)]}, size, faults=poll_faults)
     r = rig(log, FakeShards(starts={0: 0}, faults={0: faults}), FakeSink(faults=dlq_faults))

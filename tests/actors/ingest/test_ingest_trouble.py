@@ -14,7 +14,9 @@ from tests.actors.ingest.test_ingest import clicks, rig
 
 
 async def test_another_log_is_not_read(caplog: pytest.LogCaptureFixture) -> None:
-    """The partition stands still with the log's own words, and is tried again after the longest wait; others flow."""
+    """The partition stands still with the log's own words,
+    and is tried again after the longest wait; others flow.
+    """
     log = FakeLog({0: clicks(5), 1: clicks(5)})
     r = rig(log)
     await r.until(lambda: r.shards.at == {0: 5, 1: 5}, step_s=0.0)
@@ -23,7 +25,10 @@ async def test_another_log_is_not_read(caplog: pytest.LogCaptureFixture) -> None
     log.partitions[1].append(good(5))
     await r.until(lambda: r.shards.at[1] == 6, step_s=0.0)
     assert r.shards.at[0] == 5
-    assert "what was read up to offset 5 belongs to another log: topic clicks was made anew" in caplog.text
+    assert (
+        "what was read up to offset 5 belongs to another log: topic clicks was made anew"
+        in caplog.text
+    )
     assert r.count("ingest_retries_total", error="OtherLog") == 1
     r.clock.advance(7.9)
     await r.ingest.run_once()
@@ -47,7 +52,10 @@ class HangingSink(FakeSink):
 async def test_dead_letters_that_hang_hold_up_no_other_partition() -> None:
     """While two partitions' letters wait for a topic that does not answer, the third one flows."""
     sink = HangingSink()
-    r = rig(FakeLog({0: [bad(0), good(1)], 1: [good(0), bad(1)], 2: clicks(300)}, records_per_poll=10), sink=sink)
+    r = rig(
+        FakeLog({0: [bad(0), good(1)], 1: [good(0), bad(1)], 2: clicks(300)}, records_per_poll=10),
+        sink=sink,
+    )
     await r.until(lambda: r.shards.at == {2: 300}, step_s=0.0)
     sink.may.set()
     await r.until(lambda: r.shards.at == {0: 2, 1: 2, 2: 300}, step_s=0.0)

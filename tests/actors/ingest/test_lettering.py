@@ -43,14 +43,24 @@ def records() -> list[FakeRecord | None]:
     return [bad(offset) if offset in BAD else good(offset) for offset in range(100)]
 
 
-async def read(log: FakeLog, sink: FakeSink, marks: Marks, start: int, epochs: tuple[int, ...] = (1,)) -> FakeShards:
-    """A new process reads a partition whose state is at `start`, under one epoch after the other, to the end."""
-    metrics, clock = Metrics(CollectorRegistry()), ManualClock()
-    letters = DeadLetters(sink, topic="clicks.dlq", source_topic="clicks", metrics=metrics, marks=marks)
+async def read(
+    log: FakeLog, sink: FakeSink, marks: Marks, start: int, epochs: tuple[int, ...] = (1,)
+) -> FakeShards:
+    """A new process reads a partition whose state is at `start`,
+    under one epoch after the other, to the end.
+    """
+    metrics = Metrics(CollectorRegistry())
+    clock = ManualClock()
+    letters = DeadLetters(
+        sink, topic="clicks.dlq", source_topic="clicks", metrics=metrics, marks=marks
+    )
     shards = FakeShards(starts={0: start})
-    ingest = Ingest(log, letters, Decoder(EventFormat(), clock), shards, metrics, clock, IngestSettings())
+    ingest = Ingest(
+        log, letters, Decoder(EventFormat(), clock), shards, metrics, clock, IngestSettings()
+    )
     for epoch in epochs:
-        shards.at, shards.epochs = {0: start}, {0: epoch}
+        shards.at = {0: start}
+        shards.epochs = {0: epoch}
         ingest.assign({0: epoch})
         for _ in range(50):
             await ingest.run_once()
@@ -61,8 +71,12 @@ async def read(log: FakeLog, sink: FakeSink, marks: Marks, start: int, epochs: t
 
 
 async def test_a_replay_writes_no_letter_again() -> None:
-    """Neither a state that begins anew (a changed model), under the same process or another, nor an older one."""
-    log, sink, marks = FakeLog({0: records()}, records_per_poll=7), FakeSink(), Marks()
+    """Neither a state that begins anew (a changed model),
+    under the same process or another, nor an older one.
+    """
+    log = FakeLog({0: records()}, records_per_poll=7)
+    sink = FakeSink()
+    marks = Marks()
     await read(log, sink, marks, 0, epochs=(1, 2))
     for start in (0, 50, 0):
         await read(log, sink, marks, start)
@@ -84,15 +98,21 @@ async def test_a_reader_saves_the_marks_of_its_own_partitions_alone() -> None:
 
 
 async def test_what_a_standby_passed_is_lettered_by_the_next_owner() -> None:
-    """A state that is ahead of the letters is not read from there on: nobody else writes what lies between."""
-    log, sink, marks = FakeLog({0: records()}, records_per_poll=7), FakeSink(), Marks(below={0: 20})
+    """A state that is ahead of the letters is not read from there on:
+    nobody else writes what lies between.
+    """
+    log = FakeLog({0: records()}, records_per_poll=7)
+    sink = FakeSink()
+    marks = Marks(below={0: 20})
     shards = await read(log, sink, marks, start=80)
     assert sink.header(OFFSET) == ["40", "77"]
     assert shards.applied[0] == list(range(80, 100))
     assert marks.below == {0: 100}
 
 
-async def test_without_marks_letters_begin_where_the_state_does(caplog: pytest.LogCaptureFixture) -> None:
+async def test_without_marks_letters_begin_where_the_state_does(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Whether there are none, or they cannot be had, which is said."""
     for marks in (Marks(), Marks(faults=[BrokerUnavailable("nobody coordinates the group")])):
         sink = FakeSink()
@@ -103,7 +123,8 @@ async def test_without_marks_letters_begin_where_the_state_does(caplog: pytest.L
 
 async def test_letters_that_were_not_written_are_tried_again() -> None:
     """Nothing counts as written before its topic has it."""
-    log, marks = FakeLog({0: records()}, records_per_poll=50), Marks()
+    log = FakeLog({0: records()}, records_per_poll=50)
+    marks = Marks()
     sink = FakeSink(faults=[BrokerUnavailable("away"), None, BrokerUnavailable("away")])
     await read(log, sink, marks, 0)
     assert sink.header(OFFSET) == [str(offset) for offset in BAD]
@@ -111,7 +132,8 @@ async def test_letters_that_were_not_written_are_tried_again() -> None:
 
 async def test_letters_of_lost_offsets_hold_nobody_up() -> None:
     """Where the log has lost what only the letters needed, reading goes on at its start."""
-    log, sink = FakeLog({0: records()}, starts={0: 60}), FakeSink()
+    log = FakeLog({0: records()}, starts={0: 60})
+    sink = FakeSink()
     shards = await read(log, sink, Marks(below={0: 20}), start=80)
     assert (sink.header(OFFSET), shards.skipped) == (["77"], [])
     shards = await read(log, sink, Marks(below={0: 20}), start=30)
@@ -121,7 +143,11 @@ async def test_letters_of_lost_offsets_hold_nobody_up() -> None:
 def lettering(marks: Marks) -> Lettering:
     """One that says errors to nobody."""
     letters = DeadLetters(
-        FakeSink(), topic="clicks.dlq", source_topic="clicks", metrics=Metrics(CollectorRegistry()), marks=marks
+        FakeSink(),
+        topic="clicks.dlq",
+        source_topic="clicks",
+        metrics=Metrics(CollectorRegistry()),
+        marks=marks,
     )
     return Lettering(letters, lambda _: None)
 

@@ -31,14 +31,20 @@ def reader(log: FakeLog) -> LogReader:
 def shape(pieces: list[ClickBatch | Gap]) -> list[tuple[int, int, list[int] | str]]:
     """Ranges, with the offsets of clicks or the reason of a gap."""
     return [
-        (piece.start, piece.stop, piece.offsets.tolist() if isinstance(piece, ClickBatch) else piece.reason)
+        (
+            piece.start,
+            piece.stop,
+            piece.offsets.tolist() if isinstance(piece, ClickBatch) else piece.reason,
+        )
         for piece in pieces
     ]
 
 
 def test_a_range_is_read_as_ingest_would_decode_it() -> None:
     """Holes and bad records are inside the ranges; the range ends where it was asked to."""
-    log = FakeLog({3: [good(0), bad(1), None, good(3), good(4), good(5), good(6)]}, records_per_poll=2)
+    log = FakeLog(
+        {3: [good(0), bad(1), None, good(3), good(4), good(5), good(6)]}, records_per_poll=2
+    )
     assert shape(list(reader(log).read(3, 0, 6))) == [(0, 2, [0]), (2, 4, [3]), (4, 6, [4, 5])]
     assert shape(list(reader(log).read(3, 3, 5))) == [(3, 5, [3, 4])]
     assert shape(list(reader(log).read(3, 5, 5))) == []
@@ -51,7 +57,9 @@ def test_the_end_is_the_high_watermark() -> None:
 
 
 def test_what_the_log_has_lost_is_a_gap() -> None:
-    """Up to the oldest offset, or up to where it was asked to; one reader can read again and again."""
+    """Up to the oldest offset, or up to where it was asked to;
+    one reader can read again and again.
+    """
     log = reader(FakeLog({0: [good(n) for n in range(9)]}, starts={0: 5}))
     assert shape(list(log.read(0, 2, 7))) == [(2, 5, "the log starts at offset 5"), (5, 7, [5, 6])]
     assert shape(list(log.read(0, 2, 4))) == [(2, 4, "the log starts at offset 5")]
@@ -65,7 +73,9 @@ def test_a_log_that_ends_before_the_range_has_none_of_it() -> None:
 
 
 def test_a_log_that_gives_no_more_ends_the_range_early() -> None:
-    """Records of an open transaction do not come: after the patience the reader gives up where it is."""
+    """Records of an open transaction do not come:
+    after the patience the reader gives up where it is.
+    """
     log = FakeLog({0: [good(n) for n in range(4)]})
     clock = TickingClock(NOW_MS)
     found = list(LogReader(log, Decoder(EventFormat(), clock), clock).read(0, 0, 10))

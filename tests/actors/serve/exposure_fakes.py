@@ -35,7 +35,11 @@ class FakeSink:
 
 
 def exposure_log(
-    sink: FakeSink, *, open_sink: Callable[[], RecordSink] | None = None, shut: bool = False, **options: Any
+    sink: FakeSink,
+    *,
+    open_sink: Callable[[], RecordSink] | None = None,
+    shut: bool = False,
+    **options: Any,
 ) -> tuple[ExposureLog, Callable[[str], float]]:
     """A log that writes to `sink`, and its count of exposures of arm main by outcome."""
     if not shut:
@@ -47,5 +51,8 @@ def exposure_log(
         return metrics.registry.get_sample_value("echorank_exposures_total", labels) or 0.0
 
     return ExposureLog(
-        open_sink or (lambda: sink), topic="shown", metrics=metrics, **({"interval_s": 0.001} | options)
+        open_sink or (lambda: sink),
+        topic="shown",
+        metrics=metrics,
+        **({"interval_s": 0.001} | options),
     ), count

@@ -93,7 +93,8 @@ async def served_shard(
     exposures: ExposureLog | None = None,
 ) -> AsyncIterator[ServedShard]:
     """A shard that owns `partitions` under epoch 1, listening on a free port."""
-    metrics, clock = Metrics(CollectorRegistry()), ManualClock(NOW_MS + 5_000)
+    metrics = Metrics(CollectorRegistry())
+    clock = ManualClock(NOW_MS + 5_000)
     arms = arms or {"main": random_bundle(ModelConfig(), ITEMS)}
     snapshots = SnapshotStore.from_uri(str(directory / name), kept=2)
     shard = Shard(name, arms, snapshots, metrics, clock, ShardSettings(users_initial=16))
@@ -116,15 +117,21 @@ async def served_shard(
         )
         requests = RequestInterceptor(metrics, bounds)
         server = RpcServer(
-            lambda target: pb_grpc.add_ScoringServicer_to_server(service, target), requests, MESSAGE_BYTES_MAX
+            lambda target: pb_grpc.add_ScoringServicer_to_server(service, target),
+            requests,
+            MESSAGE_BYTES_MAX,
         )
         address = await server.start("127.0.0.1", 0)
         async with grpc.aio.insecure_channel(address) as channel:
-            yield ServedShard(address, shard, service, server, requests, metrics, pb_grpc.ScoringStub(channel))
+            yield ServedShard(
+                address, shard, service, server, requests, metrics, pb_grpc.ScoringStub(channel)
+            )
         await server.stop(grace_s=0)
 
 
 def user_of(partition: int, avoid: str = "") -> str:
     """Some user whose home is `partition`."""
     users = (f"user-{number}" for number in range(1000))
-    return next(user for user in users if partition_of(user, PARTITIONS) == partition and user != avoid)
+    return next(
+        user for user in users if partition_of(user, PARTITIONS) == partition and user != avoid
+    )

@@ -17,7 +17,14 @@ from actors.errors import BrokerUnavailable
 from actors.serve.exposure import PROPENSITY_METADATA, ExposureLog
 from rpc import echorank_pb2 as pb
 from tests.actors.serve.exposure_fakes import FakeSink, exposure_log
-from tests.actors.serve.served_shard import ITEMS, NOW_MS, PARTITIONS, ServedShard, served_shard, user_of
+from tests.actors.serve.served_shard import (
+    ITEMS,
+    NOW_MS,
+    PARTITIONS,
+    ServedShard,
+    served_shard,
+    user_of,
+)
 from tests.waiting import PATIENCE_S, until
 
 USER = user_of(1)
@@ -29,7 +36,9 @@ def exposure(size: int = 10) -> pb.Exposure:
     return pb.Exposure(user="u", arm="main", score_id="x" * size)
 
 
-async def answers(directory: Path, exposures: ExposureLog, ask: Callable[[ServedShard], Any]) -> Any:
+async def answers(
+    directory: Path, exposures: ExposureLog, ask: Callable[[ServedShard], Any]
+) -> Any:
     """What a shard with this log answers."""
     async with served_shard(directory, exposures=exposures) as served:
         served.click(USER, *ITEMS[:5])
@@ -37,7 +46,9 @@ async def answers(directory: Path, exposures: ExposureLog, ask: Callable[[Served
 
 
 async def test_a_score_is_written_as_answered(tmp_path: Path) -> None:
-    """User as key, items and probabilities in order, where the answer came from, and the digest that Inspect gives."""
+    """User as key, items and probabilities in order, where the answer came from,
+    and the digest that Inspect gives.
+    """
     sink = FakeSink()
     log, count = exposure_log(sink)
 
@@ -71,7 +82,9 @@ async def test_a_score_is_written_as_answered(tmp_path: Path) -> None:
 
 
 async def test_a_recommendation_is_written_as_answered(tmp_path: Path) -> None:
-    """The items that were recommended, best first; propensity 1 for a caller that names none; nothing for Inspect."""
+    """The items that were recommended, best first;
+    propensity 1 for a caller that names none; nothing for Inspect.
+    """
     sink = FakeSink()
     log, _ = exposure_log(sink)
 
@@ -92,7 +105,9 @@ async def test_a_cold_user_has_no_digest(tmp_path: Path) -> None:
     sink = FakeSink()
     log, _ = exposure_log(sink)
     cold = user_of(1, avoid=USER)
-    await answers(tmp_path, log, lambda it: it.stub.Score(pb.ScoreRequest(user=cold, items=["a"], arm="main")))
+    await answers(
+        tmp_path, log, lambda it: it.stub.Score(pb.ScoreRequest(user=cold, items=["a"], arm="main"))
+    )
     log.close(10)
     [written] = sink.exposures()
     assert (written.cold_user, written.state_digest, written.level) == (True, "", pb.LEVEL_PRIOR)
@@ -100,16 +115,21 @@ async def test_a_cold_user_has_no_digest(tmp_path: Path) -> None:
 
 
 async def test_while_states_are_restored_nobody_is_called_cold(tmp_path: Path) -> None:
-    """Answer and exposure are stale, by popularity, and say that nothing is known; likewise while an arm catches up."""
+    """Answer and exposure are stale, by popularity, and say that nothing is known;
+    likewise while an arm catches up.
+    """
     sink = FakeSink()
     log, _ = exposure_log(sink)
     request = pb.ScoreRequest(user=USER, items=ITEMS[:2], arm="main")
 
     async def ask(served: ServedShard) -> list[pb.Origin]:
         owned = served.shard._owned[partition_of(USER, PARTITIONS)]
-        stores, owned.stores = owned.stores, None
+        stores = owned.stores
+        owned.stores = None
         restoring = (await served.stub.Score(request)).origin
-        recommended = (await served.stub.Recommend(pb.RecommendRequest(user=USER, arm="main", k=2))).origin
+        recommended = (
+            await served.stub.Recommend(pb.RecommendRequest(user=USER, arm="main", k=2))
+        ).origin
         owned.stores = dict(stores or {})
         served.shard.observe_end(owned.partition, 1_000_000)
         for store in owned.stores.values():
@@ -140,7 +160,9 @@ async def test_a_propensity_that_is_none_is_refused(tmp_path: Path, propensity: 
 
 
 async def test_a_request_does_not_notice_a_full_log(tmp_path: Path) -> None:
-    """While the broker holds a write up and there is no more room, answers go on, and what is dropped is counted."""
+    """While the broker holds a write up and there is no more room, answers go on,
+    and what is dropped is counted.
+    """
     sink = FakeSink()
     log, count = exposure_log(sink, shut=True, waiting_bytes_max=0)
 
@@ -166,7 +188,9 @@ def test_room_is_counted_in_bytes() -> None:
     assert count("written") == 2
 
 
-async def test_a_refusal_drops_what_was_sent_and_writing_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_refusal_drops_what_was_sent_and_writing_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Dropped exposures are counted, the reason is logged once, and later ones are written."""
     caplog.set_level(logging.INFO)
     sink = FakeSink(faults=[BrokerUnavailable("no broker here"), ValueError("odd")])
@@ -185,7 +209,8 @@ async def test_a_refusal_drops_what_was_sent_and_writing_goes_on(caplog: pytest.
 
 async def test_a_broker_that_is_not_there_is_asked_again() -> None:
     """The sink is opened when there is something to write, and once more after it could not be."""
-    faults, sink = [BrokerUnavailable("nobody answers")], FakeSink()
+    faults = [BrokerUnavailable("nobody answers")]
+    sink = FakeSink()
 
     def open_sink() -> FakeSink:
         if faults:
@@ -201,7 +226,9 @@ async def test_a_broker_that_is_not_there_is_asked_again() -> None:
 
 
 async def test_closing_does_not_wait_for_ever() -> None:
-    """A broker that does not answer costs the time given, and what waited is counted as dropped, as is all later."""
+    """A broker that does not answer costs the time given,
+    and what waited is counted as dropped, as is all later.
+    """
     sink = FakeSink()
     log, count = exposure_log(sink, shut=True)
     log.log(exposure())
@@ -219,4 +246,6 @@ def test_probabilities_keep_every_bit() -> None:
     """A float32 comes back as it was answered."""
     probabilities = np.random.default_rng(0).random(500, dtype=np.float32)
     value = pb.Exposure(probabilities=probabilities.tolist()).SerializeToString()
-    np.testing.assert_array_equal(np.float32(pb.Exposure.FromString(value).probabilities), probabilities)
+    np.testing.assert_array_equal(
+        np.float32(pb.Exposure.FromString(value).probabilities), probabilities
+    )

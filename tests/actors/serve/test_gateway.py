@@ -44,8 +44,12 @@ from tests.actors.serve.served_shard import (
 )
 from tests.waiting import PATIENCE_S, until
 
-LOW, HIGH = user_of(0), user_of(3)  # of shard-0 and of shard-1
-BUNDLES = {name: random_bundle(ModelConfig(), ITEMS, seed) for seed, name in enumerate(("main", "next"))}
+# of shard-0 and of shard-1
+LOW = user_of(0)
+HIGH = user_of(3)
+BUNDLES = {
+    name: random_bundle(ModelConfig(), ITEMS, seed) for seed, name in enumerate(("main", "next"))
+}
 ARMS = (
     Arm(name="main", model_version=BUNDLES["main"].version, role="live", weight=10_000),
     Arm(name="next", model_version=BUNDLES["next"].version, role="shadow", weight=0),
@@ -67,7 +71,10 @@ class Door:
     def table(self, version: int, addresses: tuple[str, str] | None = None) -> RoutingTable:
         """Partitions 0 and 1 at the first address, 2 and 3 at the second."""
         first, second = addresses or (self.shards[0].address, self.shards[1].address)
-        owners = [Replica(shard=f"shard-{p // 2}", epoch=1, address=(first, second)[p // 2]) for p in range(PARTITIONS)]
+        owners = [
+            Replica(shard=f"shard-{p // 2}", epoch=1, address=(first, second)[p // 2])
+            for p in range(PARTITIONS)
+        ]
         routes = [Route(owner=owner) for owner in owners]
         return RoutingTable(version=version, routes=tuple(routes), arms=ARMS)
 
@@ -78,13 +85,17 @@ async def opened(directory: Path, bounds: Bounds = EIGHT) -> AsyncIterator[Door]
     async with AsyncExitStack() as stack:
         shards = [
             await stack.enter_async_context(
-                served_shard(directory, name=f"shard-{n}", partitions=(2 * n, 2 * n + 1), arms=BUNDLES)
+                served_shard(
+                    directory, name=f"shard-{n}", partitions=(2 * n, 2 * n + 1), arms=BUNDLES
+                )
             )
             for n in (0, 1)
         ]
         metrics = Metrics(CollectorRegistry())
         limits = RequestLimits(id_bytes_max=16)
-        gateway = Gateway(limits=limits, salt="s", message_bytes_max=MESSAGE_BYTES_MAX, metrics=metrics)
+        gateway = Gateway(
+            limits=limits, salt="s", message_bytes_max=MESSAGE_BYTES_MAX, metrics=metrics
+        )
         server = RpcServer(gateway.add_to, RequestInterceptor(metrics, bounds), MESSAGE_BYTES_MAX)
         address = await server.start("127.0.0.1", 0)
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
@@ -146,8 +157,12 @@ async def test_what_a_shard_refuses_reaches_the_client_unchanged(door: Door) -> 
     assert any(isinstance(each, BadRequest) for each in details_of(error))
 
 
-@pytest.mark.parametrize(("user", "says"), [("", "user is empty"), ("x" * 17, "17 bytes long; at most 16")])
-async def test_users_are_checked_before_they_are_hashed(closed_door: Door, user: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("user", "says"), [("", "user is empty"), ("x" * 17, "17 bytes long; at most 16")]
+)
+async def test_users_are_checked_before_they_are_hashed(
+    closed_door: Door, user: str, says: str
+) -> None:
     """INVALID_ARGUMENT even without a routing table."""
     error = await refused(closed_door.stub.Inspect(pb.InspectRequest(user=user)))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -172,7 +187,9 @@ async def test_an_oversized_request_is_refused(door: Door) -> None:
 
 async def test_the_deadline_goes_along(door: Door) -> None:
     """The shard knows the client's deadline, and says in time what was missing."""
-    error = await refused(door.stub.Score(pb.ScoreRequest(user=LOW, items=["a"], min_offset=5), timeout=1))
+    error = await refused(
+        door.stub.Score(pb.ScoreRequest(user=LOW, items=["a"], min_offset=5), timeout=1)
+    )
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "min_offset is 5" in (error.details() or "")
 
@@ -199,7 +216,9 @@ async def test_a_partition_without_an_owner_is_unavailable(door: Door) -> None:
 
 
 async def test_a_dead_shard_is_unavailable(door: Door) -> None:
-    """Without a newer table, the message names the partition and says when to retry, while there is time for it."""
+    """Without a newer table, the message names the partition and says when to
+    retry, while there is time for it.
+    """
     door.gateway.follow(door.table(2, (f"127.0.0.1:{free_port()}", door.shards[1].address)))
     began = time.monotonic()
     error = await refused(door.stub.Inspect(pb.InspectRequest(user=LOW), timeout=PATIENCE_S))
@@ -219,17 +238,24 @@ async def test_a_call_follows_its_partition_to_the_new_owner(door: Door) -> None
 
 
 def with_standby(door: Door, owner: str, *, owner_ready: bool = True) -> RoutingTable:
-    """The table in which partition 0 has its owner at `owner` and its standby on the second shard."""
+    """The table in which partition 0 has its owner at `owner` and its
+    standby on the second shard.
+    """
     if 0 not in door.shards[1].shard.grants():
         door.shards[1].shard.own(0, epoch=2, role=Role.STANDBY)
     standby = Replica(shard="shard-1", epoch=2, address=door.shards[1].address, ready=True)
-    route = Route(owner=Replica(shard="shard-0", epoch=1, address=owner, ready=owner_ready), standby=standby)
+    route = Route(
+        owner=Replica(shard="shard-0", epoch=1, address=owner, ready=owner_ready), standby=standby
+    )
     return replace(door.table(2), routes=(route, *door.table(2).routes[1:]))
 
 
 def second_asked(door: Door, reason: str) -> float:
     """How many questions were put to a second shard."""
-    return door.metrics.registry.get_sample_value("echorank_second_asked_total", {"reason": reason}) or 0.0
+    return (
+        door.metrics.registry.get_sample_value("echorank_second_asked_total", {"reason": reason})
+        or 0.0
+    )
 
 
 async def test_the_standby_answers_for_a_dead_owner(door: Door) -> None:
@@ -241,18 +267,24 @@ async def test_the_standby_answers_for_a_dead_owner(door: Door) -> None:
 
 
 async def test_the_standby_answers_for_an_owner_that_hangs(door: Door) -> None:
-    """A stopped process keeps its connections and answers nothing; the call ends long before its deadline."""
+    """A stopped process keeps its connections and answers nothing;
+    the call ends long before its deadline.
+    """
     with socket.socket() as hung:
         hung.bind(("127.0.0.1", 0))
         hung.listen()
         door.gateway.follow(with_standby(door, f"127.0.0.1:{hung.getsockname()[1]}"))
-        answer = await door.stub.Score(pb.ScoreRequest(user=LOW, items=ITEMS[:2]), timeout=PATIENCE_S)
+        answer = await door.stub.Score(
+            pb.ScoreRequest(user=LOW, items=ITEMS[:2]), timeout=PATIENCE_S
+        )
     assert (answer.origin.partition, answer.origin.stale) == (0, True)
     assert second_asked(door, "silent") == 1
 
 
 async def test_the_owner_may_still_answer_when_the_standby_fails(door: Door) -> None:
-    """What counts is the first good answer, of whomever: here the owner, which waits for a click."""
+    """What counts is the first good answer, of whomever:
+    here the owner, which waits for a click.
+    """
     door.gateway.follow(with_standby(door, door.shards[0].address))
     door.shards[1].shard.release(0)
     request = pb.ScoreRequest(user=LOW, items=ITEMS[:2], min_offset=1)
@@ -279,10 +311,15 @@ async def test_errors_that_lost_are_heard(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("actors.serve.gateway.HEDGE_S", 0.001)
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-    gateway = Gated(limits=RequestLimits(), salt="", message_bytes_max=1, metrics=Metrics(CollectorRegistry()))
+    gateway = Gated(
+        limits=RequestLimits(), salt="", message_bytes_max=1, metrics=Metrics(CollectorRegistry())
+    )
     answer = asyncio.ensure_future(gateway._answer(["bad"] * 3 + ["good"] + ["bad"] * 3, None))
-    registry, reason = gateway._metrics.registry, {"reason": "silent"}
-    await until(lambda: (registry.get_sample_value("echorank_second_asked_total", reason) or 0) >= 6)
+    registry = gateway._metrics.registry
+    reason = {"reason": "silent"}
+    await until(
+        lambda: (registry.get_sample_value("echorank_second_asked_total", reason) or 0) >= 6
+    )
     gateway.gate.set()
     assert await answer == b"good"
     gc.collect()
@@ -292,13 +329,17 @@ async def test_errors_that_lost_are_heard(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_a_refusal_is_final(door: Door) -> None:
     """The standby would refuse the same."""
     door.gateway.follow(with_standby(door, door.shards[0].address))
-    error = await refused(door.stub.Score(pb.ScoreRequest(user=LOW, items=["a"] * 21), timeout=PATIENCE_S))
+    error = await refused(
+        door.stub.Score(pb.ScoreRequest(user=LOW, items=["a"] * 21), timeout=PATIENCE_S)
+    )
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert second_asked(door, "unavailable") + second_asked(door, "silent") == 0
 
 
 async def test_an_owner_that_is_not_ready_is_passed_over(door: Door) -> None:
-    """Where the table says that the owner restores, or is dead, its ready standby is asked first."""
+    """Where the table says that the owner restores, or is dead,
+    its ready standby is asked first.
+    """
     door.gateway.follow(with_standby(door, door.shards[0].address, owner_ready=False))
     answer = await door.stub.Score(pb.ScoreRequest(user=LOW, items=ITEMS[:2]), timeout=PATIENCE_S)
     assert answer.origin.stale
@@ -309,7 +350,9 @@ async def test_routing_answers_the_table(door: Door) -> None:
     """Version, partitions, owners and arms, for clients that route themselves."""
     routing = await door.stub.Routing(pb.RoutingRequest())
     assert routing == door.table(1).to_proto()
-    assert [route.address for route in routing.routes] == [door.shards[p // 2].address for p in range(PARTITIONS)]
+    assert [route.address for route in routing.routes] == [
+        door.shards[p // 2].address for p in range(PARTITIONS)
+    ]
 
 
 async def test_a_full_gateway_sheds(tmp_path: Path) -> None:
@@ -328,14 +371,20 @@ async def test_a_full_gateway_sheds(tmp_path: Path) -> None:
 
 
 async def test_health_follows_serving_and_draining(door: Door) -> None:
-    """NOT_SERVING, SERVING, and NOT_SERVING for ever while draining; overall and for the service."""
+    """NOT_SERVING, SERVING, and NOT_SERVING for ever while draining;
+    overall and for the service.
+    """
     health = health_pb2_grpc.HealthStub(door.channel)
 
     async def seen() -> list[int]:
         services = ("", "echorank.v1.Scoring")
-        return [(await health.Check(health_pb2.HealthCheckRequest(service=each))).status for each in services]
+        return [
+            (await health.Check(health_pb2.HealthCheckRequest(service=each))).status
+            for each in services
+        ]
 
-    serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+    serving = health_pb2.HealthCheckResponse.SERVING
+    not_serving = health_pb2.HealthCheckResponse.NOT_SERVING
     assert await seen() == [not_serving, not_serving]
     await door.server.set_serving(True)
     assert await seen() == [serving, serving]
@@ -360,6 +409,13 @@ async def test_reflection_lists_the_services(door: Door) -> None:
 async def test_a_port_in_use_is_named(door: Door) -> None:
     """Two servers never share a port; the message names it and what to do."""
     port = int(door.address.rsplit(":", 1)[1])
-    second = RpcServer(door.gateway.add_to, RequestInterceptor(door.metrics, Bounds(queue_max=1)), MESSAGE_BYTES_MAX)
-    with pytest.raises(ConfigError, match=rf"cannot listen on 127.0.0.1:{port}: the port is in use.*set serving.host"):
+    second = RpcServer(
+        door.gateway.add_to,
+        RequestInterceptor(door.metrics, Bounds(queue_max=1)),
+        MESSAGE_BYTES_MAX,
+    )
+    with pytest.raises(
+        ConfigError,
+        match=rf"cannot listen on 127.0.0.1:{port}: the port is in use.*set serving.host",
+    ):
         await second.start("127.0.0.1", port)

@@ -21,7 +21,9 @@ __all__ = ["closed_door", "door"]  # fixtures
     ("field", "metadata", "arm"),
     [("", "", "main"), ("next", "", "next"), ("", "next", "next"), ("next", "main", "next")],
 )
-async def test_the_arm_is_the_named_one_or_a_live_one(door: Door, field: str, metadata: str, arm: str) -> None:
+async def test_the_arm_is_the_named_one_or_a_live_one(
+    door: Door, field: str, metadata: str, arm: str
+) -> None:
     """The field counts before the metadata; a shadow arm answers only if named."""
     headers = ((ARM_METADATA, metadata),) if metadata else ()
     request = pb.ScoreRequest(user=LOW, items=ITEMS[:1], arm=field)
@@ -45,26 +47,43 @@ async def test_the_arm_is_the_named_one_or_a_live_one(door: Door, field: str, me
 async def test_the_shard_learns_the_propensity(
     door: Door, field: str, metadata: str, given: str, propensity: float
 ) -> None:
-    """The weight's share where the split chose the arm; what the client says, else 1, where it named the arm."""
-    arms = [replace(arm, role="live", weight=weight) for arm, weight in zip(ARMS, (5000, 5000), strict=True)]
+    """The weight's share where the split chose the arm; what the client says,
+    else 1, where it named the arm.
+    """
+    arms = [
+        replace(arm, role="live", weight=weight)
+        for arm, weight in zip(ARMS, (5000, 5000), strict=True)
+    ]
     door.gateway.follow(replace(door.table(2), arms=tuple(arms)))
     sink = FakeSink()
     door.shards[0].service._exposures, _ = exposure_log(sink)
-    headers = [(ARM_METADATA, metadata)] * bool(metadata) + [(PROPENSITY_METADATA, given)] * bool(given)
-    await door.stub.Score(pb.ScoreRequest(user=LOW, items=ITEMS[:1], arm=field), metadata=tuple(headers))
-    await door.stub.Recommend(pb.RecommendRequest(user=LOW, k=1, arm=field), metadata=tuple(headers))
+    headers = [(ARM_METADATA, metadata)] * bool(metadata) + [(PROPENSITY_METADATA, given)] * bool(
+        given
+    )
+    await door.stub.Score(
+        pb.ScoreRequest(user=LOW, items=ITEMS[:1], arm=field), metadata=tuple(headers)
+    )
+    await door.stub.Recommend(
+        pb.RecommendRequest(user=LOW, k=1, arm=field), metadata=tuple(headers)
+    )
     door.shards[0].service._exposures.close(10)
     assert [exposure.propensity for exposure in sink.exposures()] == [propensity, propensity]
 
 
 @pytest.mark.parametrize("arm", ["", "main"])
-@pytest.mark.parametrize("given", ["7", "0", "-0.5", "nan", "inf", "1e999", "half", "", "0,5", "1.0000001"])
+@pytest.mark.parametrize(
+    "given", ["7", "0", "-0.5", "nan", "inf", "1e999", "half", "", "0,5", "1.0000001"]
+)
 async def test_a_propensity_that_is_none_is_refused(door: Door, arm: str, given: str) -> None:
-    """INVALID_ARGUMENT at the gateway, with the value and what to send, whether or not the call names its arm."""
+    """INVALID_ARGUMENT at the gateway, with the value and what to send,
+    whether or not the call names its arm.
+    """
     request = pb.ScoreRequest(user=LOW, items=ITEMS[:1], arm=arm)
     error = await refused(door.stub.Score(request, metadata=((PROPENSITY_METADATA, given),)))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert f"metadata x-echorank-propensity is {given!r}; send the chance" in (error.details() or "")
+    assert f"metadata x-echorank-propensity is {given!r}; send the chance" in (
+        error.details() or ""
+    )
 
 
 async def test_an_unknown_arm_is_not_found(door: Door) -> None:

@@ -22,7 +22,15 @@ from actors.shard.roles import Feed
 from model.bundle.bundle import random_bundle
 from model.config import ModelConfig
 from rpc import echorank_pb2 as pb
-from tests.actors.serve.served_shard import ITEMS, NOW_MS, PARTITIONS, ServedShard, clicks, served_shard, user_of
+from tests.actors.serve.served_shard import (
+    ITEMS,
+    NOW_MS,
+    PARTITIONS,
+    ServedShard,
+    clicks,
+    served_shard,
+    user_of,
+)
 from tests.waiting import PATIENCE_S, until
 
 USER = user_of(1)
@@ -50,15 +58,20 @@ def detail(error: grpc.aio.AioRpcError, kind: type[Any]) -> Any:
 async def test_probabilities_keep_the_order_of_the_items(served: ServedShard) -> None:
     """Scoring the reversed list gives the reversed probabilities, equal to the bundle's own."""
     served.click(USER, *ITEMS[:5])
-    request = pb.ScoreRequest(user=USER, items=ITEMS[:9], arm="main", time_ms=NOW_MS, request_id="r")
+    request = pb.ScoreRequest(
+        user=USER, items=ITEMS[:9], arm="main", time_ms=NOW_MS, request_id="r"
+    )
     response = await served.stub.Score(request)
-    reverse = await served.stub.Score(pb.ScoreRequest(user=USER, items=ITEMS[8::-1], arm="main", time_ms=NOW_MS))
+    reverse = await served.stub.Score(
+        pb.ScoreRequest(user=USER, items=ITEMS[8::-1], arm="main", time_ms=NOW_MS)
+    )
     assert response.request_id == "r"
     np.testing.assert_array_equal(response.probabilities, reverse.probabilities[::-1])
     row = served.shard.read(1, "main", key(USER)).row
     [bundle] = served.shard._arms.values()
     np.testing.assert_array_equal(
-        np.float32(response.probabilities), bundle.score(row, np.arange(9), NOW_MS, FULL).probabilities
+        np.float32(response.probabilities),
+        bundle.score(row, np.arange(9), NOW_MS, FULL).probabilities,
     )
 
 
@@ -93,7 +106,9 @@ async def test_a_cold_user_gets_an_answer(served: ServedShard) -> None:
 
 async def test_unknown_items_are_scored_and_counted(served: ServedShard) -> None:
     """Each gets a probability; response and metric say how many there were."""
-    response = await served.stub.Score(pb.ScoreRequest(user=USER, items=["new", ITEMS[0], "newer"], arm="main"))
+    response = await served.stub.Score(
+        pb.ScoreRequest(user=USER, items=["new", ITEMS[0], "newer"], arm="main")
+    )
     assert (len(response.probabilities), response.unknown_items) == (3, 2)
     assert served.counted("unknown_items_total", arm="main", source="request") == 2
 
@@ -101,19 +116,41 @@ async def test_unknown_items_are_scored_and_counted(served: ServedShard) -> None
 @pytest.mark.parametrize(
     ("request_", "field", "says"),
     [
-        (pb.ScoreRequest(items=["a"], arm="main"), "user", "user is empty; send an id of 1 to 16 bytes"),
-        (pb.ScoreRequest(user="é" * 9, items=["a"], arm="main"), "user", "18 bytes long; at most 16"),
+        (
+            pb.ScoreRequest(items=["a"], arm="main"),
+            "user",
+            "user is empty; send an id of 1 to 16 bytes",
+        ),
+        (
+            pb.ScoreRequest(user="é" * 9, items=["a"], arm="main"),
+            "user",
+            "18 bytes long; at most 16",
+        ),
         (pb.ScoreRequest(user="u", arm="main"), "items", "0 items; send 1 to 20"),
-        (pb.ScoreRequest(user="u", items=["a"] * 21, arm="main"), "items", "21 items; send 1 to 20"),
-        (pb.ScoreRequest(user="u", items=["a", ""], arm="main"), "items[1]", "0 bytes long; 1 to 16"),
-        (pb.ScoreRequest(user="u", items=["a", "b", "x" * 17], arm="main"), "items[2]", "17 bytes long; 1 to 16"),
+        (
+            pb.ScoreRequest(user="u", items=["a"] * 21, arm="main"),
+            "items",
+            "21 items; send 1 to 20",
+        ),
+        (
+            pb.ScoreRequest(user="u", items=["a", ""], arm="main"),
+            "items[1]",
+            "0 bytes long; 1 to 16",
+        ),
+        (
+            pb.ScoreRequest(user="u", items=["a", "b", "x" * 17], arm="main"),
+            "items[2]",
+            "17 bytes long; 1 to 16",
+        ),
         (pb.ScoreRequest(user="u", items=["a"]), "arm", "a shard needs the arm: one of main"),
         (pb.RecommendRequest(user="u", k=21, arm="main"), "k", "k is 21; ask for 1 to 20"),
         (pb.RecommendRequest(user="u", k=-1, arm="main"), "k", "k is -1"),
         (pb.InspectRequest(arm="main"), "user", "user is empty"),
     ],
 )
-async def test_a_bad_request_names_field_and_rule(served: ServedShard, request_: Any, field: str, says: str) -> None:
+async def test_a_bad_request_names_field_and_rule(
+    served: ServedShard, request_: Any, field: str, says: str
+) -> None:
     """INVALID_ARGUMENT, with the field and the message in the details."""
     method = type(request_).__name__.removesuffix("Request")
     error = await refused(getattr(served.stub, method)(request_))
@@ -134,7 +171,9 @@ async def test_an_unknown_arm_is_not_found(served: ServedShard) -> None:
 async def test_anothers_partition_is_unavailable(tmp_path: Path) -> None:
     """UNAVAILABLE with a delay: the caller's routing table is old."""
     async with served_shard(tmp_path, partitions=[0]) as served:
-        error = await refused(served.stub.Score(pb.ScoreRequest(user=USER, items=["a"], arm="main")))
+        error = await refused(
+            served.stub.Score(pb.ScoreRequest(user=USER, items=["a"], arm="main"))
+        )
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert "shard-0 does not own partition 1" in (error.details() or "")
     assert detail(error, RetryInfo).retry_delay.ToMilliseconds() > 0
@@ -150,10 +189,16 @@ async def test_min_offset_waits_for_the_click(served: ServedShard) -> None:
 
 
 async def test_min_offset_waits_for_the_arm_that_answers(tmp_path: Path) -> None:
-    """An arm that has the click answers at once, however far behind another one is; that one's own callers wait."""
-    arms = {"main": random_bundle(ModelConfig(), ITEMS), "new": random_bundle(ModelConfig(), ITEMS, 1)}
+    """An arm that has the click answers at once,
+    however far behind another one is; that one's own callers wait.
+    """
+    arms = {
+        "main": random_bundle(ModelConfig(), ITEMS),
+        "new": random_bundle(ModelConfig(), ITEMS, 1),
+    }
     async with served_shard(tmp_path, arms=arms) as served:
-        partition, behind = partition_of(USER, PARTITIONS), 2000
+        partition = partition_of(USER, PARTITIONS)
+        behind = 2000
         for store in served.shard._owned[partition].stores.values():
             store.skip_to(behind if store.bundle is arms["main"] else 0)
         served.shard._owned[partition].line_up()
@@ -173,13 +218,17 @@ async def test_min_offset_ends_with_the_deadline(served: ServedShard) -> None:
     request = pb.RecommendRequest(user=USER, arm="main", min_offset=7)
     error = await refused(served.stub.Recommend(request, timeout=1))
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert "applied the clicks below offset 0, min_offset is 7; allow more time" in (error.details() or "")
+    assert "applied the clicks below offset 0, min_offset is 7; allow more time" in (
+        error.details() or ""
+    )
 
 
 async def test_a_call_without_a_deadline_gets_the_default_one(tmp_path: Path) -> None:
     """It does not wait for ever."""
     async with served_shard(tmp_path, limits=RequestLimits(deadline_default_s=0.05)) as served:
-        error = await refused(served.stub.Score(pb.ScoreRequest(user=USER, items=["a"], arm="main", min_offset=1)))
+        error = await refused(
+            served.stub.Score(pb.ScoreRequest(user=USER, items=["a"], arm="main", min_offset=1))
+        )
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
@@ -196,10 +245,14 @@ class LateCall:
 
 
 async def test_an_expired_deadline_is_no_work(served: ServedShard) -> None:
-    """A call that arrives too late ends before the state is read; the status is DEADLINE_EXCEEDED."""
+    """A call that arrives too late ends before the state is read;
+    the status is DEADLINE_EXCEEDED.
+    """
     request: Any = pb.ScoreRequest(user=USER, items=["a"], arm="main")
     late: Any = LateCall()
-    with pytest.raises(DeadlineExceeded, match="ms ago, before it was its turn; allow more time") as raised:
+    with pytest.raises(
+        DeadlineExceeded, match="ms ago, before it was its turn; allow more time"
+    ) as raised:
         await served.service.Score(request, late)
     assert status_of(raised.value).code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert served.counted("score_candidates_count") == 0
@@ -219,7 +272,9 @@ async def test_too_little_time_for_the_full_model_degrades(tmp_path: Path) -> No
     """The answer is of level SEQUENCE and counted, instead of a time-out."""
     async with served_shard(tmp_path, pace=SlowFull) as served:
         served.click(USER, *ITEMS[:3])
-        response = await served.stub.Score(pb.ScoreRequest(user=USER, items=["a"], arm="main"), timeout=1.0)
+        response = await served.stub.Score(
+            pb.ScoreRequest(user=USER, items=["a"], arm="main"), timeout=1.0
+        )
         assert response.origin.level == pb.LEVEL_SEQUENCE
         assert served.counted("degraded_total", reason="deadline") == 1
         assert served.counted("score_seconds_count", arm="main", level="SEQUENCE") == 1
@@ -234,7 +289,8 @@ async def test_a_full_queue_sheds(tmp_path: Path) -> None:
         error = await refused(served.stub.Inspect(pb.InspectRequest(user=USER, arm="main")))
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert error.details() == (
-            "1 requests are in flight and serving.queue_max is 1; send fewer at a time, or retry later"
+            "1 requests are in flight and serving.queue_max is 1; send fewer at a time, or retry "
+            "later"
         )
         assert detail(error, RetryInfo).retry_delay.ToMilliseconds() == 100
         await asyncio.to_thread(served.click, USER, ITEMS[0])
@@ -253,14 +309,18 @@ async def test_a_draining_server_refuses(served: ServedShard) -> None:
 
 async def test_a_cancelled_call_is_counted_as_such(served: ServedShard) -> None:
     """A caller that hangs up frees its place."""
-    call = served.stub.Score(pb.ScoreRequest(user=USER, items=["a"], arm="main", min_offset=1), timeout=PATIENCE_S)
+    call = served.stub.Score(
+        pb.ScoreRequest(user=USER, items=["a"], arm="main", min_offset=1), timeout=PATIENCE_S
+    )
     await until(lambda: served.counted("requests_in_flight"))
     call.cancel()
     await until(lambda: not served.counted("requests_in_flight"))
     assert served.counted("requests_total", method="Score", code="CANCELLED") == 1
 
 
-async def test_a_stream_answers_each_request_and_ends_with_the_first_bad_one(served: ServedShard) -> None:
+async def test_a_stream_answers_each_request_and_ends_with_the_first_bad_one(
+    served: ServedShard,
+) -> None:
     """Two answers in order, then the status of the third request."""
     requests = [
         pb.ScoreRequest(user=USER, items=ITEMS[:2], arm="main", request_id="1"),
@@ -291,8 +351,12 @@ async def test_a_stream_answers_each_request_and_ends_with_the_first_bad_one(ser
         (NOW_MS + 5_000 + 86_400_001, "now + events.future_tolerance_s"),
     ],
 )
-async def test_a_time_in_another_unit_is_refused(served: ServedShard, time_ms: int, hint: str) -> None:
-    """INVALID_ARGUMENT with the field, the value and a guess, for Score, its stream, and Recommend."""
+async def test_a_time_in_another_unit_is_refused(
+    served: ServedShard, time_ms: int, hint: str
+) -> None:
+    """INVALID_ARGUMENT with the field, the value and a guess,
+    for Score, its stream, and Recommend.
+    """
     score = pb.ScoreRequest(user=USER, items=ITEMS[:1], arm="main", time_ms=time_ms)
     recommend = pb.RecommendRequest(user=USER, k=1, arm="main", time_ms=time_ms)
     for call in (

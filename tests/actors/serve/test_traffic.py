@@ -14,7 +14,9 @@ def arm(name: str, weight: int, role: Role = "live") -> Arm:
 
 
 def test_shares_follow_the_weights() -> None:
-    """Of 20,000 users, 30 % go to the arm with weight 3,000, give or take four standard deviations."""
+    """Of 20,000 users, 30 % go to the arm with weight 3,000,
+    give or take four standard deviations.
+    """
     split = TrafficSplit([arm("a", 7000), arm("b", 3000)], "salt")
     share = sum(split.choose(user) == "b" for user in USERS) / len(USERS)
     assert abs(share - 0.3) < 4 * (0.3 * 0.7 / len(USERS)) ** 0.5
@@ -29,12 +31,17 @@ def test_the_propensity_is_the_share() -> None:
 def test_a_user_keeps_the_arm_whatever_the_order_of_the_arms() -> None:
     """The choice depends on salt, user and weights only."""
     arms = [arm("a", 5000), arm("b", 2000), arm("c", 3000)]
-    one, other = TrafficSplit(arms, "salt"), TrafficSplit(arms[::-1], "salt")
-    assert [one.choose(user) for user in USERS[:500]] == [other.choose(user) for user in USERS[:500]]
+    one = TrafficSplit(arms, "salt")
+    other = TrafficSplit(arms[::-1], "salt")
+    assert [one.choose(user) for user in USERS[:500]] == [
+        other.choose(user) for user in USERS[:500]
+    ]
 
 
 def test_a_raised_weight_moves_only_the_users_it_has_to() -> None:
-    """From 1,000 to 2,000 ten-thousandths, nobody leaves the arm and a tenth of all users join it."""
+    """From 1,000 to 2,000 ten-thousandths,
+    nobody leaves the arm and a tenth of all users join it.
+    """
     before = TrafficSplit([arm("a", 9000), arm("b", 1000)], "salt")
     after = TrafficSplit([arm("a", 8000), arm("b", 2000)], "salt")
     moved = [(before.choose(user), after.choose(user)) for user in USERS]
@@ -44,13 +51,16 @@ def test_a_raised_weight_moves_only_the_users_it_has_to() -> None:
 
 def test_another_salt_makes_another_split() -> None:
     """Buckets under two salts agree no more often than by chance."""
-    one, other = TrafficSplit([arm("a", BUCKETS)], "one"), TrafficSplit([arm("a", BUCKETS)], "other")
+    one = TrafficSplit([arm("a", BUCKETS)], "one")
+    other = TrafficSplit([arm("a", BUCKETS)], "other")
     assert sum(one.bucket(user) == other.bucket(user) for user in USERS) < 20
 
 
 def test_shadow_and_candidate_arms_answer_only_when_named() -> None:
     """No user lands on them by the split, and anybody may ask for them."""
-    split = TrafficSplit([arm("main", 1), arm("next", 0, "shadow"), arm("new", 0, "candidate")], "salt")
+    split = TrafficSplit(
+        [arm("main", 1), arm("next", 0, "shadow"), arm("new", 0, "candidate")], "salt"
+    )
     assert {split.choose(user) for user in USERS[:1000]} == {"main"}
     assert split.choose("u", named="next") == "next"
 

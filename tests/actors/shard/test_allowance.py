@@ -14,12 +14,19 @@ from actors.snapshots.store import SnapshotStore
 from tests.actors.click_log import ClickLog, sample, shard
 from tests.actors.faulty_fs import Disk, FaultyFiles
 
-INTERVAL_S, SHARE = 10.0, 0.05
+INTERVAL_S = 10.0
+SHARE = 0.05
 
 
-def begins(cost_s: Callable[[float], float], partitions: int, until_s: float) -> list[tuple[float, int]]:
-    """When which partition is saved, where each snapshot costs what `cost_s` says of the time and takes none."""
-    allowance, attempted_s, found = SnapshotAllowance(INTERVAL_S, SHARE), [0.0] * partitions, list[tuple[float, int]]()
+def begins(
+    cost_s: Callable[[float], float], partitions: int, until_s: float
+) -> list[tuple[float, int]]:
+    """When which partition is saved, where each snapshot costs what `cost_s`
+    says of the time and takes none.
+    """
+    allowance = SnapshotAllowance(INTERVAL_S, SHARE)
+    attempted_s = [0.0] * partitions
+    found = list[tuple[float, int]]()
     for now_s in np.arange(0, until_s, 0.5).tolist():
         for partition in sorted(range(partitions), key=lambda each: attempted_s[each]):
             if allowance.is_due(attempted_s[partition], now_s):
@@ -31,14 +38,20 @@ def begins(cost_s: Callable[[float], float], partitions: int, until_s: float) ->
 
 @pytest.mark.parametrize(("cost_s", "partitions"), [(0.0, 3), (0.001, 50), (0.4, 1), (0.06, 8)])
 def test_cheap_snapshots_come_every_interval(cost_s: float, partitions: int) -> None:
-    """Where all of a shard's snapshots together take less than the share, each partition is saved on time."""
+    """Where all of a shard's snapshots together take less than the share,
+    each partition is saved on time.
+    """
     found = begins(lambda _: cost_s, partitions, 101)
-    assert sorted(found) == [(10.0 * turn, each) for turn in range(1, 11) for each in range(partitions)]
+    assert sorted(found) == [
+        (10.0 * turn, each) for turn in range(1, 11) for each in range(partitions)
+    ]
 
 
 @pytest.mark.parametrize(("cost_s", "partitions"), [(1.0, 1), (8.0, 1), (1.0, 8), (0.05, 40)])
 def test_dear_snapshots_keep_to_the_share(cost_s: float, partitions: int) -> None:
-    """On average no more than the share is spent, nearly all of it is, and partitions take turns."""
+    """On average no more than the share is spent,
+    nearly all of it is, and partitions take turns.
+    """
     until_s = 4000.0
     found = begins(lambda _: cost_s, partitions, until_s)
     spent_s = len(found) * cost_s
@@ -80,9 +93,13 @@ def later(owner: Shard, seconds: float) -> bool:
 
 
 def test_a_shard_waits_for_what_snapshots_cost() -> None:
-    """A snapshot of two seconds is followed by one 40 s later, if nobody asks for one before; the forecast knows."""
+    """A snapshot of two seconds is followed by one 40 s later,
+    if nobody asks for one before; the forecast knows.
+    """
     owner = busy_shard(2.0)
-    assert [later(owner, 10) for _ in range(10)] == [True] + [False] * 2 + [True] + [False] * 3 + [True] + [False] * 2
+    assert [later(owner, 10) for _ in range(10)] == [True] + [False] * 2 + [True] + [False] * 3 + [
+        True
+    ] + [False] * 2
     owner.observe_end(0, owner.positions()[0])
     before_s = sample(owner._metrics, "recovery_predicted_seconds", partition="0")
     assert owner.snapshot(0) == owner.positions()[0]
@@ -102,7 +119,9 @@ def test_what_is_asked_for_neither_waits_nor_counts() -> None:
 
 
 def test_failures_count_too(tmp_path: Path) -> None:
-    """A snapshot that fails after it was written costs as much, and is tried again when that is paid for."""
+    """A snapshot that fails after it was written costs as much,
+    and is tried again when that is paid for.
+    """
     blocker = tmp_path / "blocker"
     owner = shard(blocker / "state", snapshot_share_max=SHARE)
     owner.own(0, 1)

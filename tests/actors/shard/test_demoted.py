@@ -1,4 +1,6 @@
-"""A shard that loses a partition while it waits to save it, or while it saves, writes nothing that outranks anybody."""
+"""A shard that loses a partition while it waits to save it, or while it saves,
+writes nothing that outranks anybody.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,10 @@ class Waiting:
         self._happens()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Nothing to give back."""
 
@@ -64,7 +69,9 @@ def owner_of(root: Path, **others: object) -> Shard:
 
 @pytest.mark.parametrize("how", SAVES)
 def test_who_is_demoted_while_it_waits_saves_nothing(tmp_path: Path, how: str) -> None:
-    """Neither files nor deletes: the standby's epoch is newer than the new owner's first files may be."""
+    """Neither files nor deletes: the standby's epoch is newer than the
+    new owner's first files may be.
+    """
     owner = owner_of(tmp_path)
     saved = files(tmp_path)
     owner._snapshotter._one_at_a_time = Waiting(lambda: owner.own(0, 3, Role.STANDBY))  # type: ignore[assignment]
@@ -86,7 +93,9 @@ def test_who_gives_up_while_it_waits_saves_nothing(tmp_path: Path, how: str) -> 
 
 @pytest.mark.parametrize("how", SAVES)
 @pytest.mark.parametrize("arm", ["main", "other"])
-def test_who_is_demoted_while_it_saves_completes_nothing(tmp_path: Path, how: str, arm: str) -> None:
+def test_who_is_demoted_while_it_saves_completes_nothing(
+    tmp_path: Path, how: str, arm: str
+) -> None:
     """After one arm or after the last: no manifest appears, and the new owner's files stay."""
     real = SnapshotStore.from_uri(str(tmp_path), kept=9)
     interrupted = Interrupted(real._filesystem, real._root, 9)

@@ -60,7 +60,8 @@ class FailsUnderWay(Bundle):
     """Fails while another thread waits to do something to the partition."""
 
     def meet(self, other: threading.Thread, owner: Shard) -> None:
-        self.other, self.owner = other, owner
+        self.other = other
+        self.owner = owner
 
     def fold(self, *_) -> None:  # type: ignore[no-untyped-def]
         self.other.start()
@@ -70,8 +71,11 @@ class FailsUnderWay(Bundle):
 
 
 def test_a_release_or_renewal_that_waited_for_a_failed_fold(tmp_path: Path) -> None:
-    """The partition is gone for both: releasing it again is nothing, and a newer epoch is told so."""
-    model, refused = bundle_of(FailsUnderWay), []
+    """The partition is gone for both: releasing it again is nothing,
+    and a newer epoch is told so.
+    """
+    model = bundle_of(FailsUnderWay)
+    refused = []
 
     def renew(owner: Shard, held: Owned) -> None:
         with owner._owning, pytest.raises(NotOwner, match="given up"):

@@ -14,7 +14,9 @@ def test_assumed_until_measured() -> None:
 
 
 def test_measured_rates_take_over() -> None:
-    """After some seconds of measuring the forecast is that of the measured rates, and follows when they change."""
+    """After some seconds of measuring the forecast is that of the measured rates,
+    and follows when they change.
+    """
     forecast = RecoveryForecast()
     for _ in range(20):
         forecast.restored(10**9, 1.0)

@@ -11,12 +11,15 @@ from pathlib import Path
 
 from tests.actors.click_log import ClickLog, shard
 
-KILLS, STEP = 5, 50
+KILLS = 5
+STEP = 50
 LOG = ClickLog(4000)
 
 
 def fold_and_save(root: str, epoch: int, orders: Connection) -> None:
-    """Own the partition, then apply and save a step per order; answer with position, durable offset and digest."""
+    """Own the partition, then apply and save a step per order;
+    answer with position, durable offset and digest.
+    """
     owner = shard(root)
     position = owner.own(0, epoch)
     orders.send((position, owner.durable()[0], owner.digest(0, "main")))
@@ -30,7 +33,9 @@ def fold_and_save(root: str, epoch: int, orders: Connection) -> None:
 def child(root: Path, epoch: int) -> Iterator[Connection]:
     """A running child process, killed with SIGKILL at the end of the block."""
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=fold_and_save, args=(str(root), epoch, theirs))
+    process = multiprocessing.get_context("spawn").Process(
+        target=fold_and_save, args=(str(root), epoch, theirs)
+    )
     process.start()
     theirs.close()
     try:
@@ -57,8 +62,11 @@ def digest_at(tmp_path: Path, position: int) -> str:
 
 
 def test_killed_processes_leave_no_trace(tmp_path: Path) -> None:
-    """After five SIGKILLs in the middle of folding or saving, no durable offset is lost and every state is exact."""
-    chance, durable = random.Random(11), 0
+    """After five SIGKILLs in the middle of folding or saving,
+    no durable offset is lost and every state is exact.
+    """
+    chance = random.Random(11)
+    durable = 0
     for epoch in range(1, KILLS + 1):
         with child(tmp_path / "state", epoch) as orders:
             restored, covered, digest = answer(orders)

@@ -16,12 +16,16 @@ from tests.actors.click_log import ClickLog, sample, shard
 
 LOG = ClickLog()
 USER = int(LOG.users[0])
-grants = st.dictionaries(st.integers(0, 5), st.builds(Grant, st.integers(1, 5), st.sampled_from(Role)))
+grants = st.dictionaries(
+    st.integers(0, 5), st.builds(Grant, st.integers(1, 5), st.sampled_from(Role))
+)
 
 
 @given(held=grants, granted=grants)
 def test_steps_lead_from_held_to_granted(held: dict[int, Grant], granted: dict[int, Grant]) -> None:
-    """Done once they are exactly what was granted, but for grants that are older than what is held."""
+    """Done once they are exactly what was granted,
+    but for grants that are older than what is held.
+    """
     todo = steps(held, granted)
     after = {p: grant for p, grant in held.items() if p not in todo.release} | todo.renew | todo.own
     assert after == {p: _newer(held.get(p), grant) for p, grant in granted.items()}
@@ -32,8 +36,11 @@ def _newer(held: Grant | None, granted: Grant) -> Grant:
 
 
 def test_a_standby_folds_alike_but_saves_nothing(tmp_path: Path) -> None:
-    """Bytes are those of the owner; its answers are stale, its snapshots nobody's, its clicks counted apart."""
-    owner, standby = shard(tmp_path), shard(tmp_path)
+    """Bytes are those of the owner; its answers are stale,
+    its snapshots nobody's, its clicks counted apart.
+    """
+    owner = shard(tmp_path)
+    standby = shard(tmp_path)
     owner.own(0, 1)
     standby.own(0, 2, Role.STANDBY)
     for one, epoch in ((owner, 1), (standby, 2)):
@@ -46,14 +53,18 @@ def test_a_standby_folds_alike_but_saves_nothing(tmp_path: Path) -> None:
     assert (standby.owned(), standby.durable()) == ({}, {})
     with pytest.raises(NotOwner, match="is the standby of partition 0; its owner takes snapshots"):
         standby.snapshot(0)
-    assert sample(standby._metrics, "events_total", partition="0", outcome="standby") == len(LOG.offsets)
+    assert sample(standby._metrics, "events_total", partition="0", outcome="standby") == len(
+        LOG.offsets
+    )
     assert sample(standby._metrics, "events_total", partition="0", outcome="applied") == 0
     assert sample(standby._metrics, "event_to_score_seconds_count") == 0
     assert sample(standby._metrics, "snapshot_age_seconds", partition="0") == 0
 
 
 def test_a_standby_takes_over_where_it_stands(tmp_path: Path) -> None:
-    """Under a newer epoch its answers count at once, nothing is restored, its first snapshot is an interval away."""
+    """Under a newer epoch its answers count at once, nothing is restored,
+    its first snapshot is an interval away.
+    """
     standby = shard(tmp_path)
     standby.own(0, 2, Role.STANDBY)
     standby.apply(LOG.batch(0, 300), 2)
@@ -69,7 +80,9 @@ def test_a_standby_takes_over_where_it_stands(tmp_path: Path) -> None:
 
 
 def test_an_owner_without_a_lease_says_so(tmp_path: Path) -> None:
-    """Beyond its lease somebody else may own the partition: answers are stale until the next lease."""
+    """Beyond its lease somebody else may own the partition:
+    answers are stale until the next lease.
+    """
     owner = shard(tmp_path)
     owner.own(0, 1)
     owner.observe_end(0, 0)
@@ -96,7 +109,9 @@ def test_an_owner_that_hears_nothing_of_the_log_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", [LOG.length + 6000, 2])
 def test_a_partition_that_stands_still_is_not_well(tmp_path: Path, end: int) -> None:
-    """Clicks that wait for 10 s while nothing moves, and a state beyond its log, end both health and freshness."""
+    """Clicks that wait for 10 s while nothing moves, and a state beyond its log,
+    end both health and freshness.
+    """
     owner = shard(tmp_path)
     owner.own(0, 1)
     owner.observe_end(0, LOG.length)
@@ -121,7 +136,9 @@ class SlowSnapshots(SnapshotStore):
     def __init__(self, root: Path) -> None:
         real = SnapshotStore.from_uri(str(root), kept=3)
         super().__init__(real._filesystem, real._root, 3)
-        self.begun, self.allowed, self.fails = threading.Event(), threading.Event(), False
+        self.begun = threading.Event()
+        self.allowed = threading.Event()
+        self.fails = False
 
     def find(self, partition: int):  # type: ignore[no-untyped-def]
         self.begun.set()
@@ -135,7 +152,8 @@ class SlowSnapshots(SnapshotStore):
 def test_what_was_released_while_it_restored_stays_released(tmp_path: Path, fails: bool) -> None:
     """A restore that ends late takes nothing, and leaves what was owned anew meanwhile alone."""
     snapshots = SlowSnapshots(tmp_path)
-    owner, caught = shard(tmp_path, snapshots=snapshots), []
+    owner = shard(tmp_path, snapshots=snapshots)
+    caught = []
 
     def own() -> None:
         with pytest.raises(SnapshotError if fails else NotOwner) as raised:
@@ -194,7 +212,8 @@ def test_other_partitions_are_owned_and_released_during_a_restore(tmp_path: Path
 
 def test_a_release_wakes_who_waits(tmp_path: Path) -> None:
     """Whoever waits for an offset of a partition hears of its end, and is told to ask elsewhere."""
-    owner, heard = shard(tmp_path), []
+    owner = shard(tmp_path)
+    heard = []
     owner.on_applied(lambda partition, position: heard.append(partition))
     owner.own(0, 1)
     assert owner.position(0) == 0

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.errors import ConfigError, InvalidRequest, NotOwner, OffsetGap, ShardUnavailable, SnapshotError, StaleEpoch
+from actors.errors import (
+    ConfigError,
+    InvalidRequest,
+    NotOwner,
+    OffsetGap,
+    ShardUnavailable,
+    SnapshotError,
+    StaleEpoch,
+)
 from actors.shard.shard import Shard
 from actors.snapshots.store import SnapshotStore
 from actors.state.rows import BYTES_BESIDE_ROW_MAX
@@ -35,7 +43,9 @@ def advance(owner: Shard, seconds: float) -> None:
 
 
 def test_epochs_fence(tmp_path: Path) -> None:
-    """Only the current epoch may apply; only a newer one may own, and it goes on with the states there are."""
+    """Only the current epoch may apply; only a newer one may own,
+    and it goes on with the states there are.
+    """
     owner = shard(tmp_path)
     assert owner.own(0, 5) == 0
     owner.apply(LOG.batch(0, 100), 5)
@@ -80,27 +90,36 @@ def test_a_gap_is_refused(tmp_path: Path) -> None:
 
 
 @settings(max_examples=15, deadline=None)
-@given(steps=st.lists(st.tuples(st.integers(1, 400), st.sampled_from(["go on", "snapshot", "crash"])), max_size=12))
+@given(
+    steps=st.lists(
+        st.tuples(st.integers(1, 400), st.sampled_from(["go on", "snapshot", "crash"])), max_size=12
+    )
+)
 def test_crashes_leave_no_trace(
     clean: str, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, str]]
 ) -> None:
     """Snapshots and crashes anywhere, then replay: the digest of an uninterrupted run."""
     root = tmp_path_factory.mktemp("state")
-    owner, epoch = shard(root), 1
+    owner = shard(root)
+    epoch = 1
     position = owner.own(0, epoch)
     for size, then in [*steps, (LOG.length, "crash"), (LOG.length, "go on")]:
         position = owner.apply(LOG.batch(position, min(LOG.length, position + size)), epoch)
         if then == "snapshot":
             assert owner.snapshot(0) == position == owner.durable()[0]
         elif then == "crash":
-            durable, epoch, owner = owner.durable()[0], epoch + 1, shard(root)
+            durable = owner.durable()[0]
+            epoch = epoch + 1
+            owner = shard(root)
             position = owner.own(0, epoch)
             assert position == durable
     owner.apply(LOG.batch(position, LOG.length), epoch)
     assert owner.digest(0, "main") == clean
 
 
-@pytest.mark.parametrize(("kind", "reason"), [("*.arrow", "checksum"), ("*.manifest.json", "manifest")])
+@pytest.mark.parametrize(
+    ("kind", "reason"), [("*.arrow", "checksum"), ("*.manifest.json", "manifest")]
+)
 def test_a_damaged_snapshot_costs_a_longer_replay(
     tmp_path: Path, clean: str, caplog: pytest.LogCaptureFixture, kind: str, reason: str
 ) -> None:
@@ -140,7 +159,9 @@ def test_unreadable_snapshots_are_not_taken_for_none(tmp_path: Path) -> None:
 def test_another_model_starts_from_nothing_and_catches_up(
     tmp_path: Path, clean: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A known arm skips what it has while a new arm and a changed one are rebuilt by the same batches."""
+    """A known arm skips what it has while a new arm and a changed one
+    are rebuilt by the same batches.
+    """
     owner = shard(tmp_path, {"main": bundle(), "changed": bundle(1)})
     owner.own(0, 1)
     owner.apply(LOG.batch(0, 600), 1)
@@ -169,12 +190,16 @@ def test_another_model_starts_from_nothing_and_catches_up(
 
 
 def test_a_snapshot_of_another_schema_is_never_used(tmp_path: Path) -> None:
-    """An arm whose rows mean something else now starts from nothing, also if the bytes would fit."""
+    """An arm whose rows mean something else now starts from nothing,
+    also if the bytes would fit.
+    """
     owner = shard(tmp_path)
     owner.own(0, 1)
     owner.apply(LOG.all(), 1)
     owner.snapshot(0)
-    lookalike = bundle(config=CONFIG.from_json(CONFIG.to_json().replace('"gap_buckets":32', '"gap_buckets":31')))
+    lookalike = bundle(
+        config=CONFIG.from_json(CONFIG.to_json().replace('"gap_buckets":32', '"gap_buckets":31'))
+    )
     lookalike.version = bundle().version
     assert lookalike.layout == bundle().layout
     assert shard(tmp_path, {"main": lookalike}).own(0, 2) == 0
@@ -222,11 +247,14 @@ def test_an_unwritable_directory_does_not_stop_the_shard(tmp_path: Path) -> None
 
 
 def test_reads_tell_state_offset_and_time(tmp_path: Path) -> None:
-    """A user's read has the copy, the offset and the newest click's time; a stranger's has the offset."""
+    """A user's read has the copy, the offset and the newest click's
+    time; a stranger's has the offset.
+    """
     owner = shard(tmp_path)
     owner.own(0, 1)
     owner.apply(LOG.all(), 1)
-    known, stranger = owner.read(0, "main", USER), owner.read(0, "main", 12345)
+    known = owner.read(0, "main", USER)
+    stranger = owner.read(0, "main", 12345)
     assert known.row is not None
     assert known.last_event_ms == LOG.times_ms[LOG.users == USER].max()
     assert (stranger.row, stranger.last_event_ms, stranger.offset) == (None, -1, LOG.length)
@@ -256,7 +284,8 @@ class SlowSnapshots(SnapshotStore):
     def __init__(self, root: Path) -> None:
         real = SnapshotStore.from_uri(str(root), kept=3)
         super().__init__(real._filesystem, real._root, 3)
-        self.begun, self.allowed = threading.Event(), threading.Event()
+        self.begun = threading.Event()
+        self.allowed = threading.Event()
 
     def find(self, partition: int):  # type: ignore[no-untyped-def]
         self.begun.set()
@@ -265,7 +294,9 @@ class SlowSnapshots(SnapshotStore):
 
 
 def test_while_restoring_reads_are_stale_and_writes_wait(tmp_path: Path) -> None:
-    """A restoring partition answers reads with an empty stale state and sends writers away to come back."""
+    """A restoring partition answers reads with an empty stale state and
+    sends writers away to come back.
+    """
     snapshots = SlowSnapshots(tmp_path)
     owner = shard(tmp_path, snapshots=snapshots)
     owning = threading.Thread(target=owner.own, args=(0, 1))
@@ -284,7 +315,8 @@ def test_while_restoring_reads_are_stale_and_writes_wait(tmp_path: Path) -> None
 
 def test_callbacks_hear_of_every_position(tmp_path: Path) -> None:
     """Applied batches, repeats and skips report the position."""
-    owner, heard = shard(tmp_path), []
+    owner = shard(tmp_path)
+    heard = []
     owner.on_applied(lambda partition, position: heard.append((partition, position)))
     owner.own(0, 1)
     owner.apply(LOG.batch(0, 100), 1)
@@ -293,8 +325,12 @@ def test_callbacks_hear_of_every_position(tmp_path: Path) -> None:
     assert heard == [(0, 100), (0, 100), (0, 150)]
 
 
-def test_skip_moves_only_arms_that_need_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Offsets that the log lost are passed over once, logged and counted; gaps before them are refused."""
+def test_skip_moves_only_arms_that_need_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Offsets that the log lost are passed over once, logged and counted;
+    gaps before them are refused.
+    """
     owner = shard(tmp_path)
     owner.own(0, 1)
     with pytest.raises(OffsetGap):
@@ -307,9 +343,12 @@ def test_skip_moves_only_arms_that_need_it(tmp_path: Path, caplog: pytest.LogCap
 
 
 def test_metrics_count_events_states_and_freshness(tmp_path: Path) -> None:
-    """Applied, repeated and unknown are counted once each; states are measured; freshness is the record's age."""
+    """Applied, repeated and unknown are counted once each; states are measured;
+    freshness is the record's age.
+    """
     owner = shard(tmp_path)
-    metrics, clicks = owner._metrics, len(LOG.offsets)
+    metrics = owner._metrics
+    clicks = len(LOG.offsets)
     owner.own(0, 1)
     batch = LOG.all()
     batch.record_ms[:] = owner._clock.now_ms() - 80
@@ -319,11 +358,20 @@ def test_metrics_count_events_states_and_freshness(tmp_path: Path) -> None:
     owner.apply(batch, 1)
     assert sample(metrics, "events_total", partition="0", outcome="applied") == clicks
     assert sample(metrics, "events_total", partition="0", outcome="duplicate") == clicks
-    assert sample(metrics, "unknown_items_total", arm="main", source="event") == (LOG.items[:-2] < 5).sum()
+    assert (
+        sample(metrics, "unknown_items_total", arm="main", source="event")
+        == (LOG.items[:-2] < 5).sum()
+    )
     assert sample(metrics, "unknown_actions_total", arm="main") == 2
     assert sample(metrics, "state_users", arm="main", tier="hot") == len(np.unique(LOG.users))
-    assert sample(metrics, "state_bytes", arm="main", tier="hot") == owner.stats()[0].arms["main"].state_bytes
-    assert sample(metrics, "state_bytes_per_user", arm="main") == bundle().layout.row_bytes + BYTES_BESIDE_ROW_MAX
+    assert (
+        sample(metrics, "state_bytes", arm="main", tier="hot")
+        == owner.stats()[0].arms["main"].state_bytes
+    )
+    assert (
+        sample(metrics, "state_bytes_per_user", arm="main")
+        == bundle().layout.row_bytes + BYTES_BESIDE_ROW_MAX
+    )
     assert sample(metrics, "event_to_score_seconds_count") == clicks - 1
     assert sample(metrics, "event_to_score_seconds_bucket", le="0.075") == 1
     assert sample(metrics, "event_to_score_seconds_bucket", le="0.1") == clicks - 2
@@ -335,7 +383,8 @@ def test_metrics_count_events_states_and_freshness(tmp_path: Path) -> None:
 
 def test_a_shard_needs_an_arm(tmp_path: Path) -> None:
     """Without an arm there is nothing to fold into."""
-    owner, snapshots = shard(tmp_path), SnapshotStore.from_uri(str(tmp_path), kept=1)
+    owner = shard(tmp_path)
+    snapshots = SnapshotStore.from_uri(str(tmp_path), kept=1)
     with pytest.raises(ConfigError, match="at least one arm"):
         Shard("shard-1", {}, snapshots, owner._metrics, owner._clock, owner._settings)
 

@@ -1,4 +1,6 @@
-"""A shard whose memory is limited: the same states, counted by tier, and saved and restored with both."""
+"""A shard whose memory is limited: the same states, counted by tier,
+and saved and restored with both.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ def digest(root: Path, stop: int) -> str:
 
 
 def test_limited_memory_changes_no_state_and_survives_a_crash(tmp_path: Path) -> None:
-    """Users in both tiers are saved, restored by a successor with as little memory, and equal those of a large one."""
+    """Users in both tiers are saved, restored by a successor with as little memory,
+    and equal those of a large one.
+    """
     hot_bytes = 50 * 1000
     owner = small(tmp_path, hot_bytes_max=hot_bytes)
     owner.own(0, 1)
@@ -48,7 +52,9 @@ def test_limited_memory_changes_no_state_and_survives_a_crash(tmp_path: Path) ->
     apply(owner, 1500, 2500)
     owner.snapshot(0)  # a delta, of users who have been on disk since
     assert sample(owner._metrics, "evictions_total", reason="memory") > 400
-    successor = small(tmp_path, hot_bytes_max=hot_bytes)  # clears what the first left, which goes on all the same
+    successor = small(
+        tmp_path, hot_bytes_max=hot_bytes
+    )  # clears what the first left, which goes on all the same
     assert successor.own(0, 2) == 2500
     assert successor.digest(0, "main") == owner.digest(0, "main") == digest(tmp_path / "a", 2500)
     apply(successor, 2500, LOG.length, epoch=2)
@@ -56,7 +62,9 @@ def test_limited_memory_changes_no_state_and_survives_a_crash(tmp_path: Path) ->
 
 
 def test_idle_users_move_to_disk_and_are_counted(tmp_path: Path) -> None:
-    """After the idle time all users are cold, gauges and counter say so, and clicks bring them back."""
+    """After the idle time all users are cold,
+    gauges and counter say so, and clicks bring them back.
+    """
     owner = small(tmp_path, idle_s=60.0)
     owner.own(0, 1)
     apply(owner, 0, 2000)
@@ -81,26 +89,36 @@ def test_idle_users_move_to_disk_and_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Users stay in memory, above the limit, where the disk takes no more; log, gauge and states say what is so."""
+    """Users stay in memory, above the limit, where the disk takes no more; log,
+    gauge and states say what is so.
+    """
     owner = small(tmp_path, cold_bytes=1 << 17, hot_bytes_max=50 * 1000)
     owner.own(0, 1)
     apply(owner, 0, LOG.length)
     assert owner.positions()[0] == LOG.length
     assert owner.digest(0, "main") == digest(tmp_path / "a", LOG.length)
-    users = [sample(owner._metrics, "state_users", arm="main", tier=tier) for tier in ("hot", "cold")]
+    users = [
+        sample(owner._metrics, "state_users", arm="main", tier=tier) for tier in ("hot", "cold")
+    ]
     assert sum(users) == len(np.unique(LOG.users))
     assert sample(owner._metrics, "state_bytes", arm="main", tier="hot") > 50 * 1000
     assert sample(owner._metrics, "cold_tier_full", arm="main") == 1
     assert caplog.text.count("users stay in memory, above the limit") == 1
     owner.snapshot(0)
-    successor = small(tmp_path, cold_bytes=1 << 17, hot_bytes_max=50 * 1000)  # whose disk has no more room either
+    successor = small(
+        tmp_path, cold_bytes=1 << 17, hot_bytes_max=50 * 1000
+    )  # whose disk has no more room either
     assert successor.own(0, 2) == LOG.length
     assert successor.digest(0, "main") == owner.digest(0, "main")
     assert sample(successor._metrics, "cold_tier_full", arm="main") == 1
 
 
-def test_idle_users_stay_while_the_disk_is_full(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Who finds no room is said in the log once and stays; it is tried again later, which harms nothing."""
+def test_idle_users_stay_while_the_disk_is_full(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Who finds no room is said in the log once and stays;
+    it is tried again later, which harms nothing.
+    """
     owner = small(tmp_path, cold_bytes=1 << 17, idle_s=60.0)
     owner.own(0, 1)
     apply(owner, 0, 2000)
@@ -108,13 +126,19 @@ def test_idle_users_stay_while_the_disk_is_full(tmp_path: Path, caplog: pytest.L
     for _ in range(20):
         owner.evict_idle()
         owner._clock.advance(1)
-    assert 0 < sample(owner._metrics, "state_users", arm="main", tier="cold") < len(np.unique(LOG.users))
+    assert (
+        0
+        < sample(owner._metrics, "state_users", arm="main", tier="cold")
+        < len(np.unique(LOG.users))
+    )
     assert caplog.text.count("users stay in memory, above the limit") == 1
     assert owner.digest(0, "main") == digest(tmp_path / "a", 2000)
 
 
 def test_memory_is_shared_by_the_stores_a_shard_should_hold() -> None:
-    """A store's part is the shard's bytes by its partitions, arms and standbys; without a limit there are no tiers."""
+    """A store's part is the shard's bytes by its partitions, arms and standbys;
+    without a limit there are no tiers.
+    """
     settings = Settings()
     assert shard_settings(settings).tiers is None
     state = settings.state.model_copy(update={"memory_bytes_max": 80 << 20})

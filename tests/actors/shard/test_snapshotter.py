@@ -50,12 +50,17 @@ def chain(store: SnapshotStore, arm: str = "main") -> Chain:
 
 
 def test_only_what_changed_is_written(tmp_path: Path) -> None:
-    """After a base come the users of the clicks since; an offset without a click adds no file; all is restored."""
+    """After a base come the users of the clicks since;
+    an offset without a click adds no file; all is restored.
+    """
     store = SnapshotStore.from_uri(str(tmp_path), kept=3)
     owner = shard(tmp_path, snapshots=store)
     owner.own(0, 1)
     save_at(owner, 1, 600, 610, 615)
-    changed = [len(set(LOG.batch(start, stop).users.tolist())) for start, stop in ((0, 600), (600, 610), (610, 615))]
+    changed = [
+        len(set(LOG.batch(start, stop).users.tolist()))
+        for start, stop in ((0, 600), (600, 610), (610, 615))
+    ]
     assert [file.rows for file in chain(store).files] == changed
     hole = next(offset for offset in range(615, LOG.length) if offset not in LOG.offsets)
     save_at(owner, 1, hole)
@@ -116,7 +121,8 @@ class Refusing:
     """Refuses to complete files with `part` in their path, while it is armed."""
 
     def __init__(self, part: str) -> None:
-        self.part, self.armed = part, False
+        self.part = part
+        self.armed = False
 
     def __call__(self, name: str, path: str) -> None:
         if self.armed and name == "move" and self.part in path:
@@ -126,8 +132,11 @@ class Refusing:
 @pytest.mark.parametrize("part", [".arrow", ".manifest.json"])
 @pytest.mark.parametrize("at", ["base", "delta"])
 def test_what_a_failed_snapshot_held_is_in_the_next(tmp_path: Path, part: str, at: str) -> None:
-    """Rows whose file or manifest could not be written are saved the next time, though no click touched them again."""
-    refusing, disk = Refusing(part), Disk()
+    """Rows whose file or manifest could not be written are saved the next time,
+    though no click touched them again.
+    """
+    refusing = Refusing(part)
+    disk = Disk()
     store = snapshots(FaultyFiles(disk, on_operation=refusing))
     owner = shard(tmp_path, {"main": bundle(), "other": bundle(1)}, snapshots=store)
     owner.own(0, 1)
@@ -139,7 +148,9 @@ def test_what_a_failed_snapshot_held_is_in_the_next(tmp_path: Path, part: str, a
     assert sample(owner._metrics, "snapshot_failures_total", reason="write") == 1
     refusing.armed = False
     save_at(owner, 1, 615)
-    successor = shard(tmp_path, {"main": bundle(), "other": bundle(1)}, snapshots=snapshots(FaultyFiles(disk)))
+    successor = shard(
+        tmp_path, {"main": bundle(), "other": bundle(1)}, snapshots=snapshots(FaultyFiles(disk))
+    )
     assert successor.own(0, 2) == 615
     for arm in ("main", "other"):
         assert successor.digest(0, arm) == owner.digest(0, arm)
@@ -162,8 +173,11 @@ def test_an_arm_that_was_written_is_not_written_again(tmp_path: Path) -> None:
 
 
 def test_a_death_at_any_operation_leaves_no_trace(tmp_path: Path) -> None:
-    """Folding, saving and retiring, killed at each operation: the successor's states are those of its offset."""
-    stops, arms = (600, 605, 640), {"main": bundle()}
+    """Folding, saving and retiring, killed at each operation:
+    the successor's states are those of its offset.
+    """
+    stops = (600, 605, 640)
+    arms = {"main": bundle()}
     digests = {position: digest_at(position, tmp_path) for position in (0, *stops)}
 
     def live(files: FaultyFiles, epoch: int, covered: list[int]) -> None:
@@ -177,7 +191,9 @@ def test_a_death_at_any_operation_leaves_no_trace(tmp_path: Path) -> None:
     undisturbed = FaultyFiles(Disk())
     live(undisturbed, 1, [])
     for crash_at in range(1, undisturbed.operations + 1):
-        disk, covered, after = Disk(), [0], list[int]()
+        disk = Disk()
+        covered = [0]
+        after = list[int]()
         with pytest.raises(Crashed):
             live(FaultyFiles(disk, crash_at=crash_at), 1, covered)
         live(FaultyFiles(disk), 2, after)
@@ -186,7 +202,9 @@ def test_a_death_at_any_operation_leaves_no_trace(tmp_path: Path) -> None:
 
 
 def test_recovery_is_predicted(tmp_path: Path) -> None:
-    """The gauges know the bytes of the newest set, and the time to read it and to fold what lies above."""
+    """The gauges know the bytes of the newest set,
+    and the time to read it and to fold what lies above.
+    """
     owner = shard(tmp_path)
     owner.own(0, 1)
     owner.observe_end(0, 700)
@@ -203,11 +221,16 @@ def test_recovery_is_predicted(tmp_path: Path) -> None:
     assert sample(successor._metrics, "snapshot_bytes", partition="0") == size
     successor.release(0)
     for name in ("snapshot_bytes", "recovery_predicted_seconds", "snapshot_age_seconds"):
-        assert successor._metrics.registry.get_sample_value(f"echorank_{name}", {"partition": "0"}) is None
+        assert (
+            successor._metrics.registry.get_sample_value(f"echorank_{name}", {"partition": "0"})
+            is None
+        )
 
 
 def test_forgetting_saves_everything_anew(tmp_path: Path) -> None:
-    """Afterwards one snapshot of the present is all there is, also if nothing was new; later changes add to it."""
+    """Afterwards one snapshot of the present is all there is,
+    also if nothing was new; later changes add to it.
+    """
     store = SnapshotStore.from_uri(str(tmp_path), kept=3)
     owner = shard(tmp_path, snapshots=store)
     owner.own(0, 1)
@@ -223,7 +246,9 @@ def test_forgetting_saves_everything_anew(tmp_path: Path) -> None:
 
 
 def test_the_wall_clock_decides_nothing(tmp_path: Path) -> None:
-    """Clocks that jump, and files that seem years old or young, change neither order nor retention."""
+    """Clocks that jump, and files that seem years old or young,
+    change neither order nor retention.
+    """
     store = SnapshotStore.from_uri(str(tmp_path), kept=2)
     owner = shard(tmp_path, snapshots=store)
     owner.own(0, 1)
@@ -237,8 +262,12 @@ def test_the_wall_clock_decides_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("loss", ["directory", "base", "cut off"])
-def test_files_that_vanish_are_saved_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture, loss: str) -> None:
-    """A chain whose files somebody removed or cut is not added to: the next snapshot has all rows, and says why."""
+def test_files_that_vanish_are_saved_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, loss: str
+) -> None:
+    """A chain whose files somebody removed or cut is not added to:
+    the next snapshot has all rows, and says why.
+    """
     disk = Disk()
     store = snapshots(FaultyFiles(disk))
     owner = shard(tmp_path, snapshots=store)

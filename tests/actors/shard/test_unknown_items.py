@@ -25,13 +25,21 @@ def counts(bundle: Bundle) -> UnknownItems:
     return UnknownItems(Metrics(CollectorRegistry()), {"main": bundle, "other": bundle})
 
 
-def test_the_log_names_arm_share_and_what_to_do(counts: UnknownItems, caplog: pytest.LogCaptureFixture) -> None:
-    """After the first few hundred clicks, then after ten times as many, and only for the arm concerned."""
+def test_the_log_names_arm_share_and_what_to_do(
+    counts: UnknownItems, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After the first few hundred clicks, then after ten times as many,
+    and only for the arm concerned.
+    """
     for _ in range(20):
         counts.count("main", 100, 99)
         counts.count("other", 100, 1)
-    first, second = (record.message for record in caplog.records if record.levelno == logging.WARNING)
-    assert first.startswith("arm main: 198 of 200 clicks (99%) are on items that its model does not know")
+    first, second = (
+        record.message for record in caplog.records if record.levelno == logging.WARNING
+    )
+    assert first.startswith(
+        "arm main: 198 of 200 clicks (99%) are on items that its model does not know"
+    )
     assert "it knows 2, such as 'film 1'" in first
     assert "train one on these clicks" in first
     assert second.startswith("arm main: 1,980 of 2,000 clicks")
@@ -53,7 +61,9 @@ def test_a_few_new_items_are_no_matter(events: int, unknown: int, speaks: bool) 
     assert bool(Known(events, unknown).complaint("main")) == speaks
 
 
-def test_one_large_batch_speaks_once(counts: UnknownItems, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_large_batch_speaks_once(
+    counts: UnknownItems, caplog: pytest.LogCaptureFixture
+) -> None:
     """A replay that starts with thousands of clicks is one line, not one for each power of ten."""
     counts.count("main", 50_000, 50_000)
     counts.count("main", 1, 1)

@@ -1,6 +1,7 @@
 """As much of S3 as pyarrow's client asks for, over HTTP on this machine, in memory.
 
-The client is the real one: signing, multipart uploads, listings page by page, copy instead of rename.
+The client is the real one: signing, multipart uploads, listings page by page, copy instead of
+rename.
 """
 
 from __future__ import annotations
@@ -39,10 +40,17 @@ class Handler(BaseHTTPRequestHandler):
     def parse(self) -> tuple[str, dict[str, str], bytes]:
         """Key, query and body."""
         parts = urlsplit(self.path)
-        query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
+        query = {
+            name: values[0]
+            for name, values in parse_qs(parts.query, keep_blank_values=True).items()
+        }
         key = unquote(parts.path).removeprefix("/").partition("/")[2]
         chunked = self.headers.get("Transfer-Encoding") == "chunked"
-        body = unchunked(self.rfile) if chunked else self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = (
+            unchunked(self.rfile)
+            if chunked
+            else self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        )
         if "aws-chunked" in self.headers.get("Content-Encoding", ""):  # within HTTP's own chunks
             body = unchunked(io.BytesIO(body))
         self.bucket.requests.append(f"{self.command} {key}")
@@ -70,7 +78,10 @@ class Handler(BaseHTTPRequestHandler):
         elif key in self.bucket.objects:
             content = self.bucket.objects[key]
             self.answer(
-                200, Content_Length=str(len(content)), ETag='"e"', Last_Modified="Thu, 01 Jan 2026 00:00:00 GMT"
+                200,
+                Content_Length=str(len(content)),
+                ETag='"e"',
+                Last_Modified="Thu, 01 Jan 2026 00:00:00 GMT",
             )
         else:
             self.missing(key)
@@ -87,7 +98,12 @@ class Handler(BaseHTTPRequestHandler):
             first, last = map(int, wanted.groups()) if wanted else (0, len(content) - 1)
             last = min(last, len(content) - 1)
             part = content[first : last + 1]
-            self.answer(206 if wanted else 200, part, ETag='"e"', Content_Range=f"bytes {first}-{last}/{len(content)}")
+            self.answer(
+                206 if wanted else 200,
+                part,
+                ETag='"e"',
+                Content_Range=f"bytes {first}-{last}/{len(content)}",
+            )
 
     def do_PUT(self) -> None:
         key, query, body = self.parse()
@@ -112,7 +128,10 @@ class Handler(BaseHTTPRequestHandler):
             number = str(len(self.bucket.uploads))
             self.bucket.uploads[number] = {}
             upload = f"<UploadId>{number}</UploadId>"
-            self.answer(200, f"<InitiateMultipartUploadResult>{upload}</InitiateMultipartUploadResult>".encode())
+            self.answer(
+                200,
+                f"<InitiateMultipartUploadResult>{upload}</InitiateMultipartUploadResult>".encode(),
+            )
         elif "delete" in query:
             for name in re.findall(r"<Key>(.*?)</Key>", body.decode()):
                 self.bucket.objects.pop(name, None)
@@ -120,7 +139,10 @@ class Handler(BaseHTTPRequestHandler):
         else:
             parts = self.bucket.uploads.pop(query["uploadId"])
             self.bucket.objects[key] = b"".join(parts[number] for number in sorted(parts))
-            self.answer(200, b"<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>")
+            self.answer(
+                200,
+                b"<CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>",
+            )
 
     def do_DELETE(self) -> None:
         key, _, _ = self.parse()
@@ -129,11 +151,15 @@ class Handler(BaseHTTPRequestHandler):
 
     def listing(self, query: dict[str, str]) -> bytes:
         """A page of keys, those below a delimiter put together."""
-        prefix, delimiter, after = (query.get(name, "") for name in ("prefix", "delimiter", "continuation-token"))
+        prefix, delimiter, after = (
+            query.get(name, "") for name in ("prefix", "delimiter", "continuation-token")
+        )
         names: dict[str, bool] = {}  # by name, whether it stands for several
         for key in sorted(self.bucket.objects):
             if key.startswith(prefix):
-                head, found, _ = key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
+                head, found, _ = (
+                    key[len(prefix) :].partition(delimiter) if delimiter else (key, "", "")
+                )
                 names[prefix + head + found if found else key] = bool(found)
         size = min(PAGE_KEYS, int(query.get("max-keys", 1000)))
         left = [name for name in names if name > after]
@@ -148,7 +174,11 @@ class Handler(BaseHTTPRequestHandler):
                     "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
                 )
         more = len(left) > size
-        token = f"<NextContinuationToken>{escape(left[size - 1])}</NextContinuationToken>" if more else ""
+        token = (
+            f"<NextContinuationToken>{escape(left[size - 1])}</NextContinuationToken>"
+            if more
+            else ""
+        )
         return (
             f"<ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated>{token}"
             f"<KeyCount>{min(size, len(left))}</KeyCount>{text}</ListBucketResult>"
@@ -156,7 +186,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def unchunked(stream: BinaryIO) -> bytes:
-    """The content of a body in chunks, each behind its length, with the lines that may follow the last one."""
+    """The content of a body in chunks, each behind its length,
+    with the lines that may follow the last one.
+    """
     content = b""
     while size := int(stream.readline().split(b";")[0], 16):
         content += stream.read(size)
@@ -176,7 +208,10 @@ def running() -> Iterator[tuple[str, Bucket]]:
     thread.start()
     endpoint = quote(f"127.0.0.1:{server.server_port}", safe="")
     try:
-        yield f"s3://key:secret@bucket/deep/state?endpoint_override={endpoint}&scheme=http&region=here", bucket
+        yield (
+            f"s3://key:secret@bucket/deep/state?endpoint_override={endpoint}&scheme=http&region=here",
+            bucket,
+        )
     finally:
         server.shutdown()
         thread.join()

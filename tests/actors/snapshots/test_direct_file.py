@@ -18,7 +18,9 @@ SIZES = [0, 1, 4096, BUFFER_BYTES - 1, BUFFER_BYTES, BUFFER_BYTES + 1, 2 * BUFFE
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("cut", [100_003, 1 << 20, 3 * BUFFER_BYTES])
 def test_any_bytes_in_any_pieces_are_there(tmp_path: Path, size: int, cut: int) -> None:
-    """However many bytes come in however large pieces, the file has these bytes, whatever it had before."""
+    """However many bytes come in however large pieces,
+    the file has these bytes, whatever it had before.
+    """
     path = tmp_path / "file"
     path.write_bytes(b"older" * 100)
     data = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8)
@@ -32,8 +34,12 @@ def test_any_bytes_in_any_pieces_are_there(tmp_path: Path, size: int, cut: int) 
 def test_a_file_system_without_direct_writes_gets_ordinary_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str
 ) -> None:
-    """Where the flag is refused, or taken and then the blocks are, the file is written all the same."""
-    opened, written, flagged = os.open, os.write, set[int]()
+    """Where the flag is refused, or taken and then the blocks are,
+    the file is written all the same.
+    """
+    opened = os.open
+    written = os.write
+    flagged = set[int]()
 
     def fake_open(path: str, flags: int, mode: int = 0o777) -> int:
         if flags & os.O_DIRECT and refused == "open":
@@ -59,7 +65,9 @@ def test_a_file_system_without_direct_writes_gets_ordinary_ones(
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_an_error() -> None:
-    """What cannot be written is not lost silently, be it at the end or before, and the file is closed."""
+    """What cannot be written is not lost silently,
+    be it at the end or before, and the file is closed.
+    """
     before = len(list(Path("/proc/self/fd").iterdir()))
     for size in (10, BUFFER_BYTES + 10):
         with pytest.raises(OSError, match="No space left"), DirectFile("/dev/full") as file:
@@ -81,9 +89,13 @@ def test_nothing_is_written_after_an_error(tmp_path: Path) -> None:
 
 
 def test_no_cache_is_used(tmp_path: Path) -> None:
-    """Of a file of whole buffers nothing is in the system's cache: reading without touching the disk finds nothing."""
+    """Of a file of whole buffers nothing is in the system's cache:
+    reading without touching the disk finds nothing.
+    """
     if not writes_past_the_cache(tmp_path / "probe"):
-        pytest.skip("the file system of the tests' directory does not write past the cache, or cannot tell")
+        pytest.skip(
+            "the file system of the tests' directory does not write past the cache, or cannot tell"
+        )
     path = tmp_path / "file"
     with DirectFile(str(path)) as file:
         file.write(bytes(2 * BUFFER_BYTES))
@@ -91,7 +103,9 @@ def test_no_cache_is_used(tmp_path: Path) -> None:
 
 
 def writes_past_the_cache(path: Path) -> bool:
-    """Whether the file system can: one that is a piece of memory refuses the flag, or takes it and means nothing."""
+    """Whether the file system can: one that is a piece of memory refuses the flag,
+    or takes it and means nothing.
+    """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_DIRECT)
         try:

@@ -32,14 +32,19 @@ def test_another_deployment_is_refused(tmp_path: Path, other: dict[str, str]) ->
     claim(str(tmp_path), OURS)
     before = (tmp_path / NAME).read_bytes()
     [theirs] = other.values()
-    with pytest.raises(ConfigError, match=f"{tmp_path}.*'shop'.*'clicks'.*'cluster-1'.*{theirs}.*directory of its own"):
+    with pytest.raises(
+        ConfigError,
+        match=f"{tmp_path}.*'shop'.*'clicks'.*'cluster-1'.*{theirs}.*directory of its own",
+    ):
         claim(str(tmp_path), replace(OURS, **other))
     assert (tmp_path / NAME).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
 def test_a_log_that_was_unknown_is_learned(tmp_path: Path) -> None:
-    """A broker that does not tell its cluster's id claims the rest; the id is added once it is known."""
+    """A broker that does not tell its cluster's id claims the rest;
+    the id is added once it is known.
+    """
     claim(str(tmp_path), replace(OURS, log=""))
     claim(str(tmp_path), OURS)
     claim(str(tmp_path), replace(OURS, log=""))
@@ -57,7 +62,9 @@ def test_states_of_an_older_version_are_adopted(tmp_path: Path) -> None:
 def test_a_file_is_no_directory(tmp_path: Path) -> None:
     """The error says so, with the path."""
     (tmp_path / "state").touch()
-    with pytest.raises(SnapshotError, match=r"state cannot be used.*it is a file.*must be a directory"):
+    with pytest.raises(
+        SnapshotError, match=r"state cannot be used.*it is a file.*must be a directory"
+    ):
         claim(str(tmp_path / "state"), OURS)
     with pytest.raises(SnapshotError, match="cannot be used"):
         claim(str(tmp_path / "state" / "below"), OURS)

@@ -18,14 +18,17 @@ STOPS = (600, 603, 606, 612, 700, 703, 706, 709)  # a chain of five files, then 
 ARMS = {"main": bundle()}
 
 
-def snapshots(disk: Disk, on_operation: Callable[[str, str], None] = lambda name, path: None) -> SnapshotStore:
+def snapshots(
+    disk: Disk, on_operation: Callable[[str, str], None] = lambda name, path: None
+) -> SnapshotStore:
     """Two are kept."""
     return SnapshotStore(FaultyFiles(disk, on_operation=on_operation).filesystem(), "state", kept=2)
 
 
 def saved(tmp_path: Path, disk: Disk, stops: tuple[int, ...] = STOPS) -> dict[int, str]:
     """Fill the disk with snapshots at `stops`; the digest at each."""
-    owner, digests = shard(tmp_path, ARMS, snapshots(disk)), {}
+    owner = shard(tmp_path, ARMS, snapshots(disk))
+    digests = {}
     owner.own(0, 1)
     for stop in stops:
         owner.apply(LOG.batch(owner.positions()[0], stop), 1)
@@ -42,27 +45,47 @@ def flip(disk: Disk, name: str) -> None:
     disk.files[path] = bytes(content)
 
 
-def test_any_damaged_file_leaves_the_newest_set_without_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Whichever file is damaged, the states are exactly those of the newest snapshot that does not need it."""
+def test_any_damaged_file_leaves_the_newest_set_without_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whichever file is damaged, the states are exactly those of the newest
+    snapshot that does not need it.
+    """
     whole = Disk()
     digests = saved(tmp_path, whole)
-    chains = {manifest.position: manifest.arms["main"] for manifest in snapshots(whole).find(0).manifests}
-    assert [(position, len(chain.files)) for position, chain in chains.items()] == [(709, 3), (706, 2), (700, 5)]
+    chains = {
+        manifest.position: manifest.arms["main"] for manifest in snapshots(whole).find(0).manifests
+    }
+    assert [(position, len(chain.files)) for position, chain in chains.items()] == [
+        (709, 3),
+        (706, 2),
+        (700, 5),
+    ]
     for file in {file.name: file for chain in chains.values() for file in chain.files}:
         disk = Disk()
-        disk.files, disk.directories = dict(whole.files), set(whole.directories)
+        disk.files = dict(whole.files)
+        disk.directories = set(whole.directories)
         flip(disk, file)
         caplog.clear()
         owner = shard(tmp_path, ARMS, snapshots(disk))
-        usable = [position for position, chain in chains.items() if file not in {one.name for one in chain.files}]
+        usable = [
+            position
+            for position, chain in chains.items()
+            if file not in {one.name for one in chain.files}
+        ]
         assert owner.own(0, 2) == usable[0]
         assert owner.digest(0, "main") == digests[usable[0]]
         read = usable[0] < 709  # only then anybody looked at it
         assert sample(owner._metrics, "snapshot_failures_total", reason="checksum") == read
-        assert sum(file in record.message for record in caplog.records if record.levelname == "ERROR") == read
+        assert (
+            sum(file in record.message for record in caplog.records if record.levelname == "ERROR")
+            == read
+        )
 
 
-def test_damage_everywhere_starts_from_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damage_everywhere_starts_from_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """With no whole set left the arm is empty, at offset 0, and a replay gives the states again."""
     disk = Disk()
     digests = saved(tmp_path, disk)
@@ -78,20 +101,31 @@ def test_damage_everywhere_starts_from_nothing(tmp_path: Path, caplog: pytest.Lo
 
 def test_each_damaged_file_is_read_once(tmp_path: Path) -> None:
     """A base that several snapshots stand on is neither read nor reported for each of them."""
-    disk, read = Disk(), []
+    disk = Disk()
+    read = []
     saved(tmp_path, disk)
     base = snapshots(disk).find(0).manifests[0].arms["main"].files[0].name
     flip(disk, base)
-    owner = shard(tmp_path, ARMS, snapshots(disk, lambda name, path: read.append(path) if name == "read" else None))
+    owner = shard(
+        tmp_path,
+        ARMS,
+        snapshots(disk, lambda name, path: read.append(path) if name == "read" else None),
+    )
     assert owner.own(0, 2) == 700
     assert sum(path.endswith(base) for path in read) == 1
 
 
-def test_a_chain_of_another_schema_or_model_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither base nor changes are read; the log names both versions; the arm is rebuilt from offset 0."""
+def test_a_chain_of_another_schema_or_model_is_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither base nor changes are read; the log names both versions;
+    the arm is rebuilt from offset 0.
+    """
     disk = Disk()
     saved(tmp_path, disk)
-    lookalike = bundle(config=CONFIG.from_json(CONFIG.to_json().replace('"gap_buckets":32', '"gap_buckets":31')))
+    lookalike = bundle(
+        config=CONFIG.from_json(CONFIG.to_json().replace('"gap_buckets":32', '"gap_buckets":31'))
+    )
     lookalike.version = bundle().version
     for other in (bundle(1), lookalike):
         caplog.clear()
@@ -126,14 +160,18 @@ def test_the_last_owner_may_still_save_and_retire(tmp_path: Path) -> None:
 
 
 def go_on(owner: Shard) -> None:
-    """A hundred offsets more and a snapshot of everything, so that older files are needed no more."""
+    """A hundred offsets more and a snapshot of everything,
+    so that older files are needed no more.
+    """
     position = owner.positions()[0]
     owner.apply(LOG.batch(position, position + 100), owner.owned()[0])
     owner.forget_older(0)
 
 
 def test_files_that_cannot_be_read_are_not_taken_for_damaged(tmp_path: Path) -> None:
-    """Where the file system refuses, owning fails rather than rebuild from a log that may not reach back."""
+    """Where the file system refuses,
+    owning fails rather than rebuild from a log that may not reach back.
+    """
     disk = Disk()
     saved(tmp_path, disk)
 
@@ -148,8 +186,11 @@ def test_files_that_cannot_be_read_are_not_taken_for_damaged(tmp_path: Path) -> 
 
 
 def test_erased_users_do_not_come_back(tmp_path: Path) -> None:
-    """Rows of a file at or below the tombstone's offset are dropped, later rows are new; the stores know the user."""
-    disk, user = Disk(), int(LOG.users[0])
+    """Rows of a file at or below the tombstone's offset are dropped,
+    later rows are new; the stores know the user.
+    """
+    disk = Disk()
+    user = int(LOG.users[0])
     owner = shard(tmp_path, ARMS, snapshots(disk))
     owner.own(0, 1)
     owner.apply(LOG.batch(0, 600), 1)
@@ -168,8 +209,11 @@ def test_erased_users_do_not_come_back(tmp_path: Path) -> None:
 
 
 def test_an_erased_user_may_click_again(tmp_path: Path) -> None:
-    """Of a chain that reaches over the tombstone, the base's row is dropped and the later change's row stays."""
-    disk, user = Disk(), int(LOG.users[0])
+    """Of a chain that reaches over the tombstone,
+    the base's row is dropped and the later change's row stays.
+    """
+    disk = Disk()
+    user = int(LOG.users[0])
     owner = shard(tmp_path, ARMS, snapshots(disk))
     owner.own(0, 1)
     owner.apply(LOG.batch(0, 600), 1)

@@ -43,8 +43,10 @@ def test_the_newest_stay(store: SnapshotStore, tmp_path: Path) -> None:
     for position in (1, 2, 3, 4):
         save(store, 5, image(position))
     directory = next(tmp_path.rglob("partition-00003"))
-    orphan, torn = "000000000005-0000000000000000002-main-0.arrow", "000000000005-0000000000000000004-main.tmp"
-    newer, foreign = "000000000006-0000000000000000001-main.tmp", "README"
+    orphan = "000000000005-0000000000000000002-main-0.arrow"
+    torn = "000000000005-0000000000000000004-main.tmp"
+    newer = "000000000006-0000000000000000001-main.tmp"
+    foreign = "README"
     for name in (orphan, torn, newer, foreign):
         (directory / name).touch()
     assert store.retire(3, 9) == 2 * 2 + 2
@@ -63,7 +65,9 @@ def test_files_of_a_chain_stay_with_it(store: SnapshotStore, tmp_path: Path) -> 
 
 
 def test_one_snapshot_with_another_base_stays(store: SnapshotStore, tmp_path: Path) -> None:
-    """While the newest two stand on one base, the newest one that does not stays too, and no longer."""
+    """While the newest two stand on one base,
+    the newest one that does not stays too, and no longer.
+    """
     save_chain(store, 5, 10, 20, 30)
     save_chain(store, 5, 40, 50, 60, 70)
     store.retire(3, 9)
@@ -79,7 +83,10 @@ def test_each_arm_has_a_spare(store: SnapshotStore) -> None:
     """Where arms start anew at different times, each finds another base in what is kept."""
     saved = save(store, 1, image(10, users=5), image(10, users=5, arm="b"))
     for position in (20, 30, 40, 50):
-        images = (image(position, 1, arm, full=(position, arm) in ((20, "main"), (40, "b"))) for arm in ("main", "b"))
+        images = (
+            image(position, 1, arm, full=(position, arm) in ((20, "main"), (40, "b")))
+            for arm in ("main", "b")
+        )
         saved = save(store, 1, *images, after=saved)
     store.retire(3, 9)
     assert orders(store) == [(1, 50), (1, 40), (1, 10)]
@@ -106,8 +113,12 @@ def test_damaged_manifests_do_not_count(store: SnapshotStore, tmp_path: Path) ->
     assert orders(store) == [(5, 2), (5, 1)]
 
 
-def test_a_slow_owner_of_an_old_epoch_cannot_harm_the_new_one(store: SnapshotStore, tmp_path: Path) -> None:
-    """Saving, retiring and forgetting under an old epoch leave every file of a newer one, needed or not."""
+def test_a_slow_owner_of_an_old_epoch_cannot_harm_the_new_one(
+    store: SnapshotStore, tmp_path: Path
+) -> None:
+    """Saving, retiring and forgetting under an old epoch leave every file
+    of a newer one, needed or not.
+    """
     save_chain(store, 8, 10)
     save_chain(store, 8, 20)
     save_chain(store, 8, 30)
@@ -131,7 +142,9 @@ def test_nothing_is_retired_without_a_snapshot(store: SnapshotStore, tmp_path: P
 
 
 def test_forgetting_leaves_the_newest_set_alone(store: SnapshotStore, tmp_path: Path) -> None:
-    """All but the newest snapshot's files go, leftovers too, and each is named with the checksum that it had."""
+    """All but the newest snapshot's files go, leftovers too,
+    and each is named with the checksum that it had.
+    """
     save_chain(store, 4, 100)
     save_chain(store, 5, 10, 20)
     directory = next(tmp_path.rglob("partition-00003"))
@@ -145,7 +158,9 @@ def test_forgetting_leaves_the_newest_set_alone(store: SnapshotStore, tmp_path: 
     [states] = newest.arms["main"].files
     assert len(deleted) == 2 + 4 + 1
     assert all(file.xxh3 in file.name for file in deleted if file.name.endswith(".arrow"))
-    assert {file.name for file in deleted if file.name.endswith(".arrow")} == checksums - {states.name}
+    assert {file.name for file in deleted if file.name.endswith(".arrow")} == checksums - {
+        states.name
+    }
     assert len(files(tmp_path)) == 2 + 1 + 1
     assert len(read(store, newest.arms["main"])[0]) == 3000
     assert store.forget_older(3, 5) == []

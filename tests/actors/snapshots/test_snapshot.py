@@ -44,7 +44,9 @@ def test_what_is_saved_comes_back(store: SnapshotStore) -> None:
 
 
 def test_changed_rows_follow_the_base(store: SnapshotStore, tmp_path: Path) -> None:
-    """A delta adds one file to the chain, an image without rows adds none, and a full image starts anew."""
+    """A delta adds one file to the chain, an image without rows adds none,
+    and a full image starts anew.
+    """
     base = save(store, 1, image(10))
     delta = save(store, 1, image(20, users=7, full=False), after=base)
     same = save(store, 1, image(30, users=0, full=False), after=delta)
@@ -55,7 +57,12 @@ def test_changed_rows_follow_the_base(store: SnapshotStore, tmp_path: Path) -> N
     assert chains[1].files[0] == chains[0].files[0]
     assert (chains[2].files, chains[2].changed_rows) == (chains[1].files, 7)
     sizes = [path.stat().st_size for path in sorted(tmp_path.rglob("*.arrow"))]
-    assert [chain.size_bytes for chain in chains] == [sizes[0], sum(sizes[:2]), sum(sizes[:2]), sizes[2]]
+    assert [chain.size_bytes for chain in chains] == [
+        sizes[0],
+        sum(sizes[:2]),
+        sum(sizes[:2]),
+        sizes[2],
+    ]
     users, _ = read(store, chains[2])
     assert np.array_equal(users, np.concatenate([states(10)[0], states(20, users=7)[0]]))
 
@@ -99,7 +106,12 @@ def flip(data: bytes) -> bytes:
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
-DAMAGES = [flip, lambda data: data[: len(data) // 2], lambda data: data[:0], lambda data: data + b" \0"]
+DAMAGES = [
+    flip,
+    lambda data: data[: len(data) // 2],
+    lambda data: data[:0],
+    lambda data: data + b" \0",
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=["bit flip", "half", "empty", "longer"])
@@ -149,7 +161,9 @@ def test_a_damaged_manifest_leaves_the_previous(
     path.write_bytes(damage(path.read_bytes()))
     found = store.find(3)
     assert found.manifests == [first]
-    assert [(error.reason, path.name in str(error)) for error in found.damaged] == [("manifest", True)]
+    assert [(error.reason, path.name in str(error)) for error in found.damaged] == [
+        ("manifest", True)
+    ]
 
 
 @given(st.data())
@@ -169,7 +183,9 @@ def test_a_manifest_with_any_byte_changed_never_means_something_else(data: st.Da
 
 def test_another_format_is_not_read() -> None:
     """A later version's manifest is refused, not guessed at."""
-    future = Manifest.model_construct(format=3, partition=0, epoch=1, position=0, arms={}, extra="later")
+    future = Manifest.model_construct(
+        format=3, partition=0, epoch=1, position=0, arms={}, extra="later"
+    )
     with warnings.catch_warnings(action="ignore"):  # pydantic sees that 3 is no 2
         text = future.to_json()
     with pytest.raises(ValueError, match="another format"):
@@ -181,15 +197,21 @@ def test_the_previous_format_is_still_read(store: SnapshotStore, tmp_path: Path)
     manifest = save(store, 1, image(10))
     [file] = manifest.arms["main"].files
     meaning = {"model": "model-1", "schema_hash": "schema-1", "position": 10, "users": 3000}
-    arms = {"main": {"name": file.name, "size_bytes": file.size_bytes, "xxh3": file.xxh3, **meaning}}
+    arms = {
+        "main": {"name": file.name, "size_bytes": file.size_bytes, "xxh3": file.xxh3, **meaning}
+    }
     content = {"format": 1, "partition": 3, "epoch": 1, "position": 10, "arms": arms}
-    checksum = xxhash.xxh3_64_hexdigest(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+    checksum = xxhash.xxh3_64_hexdigest(
+        json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+    )
     [path] = tmp_path.rglob("*.manifest.json")
     path.write_text(json.dumps({"xxh3": checksum, "manifest": content}))
     assert store.find(3).manifests == [manifest]
 
 
-def test_arms_of_one_position_written_twice_are_one_snapshot(store: SnapshotStore, tmp_path: Path) -> None:
+def test_arms_of_one_position_written_twice_are_one_snapshot(
+    store: SnapshotStore, tmp_path: Path
+) -> None:
     """A restarted owner of the same epoch may save the same offset again; names do not clash."""
     first = save(store, 1, image(10))
     assert save(store, 1, image(10)) == first
@@ -201,6 +223,7 @@ def test_a_directory_that_cannot_be_made_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     blocked = SnapshotStore.from_uri(str(tmp_path / "file" / "state"), kept=1)
     with pytest.raises(
-        SnapshotError, match=r"file/state/partition-00003.*(Not a directory|Errno 20).*state\.directory"
+        SnapshotError,
+        match=r"file/state/partition-00003.*(Not a directory|Errno 20).*state\.directory",
     ):
         save(blocked, 1, image(1))

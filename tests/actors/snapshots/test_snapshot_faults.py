@@ -10,7 +10,15 @@ from actors.snapshots.store import SnapshotStore
 from tests.actors.faulty_fs import Crashed, Disk, FaultyFiles
 from tests.actors.state.images import image, is_sound, read, save, states
 
-STEPS = ((1, 10, True), (1, 20, False), (1, 30, False), (1, 40, True), (1, 50, False), (2, 60, True), (2, 70, False))
+STEPS = (
+    (1, 10, True),
+    (1, 20, False),
+    (1, 30, False),
+    (1, 40, True),
+    (1, 50, False),
+    (2, 60, True),
+    (2, 70, False),
+)
 
 
 def snapshots(files: FaultyFiles) -> SnapshotStore:
@@ -19,10 +27,14 @@ def snapshots(files: FaultyFiles) -> SnapshotStore:
 
 
 def live(store: SnapshotStore, acknowledged: list[int]) -> None:
-    """A life of seven snapshots under two epochs; the position of each that is complete is appended."""
+    """A life of seven snapshots under two epochs;
+    the position of each that is complete is appended.
+    """
     last = None
     for epoch, position, full in STEPS:
-        images = (image(position, users=600 if full else 5, arm=arm, full=full) for arm in ("a", "b"))
+        images = (
+            image(position, users=600 if full else 5, arm=arm, full=full) for arm in ("a", "b")
+        )
         last = save(store, epoch, *images, after=last)
         acknowledged.append(last.position)
         store.retire(3, epoch)
@@ -53,9 +65,12 @@ def operations() -> int:
 
 
 def test_a_death_at_any_operation_leaves_the_newest_acknowledged_set() -> None:
-    """Whatever the last operation was: each manifest is whole, none acknowledged is lost, a successor cleans up."""
+    """Whatever the last operation was: each manifest is whole,
+    none acknowledged is lost, a successor cleans up.
+    """
     for crash_at in range(1, operations() + 1):
-        disk, acknowledged = Disk(), [0]
+        disk = Disk()
+        acknowledged = [0]
         with pytest.raises(Crashed):
             live(snapshots(FaultyFiles(disk, crash_at=crash_at)), acknowledged)
         store = snapshots(FaultyFiles(disk))
@@ -74,10 +89,15 @@ def test_a_death_at_any_operation_leaves_the_newest_acknowledged_set() -> None:
 
 @pytest.mark.parametrize("room", range(0, 150_000, 7_000))
 def test_a_full_disk_costs_nothing_that_was_saved(room: int) -> None:
-    """Wherever the space ends, the error names the cause, what was acknowledged stays, and it goes on with space."""
-    disk, acknowledged = Disk(room), list[int]()
+    """Wherever the space ends, the error names the cause,
+    what was acknowledged stays, and it goes on with space.
+    """
+    disk = Disk(room)
+    acknowledged = list[int]()
     store = snapshots(FaultyFiles(disk))
-    with pytest.raises(SnapshotError, match=r"cannot write state/partition-00003.*No space left on device"):
+    with pytest.raises(
+        SnapshotError, match=r"cannot write state/partition-00003.*No space left on device"
+    ):
         live(store, acknowledged)
     found = store.find(3)
     assert all(is_sound(store, manifest) for manifest in found.manifests)
@@ -95,9 +115,13 @@ def test_a_read_only_directory_is_explained() -> None:
     before = dict(disk.files)
     store = snapshots(FaultyFiles(disk, read_only=True))
     assert is_sound(store, store.find(3).manifests[0])
-    with pytest.raises(SnapshotError, match=r"state/partition-00003.*Read-only file system.*permissions"):
+    with pytest.raises(
+        SnapshotError, match=r"state/partition-00003.*Read-only file system.*permissions"
+    ):
         save(store, 3, image(100))
-    with pytest.raises(SnapshotError, match=r"cannot delete state/partition-00003.*Read-only file system"):
+    with pytest.raises(
+        SnapshotError, match=r"cannot delete state/partition-00003.*Read-only file system"
+    ):
         SnapshotStore(FaultyFiles(disk, read_only=True).filesystem(), "state", kept=1).retire(3, 2)
     assert disk.files == before
 

@@ -24,7 +24,9 @@ def s3() -> Iterator[tuple[str, Bucket]]:
 
 
 def test_states_come_back_from_an_object_store(s3: tuple[str, Bucket], tmp_path: Path) -> None:
-    """Base, changes, retention, tombstones and restore work as on a disk; a damaged object is passed over."""
+    """Base, changes, retention, tombstones and restore work as on a disk;
+    a damaged object is passed over.
+    """
     uri, bucket = s3
     arms = {"main": bundle()}
     owner = shard(tmp_path, arms, SnapshotStore.from_uri(uri, kept=2))
@@ -42,7 +44,9 @@ def test_states_come_back_from_an_object_store(s3: tuple[str, Bucket], tmp_path:
     bucket.objects[newest] = bucket.objects[newest][:-1]
     assert shard(tmp_path, arms, SnapshotStore.from_uri(uri, kept=2)).own(0, 3) == 705
     assert len(successor.forget_older(0)) > 0
-    assert [manifest.position for manifest in SnapshotStore.from_uri(uri, kept=2).find(0).manifests] == [710]
+    assert [
+        manifest.position for manifest in SnapshotStore.from_uri(uri, kept=2).find(0).manifests
+    ] == [710]
 
 
 def test_a_bucket_belongs_to_one_deployment(s3: tuple[str, Bucket]) -> None:

@@ -10,7 +10,8 @@ from actors.errors import SnapshotError
 from actors.snapshots.tombstone_files import TombstoneFiles
 from tests.actors.faulty_fs import Crashed, Disk, FaultyFiles
 
-USER, OTHER = 0xF1A2B3C4D5E6F7, 2**64 - 1
+USER = 0xF1A2B3C4D5E6F7
+OTHER = 2**64 - 1
 
 
 def tombstones(files: FaultyFiles) -> TombstoneFiles:
@@ -19,11 +20,15 @@ def tombstones(files: FaultyFiles) -> TombstoneFiles:
 
 
 def test_what_is_written_is_read() -> None:
-    """Each partition has its own; the largest offset of a user counts; writing again changes nothing."""
+    """Each partition has its own; the largest offset of a user counts;
+    writing again changes nothing.
+    """
     disk = Disk()
     stones = tombstones(FaultyFiles(disk))
     assert stones.read(3) == {}
-    assert stones.write(3, USER, 1200) == "state/partition-00003/tombstone-00f1a2b3c4d5e6f7-1200.json"
+    assert (
+        stones.write(3, USER, 1200) == "state/partition-00003/tombstone-00f1a2b3c4d5e6f7-1200.json"
+    )
     for user, until in ((USER, 1500), (USER, 900), (OTHER, 0)):
         stones.write(3, user, until)
     stones.write(4, USER, 7)
@@ -47,14 +52,20 @@ def test_a_death_at_any_operation_leaves_all_or_nothing() -> None:
         assert stones.read(3) == {USER: 1200}
 
 
-@pytest.mark.parametrize("content", [b"", b'{"user_key": "00f1', json.dumps({"user_key": "0", "until": 1200}).encode()])
+@pytest.mark.parametrize(
+    "content", [b"", b'{"user_key": "00f1', json.dumps({"user_key": "0", "until": 1200}).encode()]
+)
 def test_a_damaged_tombstone_is_never_ignored(content: bytes) -> None:
-    """A tombstone that does not say what its name says stops whoever reads, and is named; writing it again heals it."""
+    """A tombstone that does not say what its name says stops whoever reads,
+    and is named; writing it again heals it.
+    """
     disk = Disk()
     stones = tombstones(FaultyFiles(disk))
     path = stones.write(3, USER, 1200)
     disk.files[path] = content
-    with pytest.raises(SnapshotError, match=r"tombstone-00f1a2b3c4d5e6f7-1200.json is damaged.*erase"):
+    with pytest.raises(
+        SnapshotError, match=r"tombstone-00f1a2b3c4d5e6f7-1200.json is damaged.*erase"
+    ):
         stones.read(3)
     stones.write(3, USER, 1200)
     assert stones.read(3) == {USER: 1200}
@@ -79,5 +90,8 @@ def test_a_disk_that_refuses_is_explained() -> None:
     def refuses(name: str, path: str) -> None:
         raise PermissionError(13, "Permission denied", path)
 
-    with pytest.raises(SnapshotError, match=r"cannot list the tombstones in state/partition-00003.*Permission denied"):
+    with pytest.raises(
+        SnapshotError,
+        match=r"cannot list the tombstones in state/partition-00003.*Permission denied",
+    ):
         tombstones(FaultyFiles(disk, on_operation=refuses)).read(3)

@@ -44,17 +44,24 @@ def image(position: int, users: int = 3000, arm: str = "main", full: bool = True
     )
 
 
-def save(store: SnapshotStore, epoch: int, *images: StateImage, after: Manifest | None = None) -> Manifest:
+def save(
+    store: SnapshotStore, epoch: int, *images: StateImage, after: Manifest | None = None
+) -> Manifest:
     """Save a snapshot of partition 3; images that are not full add to the chains of `after`."""
     arms: dict[str, Chain] = {}
     for one in images:
-        arms[one.arm] = store.add(PARTITION, epoch, one, one.users, after.arms[one.arm] if after else None)
+        arms[one.arm] = store.add(
+            PARTITION, epoch, one, one.users, after.arms[one.arm] if after else None
+        )
     return store.seal(PARTITION, epoch, arms)
 
 
 def read(store: SnapshotStore, chain: Chain) -> tuple[Keys, Rows]:
     """All users and rows of a chain's files, one file after the other."""
-    users, rows = zip(*(piece for file in chain.files for piece in store.read(PARTITION, chain, file)), strict=True)
+    users, rows = zip(
+        *(piece for file in chain.files for piece in store.read(PARTITION, chain, file)),
+        strict=True,
+    )
     return np.concatenate(users), np.concatenate(rows)
 
 

@@ -26,16 +26,21 @@ def states_of(store: PartitionStore) -> States:
 
 
 class Copier:
-    """One image at a time of a store, and `saved`: what the chain of completed ones, base and deltas, holds."""
+    """One image at a time of a store, and `saved`:
+    what the chain of completed ones, base and deltas, holds.
+    """
 
     def __init__(self, store: PartitionStore) -> None:
-        self.store, self.image, self.saved = store, None, States()
+        self.store = store
+        self.image = None
+        self.saved = States()
 
     def start(self, full: bool) -> None:
         """Begin an image, unless one is open."""
         if self.image is None:
             self.expected = states_of(self.store)
-            self.image, self.taken = self.store.image("main", full), list[Piece]()
+            self.image = self.store.image("main", full)
+            self.taken = list[Piece]()
             self.pieces = self.image.pieces()
             assert self.image.position == self.store.position
 

@@ -38,10 +38,18 @@ def tier(tmp_path: Path) -> Iterator[ColdTier]:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.dictionaries(KEYS, st.integers(0, 255), max_size=30), st.sets(KEYS)), max_size=8))
-def test_equals_a_dict(tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[dict[int, int], set[int]]]) -> None:
+@given(
+    st.lists(
+        st.tuples(st.dictionaries(KEYS, st.integers(0, 255), max_size=30), st.sets(KEYS)),
+        max_size=8,
+    )
+)
+def test_equals_a_dict(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[dict[int, int], set[int]]]
+) -> None:
     """What was put last and not deleted is there, and a view holds what was there when it began."""
-    tier, reference = ColdTier.below(tmp_path_factory.mktemp("cold"), "test", WIDTH, 1 << 24), dict[int, int]()
+    tier = ColdTier.below(tmp_path_factory.mktemp("cold"), "test", WIDTH, 1 << 24)
+    reference = dict[int, int]()
     views = []
     for put, gone in steps:
         tier.exchange(keys(list(put)), rows(list(put.values())), keys(list(gone)))
@@ -56,9 +64,17 @@ def test_equals_a_dict(tmp_path_factory: pytest.TempPathFactory, steps: list[tup
     for view, expected in views[-5:]:
         assert view.users().tolist() == sorted(expected)
         for chosen in (None, keys([0, 1, 2, 2**64 - 1])):
-            wanted = expected if chosen is None else {u: r for u, r in expected.items() if u in chosen.tolist()}
+            wanted = (
+                expected
+                if chosen is None
+                else {u: r for u, r in expected.items() if u in chosen.tolist()}
+            )
             pieces = list(view.pieces(chosen))
-            assert {int(u): int(r[0]) for users, states in pieces for u, r in zip(users, states, strict=True)} == wanted
+            assert {
+                int(u): int(r[0])
+                for users, states in pieces
+                for u, r in zip(users, states, strict=True)
+            } == wanted
     for view, _ in views:
         view.close()
     tier.close()
@@ -79,10 +95,14 @@ def test_views_leave_no_place_taken(tier: ColdTier) -> None:
 
 
 def test_files_go_with_their_tier_and_with_the_next_process(tmp_path: Path) -> None:
-    """Closing, or letting go of, a tier deletes its files; what a killed process left is cleared, and nothing else."""
+    """Closing, or letting go of, a tier deletes its files;
+    what a killed process left is cleared, and nothing else.
+    """
     kept = tmp_path / "mine"
     kept.mkdir()
-    one, two, left = (ColdTier.below(tmp_path, name, WIDTH, 1 << 20) for name in ("one", "two", "left"))
+    one, two, left = (
+        ColdTier.below(tmp_path, name, WIDTH, 1 << 20) for name in ("one", "two", "left")
+    )
     left.exchange(keys([5]), rows([5]), NOBODY)
     one.close()
     del two
@@ -94,7 +114,9 @@ def test_files_go_with_their_tier_and_with_the_next_process(tmp_path: Path) -> N
 
 
 def test_a_full_disk_changes_nothing(tier: ColdTier) -> None:
-    """When the file cannot grow, neither puts nor deletes of that exchange happen, and the next one may succeed."""
+    """When the file cannot grow, neither puts nor deletes of that exchange happen,
+    and the next one may succeed.
+    """
     tier.exchange(keys([1, 2, 3]), rows([1, 2, 3]), NOBODY)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, hard))
@@ -113,5 +135,7 @@ def test_a_full_disk_changes_nothing(tier: ColdTier) -> None:
 def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     """The error says where the tier was to be made, and which setting to change."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=r"no cold tier can be made in .*file.*state.cold_directory"):
+    with pytest.raises(
+        ConfigError, match=r"no cold tier can be made in .*file.*state.cold_directory"
+    ):
         ColdTier.below(tmp_path / "file", "test", WIDTH, 1 << 20)

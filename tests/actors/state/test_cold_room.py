@@ -1,4 +1,6 @@
-"""A cold tier that is full at times: users stay in memory, and states equal those of a store that never evicts."""
+"""A cold tier that is full at times: users stay in memory,
+and states equal those of a store that never evicts.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +30,16 @@ from tests.actors.state.state_copier import Copier, states_of
 ROW_BYTES = bundle().layout.row_bytes
 HOT_USERS = 40
 LOG = ClickLog(3000)
-LOG.users[:] = np.random.default_rng(8).integers(0, 300, len(LOG.users)).astype(np.uint64) << np.uint64(40)
+LOG.users[:] = np.random.default_rng(8).integers(0, 300, len(LOG.users)).astype(
+    np.uint64
+) << np.uint64(40)
 EVERYBODY = np.unique(LOG.users)
 
 
 class FullAtTimes(ColdTier):
-    """A cold tier whose disk is full while `full` is set, also for those who only want to delete."""
+    """A cold tier whose disk is full while `full` is set,
+    also for those who only want to delete.
+    """
 
     full = False
 
@@ -47,7 +53,12 @@ def store_on(cold: ColdTier | None, clock: ManualClock) -> PartitionStore:
     """A store with few users in memory where there is a cold tier."""
     hot_bytes = None if cold is None else HOT_USERS * (ROW_BYTES + BYTES_BESIDE_ROW_MAX)
     return PartitionStore(
-        bundle(), users_initial=1, bytes_per_user_max=4096, hot_bytes_max=hot_bytes, cold=cold, clock=clock
+        bundle(),
+        users_initial=1,
+        bytes_per_user_max=4096,
+        hot_bytes_max=hot_bytes,
+        cold=cold,
+        clock=clock,
     )
 
 
@@ -60,7 +71,9 @@ def fold(start: int, stop: int, *stores: PartitionStore) -> None:
 
 @contextmanager
 def files_up_to(bytes_max: int) -> Iterator[None]:
-    """No file of this process may grow beyond that: the nearest thing to a full disk that needs no rights."""
+    """No file of this process may grow beyond that:
+    the nearest thing to a full disk that needs no rights.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_max, hard))
     try:
@@ -86,10 +99,13 @@ STEPS = st.one_of(
 def test_a_disk_that_is_full_at_times_changes_no_state(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
 ) -> None:
-    """Clicks, reads, idle time and images while the disk fills and empties: no error, no difference, nobody twice."""
+    """Clicks, reads, idle time and images while the disk fills and empties:
+    no error, no difference, nobody twice.
+    """
     clock = ManualClock()
     cold = FullAtTimes(tmp_path_factory.mktemp("cold"), "test", ROW_BYTES, 1 << 24)
-    store, free = store_on(cold, clock), store_on(None, clock)
+    store = store_on(cold, clock)
+    free = store_on(None, clock)
     copier = Copier(store)
     for what, number in [*steps, ("close", True), ("start", False), ("close", True)]:
         if what == "apply":
@@ -113,8 +129,12 @@ def test_a_disk_that_is_full_at_times_changes_no_state(
     assert copier.saved == states_of(free)
 
 
-def test_users_leave_again_once_there_is_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A full disk is tried again less and less often; with room, memory shrinks to its limit, and the log says so."""
+def test_users_leave_again_once_there_is_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk is tried again less and less often; with room,
+    memory shrinks to its limit, and the log says so.
+    """
     clock = ManualClock()
     cold = FullAtTimes(tmp_path, "test", ROW_BYTES, 1 << 24)
     store = store_on(cold, clock)
@@ -134,10 +154,13 @@ def test_users_leave_again_once_there_is_room(tmp_path: Path, caplog: pytest.Log
 
 
 def test_who_returned_to_a_full_disk_is_there_once(tmp_path: Path) -> None:
-    """The outdated row on disk is not counted, not imaged, not read, and gone once the disk lets go of it."""
+    """The outdated row on disk is not counted, not imaged, not read,
+    and gone once the disk lets go of it.
+    """
     clock = ManualClock()
     cold = FullAtTimes(tmp_path, "test", ROW_BYTES, 1 << 24)
-    store, free = store_on(cold, clock), store_on(None, clock)
+    store = store_on(cold, clock)
+    free = store_on(None, clock)
     fold(0, 1000, store, free)
     assert store.users_cold > 100
     cold.full = True
@@ -166,15 +189,19 @@ def test_an_exchange_too_large_for_the_file_moves_what_fits(tmp_path: Path) -> N
 
 
 def test_a_full_file_still_lets_users_go(tmp_path: Path) -> None:
-    """Whoever returns makes room for others, for ever: no page of a full file is held by rows that count no more."""
+    """Whoever returns makes room for others, for ever:
+    no page of a full file is held by rows that count no more.
+    """
     clock = ManualClock()
     tier = ColdTier.below(tmp_path, "test", 3920, 1 << 20)
-    room, users = ColdRoom(tier, clock), np.arange(400, dtype=np.uint64)
+    room = ColdRoom(tier, clock)
+    users = np.arange(400, dtype=np.uint64)
     rows = np.random.default_rng(1).integers(0, 255, (400, 3920), dtype=np.uint8)
     here = users[: room.exchange(users, rows, NOBODY)]
     for _ in range(50):
         clock.advance(60)
-        returned, outside = here[:40], np.setdiff1d(users, here)
+        returned = here[:40]
+        outside = np.setdiff1d(users, here)
         moved = room.exchange(outside, rows[outside.astype(int)], returned)
         assert moved >= 30
         here = np.concatenate([here[40:], outside[:moved]])
@@ -183,9 +210,12 @@ def test_a_full_file_still_lets_users_go(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fills_up_below_the_file_stops_nobody(tmp_path: Path) -> None:
-    """The file may not grow: users stay in memory; once it may, they leave, and all states are right."""
+    """The file may not grow: users stay in memory; once it may,
+    they leave, and all states are right.
+    """
     clock = ManualClock()
-    store, free = store_on(ColdTier.below(tmp_path, "test", ROW_BYTES, 1 << 24), clock), store_on(None, clock)
+    store = store_on(ColdTier.below(tmp_path, "test", ROW_BYTES, 1 << 24), clock)
+    free = store_on(None, clock)
     with files_up_to(64 << 10):
         fold(0, 2000, store)
     assert store.cold_full
@@ -197,7 +227,9 @@ def test_a_disk_that_fills_up_below_the_file_stops_nobody(tmp_path: Path) -> Non
     assert store.digest() == free.digest()
 
 
-def test_a_disk_without_room_for_an_empty_file_keeps_no_partition_from_starting(tmp_path: Path) -> None:
+def test_a_disk_without_room_for_an_empty_file_keeps_no_partition_from_starting(
+    tmp_path: Path,
+) -> None:
     """The directory is made once there is room; until then all users are in memory."""
     clock = ManualClock()
     with files_up_to(0):
@@ -209,4 +241,6 @@ def test_a_disk_without_room_for_an_empty_file_keeps_no_partition_from_starting(
     clock.advance(60)
     fold(1000, 1100, store)
     assert store.users_cold > 0
-    assert os.strerror(errno.ENOSPC) == "No space left on device"  # by which LMDB's errors are told apart
+    assert (
+        os.strerror(errno.ENOSPC) == "No space left on device"
+    )  # by which LMDB's errors are told apart

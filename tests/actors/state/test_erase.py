@@ -20,7 +20,8 @@ from tests.actors.state.test_tiers import limited
 LOG = ClickLog()
 USERS = [int(user) for user in np.unique(LOG.users)]
 EVENTS = st.integers(0, len(LOG.offsets) - 1)
-# About one of the user's own events, so that the event at the very offset is tried as often as the one below.
+# About one of the user's own events, so that the event at the very offset is tried as often as the
+# one below.
 TOMBSTONES = st.lists(st.tuples(EVENTS, st.booleans()), max_size=5).map(
     lambda drawn: {int(LOG.users[event]): int(LOG.offsets[event]) + below for event, below in drawn}
 )
@@ -45,9 +46,18 @@ def small(root: Path, hot_users: int) -> PartitionStore:
 def test_tombstones_leave_the_states_of_a_log_without_those_events(
     until: dict[int, int], ranges: list[tuple[int, int]]
 ) -> None:
-    """However the log is cut, events below a tombstone are not folded, all others are, and the position moves on."""
-    clean, erasing, everything = store(), store(), LOG.all()
-    stay = np.array([offset >= until.get(int(user), 0) for user, offset in zip(LOG.users, LOG.offsets, strict=True)])
+    """However the log is cut, events below a tombstone are not folded,
+    all others are, and the position moves on.
+    """
+    clean = store()
+    erasing = store()
+    everything = LOG.all()
+    stay = np.array(
+        [
+            offset >= until.get(int(user), 0)
+            for user, offset in zip(LOG.users, LOG.offsets, strict=True)
+        ]
+    )
     columns = {
         name: getattr(everything, name)[stay]
         for name in ("offsets", "users", "items", "actions", "times_ms", "record_ms")
@@ -63,11 +73,15 @@ def test_tombstones_leave_the_states_of_a_log_without_those_events(
 
 
 def test_a_tombstone_below_the_position_is_refused() -> None:
-    """Events that may be folded already cannot be forbidden; what was set before can be set again at any time."""
+    """Events that may be folded already cannot be forbidden;
+    what was set before can be set again at any time.
+    """
     states = store()
     states.set_tombstone(USERS[0], 100)
     states.apply(LOG.batch(0, 200))
-    with pytest.raises(ValueError, match="until offset 199 comes too late for a state that is at 200"):
+    with pytest.raises(
+        ValueError, match="until offset 199 comes too late for a state that is at 200"
+    ):
         states.set_tombstone(USERS[1], 199)
     states.set_tombstone(USERS[0], 100)
     states.set_tombstone(USERS[0], 50)
@@ -98,15 +112,24 @@ def test_an_erased_user_is_gone_from_either_tier(tmp_path: Path) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(taken=st.integers(0, 3), full=st.booleans(), touched=st.booleans(), number=st.integers(0, len(USERS) - 1))
+@given(
+    taken=st.integers(0, 3),
+    full=st.booleans(),
+    touched=st.booleans(),
+    number=st.integers(0, len(USERS) - 1),
+)
 def test_an_open_image_leaves_out_whoever_is_erased(
     tmp_path_factory: pytest.TempPathFactory, taken: int, full: bool, touched: bool, number: int
 ) -> None:
-    """Only pieces that were taken before may hold the user, wherever the row waited; all others come through."""
+    """Only pieces that were taken before may hold the user,
+    wherever the row waited; all others come through.
+    """
     states = small(tmp_path_factory.mktemp("cold"), 20)
-    before, user = states_of(states), USERS[number]
+    before = states_of(states)
+    user = USERS[number]
     image = states.image("main", full)
-    pieces, found = image.pieces(), list[Piece]()
+    pieces = image.pieces()
+    found = list[Piece]()
     for _ in range(taken):
         found += [piece] if (piece := next(pieces, None)) else []
     early = rows_by_user(found)
@@ -121,8 +144,12 @@ def test_an_open_image_leaves_out_whoever_is_erased(
 
 
 @pytest.mark.parametrize("hot_users", [5, 10_000])
-def test_nobody_is_forgotten_by_a_failed_image_when_one_is_erased(tmp_path: Path, hot_users: int) -> None:
-    """After an image failed around an erasure, the next delta holds all other changes, and not the erased user."""
+def test_nobody_is_forgotten_by_a_failed_image_when_one_is_erased(
+    tmp_path: Path, hot_users: int
+) -> None:
+    """After an image failed around an erasure,
+    the next delta holds all other changes, and not the erased user.
+    """
     states = small(tmp_path, hot_users)
     image = states.image("main", full=False)
     for user in USERS[::5]:
@@ -135,14 +162,19 @@ def test_nobody_is_forgotten_by_a_failed_image_when_one_is_erased(tmp_path: Path
 
 def test_a_user_comes_back_with_events_after_the_tombstone() -> None:
     """Later events start a new state, as if there had been none before."""
-    states, clean, user = store(), store(), USERS[3]
+    states = store()
+    clean = store()
+    user = USERS[3]
     states.apply(LOG.batch(0, 500))
     states.set_tombstone(user, 600)
     states.erase(user)
     states.apply(LOG.batch(500, LOG.length))
     later = LOG.batch(600, LOG.length)
     mine = later.users == user
-    columns = {n: getattr(later, n)[mine] for n in ("offsets", "users", "items", "actions", "times_ms", "record_ms")}
+    columns = {
+        n: getattr(later, n)[mine]
+        for n in ("offsets", "users", "items", "actions", "times_ms", "record_ms")
+    }
     clean.skip_to(600)
     clean.apply(replace(later, **columns))
     assert np.array_equal(states.row(user), clean.row(user))
@@ -166,7 +198,8 @@ def test_a_full_disk_keeps_the_user_whole(tmp_path: Path) -> None:
 
     room = states._tiers.cold
     assert room is not None
-    tier, room._cold = room._cold, Full()
+    tier = room._cold
+    room._cold = Full()
     with pytest.raises(ColdTierError):
         states.erase(user)
     room._cold = tier

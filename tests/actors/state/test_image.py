@@ -33,7 +33,9 @@ STEPS = st.one_of(
 @settings(max_examples=60, deadline=None)
 @given(steps=st.lists(STEPS, max_size=25))
 def test_chains_of_images_hold_the_states_of_their_starts(steps: list[tuple[str, int]]) -> None:
-    """Base and deltas give the states as of the last start, whatever was folded, failed or left over meanwhile."""
+    """Base and deltas give the states as of the last start, whatever was folded,
+    failed or left over meanwhile.
+    """
     states = store()
     copier = Copier(states)
     for what, number in [*steps, ("close", True), ("start", False), ("close", True)]:
@@ -50,7 +52,9 @@ def test_chains_of_images_hold_the_states_of_their_starts(steps: list[tuple[str,
 def clicks_of(users: int) -> PartitionStore:
     """A store of so many users with loaded states."""
     states = store()
-    rows = np.random.default_rng(1).integers(0, 255, (users, states.bundle.layout.row_bytes), dtype=np.uint8)
+    rows = np.random.default_rng(1).integers(
+        0, 255, (users, states.bundle.layout.row_bytes), dtype=np.uint8
+    )
     states.load(np.arange(users, dtype=np.uint64), rows)
     return states
 
@@ -63,14 +67,18 @@ def count(image: StateImage) -> list[int]:
 
 
 def test_loaded_rows_are_not_changed_and_come_in_full_pieces() -> None:
-    """A delta after a restore is empty, a full image has everything, in pieces that are full but for the last."""
+    """A delta after a restore is empty, a full image has everything,
+    in pieces that are full but for the last.
+    """
     states = clicks_of(2 * PIECE_ROWS + 10)
     assert count(states.image("main", full=False)) == []
     assert count(states.image("main", full=True)) == [PIECE_ROWS, PIECE_ROWS, 10]
 
 
 def test_loading_again_replaces_the_rows() -> None:
-    """A later state of a user takes the place of the earlier one, also of a user whose row is waiting in an image."""
+    """A later state of a user takes the place of the earlier one,
+    also of a user whose row is waiting in an image.
+    """
     states = clicks_of(300)
     first = states.row(7)
     image = states.image("main", full=True)
@@ -96,7 +104,9 @@ def test_rows_saved_slice_by_slice_are_put_together() -> None:
 
 
 def test_one_image_at_a_time() -> None:
-    """A second one is refused until the first is closed; closing again does nothing to a later one."""
+    """A second one is refused until the first is closed;
+    closing again does nothing to a later one.
+    """
     states = clicks_of(3)
     first = states.image("main", full=True)
     with pytest.raises(RuntimeError, match="open already"):
@@ -108,7 +118,9 @@ def test_one_image_at_a_time() -> None:
 
 
 def test_a_closed_image_gives_nothing_more() -> None:
-    """Who takes pieces of an image that somebody closed hears of it, rather than writing half a file."""
+    """Who takes pieces of an image that somebody closed hears of it,
+    rather than writing half a file.
+    """
     image = clicks_of(3).image("main", full=True)
     pieces = image.pieces()
     image.close(False)
@@ -117,10 +129,13 @@ def test_a_closed_image_gives_nothing_more() -> None:
 
 
 def test_an_image_taken_beside_a_writer_is_of_one_moment() -> None:
-    """Pieces copied by another thread while slices are folded and the store grows equal a store that stopped there."""
+    """Pieces copied by another thread while slices are folded and the store
+    grows equal a store that stopped there.
+    """
     log = ClickLog(30_000)
     log.users[:] = np.random.default_rng(3).integers(0, 3000, len(log.users))
-    states, clean = store(), store()
+    states = store()
+    clean = store()
     states.apply(log.batch(0, 10_000))
     writer = threading.Thread(target=states.apply, args=(log.batch(10_000, log.length),))
     writer.start()
@@ -135,7 +150,8 @@ def test_an_image_taken_beside_a_writer_is_of_one_moment() -> None:
 
 def test_marks_that_vanish_while_they_are_looked_for_do_no_harm() -> None:
     """A scan for the rows that are left finds rows only, whatever is saved beside it."""
-    users, done = 60_000, threading.Event()
+    users = 60_000
+    done = threading.Event()
     image = clicks_of(users)._tiers.open(True)
 
     def save() -> None:

@@ -8,8 +8,11 @@ from hypothesis import strategies as st
 
 from actors.state.index import BYTES_PER_ENTRY_MAX, KeyIndex
 
-# Few different keys make duplicates likely; keys with equal low halves and the extremes make collisions likely.
-KEYS = st.one_of(st.integers(0, 30), st.integers(0, 30).map(lambda key: key << 32), st.integers(0, 2**64 - 1))
+# Few different keys make duplicates likely; keys with equal low halves and the extremes make
+# collisions likely.
+KEYS = st.one_of(
+    st.integers(0, 30), st.integers(0, 30).map(lambda key: key << 32), st.integers(0, 2**64 - 1)
+)
 
 
 def keys(values: list[int]) -> np.ndarray:
@@ -19,9 +22,12 @@ def keys(values: list[int]) -> np.ndarray:
 
 @settings(deadline=None)  # the first call loads compiled code
 @given(st.lists(st.lists(KEYS, max_size=60), max_size=8), st.lists(KEYS, max_size=30))
-def test_equals_a_dict_in_order_of_first_appearance(batches: list[list[int]], wanted: list[int]) -> None:
+def test_equals_a_dict_in_order_of_first_appearance(
+    batches: list[list[int]], wanted: list[int]
+) -> None:
     """Rows are numbered as a dict would number first appearances, within and across batches."""
-    index, reference = KeyIndex(1), dict[int, int]()
+    index = KeyIndex(1)
+    reference = dict[int, int]()
     for batch in batches:
         expected = [reference.setdefault(key, len(reference)) for key in batch]
         assert index.add(keys(batch)).tolist() == expected
@@ -34,7 +40,8 @@ def test_equals_a_dict_in_order_of_first_appearance(batches: list[list[int]], wa
 @given(st.lists(KEYS, min_size=1, max_size=200), st.integers(1, 199))
 def test_layout_does_not_depend_on_batches(log: list[int], cut: int) -> None:
     """The same keys in other batches get the same rows."""
-    whole, parts = KeyIndex(1), KeyIndex(1)
+    whole = KeyIndex(1)
+    parts = KeyIndex(1)
     whole.add(keys(log))
     parts.add(keys(log[:cut]))
     parts.add(keys(log[cut:]))
@@ -51,7 +58,8 @@ def test_zero_is_a_key_like_any_other() -> None:
 
 def test_grows_and_stays_within_its_bytes() -> None:
     """100,000 keys are all found, in at most the promised bytes an entry."""
-    index, many = KeyIndex(1), np.random.default_rng(1).integers(0, 2**63, 100_000).astype(np.uint64)
+    index = KeyIndex(1)
+    many = np.random.default_rng(1).integers(0, 2**63, 100_000).astype(np.uint64)
     for first in range(0, len(many), 1000):
         index.add(many[first : first + 1000])
         if len(index) >= 2000:
@@ -70,7 +78,8 @@ def test_read_only_columns_are_accepted() -> None:
 
 def removed(reference: list[int], rows: list[int]) -> list[int]:
     """What is left when the last keys take the places of those at `rows`."""
-    count, left = len(reference) - len(rows), reference.copy()
+    count = len(reference) - len(rows)
+    left = reference.copy()
     movers = iter([key for row, key in enumerate(reference[count:], count) if row not in rows])
     for row in rows:
         if row < count:
@@ -89,9 +98,14 @@ def removed(reference: list[int], rows: list[int]) -> list[int]:
     ),
     st.lists(KEYS, max_size=20),
 )
-def test_adding_and_removing_equals_a_list(steps: list[tuple[str, list[int]]], wanted: list[int]) -> None:
-    """Whatever is added and removed in turn, each key that is left is found in its row, and no other."""
-    index, reference = KeyIndex(1), list[int]()
+def test_adding_and_removing_equals_a_list(
+    steps: list[tuple[str, list[int]]], wanted: list[int]
+) -> None:
+    """Whatever is added and removed in turn,
+    each key that is left is found in its row, and no other.
+    """
+    index = KeyIndex(1)
+    reference = list[int]()
     for what, numbers in steps:
         if what == "add":
             reference += [key for key in dict.fromkeys(numbers) if key not in reference]
@@ -109,8 +123,12 @@ def test_adding_and_removing_equals_a_list(steps: list[tuple[str, list[int]]], w
 
 
 def test_a_full_cluster_survives_removal_at_every_place() -> None:
-    """Keys whose chains overlap, round the table's end too, are all found after any one of them is removed."""
-    many = np.arange(5000, dtype=np.uint64)  # 2/3 full: long clusters, some over the end of the table
+    """Keys whose chains overlap, round the table's end too,
+    are all found after any one of them is removed.
+    """
+    many = np.arange(
+        5000, dtype=np.uint64
+    )  # 2/3 full: long clusters, some over the end of the table
     for row in range(0, 5000, 97):
         index = KeyIndex(16)
         index.add(many)

@@ -39,7 +39,9 @@ def clean() -> PartitionStore:
 
 @settings(max_examples=25, deadline=None)
 @given(ranges=deliveries(LOG.length))
-def test_any_delivery_gives_the_same_bytes(clean: PartitionStore, ranges: list[tuple[int, int]]) -> None:
+def test_any_delivery_gives_the_same_bytes(
+    clean: PartitionStore, ranges: list[tuple[int, int]]
+) -> None:
     """Cuts, repeats and overlaps leave no trace in the states."""
     other = store()
     for start, stop in ranges:
@@ -79,7 +81,9 @@ class FailsOnce(Bundle):
 
 
 def test_a_batch_that_stopped_between_slices_goes_on_there(clean: PartitionStore) -> None:
-    """The position covers exactly the slices that were folded, so sending the whole batch again applies the rest."""
+    """The position covers exactly the slices that were folded,
+    so sending the whole batch again applies the rest.
+    """
     states = store(bundle_of(FailsOnce))
     with pytest.raises(FloatingPointError):
         states.apply(LOG.all())
@@ -108,8 +112,11 @@ def test_position_is_part_of_the_digest() -> None:
 def test_digest_does_not_depend_on_the_order_of_users(order: list[int]) -> None:
     """Users loaded in any order give the same digest."""
     users = np.arange(12, dtype=np.uint64)
-    rows = np.random.default_rng(0).integers(0, 255, (12, bundle().layout.row_bytes), dtype=np.uint8)
-    one, other = store(), store()
+    rows = np.random.default_rng(0).integers(
+        0, 255, (12, bundle().layout.row_bytes), dtype=np.uint8
+    )
+    one = store()
+    other = store()
     one.load(users, rows)
     other.load(users[order], rows[order])
     assert one.digest() == other.digest()
@@ -126,15 +133,24 @@ def test_unknown_users_and_items() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 99), share=st.sampled_from([0.0, 0.3, 0.99, 1.0]), cuts=deliveries(LOG.length))
+@given(
+    seed=st.integers(0, 99),
+    share=st.sampled_from([0.0, 0.3, 0.99, 1.0]),
+    cuts=deliveries(LOG.length),
+)
 def test_clicks_with_actions_that_the_model_does_not_know_are_passed_over(
     seed: int, share: float, cuts: list[tuple[int, int]]
 ) -> None:
-    """They change no state and make no user, however the log is cut; the position passes them, and they are counted."""
+    """They change no state and make no user, however the log is cut;
+    the position passes them, and they are counted.
+    """
     strange = np.random.default_rng(seed).random(len(LOG.offsets)) < share
     whole = LOG.all()
-    mixed = replace(whole, actions=np.where(strange, np.uint64(key("order_refunded")), whole.actions))
-    one, other = store(), store()
+    mixed = replace(
+        whole, actions=np.where(strange, np.uint64(key("order_refunded")), whole.actions)
+    )
+    one = store()
+    other = store()
     one.apply(whole.where(~strange))
     found = [other.apply(mixed.after(start).before(stop)) for start, stop in cuts]
     assert other.position == LOG.length
@@ -145,12 +161,15 @@ def test_clicks_with_actions_that_the_model_does_not_know_are_passed_over(
 
 
 def test_each_arm_folds_what_its_own_model_knows() -> None:
-    """An action that one of two models was trained on counts for that one alone, by its own number."""
+    """An action that one of two models was trained on counts for that
+    one alone, by its own number.
+    """
     wide = bundle(config=dataclasses.replace(CONFIG, actions=("view", "buy", "click")))
     actions = np.array([key("buy"), key("click"), key("order_refunded")], dtype=np.uint64)
     batch = LOG.batch(0, 20)
     batch = replace(batch, actions=actions[np.arange(len(batch)) % 3])
-    plain, rich = store().apply(batch), store(wide).apply(batch)
+    plain = store().apply(batch)
+    rich = store(wide).apply(batch)
     assert (plain.events, plain.unknown_actions) == (len(batch) // 3, len(batch) - len(batch) // 3)
     assert rich.unknown_actions == len(batch) // 3
     assert wide.action_ids(actions).tolist() == [1, 2, UNKNOWN_ACTION]
@@ -160,7 +179,9 @@ def test_a_user_beyond_the_budget_is_refused() -> None:
     """The error names what a user needs and what is allowed."""
     needed = bundle().layout.row_bytes + BYTES_BESIDE_ROW_MAX
     PartitionStore(bundle(), users_initial=1, bytes_per_user_max=needed)
-    with pytest.raises(ConfigError, match=rf"needs {needed} bytes.*bytes_per_user_max = {needed - 1}"):
+    with pytest.raises(
+        ConfigError, match=rf"needs {needed} bytes.*bytes_per_user_max = {needed - 1}"
+    ):
         PartitionStore(bundle(), users_initial=1, bytes_per_user_max=needed - 1)
 
 
@@ -179,11 +200,17 @@ class TwoEnds(Bundle):
 
 
 def test_reads_are_never_torn_and_do_not_starve() -> None:
-    """A row read while slices are folded is from one moment, and readers get in between slices of one batch."""
-    model, user = bundle_of(TwoEnds), 1
-    states, length = store(model), 256 * 60
+    """A row read while slices are folded is from one moment,
+    and readers get in between slices of one batch.
+    """
+    model = bundle_of(TwoEnds)
+    user = 1
+    states = store(model)
+    length = 256 * 60
     batch = ClickLog(length * 2).batch(0, length * 2)
-    done, torn, positions = threading.Event(), [], set()
+    done = threading.Event()
+    torn = []
+    positions = set()
 
     def read() -> None:
         while not done.is_set():
@@ -206,7 +233,9 @@ def test_reads_are_never_torn_and_do_not_starve() -> None:
 
 def test_fair_lock_lets_the_waiting_thread_in_first() -> None:
     """A thread that takes the lock in a loop lets another in after one turn."""
-    lock, arrived, turns = FairLock(), threading.Event(), []
+    lock = FairLock()
+    arrived = threading.Event()
+    turns = []
 
     def wait_for_lock() -> None:
         arrived.set()
@@ -243,7 +272,9 @@ def test_row_memory_keeps_its_rows_when_it_grows() -> None:
 
 
 def test_row_memory_given_back_is_zero_and_usable() -> None:
-    """Released rows lose their bytes, those before them keep them, and all can be written to again."""
+    """Released rows lose their bytes, those before them keep them,
+    and all can be written to again.
+    """
     memory = RowMemory(4096, 4096)
     memory.matrix[:] = 7
     memory.release(1000, 4096)
@@ -255,18 +286,24 @@ def test_row_memory_given_back_is_zero_and_usable() -> None:
 
 def test_dropped_rows_are_zero_for_whoever_comes_next() -> None:
     """Rows keep their users and bytes when others are dropped, and a new user starts from zeros."""
-    hot, rng = HotRows(64, 1), np.random.default_rng(2)
+    hot = HotRows(64, 1)
+    rng = np.random.default_rng(2)
     hot.reserve(5000)
     rows = hot.add(np.arange(5000, dtype=np.uint64))  # replaces the matrix, so first
     hot.matrix[rows] = rng.integers(1, 255, (5000, 64), dtype=np.uint8)
     rows = rng.choice(5000, 4900, replace=False)
     gone = hot.keys[rows]
-    expected = {int(user): hot.matrix[hot.rows_of(np.array([user]))[0]].copy() for user in range(5000)}
+    expected = {
+        int(user): hot.matrix[hot.rows_of(np.array([user]))[0]].copy() for user in range(5000)
+    }
     for first in range(0, len(gone), 100):
         hot.drop(hot.rows_of(gone[first : first + 100]))
         hot.release()
     assert len(hot) == 100
-    assert all(np.array_equal(row, expected[int(user)]) for user, row in zip(hot.keys, hot.matrix, strict=False))
+    assert all(
+        np.array_equal(row, expected[int(user)])
+        for user, row in zip(hot.keys, hot.matrix, strict=False)
+    )
     hot.reserve(5000)
     rows = hot.add(gone)
     assert not hot.matrix[rows].any()

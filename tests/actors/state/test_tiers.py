@@ -20,11 +20,15 @@ from tests.actors.click_log import ClickLog, bundle
 from tests.actors.state.state_copier import Copier, rows_by_user, states_of
 
 ROW_BYTES = bundle().layout.row_bytes
-USERS, HOT_USERS = 600, 40
+USERS = 600
+HOT_USERS = 40
 LOG = ClickLog(6000)
 RANDOM = np.random.default_rng(5)
-SOME, ALL = RANDOM.zipf(1.3, len(LOG.users)).clip(max=USERS - 1), RANDOM.integers(0, USERS, len(LOG.users))
-LOG.users[:] = np.where(RANDOM.random(len(LOG.users)) < 0.6, SOME, ALL).astype(np.uint64) << np.uint64(40)
+SOME = RANDOM.zipf(1.3, len(LOG.users)).clip(max=USERS - 1)
+ALL = RANDOM.integers(0, USERS, len(LOG.users))
+LOG.users[:] = np.where(RANDOM.random(len(LOG.users)) < 0.6, SOME, ALL).astype(
+    np.uint64
+) << np.uint64(40)
 EVERYBODY = np.unique(LOG.users)
 MAP_BYTES = 1 << 24
 
@@ -34,7 +38,9 @@ def unlimited() -> PartitionStore:
     return PartitionStore(bundle(), users_initial=1, bytes_per_user_max=4096)
 
 
-def limited(root: Path, hot_users: int | None = HOT_USERS, cold_bytes: int = MAP_BYTES, **others) -> PartitionStore:
+def limited(
+    root: Path, hot_users: int | None = HOT_USERS, cold_bytes: int = MAP_BYTES, **others
+) -> PartitionStore:
     """A store that keeps so many users in memory, and those of a slice."""
     return PartitionStore(
         bundle(),
@@ -69,7 +75,8 @@ class Pair:
 
     def __init__(self, root: Path) -> None:
         self.clock = ManualClock()
-        self.evicting, self.free = limited(root, clock=self.clock), unlimited()
+        self.evicting = limited(root, clock=self.clock)
+        self.free = unlimited()
         self.copier = Copier(self.evicting)
 
     def step(self, what: str, number: int) -> None:
@@ -78,10 +85,13 @@ class Pair:
         if what == "apply":
             batch = LOG.batch(self.free.position, min(LOG.length, self.free.position + number))
             assert self.evicting.apply(batch) == self.free.apply(batch)
-            assert not len(batch) or self.evicting.users_hot <= max(HOT_USERS, len(np.unique(batch.users)))
+            assert not len(batch) or self.evicting.users_hot <= max(
+                HOT_USERS, len(np.unique(batch.users))
+            )
         elif what == "read":
             user = int(EVERYBODY[number])
-            one, other = self.evicting.read(user), self.free.read(user)
+            one = self.evicting.read(user)
+            other = self.free.read(user)
             assert (one.row is None, one.position) == (other.row is None, other.position)
             assert one.row is None or np.array_equal(one.row, other.row)
         elif what == "idle":
@@ -90,12 +100,18 @@ class Pair:
         elif what == "load":
             self._load(number)
         else:
-            {"start": self.copier.start, "pieces": self.copier.take, "close": self.copier.close}[what](number)
+            {"start": self.copier.start, "pieces": self.copier.take, "close": self.copier.close}[
+                what
+            ](number)
 
     def _load(self, first: int) -> None:
-        """Enter states of some users, known or not; a chain of images does not learn of it, so it starts anew."""
+        """Enter states of some users, known or not;
+        a chain of images does not learn of it, so it starts anew.
+        """
         users = EVERYBODY[first : first + 60]
-        rows = np.random.default_rng(first).integers(0, 255, (len(users), ROW_BYTES), dtype=np.uint8)
+        rows = np.random.default_rng(first).integers(
+            0, 255, (len(users), ROW_BYTES), dtype=np.uint8
+        )
         rows[:, :16] = 0  # no events, so that the fold may go on from there
         for store in (self.evicting, self.free):
             store.load(users, rows)
@@ -106,7 +122,11 @@ class Pair:
     def finish(self) -> None:
         """Both hold the same, in two tiers that share nobody, and so does what the images say."""
         assert self.evicting.digest() == self.free.digest()
-        assert self.evicting.users == self.evicting.users_hot + self.evicting.users_cold == self.free.users
+        assert (
+            self.evicting.users
+            == self.evicting.users_hot + self.evicting.users_cold
+            == self.free.users
+        )
         for what, number in (("close", True), ("start", False), ("close", True)):
             self.step(what, number)
         assert self.copier.saved == states_of(self.free)
@@ -114,8 +134,12 @@ class Pair:
 
 @settings(max_examples=50, deadline=None)
 @given(steps=st.lists(STEPS, max_size=30))
-def test_any_steps_leave_the_states_of_a_store_that_never_evicts(root: Path, steps: list[tuple[str, int]]) -> None:
-    """Events, reads, idle time, restored rows and images in any order: states, digests and chains of images agree."""
+def test_any_steps_leave_the_states_of_a_store_that_never_evicts(
+    root: Path, steps: list[tuple[str, int]]
+) -> None:
+    """Events, reads, idle time, restored rows and images in any order: states,
+    digests and chains of images agree.
+    """
     pair = Pair(root)
     for what, number in steps:
         pair.step(what, number)
@@ -123,7 +147,9 @@ def test_any_steps_leave_the_states_of_a_store_that_never_evicts(root: Path, ste
 
 
 def test_ten_times_more_users_than_fit(root: Path) -> None:
-    """A long log over ten times the users that fit: at each checkpoint a restored image equals the unlimited store."""
+    """A long log over ten times the users that fit:
+    at each checkpoint a restored image equals the unlimited store.
+    """
     pair = Pair(root)
     pair.step("start", True)
     for number in range(10):
@@ -144,7 +170,8 @@ def test_ten_times_more_users_than_fit(root: Path) -> None:
 
 def test_the_least_recently_used_leave_first(root: Path) -> None:
     """Whoever had an event or a request lately stays in memory; the others go."""
-    clock, log = ManualClock(), ClickLog(400)
+    clock = ManualClock()
+    log = ClickLog(400)
     store = limited(root, clock=clock)
     log.users[:] = np.arange(len(log.users), dtype=np.uint64)
     store.apply(log.batch(0, int(log.offsets[30])))  # users 0 to 29
@@ -161,9 +188,14 @@ def test_the_least_recently_used_leave_first(root: Path) -> None:
 
 
 def test_reads_keep_a_user_in_memory_and_bring_one_back(root: Path) -> None:
-    """A user who is asked for is no candidate for eviction; one on disk is in memory after the next events."""
-    clock, reasons = ManualClock(), []
-    store = limited(root, None, clock=clock, on_evicted=lambda reason, users: reasons.append((reason, users)))
+    """A user who is asked for is no candidate for eviction;
+    one on disk is in memory after the next events.
+    """
+    clock = ManualClock()
+    reasons = []
+    store = limited(
+        root, None, clock=clock, on_evicted=lambda reason, users: reasons.append((reason, users))
+    )
     store.apply(LOG.batch(0, 500))
     kept, other, *_ = states_of(store)
     clock.advance(10)
@@ -214,8 +246,12 @@ def test_memory_cannot_be_limited_without_a_cold_tier() -> None:
 
 
 def test_readers_and_images_beside_a_writer_that_evicts(root: Path) -> None:
-    """While users move between tiers, a reader finds everybody who was there, and an image holds each once."""
-    store, done, missing = limited(root), threading.Event(), []
+    """While users move between tiers, a reader finds everybody who was there,
+    and an image holds each once.
+    """
+    store = limited(root)
+    done = threading.Event()
+    missing = []
     store.apply(LOG.batch(0, 3000))
     known = states_of(store)
 
@@ -239,7 +275,8 @@ def test_readers_and_images_beside_a_writer_that_evicts(root: Path) -> None:
     for thread in threads:
         thread.join(timeout=60)
     assert not missing
-    saved, clean = {}, unlimited()
+    saved = {}
+    clean = unlimited()
     for image, rows in images:
         assert len(rows) == image.users
         saved = rows if image.full else saved | rows
@@ -249,13 +286,16 @@ def test_readers_and_images_beside_a_writer_that_evicts(root: Path) -> None:
 
 @pytest.mark.parametrize("failed", [False, True])
 def test_a_change_is_not_forgotten_on_the_way_to_disk_and_back(root: Path, failed: bool) -> None:
-    """A user who changed, went to disk and came back by a read alone is in the next delta, after a failed one too."""
+    """A user who changed, went to disk and came back by a read alone is in the
+    next delta, after a failed one too.
+    """
     clock = ManualClock()
     store = limited(root, None, clock=clock)
     store.apply(LOG.batch(0, 500))
     store.image("main", full=True).close(True)
     store.apply(LOG.batch(500, 520))
-    changed, before = set(LOG.batch(500, 520).users.tolist()), states_of(store)
+    changed = set(LOG.batch(500, 520).users.tolist())
+    before = states_of(store)
     clock.advance(10)
     store.evict_idle(idle_s=5)
     image = store.image("main", full=False) if failed else None
@@ -269,7 +309,9 @@ def test_a_change_is_not_forgotten_on_the_way_to_disk_and_back(root: Path, faile
     found = rows_by_user(list(delta.pieces()))
     assert changed <= found.keys() <= changed | set(LOG.batch(520, 521).users.tolist())
     assert delta.users == len(found)
-    assert all(found[user] == before[user] for user in changed - set(LOG.batch(520, 521).users.tolist()))
+    assert all(
+        found[user] == before[user] for user in changed - set(LOG.batch(520, 521).users.tolist())
+    )
 
 
 def test_whoever_was_used_since_the_ranking_is_passed_over() -> None:

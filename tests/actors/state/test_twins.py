@@ -21,7 +21,9 @@ LOG = ClickLog()
 
 def store(model: Bundle | None = None, one_in: int = 1) -> PartitionStore:
     """An empty store that samples everybody."""
-    return PartitionStore(model or bundle(), users_initial=1, bytes_per_user_max=4096, shadows_one_in=one_in)
+    return PartitionStore(
+        model or bundle(), users_initial=1, bytes_per_user_max=4096, shadows_one_in=one_in
+    )
 
 
 class Coarse(Bundle):
@@ -33,7 +35,10 @@ class Coarse(Bundle):
             super().fold(rows, *(column[i : i + 1] for column in columns))
             if self.config.state_dtype == "int8":
                 at = self.layout
-                for start, size in ((at.ssm, at.slot_scale - at.ssm), (at.slots, at.row_bytes - at.slots)):
+                for start, size in (
+                    (at.ssm, at.slot_scale - at.ssm),
+                    (at.slots, at.row_bytes - at.slots),
+                ):
                     part = rows[columns[0][i], start : start + size].view(np.int8)
                     part[:] = (np.rint(part / 32) * 32).clip(-96, 96).astype(np.int8)
 
@@ -46,7 +51,8 @@ def test_a_widened_state_reads_the_same(changed: dict[str, object]) -> None:
     full.apply(LOG.all())
     row = full.row(int(LOG.users[0]))
     assert row is not None
-    narrow, wide = model.read(row), model.unrounded().read(widen(row, model.config))
+    narrow = model.read(row)
+    wide = model.unrounded().read(widen(row, model.config))
     assert narrow is not None
     assert wide is not None
     for name, mine, other in zip(narrow._fields, narrow, wide, strict=True):
@@ -54,18 +60,23 @@ def test_a_widened_state_reads_the_same(changed: dict[str, object]) -> None:
 
 
 def test_int8_errs_little_and_a_coarser_rounding_much() -> None:
-    """The error is small and not 0 as shipped, and rises at least threefold when five bits are lost."""
-    shipped, coarse = store(), store(bundle_of(Coarse))
+    """The error is small and not 0 as shipped,
+    and rises at least threefold when five bits are lost.
+    """
+    shipped = store()
+    coarse = store(bundle_of(Coarse))
     for each in (shipped, coarse):
         each.apply(LOG.all())
-    fine, rough = np.mean(shipped.compression_errors()), np.mean(coarse.compression_errors())
+    fine = np.mean(shipped.compression_errors())
+    rough = np.mean(coarse.compression_errors())
     assert 0 < fine < 0.1
     assert rough > 3 * fine
 
 
 def test_shadows_do_not_change_the_states() -> None:
     """The same bytes with everybody sampled and with nobody."""
-    with_shadows, without = store(), store(one_in=0)
+    with_shadows = store()
+    without = store(one_in=0)
     for each in (with_shadows, without):
         each.apply(LOG.all())
     assert with_shadows.digest() == without.digest()
@@ -74,8 +85,11 @@ def test_shadows_do_not_change_the_states() -> None:
 
 
 def test_a_shadow_begins_with_the_state_that_is_there() -> None:
-    """After a restore, the first new event makes the shadow from the row, so the error starts near 0."""
-    saved, restored = store(one_in=0), store()
+    """After a restore, the first new event makes the shadow from the
+    row, so the error starts near 0.
+    """
+    saved = store(one_in=0)
+    restored = store()
     saved.apply(LOG.batch(0, 900))
     for users, rows in saved.states():
         restored.load(users, rows)

@@ -69,16 +69,24 @@ def test_differences_are_between_equal_seeds() -> None:
     def row(name: str, seed: int, ndcg: float) -> rows.Row:
         figures = dict.fromkeys(rows.FIGURES["next-item"], ndcg)
         more = {"from_states": {"hr10": ndcg, "ndcg10": ndcg}}
-        return rows.row("next-item", "toy", name, seed, figures, train_minutes=1.0, state_bytes=10, **more)
+        return rows.row(
+            "next-item", "toy", name, seed, figures, train_minutes=1.0, state_bytes=10, **more
+        )
 
-    found = [row(ablations.SHIPPED, 0, 0.1), row(ablations.SHIPPED, 1, 0.3), row("with echo", 0, 0.2)]
+    found = [
+        row(ablations.SHIPPED, 0, 0.1),
+        row(ablations.SHIPPED, 1, 0.3),
+        row("with echo", 0, 0.2),
+    ]
     page = ablations.markdown([*found, row("with echo", 1, 0.4)])
     assert "| with echo | 2 | 0.3000" in page
     assert "+0.1000 ± 0.0000" in page
 
 
 def test_changes_that_a_recipe_has_anyway_are_passed_over() -> None:
-    """Short logs are learned at width 64, long ones at 128: each is a change for the other alone."""
+    """Short logs are learned at width 64, long ones at 128:
+    each is a change for the other alone.
+    """
     assert ablations.changes_nothing("ml-100k", "width 64")
     assert ablations.changes_nothing("ml-1m", "width 128")
     assert not ablations.changes_nothing("ml-1m", "width 64")

@@ -22,7 +22,9 @@ def circle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("circle")
-@pytest.mark.parametrize(("model", "membership"), [("sasrec", True), ("echomamba4rec", False), ("popularity", False)])
+@pytest.mark.parametrize(
+    ("model", "membership"), [("sasrec", True), ("echomamba4rec", False), ("popularity", False)]
+)
 def test_a_run_adds_its_row(model: str, membership: bool, tmp_path: Path) -> None:
     """The row names model, settings that were changed, figures and their intervals."""
     table = tmp_path / "accuracy.json"
@@ -47,7 +49,12 @@ def test_the_streaming_model_gives_a_row_as_trained_and_one_as_shipped(tmp_path:
         "tail_length=16",
         "slots=4",
     )
-    next_item.measure("circle", "echorank", changes=(*FEW, *sizes, "positions=2"), table=tmp_path / "accuracy.json")
+    next_item.measure(
+        "circle",
+        "echorank",
+        changes=(*FEW, *sizes, "positions=2"),
+        table=tmp_path / "accuracy.json",
+    )
     trained, shipped = rows.read(tmp_path / "accuracy.json")
     assert (trained["model"], shipped["model"]) == ("echorank", "echorank-int8")
     assert (trained["state_bytes"], shipped["state_bytes"] > 100) == (None, True)
@@ -64,7 +71,9 @@ def test_the_streaming_model_gives_a_row_as_trained_and_one_as_shipped(tmp_path:
         ("sasrec", ("epochs=0",), "epochs = 0 must be at least 1"),
     ],
 )
-def test_mistakes_are_named(model: str, changes: tuple[str, ...], message: str, tmp_path: Path) -> None:
+def test_mistakes_are_named(
+    model: str, changes: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
     """A wrong model or setting is refused before anything is trained."""
     with pytest.raises(ValueError, match=message):
         next_item.measure("circle", model, changes=changes, table=tmp_path / "accuracy.json")
@@ -74,12 +83,18 @@ def test_every_recipe_is_made_of_known_settings() -> None:
     """No name in the table of recipes is misspelt."""
     for data in recipes.RECIPES:
         for model in recipes.MODELS:
-            values = {name: value for name, value in recipes.recipe_of(data, model).items() if name != "prefixes"}
+            values = {
+                name: value
+                for name, value in recipes.recipe_of(data, model).items()
+                if name != "prefixes"
+            }
             next_item.configured(values, next_item.ModelConfig, next_item.TrainConfig)
 
 
 def test_committed_rows_are_trained_to_the_end_of_their_recipes() -> None:
-    """Each ran all its epochs or stopped for lack of a better one, so none is left from a recipe that was shorter."""
+    """Each ran all its epochs or stopped for lack of a better one,
+    so none is left from a recipe that was shorter.
+    """
     for row in rows.read():
         if row["task"] != "next-item" or "epochs" not in row:
             continue
@@ -87,15 +102,27 @@ def test_committed_rows_are_trained_to_the_end_of_their_recipes() -> None:
         settings = {**recipes.recipe_of(row["dataset"], model), **row.get("changed", {})}
         waited = row["epochs"] - row["best_epoch"]
         patience = settings.get("patience", FitConfig.patience)
-        assert row["epochs"] == settings["epochs"] or waited == patience, f"train anew: {row['command']}"
+        assert row["epochs"] == settings["epochs"] or waited == patience, (
+            f"train anew: {row['command']}"
+        )
 
 
 def test_the_page_has_means_and_spreads(tmp_path: Path) -> None:
-    """Two seeds of one model make one line; the best model comes first; commands stand below, once each."""
+    """Two seeds of one model make one line; the best model comes first;
+    commands stand below, once each.
+    """
     table = tmp_path / "accuracy.json"
     figures = dict.fromkeys(rows.FIGURES["next-item"], 0.0)
     for model, seed, ndcg in (("b", 0, 0.2), ("b", 1, 0.3), ("a", 0, 0.1)):
-        row = rows.row("next-item", "d", model, seed, {**figures, "ndcg10": ndcg}, train_minutes=1.0, state_bytes=3648)
+        row = rows.row(
+            "next-item",
+            "d",
+            model,
+            seed,
+            {**figures, "ndcg10": ndcg},
+            train_minutes=1.0,
+            state_bytes=3648,
+        )
         rows.add({**row, "command": f"make {model}"}, table)
     text = page.write(table).read_text()
     lines = [line for line in text.splitlines() if line.startswith(("| a", "| b"))]
@@ -108,11 +135,22 @@ def test_the_page_has_means_and_spreads(tmp_path: Path) -> None:
 
 
 def test_a_run_with_other_settings_stands_beside_the_recipes(tmp_path: Path) -> None:
-    """`--set` and teachers make another run, which neither replaces nor is averaged with the plain one."""
+    """`--set` and teachers make another run,
+    which neither replaces nor is averaged with the plain one.
+    """
     table = tmp_path / "accuracy.json"
     figures = dict.fromkeys(rows.FIGURES["next-item"], 0.1)
     for more in ({}, {"changed": {"epochs": 2}}, {"teachers": 1}, {"changed": {"epochs": 2}}):
-        rows.add(rows.row("next-item", "d", "m", 0, figures, train_minutes=1.0, state_bytes=None, **more), table)
+        rows.add(
+            rows.row(
+                "next-item", "d", "m", 0, figures, train_minutes=1.0, state_bytes=None, **more
+            ),
+            table,
+        )
     assert [rows.label(row) for row in rows.read(table)] == ["m", "m (epochs=2)", "m (teachers=1)"]
-    lines = [line for line in page.write(table).read_text().splitlines() if line.startswith(("| m |", "| m ("))]
+    lines = [
+        line
+        for line in page.write(table).read_text().splitlines()
+        if line.startswith(("| m |", "| m ("))
+    ]
     assert [line.split("|")[2].strip() for line in lines] == ["1", "1", "1"]

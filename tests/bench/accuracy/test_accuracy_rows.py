@@ -15,7 +15,12 @@ FIGURES = dict.fromkeys(rows.FIGURES["next-item"], 0.25)
 
 
 def _add(path: Path, seed: int) -> None:
-    rows.add(rows.row("next-item", "ml-1m", "sasrec", seed, FIGURES, train_minutes=1.0, state_bytes=None), path)
+    rows.add(
+        rows.row(
+            "next-item", "ml-1m", "sasrec", seed, FIGURES, train_minutes=1.0, state_bytes=None
+        ),
+        path,
+    )
 
 
 def test_a_run_made_again_replaces_its_row(tmp_path: Path) -> None:
@@ -37,4 +42,6 @@ def test_processes_do_not_lose_each_others_rows(tmp_path: Path) -> None:
 def test_a_row_without_its_figures_is_refused() -> None:
     """The message names what is missing."""
     with pytest.raises(ValueError, match="ndcg10"):
-        rows.row("next-item", "ml-1m", "sasrec", 0, {"hr10": 0.1}, train_minutes=1.0, state_bytes=None)
+        rows.row(
+            "next-item", "ml-1m", "sasrec", 0, {"hr10": 0.1}, train_minutes=1.0, state_bytes=None
+        )

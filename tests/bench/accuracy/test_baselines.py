@@ -9,7 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.accuracy.baselines.next_item.baseline import Reference, ReferenceRanker, ReferenceTask, sampled_prefixes
+from bench.accuracy.baselines.next_item.baseline import (
+    Reference,
+    ReferenceRanker,
+    ReferenceTask,
+    sampled_prefixes,
+)
 from bench.accuracy.baselines.next_item.echomamba4rec import EchoMamba4Rec
 from bench.accuracy.baselines.next_item.gru4rec import GRU4Rec
 from bench.accuracy.baselines.next_item.mamba import Mamba
@@ -24,10 +29,19 @@ from training.data.sequences import Held, Histories, Vocabulary, Windows, pad
 from training.fit.harness import FitConfig, fit
 from training.measure.evaluate import rank
 
-WIDTH, LENGTH = 16, 8
+WIDTH = 16
+LENGTH = 8
 CAUSAL = ("sasrec", "gru4rec", "mamba4rec")
 ALL = (*CAUSAL, "echomamba4rec")
-QUICK = FitConfig(epochs=20, patience=20, length=LENGTH, tokens=128, learning_rate=1e-2, dropout=0.0, average_decay=0.9)
+QUICK = FitConfig(
+    epochs=20,
+    patience=20,
+    length=LENGTH,
+    tokens=128,
+    learning_rate=1e-2,
+    dropout=0.0,
+    average_decay=0.9,
+)
 
 
 def encoder_of(name: str) -> nn.Module:
@@ -58,13 +72,19 @@ def circle() -> tuple[Vocabulary, Histories]:
 
 def events_of(items: Tensor) -> Sequences:
     """Histories of items (B, L), nothing padded."""
-    return Sequences(items, torch.zeros_like(items), torch.zeros_like(items), torch.ones_like(items, dtype=torch.bool))
+    return Sequences(
+        items,
+        torch.zeros_like(items),
+        torch.zeros_like(items),
+        torch.ones_like(items, dtype=torch.bool),
+    )
 
 
 def every_logit(model: Reference, events: Sequences) -> Tensor:
     """Logits (B, L, V) after every event."""
     users, length = events.items.shape
-    row, at = torch.arange(users).repeat_interleave(length), torch.arange(length).repeat(users)
+    row = torch.arange(users).repeat_interleave(length)
+    at = torch.arange(length).repeat(users)
     return ReferenceRanker(model).logits_at(events, row, at).unflatten(0, (users, length))
 
 
@@ -78,15 +98,19 @@ def test_causal_references_do_not_look_ahead(name: str, membership: bool) -> Non
     items = torch.tensor([[0, 3, 5, 3, 7, 1]])
     changed = items.clone()
     changed[0, 4] = 2
-    before, after = every_logit(model, events_of(items)), every_logit(model, events_of(changed))
+    before = every_logit(model, events_of(items))
+    after = every_logit(model, events_of(changed))
     torch.testing.assert_close(before[:, :4], after[:, :4])
     assert (before[:, 4] - after[:, 4]).abs().max() > 1e-3
 
 
 def test_the_published_model_looks_ahead() -> None:
-    """Changing the last event changes what stands at the first position, so it can be neither streamed nor unrolled."""
+    """Changing the last event changes what stands at the first position,
+    so it can be neither streamed nor unrolled.
+    """
     layer = lively(EchoMamba4Rec(WIDTH, LENGTH, 0.0, states=4)).layers[0]  # type: ignore[index]
-    x, mask = torch.randn(1, 6, WIDTH), torch.ones(1, 6, dtype=torch.bool)
+    x = torch.randn(1, 6, WIDTH)
+    mask = torch.ones(1, 6, dtype=torch.bool)
     changed = x.clone()
     changed[0, 5] += 1
     assert (layer(x, mask) - layer(changed, mask))[0, 0].abs().max() > 1e-3
@@ -97,7 +121,8 @@ def test_the_last_position_alone_equals_the_whole_pass() -> None:
     layer = lively(EchoMamba4Rec(WIDTH, LENGTH, 0.0, states=4)).layers[0]  # type: ignore[index]
     x = torch.randn(2, 6, WIDTH)
     mask = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
-    whole, last = layer(x, mask), layer.at_last(x, mask)
+    whole = layer(x, mask)
+    last = layer.at_last(x, mask)
     torch.testing.assert_close(last, torch.stack([whole[0, 5], whole[1, 3]]))
     torch.testing.assert_close(layer.at_last(x[1:, :4], mask[1:, :4])[0], last[1])
 
@@ -105,12 +130,15 @@ def test_the_last_position_alone_equals_the_whole_pass() -> None:
 @pytest.mark.parametrize("membership", [False, True])
 @pytest.mark.parametrize("name", ALL)
 def test_a_position_scores_as_its_history_alone(name: str, membership: bool) -> None:
-    """A question in a batch, with others and with later events behind it, is answered as if asked alone."""
+    """A question in a batch, with others and with later events behind it,
+    is answered as if asked alone.
+    """
     vocabulary, histories = circle()
     model = lively(Reference(encoder_of(name), vocabulary, WIDTH, membership=membership))
     assert isinstance(model, Reference)
     batch = pad(histories, Windows(histories.starts[:2], histories.starts[1:3] - np.array([0, 3])))
-    row, at = torch.tensor([0, 1, 0]), torch.tensor([6, 5, 2])
+    row = torch.tensor([0, 1, 0])
+    at = torch.tensor([6, 5, 2])
     together = ReferenceRanker(model).logits_at(batch.events, row, at)
     for number, (user, place) in enumerate(zip(row.tolist(), at.tolist(), strict=True)):
         alone = events_of(batch.events.items[user : user + 1, : place + 1])
@@ -124,9 +152,12 @@ def test_each_reference_learns_an_order_that_popularity_cannot_see(name: str) ->
     torch.set_num_threads(1)
     torch.manual_seed(0)
     vocabulary, everything = circle()
-    training, held = everything.without_last(2), Held.last(everything.without_last(1))
+    training = everything.without_last(2)
+    held = Held.last(everything.without_last(1))
     model = Reference(encoder_of(name), vocabulary, WIDTH, membership=False)
-    settings = replace(QUICK, learning_rate=4e-2) if name == "gru4rec" else QUICK  # its small inputs start it slowly
+    settings = (
+        replace(QUICK, learning_rate=4e-2) if name == "gru4rec" else QUICK
+    )  # its small inputs start it slowly
     task = ReferenceTask(model, settings, training, held, prefixes=400)
     fitted = fit(model, task, settings, np.random.default_rng(0), show_progress=False)
     test = Held.last(everything)
@@ -136,8 +167,12 @@ def test_each_reference_learns_an_order_that_popularity_cannot_see(name: str) ->
 
 
 def test_membership_starts_where_nothing_repeats() -> None:
-    """On walks without repeats the bias of what was just seen starts far below 0; without the option there is none."""
-    log = make_log([(f"u{user}", f"i{(user + step) % 30}", step) for user in range(60) for step in range(9)])
+    """On walks without repeats the bias of what was just seen starts far below 0;
+    without the option there is none.
+    """
+    log = make_log(
+        [(f"u{user}", f"i{(user + step) % 30}", step) for user in range(60) for step in range(9)]
+    )
     vocabulary = Vocabulary.of(log, hashed=4)
     model = Reference(encoder_of("gru4rec"), vocabulary, WIDTH, membership=True)
     model.start_from(Histories.of(log, vocabulary), seed=0)
@@ -147,7 +182,9 @@ def test_membership_starts_where_nothing_repeats() -> None:
 
 
 def test_sampled_prefixes_end_at_different_targets() -> None:
-    """Each window has a history of one to `length` events of one user and a target; few are drawn, or all."""
+    """Each window has a history of one to `length` events of one user and a
+    target; few are drawn, or all.
+    """
     _, histories = circle()
     for count in (50, 10_000):
         windows = sampled_prefixes(histories, LENGTH, count, np.random.default_rng(0))
@@ -161,23 +198,34 @@ def test_sampled_prefixes_end_at_different_targets() -> None:
 def test_selective_scan_equals_its_definition() -> None:
     """Output and all five gradients equal those of the recurrence in a loop."""
     torch.manual_seed(0)
-    x, dt, rate = torch.randn(2, 19, 6), torch.rand(2, 19, 6) * 0.5, torch.rand(6, 5) * 4
-    b, c = torch.randn(2, 19, 5), torch.randn(2, 19, 5)
+    x = torch.randn(2, 19, 6)
+    dt = torch.rand(2, 19, 6) * 0.5
+    rate = torch.rand(6, 5) * 4
+    b = torch.randn(2, 19, 5)
+    c = torch.randn(2, 19, 5)
     inputs = [part.requires_grad_() for part in (x, dt, rate, b, c)]
     fast = selective_scan(*inputs)
     slow = recurrence((dt * x)[:, :, None], (-dt[..., None] * rate)[:, :, None], b, c)[0][:, :, 0]
     torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-5)
     back = torch.randn_like(fast)
     for found, expected in zip(
-        torch.autograd.grad(fast, inputs, back), torch.autograd.grad(slow, inputs, back), strict=True
+        torch.autograd.grad(fast, inputs, back),
+        torch.autograd.grad(slow, inputs, back),
+        strict=True,
     ):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_published_start_shortens_the_memory() -> None:
-    """Mamba's own step sizes lie in [0.001, 0.1]; after the published reset they are all near softplus(0)."""
+    """Mamba's own step sizes lie in [0.001, 0.1];
+    after the published reset they are all near softplus(0).
+    """
     torch.manual_seed(0)
-    own = [module for module in EchoMamba4Rec(WIDTH, LENGTH, 0.0).modules() if isinstance(module, Mamba)]
+    own = [
+        module
+        for module in EchoMamba4Rec(WIDTH, LENGTH, 0.0).modules()
+        if isinstance(module, Mamba)
+    ]
     reset = EchoMamba4Rec(WIDTH, LENGTH, 0.0, start="published")
     assert len(own) == 2
     for block in own:
@@ -185,5 +233,8 @@ def test_the_published_start_shortens_the_memory() -> None:
         assert 0.0009 < dt.min() < dt.max() < 0.11
     for block in (module for module in reset.modules() if isinstance(module, Mamba)):
         torch.testing.assert_close(
-            nn.functional.softplus(block.step.bias), torch.full((2 * WIDTH,), 0.6931), atol=1e-3, rtol=0
+            nn.functional.softplus(block.step.bias),
+            torch.full((2 * WIDTH,), 0.6931),
+            atol=1e-3,
+            rtol=0,
         )

@@ -1,4 +1,6 @@
-"""States in other formats: the study's form of the shipped one agrees with it, and coarser formats cost more."""
+"""States in other formats: the study's form of the shipped one agrees with it,
+and coarser formats cost more.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,15 @@ import numpy as np
 import pytest
 
 from bench.accuracy import compression
-from bench.accuracy.rounding import FLOAT16, FLOAT32, INT4, INT8, Formats, RoundedBundle, state_bytes
+from bench.accuracy.rounding import (
+    FLOAT16,
+    FLOAT32,
+    INT4,
+    INT8,
+    Formats,
+    RoundedBundle,
+    state_bytes,
+)
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
 from model.kernels.scorer import Level
@@ -20,7 +30,8 @@ from training.measure.metrics import auc
 from training.measure.served import Served
 
 SMALL = {"width": 32, "expand": 2, "heads": 4, "ring_length": 8, "tail_length": 16, "slots": 4}
-EVENTS, USERS = 60, 6
+EVENTS = 60
+USERS = 6
 
 
 def bundle(**changed: object) -> Bundle:
@@ -28,7 +39,13 @@ def bundle(**changed: object) -> Bundle:
     config = ModelConfig(**(SMALL | changed))  # type: ignore[arg-type]
     made = network(config)
     score = absorb_head(made, np.ones(ITEMS), np.array([[1.0, 0.0]] * 3))
-    return Bundle(version="v", config=config, items=tuple(map(str, range(ITEMS))), fold=absorb(made), score=score)
+    return Bundle(
+        version="v",
+        config=config,
+        items=tuple(map(str, range(ITEMS))),
+        fold=absorb(made),
+        score=score,
+    )
 
 
 def readings(model: Bundle) -> tuple[np.ndarray, np.ndarray]:
@@ -46,7 +63,9 @@ def readings(model: Bundle) -> tuple[np.ndarray, np.ndarray]:
         np.arange(USERS * EVENTS),
     )
     found = [model.read(row) for row in rows]
-    return np.stack([one.sequence for one in found if one]), np.stack([one.cache for one in found if one])
+    return np.stack([one.sequence for one in found if one]), np.stack(
+        [one.cache for one in found if one]
+    )
 
 
 def error(found: np.ndarray, exact: np.ndarray) -> float:
@@ -56,7 +75,9 @@ def error(found: np.ndarray, exact: np.ndarray) -> float:
 
 @pytest.mark.parametrize("changed", [{}, {"ssm_bits": 8}], ids=str)
 def test_the_studys_form_of_what_ships_is_what_ships(changed: dict[str, object]) -> None:
-    """Against float32 both err by the same size, and they are far closer to each other than to float32."""
+    """Against float32 both err by the same size,
+    and they are far closer to each other than to float32.
+    """
     model = bundle(**changed)
     exact, shipped, studied = (
         readings(each)
@@ -67,7 +88,8 @@ def test_the_studys_form_of_what_ships_is_what_ships(changed: dict[str, object])
         )
     )
     for part in range(2):
-        shipped_error, studied_error = error(shipped[part], exact[part]), error(studied[part], exact[part])
+        shipped_error = error(shipped[part], exact[part])
+        studied_error = error(studied[part], exact[part])
         assert shipped_error > 0
         assert studied_error == pytest.approx(shipped_error, rel=0.1)
         assert error(studied[part], shipped[part]) < 0.3 * shipped_error
@@ -77,13 +99,18 @@ def test_coarser_formats_err_more() -> None:
     """float16 is finer than int8, and int8 finer than int4."""
     model = bundle()
     exact = readings(RoundedBundle(model, Formats()))[0]
-    errors = [error(readings(RoundedBundle(model, Formats.every(kept)))[0], exact) for kept in (FLOAT16, INT8, INT4)]
+    errors = [
+        error(readings(RoundedBundle(model, Formats.every(kept)))[0], exact)
+        for kept in (FLOAT16, INT8, INT4)
+    ]
     assert 0 < errors[0] < errors[1] / 3
     assert errors[1] < errors[2] / 3
 
 
 def test_a_part_alone_leaves_the_others_exact() -> None:
-    """With only the low-rank cache in int4 the sequence state is that of float32, and the other way round."""
+    """With only the low-rank cache in int4 the sequence state is that of
+    float32, and the other way round.
+    """
     model = bundle()
     exact = readings(RoundedBundle(model, Formats()))
     slots = readings(RoundedBundle(model, Formats(slots=INT4)))

@@ -33,18 +33,35 @@ RATINGS = [5.0, 1.0, 4.0, 3.0, 2.0, 5.0, 1.0, 4.0, 4.0, 3.0]
 
 def _impressions(protocol: CtrProtocol = PROTOCOL) -> Impressions:
     log = make_log(EVENTS, RATINGS)
-    return impressions(log, protocol, gap_buckets=8, hashed=4, categories={"p": "x", "q": "y", "r": "x"})
+    return impressions(
+        log, protocol, gap_buckets=8, hashed=4, categories={"p": "x", "q": "y", "r": "x"}
+    )
 
 
 def test_histories_hold_what_came_strictly_before() -> None:
-    """Both events at 2 s see only the one at 1 s, whichever the source lists first; the one at 3 s sees all three."""
+    """Both events at 2 s see only the one at 1 s, whichever the source lists first;
+    the one at 3 s sees all three.
+    """
     data = _impressions()
-    assert (data.ends - data.starts).tolist() == [0, 1, 1, 3, 4, 5, 0, 0, 1, 2]  # a's six events, b's one, c's three
+    assert (data.ends - data.starts).tolist() == [
+        0,
+        1,
+        1,
+        3,
+        4,
+        5,
+        0,
+        0,
+        1,
+        2,
+    ]  # a's six events, b's one, c's three
     assert data.times_ms.tolist() == [1000, 2000, 2000, 3000, 4000, 5000, 1500, 6000, 7000, 8000]
 
 
 def test_labels_categories_and_ratings_as_actions() -> None:
-    """Ratings from 4 on are positive, events carry their rating, items without a category have number 0."""
+    """Ratings from 4 on are positive, events carry their rating,
+    items without a category have number 0.
+    """
     data = _impressions()
     assert data.labels[:4].tolist() == [True, True, False, False]
     assert data.categories.tolist() == [1, 2, 1, 0, 0, 0, 1, 1, 0, 2]
@@ -54,10 +71,16 @@ def test_labels_categories_and_ratings_as_actions() -> None:
 
 
 def test_the_split_is_by_time_over_all_users() -> None:
-    """Four impressions have two earlier events: the last in time tests, the one before chooses, the rest train."""
+    """Four impressions have two earlier events: the last in time tests,
+    the one before chooses, the rest train.
+    """
     data = _impressions()
     assert data.eligible == 4
-    assert (data.training.tolist(), data.validation.tolist(), data.test.tolist()) == ([3, 4], [5], [9])
+    assert (data.training.tolist(), data.validation.tolist(), data.test.tolist()) == (
+        [3, 4],
+        [5],
+        [9],
+    )
     assert data.times_split_ms == (5_000, 8_000)
     assert data.counts()["test_users_without_training"] == 1
 
@@ -75,9 +98,14 @@ def test_rows_hold_each_impressions_last_events() -> None:
     data = _impressions()
     asked = np.array([3, 4, 5, 9])
     (batch,) = batches(data, rows(data, asked, length=3, per_row=16), length=3, tokens=1_000)
-    at = {int(position): (b, q) for (b, q), position in np.ndenumerate(batch.positions) if batch.valid[b, q]}
+    at = {
+        int(position): (b, q)
+        for (b, q), position in np.ndenumerate(batch.positions)
+        if batch.valid[b, q]
+    }
     seen = {
-        position: batch.times_ms[b, batch.begins[b, q] : batch.ends[b, q]].tolist() for position, (b, q) in at.items()
+        position: batch.times_ms[b, batch.begins[b, q] : batch.ends[b, q]].tolist()
+        for position, (b, q) in at.items()
     }
     assert seen == {
         3: [1000, 2000, 2000],
@@ -91,8 +119,12 @@ def test_rows_hold_each_impressions_last_events() -> None:
 
 
 def test_rows_end_where_the_next_impression_is_far() -> None:
-    """Two impressions of one user more than SPAN_MAX events apart do not share a row; nor do more than `per_row`."""
-    log = make_log([("a", "p", 1_000 * step) for step in range(2 * SPAN_MAX)], [4.0, 1.0] * SPAN_MAX)
+    """Two impressions of one user more than SPAN_MAX events apart do not share
+    a row; nor do more than `per_row`.
+    """
+    log = make_log(
+        [("a", "p", 1_000 * step) for step in range(2 * SPAN_MAX)], [4.0, 1.0] * SPAN_MAX
+    )
     data = impressions(log, PROTOCOL, gap_buckets=8, hashed=4)
     far = rows(data, np.array([2, 3, 4 + SPAN_MAX]), length=3, per_row=16)
     assert far.cuts.tolist() == [0, 2, 3]
@@ -102,7 +134,10 @@ def test_rows_end_where_the_next_impression_is_far() -> None:
 
 def test_every_impression_is_asked_once_an_epoch() -> None:
     """Random cuts and orders lose none and repeat none."""
-    log = make_log([(f"u{user}", "p", 1_000 * step) for user in range(3) for step in range(30)], [4.0, 1.0] * 45)
+    log = make_log(
+        [(f"u{user}", "p", 1_000 * step) for user in range(3) for step in range(30)],
+        [4.0, 1.0] * 45,
+    )
     data = impressions(log, PROTOCOL, gap_buckets=8, hashed=4)
     random = np.random.default_rng(0)
     plan = rows(data, data.training, length=3, per_row=4, random=random)
@@ -117,7 +152,9 @@ def test_samples_are_drawn_by_the_seed() -> None:
 
     def drawn(seed: int) -> list[int]:
         data = impressions(log, dataclasses.replace(small, seed=seed), gap_buckets=8, hashed=4)
-        assert data.training.max() < data.validation.min() <= data.validation.max() < data.test.min()
+        assert (
+            data.training.max() < data.validation.min() <= data.validation.max() < data.test.min()
+        )
         assert [len(part) for part in (data.training, data.validation, data.test)] == [20, 5, 10]
         return [*data.training.tolist(), *data.test.tolist()]
 
@@ -136,6 +173,7 @@ def test_a_log_that_cannot_serve_is_refused() -> None:
 
 def test_genres_are_the_first_of_each_item() -> None:
     """RecBole's item file, whose ids equal those of the ratings."""
-    content = b"item_id:token\tmovie_title:token\tyear:float\tgenre:token\nA (1)\tA\t1\tDrama War\nB (2)\tB\t2\t\n"
+    head = b"item_id:token\tmovie_title:token\tyear:float\tgenre:token\n"
+    content = head + b"A (1)\tA\t1\tDrama War\nB (2)\tB\t2\t\n"
     assert parse_items(content) == {"A (1)": "Drama"}
     assert parse_inter(b"user\titem\trating\ttime\n1\tA (1)\t5\t3\n").items.tolist() == ["A (1)"]

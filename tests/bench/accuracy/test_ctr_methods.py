@@ -19,7 +19,10 @@ from bench.accuracy.ctr.streaming import Streaming
 from model.config import ModelConfig
 from training.errors import TrainingError
 
-B, L, Q, D = 2, 90, 3, SHAPE.width
+B = 2
+L = 90
+Q = 3
+D = SHAPE.width
 LENGTH = 80  # more than SIM and ETA keep, less than L
 
 
@@ -46,44 +49,63 @@ def _asked(seed: int = 0) -> Asked:
 def test_the_future_changes_nothing(name: str) -> None:
     """An interest is finite, of its shape, and blind to every event from the impression on."""
     torch.manual_seed(0)
-    interest, asked = method(name, LENGTH).eval(), _asked()
-    changed = asked.x.clone(), asked.vectors.clone(), asked.times_ms.clone(), asked.categories.clone()
+    interest = method(name, LENGTH).eval()
+    asked = _asked()
+    changed = (
+        asked.x.clone(),
+        asked.vectors.clone(),
+        asked.times_ms.clone(),
+        asked.categories.clone(),
+    )
     for b in range(B):
         for column in changed[:2]:
             column[b, int(asked.ends[b, 1]) :] += 1.0
         changed[2][b, int(asked.ends[b, 1]) :] += 10**6
         changed[3][b, int(asked.ends[b, 1]) :] = 9
-    other = asked._replace(x=changed[0], vectors=changed[1], times_ms=changed[2], categories=changed[3])
+    other = asked._replace(
+        x=changed[0], vectors=changed[1], times_ms=changed[2], categories=changed[3]
+    )
     found = interest(asked)
     assert found.shape == (B, Q, interest.pieces * D)
     assert found.isfinite().all()
     torch.testing.assert_close(interest(other)[:, :2], found[:, :2], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if not name.startswith(("streaming", "slots"))])
+@pytest.mark.parametrize(
+    "name", [name for name in METHODS if not name.startswith(("streaming", "slots"))]
+)
 def test_events_before_the_window_change_nothing(name: str) -> None:
     """Only the last `length` events count, although the row that impressions share holds more."""
     torch.manual_seed(0)
-    interest, asked = method(name, LENGTH).eval(), _asked()
+    interest = method(name, LENGTH).eval()
+    asked = _asked()
     other = asked._replace(x=asked.x.clone(), vectors=asked.vectors.clone())
     for column in (other.x, other.vectors):
         column[0, : asked.begins[0, 2]] += 1.0
     torch.testing.assert_close(interest(other)[0, 2], interest(asked)[0, 2], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [name for name, of in METHODS.items() if list(of(LENGTH).parameters())])
+@pytest.mark.parametrize(
+    "name", [name for name, of in METHODS.items() if list(of(LENGTH).parameters())]
+)
 def test_every_weight_learns(name: str) -> None:
     """No parameter is left without a gradient."""
     torch.manual_seed(0)
     interest = method(name, LENGTH)
     torch.autograd.backward(interest(_asked()).square().sum() + interest.penalty())
-    learning = [(key, weight) for key, weight in interest.named_parameters() if weight.requires_grad]
+    learning = [
+        (key, weight) for key, weight in interest.named_parameters() if weight.requires_grad
+    ]
     assert [key for key, weight in learning if weight.grad is None] == []
 
 
-@pytest.mark.parametrize("name", [name for name, of in METHODS.items() if of(LENGTH).state_bytes() is not None])
+@pytest.mark.parametrize(
+    "name", [name for name, of in METHODS.items() if of(LENGTH).state_bytes() is not None]
+)
 def test_what_has_a_state_costs_the_same_at_any_length(name: str) -> None:
-    """A method that keeps a fixed state answers at a fixed cost; one that does not may grow with the history."""
+    """A method that keeps a fixed state answers at a fixed cost;
+    one that does not may grow with the history.
+    """
     interest = method(name, LENGTH)
     assert interest.multiply_adds(1_000) == interest.multiply_adds(100_000)
 
@@ -98,7 +120,9 @@ def test_the_streaming_form_is_a_fiftieth_of_attention() -> None:
 
 
 def test_state_bytes_by_hand() -> None:
-    """Slots of D + 1 floats, 6 bytes a ring event; SDIM's 16 x 8 bucket sums; linear attention's D x D and D."""
+    """Slots of D + 1 floats, 6 bytes a ring event; SDIM's 16 x 8 bucket sums;
+    linear attention's D x D and D.
+    """
     assert Streaming(SHAPE).state_bytes() == 4 * 4 * 33 + 6 * 16
     assert Streaming(LARGE, ring="none").state_bytes() == 4 * 16 * 33
     assert sdim.HashCollisions(D).state_bytes() == 4 * 16 * 8 * 32
@@ -126,19 +150,29 @@ def _attend(attention: TargetAttention | RecentAttention, x: Tensor, query: Tens
     out = []
     for part in torch.arange(D).chunk(inner.heads):
         q, k, v = (linear.weight[part] for linear in (inner.query, inner.key, inner.value))
-        weights = torch.softmax(torch.stack([(q @ query) @ (k @ event) / math.sqrt(len(part)) for event in x]), dim=0)
-        out.append(sum((w * (v @ event) for w, event in zip(weights, x, strict=True)), torch.zeros(len(part))))
+        weights = torch.softmax(
+            torch.stack([(q @ query) @ (k @ event) / math.sqrt(len(part)) for event in x]), dim=0
+        )
+        out.append(
+            sum(
+                (w * (v @ event) for w, event in zip(weights, x, strict=True)),
+                torch.zeros(len(part)),
+            )
+        )
     return torch.cat(out)
 
 
 def test_pooling_and_attention_by_definition() -> None:
-    """Mean of all or of the last 5 events; attention head by head, event by event, over all or the last 5."""
+    """Mean of all or of the last 5 events; attention head by head,
+    event by event, over all or the last 5.
+    """
     torch.manual_seed(1)
     asked = _asked()
     x, _, query = _one(asked)
     torch.testing.assert_close(MeanPooling(D)(asked)[0, 2], x.mean(dim=0))
     torch.testing.assert_close(MeanPooling(D, 5)(asked)[0, 2], x[-5:].mean(dim=0))
-    full, recent = TargetAttention(D), RecentAttention(D, 5)
+    full = TargetAttention(D)
+    recent = RecentAttention(D, 5)
     torch.testing.assert_close(full(asked)[0, 2], _attend(full, x, query))
     torch.testing.assert_close(recent(asked)[0, 2], _attend(recent, x[-5:], query))
 
@@ -151,13 +185,16 @@ def test_an_age_bias_counts_events_back() -> None:
     assert bias is not None
     with torch.no_grad():
         bias[:, 0] = 1e4
-    torch.testing.assert_close(attention(asked)[0, 2], attention.attention.value(_one(asked)[0][-1]))
+    torch.testing.assert_close(
+        attention(asked)[0, 2], attention.attention.value(_one(asked)[0][-1])
+    )
 
 
 def test_din_by_definition() -> None:
     """The activation unit, one event at a time, un-normalised."""
     torch.manual_seed(1)
-    asked, unit = _asked(), din.DeepInterest(D)
+    asked = _asked()
+    unit = din.DeepInterest(D)
     x, _, query = _one(asked)
     total = torch.zeros(D)
     for event in x:
@@ -182,7 +219,8 @@ def test_sim_takes_the_newest_of_the_category() -> None:
 def test_eta_takes_the_nearest_signatures() -> None:
     """The chosen events are at most as many bits away as the others."""
     torch.manual_seed(2)
-    asked, search = _asked(), eta.HashedSearch(D)
+    asked = _asked()
+    search = eta.HashedSearch(D)
     _, vectors, query = _one(asked)
     distance = ((vectors @ search.planes > 0) != (query @ search.planes > 0)).sum(dim=-1)  # (n,)
     begin = int(asked.begins[0, 2])
@@ -193,9 +231,12 @@ def test_eta_takes_the_nearest_signatures() -> None:
 
 
 def test_sdim_by_definition() -> None:
-    """In each group the events with the candidate's bits are summed and normalised; groups are averaged."""
+    """In each group the events with the candidate's bits are summed and
+    normalised; groups are averaged.
+    """
     torch.manual_seed(3)
-    asked, hashed = _asked(), sdim.HashCollisions(D)
+    asked = _asked()
+    hashed = sdim.HashCollisions(D)
     x, vectors, query = _one(asked)
     found = torch.zeros(D)
     for group in hashed.planes.T.split(sdim.TAU):  # (tau, D)
@@ -207,17 +248,22 @@ def test_sdim_by_definition() -> None:
 def test_linear_attention_by_its_state() -> None:
     """The quadratic form of training equals reading the sums that a server keeps."""
     torch.manual_seed(4)
-    asked, attention = _asked(), LinearAttention(D)
+    asked = _asked()
+    attention = LinearAttention(D)
     x, _, query = _one(asked)
-    key, value = elu(attention.key(x)) + 1, attention.value(x)
+    key = elu(attention.key(x)) + 1
+    value = attention.value(x)
     read = elu(attention.query(query)) + 1
-    torch.testing.assert_close(attention(asked)[0, 2], read @ (key.T @ value) / (read @ key.sum(dim=0)))
+    torch.testing.assert_close(
+        attention(asked)[0, 2], read @ (key.T @ value) / (read @ key.sum(dim=0))
+    )
 
 
 def test_lrea_absorbs_its_decompression() -> None:
     """Decompressing to full length and multiplying there gives the same, positions newest first."""
     torch.manual_seed(5)
-    asked, low = _asked(), lrea.PositionalLowRank(D, LENGTH)
+    asked = _asked()
+    low = lrea.PositionalLowRank(D, LENGTH)
     x, _, query = _one(asked)
     full = torch.zeros(LENGTH, D)
     full[: len(x)] = x.flip(0)
@@ -233,14 +279,19 @@ def test_lrea_absorbs_its_decompression() -> None:
 
 
 def test_mimn_by_steps() -> None:
-    """Erasing and writing slot by slot, event by event, gives the memory that training computes at once."""
+    """Erasing and writing slot by slot, event by event,
+    gives the memory that training computes at once.
+    """
     torch.manual_seed(6)
-    asked, memory = _asked(), mimn.MemorySlots(D)
+    asked = _asked()
+    memory = mimn.MemorySlots(D)
     x, _, _ = _one(asked, q=1)
     slots = torch.zeros(mimn.SLOTS, D)
     for event in x:
         weights = memory.address(event).softmax(dim=-1)[:, None]  # (S, 1)
-        slots = (1 - weights * memory.erase(event).sigmoid()) * slots + weights * memory.value(event)
+        slots = (1 - weights * memory.erase(event).sigmoid()) * slots + weights * memory.value(
+            event
+        )
     torch.testing.assert_close(memory.memory(asked)[0, 1], slots, rtol=1e-4, atol=1e-5)
 
 
@@ -248,10 +299,12 @@ def test_streaming_equals_the_products_steps() -> None:
     """The slots folded event by event and the ring kept by hand give what training sees."""
     torch.manual_seed(7)
     config = ModelConfig(width=32, expand=2, slots=4, ring_length=8)
-    asked, streaming = _asked(), Streaming(config)
+    asked = _asked()
+    streaming = Streaming(config)
     assert streaming.ring is not None
     end = int(asked.ends[0, 1])
-    cache, mass = torch.zeros(1, 4, D), torch.zeros(1, 4)
+    cache = torch.zeros(1, 4, D)
+    mass = torch.zeros(1, 4)
     for t in range(end):
         elapsed = asked.times_ms[0, t] - asked.times_ms[0, max(t - 1, 0)]
         cache, mass = streaming.lowrank.step(asked.x[:1, t], elapsed[None], cache, mass)

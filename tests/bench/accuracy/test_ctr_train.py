@@ -1,4 +1,6 @@
-"""Training a click-through method: it learns what can be learned, repeats itself, and never chooses by the test."""
+"""Training a click-through method: it learns what can be learned, repeats itself,
+and never chooses by the test.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,12 @@ SETTINGS = CtrConfig(epochs=3, length=20, tokens=400, dropout=0.0)
 
 
 def _data() -> Impressions:
-    """40 users; half of them like nearly everything and half nearly nothing, so only the history can tell."""
+    """40 users; half of them like nearly everything and half nearly nothing,
+    so only the history can tell.
+    """
     random = np.random.default_rng(0)
-    events, ratings = [], []
+    events = []
+    ratings = []
     for step in range(60):
         for user in range(40):
             item = int(random.integers(12))
@@ -36,7 +41,9 @@ def data() -> Impressions:
     return _data()
 
 
-def _fit(data: Impressions, name: str, settings: CtrConfig = SETTINGS) -> tuple[dict[str, float], list[CtrEpoch]]:
+def _fit(
+    data: Impressions, name: str, settings: CtrConfig = SETTINGS
+) -> tuple[dict[str, float], list[CtrEpoch]]:
     lines: list[CtrEpoch] = []
     fitted = train(lambda: method(name, settings.length), data, settings, lines.append)
     return evaluate(fitted, data, settings)[0], lines
@@ -63,15 +70,24 @@ def test_the_best_epoch_is_validations(data: Impressions) -> None:
     settings = dataclasses.replace(SETTINGS, epochs=2)
     fitted = train(lambda: method("mean", 20), data, settings, lambda line: None)
     logits, labels = predict(fitted.model, data, data.validation, settings)
-    assert metrics.auc(labels, logits) == fitted.best.auc == max(line.auc for line in fitted.history)
+    assert (
+        metrics.auc(labels, logits) == fitted.best.auc == max(line.auc for line in fitted.history)
+    )
 
 
 def test_predictions_stand_in_the_order_asked(data: Impressions) -> None:
     """One impression alone gets the logit that it gets among all the others, and its own label."""
     torch.manual_seed(0)
-    fitted = train(lambda: method("attention", 20), data, dataclasses.replace(SETTINGS, epochs=1), lambda line: None)
+    fitted = train(
+        lambda: method("attention", 20),
+        data,
+        dataclasses.replace(SETTINGS, epochs=1),
+        lambda line: None,
+    )
     together, labels = predict(fitted.model, data, data.test, SETTINGS)
-    alone = [predict(fitted.model, data, data.test[at : at + 1], SETTINGS)[0][0] for at in (0, 57, 199)]
+    alone = [
+        predict(fitted.model, data, data.test[at : at + 1], SETTINGS)[0][0] for at in (0, 57, 199)
+    ]
     np.testing.assert_allclose(together[[0, 57, 199]], alone, atol=1e-5)
     assert labels.tolist() == data.labels[data.test].tolist()
 

@@ -12,10 +12,14 @@ from training.data.sequences import Histories, Vocabulary
 
 
 def test_drift_of_int8_stays_small_and_int4_errs_more() -> None:
-    """Float32 strays from itself by nothing; int8 by less than int4 at every length and in every part."""
-    log, lengths = cyclic_log(), (10, 50)
+    """Float32 strays from itself by nothing;
+    int8 by less than int4 at every length and in every part.
+    """
+    log = cyclic_log()
+    lengths = (10, 50)
     histories = Histories.of(log, Vocabulary.of(log, hashed=4))
-    model, events = bundle(), drift.long_users(histories, 2, 50, seed=0)
+    model = bundle()
+    events = drift.long_users(histories, 2, 50, seed=0)
     assert (np.diff(events.times_ms, axis=1) >= 0).all()
     exact = drift.follow(RoundedBundle(model, Formats()), events, lengths, seed=0)
     none, int8, int4 = (
@@ -24,6 +28,8 @@ def test_drift_of_int8_stays_small_and_int4_errs_more() -> None:
     )
     for part in drift.PARTS:
         assert none[part] == [0.0, 0.0]
-        assert all(0 < fine < coarse for fine, coarse in zip(int8[part], int4[part], strict=True)), part
+        assert all(
+            0 < fine < coarse for fine, coarse in zip(int8[part], int4[part], strict=True)
+        ), part
     row = {"states": "int8"} | int8
     assert "| int8 | sequence |" in drift.markdown([row], lengths, {})

@@ -1,4 +1,6 @@
-"""What the product dropped is still what it was: the echo is the reverse scan's sum, equal decays are one decay."""
+"""What the product dropped is still what it was:
+the echo is the reverse scan's sum, equal decays are one decay.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,12 @@ SMALL = ModelConfig(width=32, expand=2, heads=8)
 
 
 def reverse_scan_pooled(u: Tensor, decay: Tensor, gamma: Tensor) -> Tensor:
-    """S_n by brute force: the reverse scan over the whole prefix, then its discounted sum. u (L, ...), decay (L)."""
+    """S_n by brute force: the reverse scan over the whole prefix,
+    then its discounted sum. u (L, ...), decay (L).
+    """
     last = u.shape[0] - 1
-    g, total = u[last], u[last]
+    g = u[last]
+    total = u[last]
     for t in range(last - 1, -1, -1):
         g = decay[t + 1] * g + u[t]
         total = total + gamma ** (last - t) * g
@@ -23,10 +28,16 @@ def reverse_scan_pooled(u: Tensor, decay: Tensor, gamma: Tensor) -> Tensor:
 
 
 def test_echo_equals_the_reverse_scan() -> None:
-    """At every prefix, for each head and direction, in double precision; the shared echo sums without directions."""
+    """At every prefix, for each head and direction, in double precision;
+    the shared echo sums without directions.
+    """
     torch.manual_seed(0)
-    heads, width, states, length = SMALL.heads, 16, 8, 60
-    u, decay = torch.randn(length, heads, width).double(), torch.rand(length, heads).double()
+    heads = SMALL.heads
+    width = 16
+    states = 8
+    length = 60
+    u = torch.randn(length, heads, width).double()
+    decay = torch.rand(length, heads).double()
     b, c = torch.randn(2, length, states).double()
     outer = u[..., None] * b[:, None, None]  # (L, H, P, N)
     for kind in (Echo, NarrowEcho):
@@ -43,10 +54,15 @@ def test_echo_equals_the_reverse_scan() -> None:
 
 
 def test_equal_decays_of_all_channels_are_one_decay_a_head() -> None:
-    """With every channel's step and decay that of its head, both transitions give the same output."""
+    """With every channel's step and decay that of its head,
+    both transitions give the same output.
+    """
     torch.manual_seed(0)
-    one, every = StateSpace(SMALL), DiagonalStateSpace(SMALL)
-    shared = {name: value for name, value in one.state_dict().items() if name not in ("dt_bias", "log_A")}
+    one = StateSpace(SMALL)
+    every = DiagonalStateSpace(SMALL)
+    shared = {
+        name: value for name, value in one.state_dict().items() if name not in ("dt_bias", "log_A")
+    }
     every.load_state_dict(shared, strict=False)
     with torch.no_grad():
         each_head = torch.eye(SMALL.heads).repeat_interleave(SMALL.head_dim, dim=0)  # (E, H)

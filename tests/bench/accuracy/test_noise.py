@@ -17,7 +17,9 @@ VOCABULARY = Vocabulary.of(LOG, hashed=4)
 
 
 def test_own_clicks_stay_in_order_and_the_last_two_together() -> None:
-    """Without the added clicks the history is the old one; about the asked share is added, none at the end."""
+    """Without the added clicks the history is the old one;
+    about the asked share is added, none at the end.
+    """
     clean = Histories.of(LOG, VOCABULARY)
     noisy = noise.inject(clean, 12, 0.4, seed=1)
     assert noisy.users == clean.users

@@ -11,7 +11,9 @@ from training.runs import prepare_process
 
 
 def test_the_purchase_alone_decides_the_label() -> None:
-    """One candidate of each category is shown, and the label is the purchased item's, so many events later."""
+    """One candidate of each category is shown,
+    and the label is the purchased item's, so many events later.
+    """
     task = rare_signals.draw(20, np.random.default_rng(0), distances=(3, 30))
     bought = task.events.actions.argmax(dim=1)
     assert task.events.actions.sum() == 20
@@ -30,7 +32,9 @@ def test_without_a_purchase_the_newest_event_decides() -> None:
 
 
 def test_protected_places_hold_the_last_rare_events() -> None:
-    """Only rare events up to the question count, newest first, at most as many as there are places."""
+    """Only rare events up to the question count, newest first,
+    at most as many as there are places.
+    """
     rare = torch.tensor([[True, False, True, True, False, True]])
     place, kept = rare_signals.protected(rare, torch.tensor([[4]]), width=4, places=2)
     assert place[0, 0, :2].tolist() == [3, 2]
@@ -38,10 +42,14 @@ def test_protected_places_hold_the_last_rare_events() -> None:
 
 
 def test_a_protected_place_carries_the_signal_past_the_ring() -> None:
-    """A few steps of training on distances beyond the ring suffice; the ring alone stays near chance there."""
+    """A few steps of training on distances beyond the ring suffice;
+    the ring alone stays near chance there.
+    """
     prepare_process()
     kept, lost = (
-        rare_signals.measure(rare_signals.train(parts, 160, 0, distances=(5, 60)), users=64, distances=(5, 60))
+        rare_signals.measure(
+            rare_signals.train(parts, 160, 0, distances=(5, 60)), users=64, distances=(5, 60)
+        )
         for parts in (("ring", "protected"), ("ring",))
     )
     assert kept[60] > 0.9

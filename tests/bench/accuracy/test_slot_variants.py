@@ -53,6 +53,8 @@ def test_what_fades_with_what() -> None:
         assert never.caches_at(X, TIMES, AT)[1].sum().item() == pytest.approx(6.0, rel=1e-5)
     by_events = slots(SLOT_CHANGES["by-events"])
     with torch.no_grad():
-        torch.testing.assert_close(by_events.caches_at(X, TIMES, AT), by_events.caches_at(X, TIMES * 7, AT))
+        torch.testing.assert_close(
+            by_events.caches_at(X, TIMES, AT), by_events.caches_at(X, TIMES * 7, AT)
+        )
     assert slots(SLOT_CHANGES["unpunished"]).negativity().item() == 0.0
     assert slots(SlotChange()).negativity().item() > 0.0

@@ -30,7 +30,8 @@ class OneBroker:
     replicas = 1
 
     def __init__(self, directory: Path) -> None:
-        self._directory, self._port = directory, free_port()
+        self._directory = directory
+        self._port = free_port()
         self._environ = {
             "KAFKA_HEAP_OPTS": HEAP,
             "KAFKA_JVM_PERFORMANCE_OPTS": QUICK_START,
@@ -50,7 +51,9 @@ class OneBroker:
         os.kill(self._broker.process.pid, signal.SIGKILL)
 
     def restart(self) -> None:
-        """Start it again and return when it answers; from the main thread, so that it ends with this process."""
+        """Start it again and return when it answers; from the main thread,
+        so that it ends with this process.
+        """
         self._broker.stop()
         self._broker = self._started()
 
@@ -82,9 +85,15 @@ class SeveralBrokers:
         return leader
 
     def start(self, number: int, topic: str) -> None:
-        """Start it again and return when it has all of a topic: until then, the next death could lose clicks."""
+        """Start it again and return when it has all of a topic: until then,
+        the next death could lose clicks.
+        """
         self._cluster.start(number)
-        until(lambda: self._in_sync(topic), f"every broker to have all of {topic}", time.monotonic() + IN_SYNC_S)
+        until(
+            lambda: self._in_sync(topic),
+            f"every broker to have all of {topic}",
+            time.monotonic() + IN_SYNC_S,
+        )
 
     def stop(self) -> None:
         """End them."""
@@ -92,7 +101,9 @@ class SeveralBrokers:
 
     def _in_sync(self, topic: str) -> bool:
         try:
-            with closing(KafkaAdminClient(**KafkaAccess(bootstrap_servers=self.address).options())) as admin:
+            with closing(
+                KafkaAdminClient(**KafkaAccess(bootstrap_servers=self.address).options())
+            ) as admin:
                 [described] = admin.describe_topics([topic])
         except KafkaError:
             return False

@@ -12,7 +12,9 @@ CHUNK = bytes(1 << 20)
 
 
 class SmallDisk:
-    """A tmpfs of its own, small enough to be filled; a plain directory where mounting is not allowed (`refused`)."""
+    """A tmpfs of its own, small enough to be filled;
+    a plain directory where mounting is not allowed (`refused`).
+    """
 
     def __init__(self, path: Path, size_bytes: int) -> None:
         path.mkdir()
@@ -20,7 +22,11 @@ class SmallDisk:
         command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(path)]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
-            self.refused = f"cannot mount a small file system: {done.stderr.strip()}" if done.returncode else None
+            self.refused = (
+                f"cannot mount a small file system: {done.stderr.strip()}"
+                if done.returncode
+                else None
+            )
         except FileNotFoundError as error:
             self.refused = f"cannot mount a small file system: {error}"
 

@@ -12,18 +12,21 @@ from typing import Any
 from cluster.lifecycle.ray_start import OF_RAY
 from tests.ray_nodes import add_node, head_node
 
-# A killed node refuses, and is dead after three periods: with 1 s instead of 0.5 s, failover took a second longer. One
-# that is silent may only be busy, as all are while five actors start on two cores: with 2 s instead of 5 s, Ray gave up
-# sound nodes.
+# A killed node refuses, and is dead after three periods: with 1 s instead of 0.5 s, failover took a
+# second longer. One that is silent may only be busy, as all are while five actors start on two
+# cores: with 2 s instead of 5 s, Ray gave up sound nodes.
 SYSTEM = {
     "health_check_initial_delay_ms": 1000,
     "health_check_period_ms": 500,
     "health_check_timeout_ms": 5000,
     "health_check_failure_threshold": 3,
-    "raylet_death_check_interval_milliseconds": 200,  # how soon actors follow their raylet; Ray's own is 1000
+    # how soon actors follow their raylet; Ray's own is 1000
+    "raylet_death_check_interval_milliseconds": 200,
     **OF_RAY,
 }
-SILENT_S = 25.0  # three times the period and the time-out, and some more: a silent node is dead by then
+SILENT_S = (
+    25.0  # three times the period and the time-out, and some more: a silent node is dead by then
+)
 
 
 class Nodes:
@@ -53,7 +56,9 @@ class Nodes:
             os.kill(pid, signal.SIGKILL)
 
     def kill_raylet(self, number: int) -> None:
-        """SIGKILL of a node's raylet alone; it is waited for, as its actors look whether it is in the process table."""
+        """SIGKILL of a node's raylet alone; it is waited for,
+        as its actors look whether it is in the process table.
+        """
         self._struck.add(number)
         raylet = self._raylet(number)
         raylet.kill()
@@ -69,7 +74,9 @@ class Nodes:
         self._raylet(number).send_signal(signal.SIGCONT)
 
     def actors(self, number: int, pids: Mapping[str, int]) -> dict[str, int]:
-        """Those of `pids`, process ids by name, that run on a node: they are its raylet's children."""
+        """Those of `pids`, process ids by name, that run on a node:
+        they are its raylet's children.
+        """
         raylet = self._raylet(number)
         return {name: pid for name, pid in pids.items() if _parent(pid) == raylet.pid}
 
@@ -82,7 +89,9 @@ class Nodes:
         self._struck.discard(number)
 
     def mend(self) -> None:
-        """Replace the nodes that ended although nothing struck them, as who runs the machines would."""
+        """Replace the nodes that ended although nothing struck them,
+        as who runs the machines would.
+        """
         for number in range(self.count()):
             if number not in self._struck and self._raylet(number).poll() is not None:
                 self.given_up += 1
@@ -97,7 +106,8 @@ class Nodes:
         return raylet.process
 
     def _add(self, address: str) -> Any:
-        # Ray starts as many workers at a time as a node has processors: with 2, the last of five waited for 5 s.
+        # Ray starts as many workers at a time as a node has processors: with 2, the last of five
+        # waited for 5 s.
         return add_node(self._cluster, address, cpus=6)
 
 

@@ -1,4 +1,5 @@
-"""Installed as `sitecustomize` for the actors: while a file `delay_s` lies beside it, each fsync takes longer.
+"""Installed as `sitecustomize` for the actors:
+while a file `delay_s` lies beside it, each fsync takes longer.
 
 An fsync is where a writer waits for its disk, and it waits without Python's lock, as it does here.
 """
@@ -26,5 +27,7 @@ def slow_fsync(descriptor: int) -> None:
     fsync_itself(descriptor)
 
 
-if HERE.joinpath("delay_s.armed").exists():  # only where it was put on purpose, never when imported from here
+if HERE.joinpath(
+    "delay_s.armed"
+).exists():  # only where it was put on purpose, never when imported from here
     os.fsync = slow_fsync

@@ -66,7 +66,9 @@ def java(directory: Path) -> dict[str, str]:
 
 @pytest.mark.broker
 def test_without_settings_an_embedded_broker_starts_and_stops() -> None:
-    """The default needs nothing installed; it answers when `resolve` returns and is gone after `stop`."""
+    """The default needs nothing installed;
+    it answers when `resolve` returns and is gone after `stop`.
+    """
     with resolve(environ=WITHOUT_KAFKA) as broker:
         assert broker.kind == "embedded"
         with KafkaAdmin(KafkaAccess(bootstrap_servers=broker.bootstrap_servers)) as admin:
@@ -80,7 +82,9 @@ def test_without_settings_an_embedded_broker_starts_and_stops() -> None:
 def test_an_external_broker_is_used_and_left_running(broker: Broker) -> None:
     """An address that answers wins over KAFKA_HOME; stopping it is none of our business."""
     address = broker.bootstrap_servers
-    with resolve(KafkaAccess(bootstrap_servers=address), environ={"KAFKA_HOME": "/nowhere"}) as external:
+    with resolve(
+        KafkaAccess(bootstrap_servers=address), environ={"KAFKA_HOME": "/nowhere"}
+    ) as external:
         assert (external.kind, external.bootstrap_servers) == ("external", address)
     with KafkaAdmin(KafkaAccess(bootstrap_servers=address)):
         pass
@@ -103,7 +107,11 @@ def test_the_broker_dies_with_its_parent(kind: str) -> None:
     home = kafka_home()
     if kind == "apache" and home is None:
         pytest.skip("needs an Apache Kafka: set KAFKA_HOME")
-    environ = WITHOUT_KAFKA if kind == "embedded" else {**SMALL_JAVA, **os.environ, "KAFKA_HOME": str(home)}
+    environ = (
+        WITHOUT_KAFKA
+        if kind == "embedded"
+        else {**SMALL_JAVA, **os.environ, "KAFKA_HOME": str(home)}
+    )
     with subprocess.Popen(
         [sys.executable, "-c", START_AND_WAIT],
         env=environ,
@@ -147,12 +155,18 @@ def test_a_broker_that_ends_at_once_shows_its_log(tmp_path: Path) -> None:
 
 
 def test_kafkas_own_settings_reach_its_scripts(tmp_path: Path) -> None:
-    """LOG_DIR and KAFKA_HEAP_OPTS are honoured; without LOG_DIR, logs do not go into the installation."""
-    home = installation(tmp_path / "kafka", start='echo "logs=$LOG_DIR heap=$KAFKA_HEAP_OPTS"; exit 3')
+    """LOG_DIR and KAFKA_HEAP_OPTS are honoured; without LOG_DIR,
+    logs do not go into the installation.
+    """
+    home = installation(
+        tmp_path / "kafka", start='echo "logs=$LOG_DIR heap=$KAFKA_HEAP_OPTS"; exit 3'
+    )
     environ = {**java(tmp_path / "java"), "KAFKA_HOME": str(home)}
     with pytest.raises(BrokerUnavailable, match=r"logs=/my/logs heap=-Xmx1g"):
         resolve(environ={**environ, "LOG_DIR": "/my/logs", "KAFKA_HEAP_OPTS": "-Xmx1g"})
-    with pytest.raises(BrokerUnavailable, match=rf"logs={tempfile.gettempdir()}/echorank-kafka-\w+/logs heap="):
+    with pytest.raises(
+        BrokerUnavailable, match=rf"logs={tempfile.gettempdir()}/echorank-kafka-\w+/logs heap="
+    ):
         resolve(environ=environ)
 
 
@@ -160,10 +174,15 @@ def test_a_data_directory_that_cannot_be_prepared_is_named(tmp_path: Path) -> No
     """Kafka's own complaint about the directory is passed on."""
     home = installation(tmp_path / "kafka", prepare="echo 'not mine' >&2; exit 1")
     with pytest.raises(BrokerUnavailable, match=r"(?s)could not prepare .*data.*not mine"):
-        resolve(environ={**java(tmp_path / "java"), "KAFKA_HOME": str(home)}, directory=tmp_path / "data")
+        resolve(
+            environ={**java(tmp_path / "java"), "KAFKA_HOME": str(home)},
+            directory=tmp_path / "data",
+        )
 
 
-def test_a_broker_that_keeps_silent_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_that_keeps_silent_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Starting has a bound; the silent process does not stay behind."""
     monkeypatch.setattr(broker_process, "START_TIMEOUT_S", 0.3)
     home = installation(tmp_path / "kafka", start=f"echo $$ > {tmp_path}/pid; exec sleep 60")
@@ -172,7 +191,9 @@ def test_a_broker_that_keeps_silent_is_stopped(tmp_path: Path, monkeypatch: pyte
     assert has_ended(int((tmp_path / "pid").read_text()), 5)
 
 
-def test_a_broker_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_that_ignores_sigterm_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`stop` ends in a bounded time in any case."""
     monkeypatch.setattr(broker_process, "STOP_TIMEOUT_S", 0.2)
     os.mkfifo(tmp_path / "ready")

@@ -31,11 +31,17 @@ def archived(root: Path) -> None:
 
 
 def test_ls_shows_each_partition(tmp_path: Path) -> None:
-    """Files, clicks, offsets, dates and gaps, a row a partition; the directory comes from the configuration."""
+    """Files, clicks, offsets, dates and gaps, a row a partition;
+    the directory comes from the configuration.
+    """
     archived(tmp_path / "out" / "archive")
     result = run("ls")
     assert result.exit_code == 0, result.output
-    rows = [line.split() for line in result.stdout.splitlines() if line.startswith(("│ 0", "│ 3", "│         "))]
+    rows = [
+        line.split()
+        for line in result.stdout.splitlines()
+        if line.startswith(("│ 0", "│ 3", "│         "))
+    ]
     cells = [[cell for cell in row if cell != "│"] for row in rows]
     assert [cells[0][at] for at in (0, 1, 2, 4, 5, 6, 8, 9)] == [
         *("0", "2", "2,000", "0", "2,000", "2023-11-14", "2023-11-16", "none")
@@ -49,7 +55,15 @@ def test_ls_as_json_has_every_field(tmp_path: Path) -> None:
     result = run("ls", "--json", "--partition", "3", "--directory", str(tmp_path / "elsewhere"))
     [one] = json.loads(result.stdout)
     assert one.pop("size_bytes") > 0
-    places = {"partition": 3, "files": 2, "clicks": 22, "start": 7, "stop": 40, "gaps": [[20, 30]], "overlaps": []}
+    places = {
+        "partition": 3,
+        "files": 2,
+        "clicks": 22,
+        "start": 7,
+        "stop": 40,
+        "gaps": [[20, 30]],
+        "overlaps": [],
+    }
     assert one == places | {"first_date": "2023-11-14", "last_date": "2023-11-14", "unreadable": []}
 
 
@@ -61,7 +75,10 @@ def test_ls_of_nothing_says_where_it_looked(tmp_path: Path) -> None:
     archived(tmp_path / "out" / "archive" / "run-ab12")
     assert "the newest is --directory out/archive/run-ab12" in run("ls").stderr
     assert run("ls", "--directory", "out/archive/run-ab12").exit_code == 0
-    assert "no archived clicks of partition 5" in run("ls", "-p", "5", "-d", "out/archive/run-ab12").stderr
+    assert (
+        "no archived clicks of partition 5"
+        in run("ls", "-p", "5", "-d", "out/archive/run-ab12").stderr
+    )
 
 
 def test_verify_of_a_sound_archive_ends_well(tmp_path: Path) -> None:
@@ -86,4 +103,6 @@ def test_verify_lists_what_is_wrong_and_fails(tmp_path: Path) -> None:
     assert f"archive file {path} is damaged" in damage
     assert "Bring it back from a copy" in damage
     assert total == "4 files of 2 partitions: 2 problems."
-    assert run("verify", "--directory", str(tmp_path), "--partition", "3").stdout.endswith("1 problem.\n")
+    assert run("verify", "--directory", str(tmp_path), "--partition", "3").stdout.endswith(
+        "1 problem.\n"
+    )

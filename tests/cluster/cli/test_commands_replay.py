@@ -56,7 +56,9 @@ def _a_deployment_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def run(*arguments: str) -> Result:
     """What the command prints, and its exit code."""
-    return CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke(app, ["replay", "--partition", "0", *arguments])
+    return CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke(
+        app, ["replay", "--partition", "0", *arguments]
+    )
 
 
 def archived(root: Path, *, gap: bool = False) -> None:
@@ -92,13 +94,18 @@ def test_a_replay_prints_position_users_digest_and_rate(tmp_path: Path) -> None:
 
 
 def test_verify_finds_equal_states(tmp_path: Path) -> None:
-    """At exactly the snapshot's offset, though the archive goes on; from nothing, and from an older snapshot."""
+    """At exactly the snapshot's offset, though the archive goes on;
+    from nothing, and from an older snapshot.
+    """
     archived(tmp_path)
     for stop in (30, 70, 101):
         saved(tmp_path, live(tmp_path, stop))
     result = run("--verify")
     assert result.exit_code == 0, result.output
-    assert f"equal to the snapshot at offset 101, digest {live(tmp_path, 101).digest()}" in result.stdout
+    assert (
+        f"equal to the snapshot at offset 101, digest {live(tmp_path, 101).digest()}"
+        in result.stdout
+    )
     result = run("--verify", "--from", "75", "--to", "105")
     assert "starts from the snapshot at offset 70 with 7 users" in result.stdout
     assert "equal to the snapshot at offset 101" in result.stdout
@@ -110,7 +117,9 @@ def test_verify_finds_equal_states(tmp_path: Path) -> None:
 def test_clicks_come_from_the_log_as_well(
     tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
-    """Real Kafka: what the archive does not hold yet, or all of it; equal to what a shard folded from there."""
+    """Real Kafka: what the archive does not hold yet, or all of it;
+    equal to what a shard folded from there.
+    """
     topic = f"replayed-{uuid.uuid4().hex[:8]}"
     access = KafkaAccess(bootstrap_servers=broker.bootstrap_servers)
     with KafkaAdmin(access) as admin:
@@ -118,7 +127,9 @@ def test_clicks_come_from_the_log_as_well(
     rows = table(range(CLICKS)).to_pylist()
     with producer(access) as writer:
         for row in rows:
-            value = encode(Click(row["user"], row["item"], row["action"], row["time_ms"]), EventFormat())
+            value = encode(
+                Click(row["user"], row["item"], row["action"], row["time_ms"]), EventFormat()
+            )
             writer.send(topic, value, partition=0)
         writer.flush(20)
     monkeypatch.setenv("ECHORANK__KAFKA__BOOTSTRAP_SERVERS", broker.bootstrap_servers)
@@ -137,7 +148,9 @@ def test_clicks_come_from_the_log_as_well(
 
 
 def test_verify_shows_who_differs_and_where(tmp_path: Path) -> None:
-    """One click folded twice in the live state: exit 1, that user, both digests of the row, and the parts."""
+    """One click folded twice in the live state: exit 1, that user,
+    both digests of the row, and the parts.
+    """
     archived(tmp_path)
     store = live(tmp_path, 100)
     [twice] = list(ArchiveReader(archive(tmp_path / "archive")).read(0, 99, 100))
@@ -150,13 +163,18 @@ def test_verify_shows_who_differs_and_where(tmp_path: Path) -> None:
     saved(tmp_path, wrong)
     result = run("--verify")
     assert result.exit_code == 1
-    assert f"differs from the snapshot, digest {wrong.digest()}, replayed {store.digest()}" in result.stdout
+    assert (
+        f"differs from the snapshot, digest {wrong.digest()}, replayed {store.digest()}"
+        in result.stdout
+    )
     assert "1 users differ, of 7 in the snapshot and 7 in the replay" in result.stdout
     assert re.search(rf"{int(twice.users[0]):016x} .*events, ring_items, .*slots", result.stdout)
 
 
 def test_erased_users_stay_erased(tmp_path: Path) -> None:
-    """The archive still has their clicks: neither a replay from nothing nor one from an older snapshot takes them."""
+    """The archive still has their clicks:
+    neither a replay from nothing nor one from an older snapshot takes them.
+    """
     archived(tmp_path)
     gone = key(user(3))
     store = live(tmp_path, 60)
@@ -171,7 +189,9 @@ def test_erased_users_stay_erased(tmp_path: Path) -> None:
     saved(tmp_path, store)
     for start in ("0", "60"):
         result = run("--verify", "--from", start)
-        assert f"equal to the snapshot at offset 100, digest {store.digest()}" in result.stdout, result.output
+        assert f"equal to the snapshot at offset 100, digest {store.digest()}" in result.stdout, (
+            result.output
+        )
     assert live(tmp_path, 100).digest() != store.digest()
 
 
@@ -195,7 +215,9 @@ def test_what_cannot_be_done_says_why(tmp_path: Path, arguments: list[str], said
 
 
 def test_nothing_to_read_and_nothing_to_verify(tmp_path: Path) -> None:
-    """An empty archive; a replay that would start at the snapshot it is to verify; one that cannot reach it."""
+    """An empty archive; a replay that would start at the snapshot it is to
+    verify; one that cannot reach it.
+    """
     assert "there are no clicks of partition 0 in both" in run().stderr
     archived(tmp_path)
     saved(tmp_path, live(tmp_path, 100))
@@ -218,7 +240,10 @@ def test_saved_states_are_what_a_shard_restores(tmp_path: Path) -> None:
     archived(tmp_path)
     saved(tmp_path, live(tmp_path, 30))
     result = run("--save")
-    assert "saved as the newest snapshot of partition 0: epoch 0, offset 120, arms main" in result.stdout
+    assert (
+        "saved as the newest snapshot of partition 0: epoch 0, offset 120, arms main"
+        in result.stdout
+    )
     store = SnapshotStore.from_uri(str(tmp_path / "state"), kept=3)
     restored = restore(
         0,
@@ -238,12 +263,22 @@ class Shards:
         self.root = root
         self.on_snapshot: Callable[[], None] = lambda: None
         names = {"shard-0": Role.OWNER, "shard-1": Role.STANDBY}
-        self.shards = {name: self._shard(name, epoch, role) for epoch, (name, role) in enumerate(names.items(), 1)}
+        self.shards = {
+            name: self._shard(name, epoch, role)
+            for epoch, (name, role) in enumerate(names.items(), 1)
+        }
 
     def _shard(self, name: str, epoch: int, role: Role) -> Shard:
         snapshots = SnapshotStore.from_uri(str(self.root / "state"), kept=3)
         metrics = Metrics(CollectorRegistry())
-        shard = Shard(name, {"main": bundle()}, snapshots, metrics, ManualClock(), ShardSettings(users_initial=4))
+        shard = Shard(
+            name,
+            {"main": bundle()},
+            snapshots,
+            metrics,
+            ManualClock(),
+            ShardSettings(users_initial=4),
+        )
         shard.own(0, epoch, role)
         return shard
 
@@ -251,7 +286,9 @@ class Shards:
         """Fold the archive's clicks below `stop`, at these shards or at both."""
         for name in names or self.shards:
             shard = self.shards[name]
-            for piece in ArchiveReader(archive(self.root / "archive")).read(0, shard.position(0), stop):
+            for piece in ArchiveReader(archive(self.root / "archive")).read(
+                0, shard.position(0), stop
+            ):
                 assert isinstance(piece, ClickBatch)
                 shard.apply(piece, shard.grants()[0].epoch)
 
@@ -268,14 +305,19 @@ class Shards:
 @contextmanager
 def running(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The system's Admin service, on the port of the configuration, over real gRPC."""
-    owner, standby = (Replica(shard=name, epoch=epoch) for epoch, name in enumerate(shards.shards, 1))
+    owner, standby = (
+        Replica(shard=name, epoch=epoch) for epoch, name in enumerate(shards.shards, 1)
+    )
     table = RoutingTable(version=1, routes=(Route(owner=owner, standby=standby),))
     ports: list[int] = []
     loops: list[asyncio.AbstractEventLoop] = []
-    started, ended = threading.Event(), asyncio.Event()
+    started = threading.Event()
+    ended = asyncio.Event()
 
     async def serve() -> None:
-        admin = Admin(overseer=None, replicas=shards, table=lambda: table, erase=None, token="open-sesame")  # type: ignore[arg-type]
+        admin = Admin(
+            overseer=None, replicas=shards, table=lambda: table, erase=None, token="open-sesame"
+        )  # type: ignore[arg-type]
         interceptor = RequestInterceptor(Metrics(CollectorRegistry()), Bounds(queue_max=0))
         server = RpcServer(admin.add_to, interceptor, 65_536, (ADMIN,))
         ports.append(int((await server.start("127.0.0.1", 0)).rsplit(":", 1)[1]))
@@ -295,8 +337,12 @@ def running(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         thread.join(20)
 
 
-def test_verify_compares_with_the_running_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A snapshot is taken now, and each replica's digest is met at its own offset, though clicks go on coming."""
+def test_verify_compares_with_the_running_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot is taken now, and each replica's digest is met at its own
+    offset, though clicks go on coming.
+    """
     archived(tmp_path)
     shards = Shards(tmp_path)
     shards.fold(70)
@@ -305,14 +351,25 @@ def test_verify_compares_with_the_running_system(tmp_path: Path, monkeypatch: py
     with running(shards, monkeypatch):
         result = run("--verify", "--token", "open-sesame")
     assert result.exit_code == 0, result.output
-    for source, offset in (("the live STANDBY shard-1", 70), ("the live OWNER shard-0", 80), ("the snapshot", 100)):
-        assert f"equal to {source} at offset {offset}, digest {live(tmp_path, offset).digest()}" in result.stdout
+    for source, offset in (
+        ("the live STANDBY shard-1", 70),
+        ("the live OWNER shard-0", 80),
+        ("the snapshot", 100),
+    ):
+        assert (
+            f"equal to {source} at offset {offset}, digest {live(tmp_path, offset).digest()}"
+            in result.stdout
+        )
     assert "99 clicks in" in result.stdout
     assert "nothing listens" not in result.stdout
 
 
-def test_verify_finds_what_is_wrong_in_the_running_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A click folded twice at the owner, in place of another: digest and snapshot differ, rows say whose, exit 1."""
+def test_verify_finds_what_is_wrong_in_the_running_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A click folded twice at the owner, in place of another:
+    digest and snapshot differ, rows say whose, exit 1.
+    """
     archived(tmp_path)
     shards = Shards(tmp_path)
     shards.fold(60)
@@ -321,25 +378,34 @@ def test_verify_finds_what_is_wrong_in_the_running_system(tmp_path: Path, monkey
     owner = shards.shards["shard-0"]
     owner.apply(replace(twice, start=60, stop=61, offsets=np.array([60])), epoch=1)
     shards.fold(100)
-    expected, wrong = live(tmp_path, 100).digest(), owner.digest(0, "main")
+    expected = live(tmp_path, 100).digest()
+    wrong = owner.digest(0, "main")
     with running(shards, monkeypatch):
         result = run("--verify", "--token", "open-sesame")
     assert result.exit_code == 1
-    assert f"differs from the live OWNER shard-0, digest {wrong}, replayed {expected}" in result.stdout
+    assert (
+        f"differs from the live OWNER shard-0, digest {wrong}, replayed {expected}" in result.stdout
+    )
     assert f"equal to the live STANDBY shard-1 at offset 100, digest {expected}" in result.stdout
     assert f"differs from the snapshot, digest {wrong}" in result.stdout
     assert "2 users differ, of 7 in the snapshot and 7 in the replay" in result.stdout
     assert re.search(rf"{int(twice.users[0]):016x} .*events, ring_items, .*slots", result.stdout)
 
 
-def test_verify_finds_what_is_wrong_in_memory_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A standby that went wrong saves nothing: its digest differs, the snapshot is right, and what to do is said."""
+def test_verify_finds_what_is_wrong_in_memory_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A standby that went wrong saves nothing: its digest differs,
+    the snapshot is right, and what to do is said.
+    """
     archived(tmp_path)
     shards = Shards(tmp_path)
     shards.fold(60)
     [other] = list(ArchiveReader(archive(tmp_path / "archive")).read(0, 59, 60))
     assert isinstance(other, ClickBatch)
-    shards.shards["shard-1"].apply(replace(other, start=60, stop=61, offsets=np.array([60])), epoch=2)
+    shards.shards["shard-1"].apply(
+        replace(other, start=60, stop=61, offsets=np.array([60])), epoch=2
+    )
     shards.fold(100)
     with running(shards, monkeypatch):
         result = run("--verify", "--token", "open-sesame")
@@ -354,14 +420,18 @@ def test_verify_without_a_system_says_so(tmp_path: Path) -> None:
     archived(tmp_path)
     saved(tmp_path, live(tmp_path, 70))
     result = run("--verify")
-    assert re.search(r"nothing listens at 127.0.0.1:\d+, so there are no live states", result.stdout)
+    assert re.search(
+        r"nothing listens at 127.0.0.1:\d+, so there are no live states", result.stdout
+    )
     assert "as --to is given" in run("--verify", "--to", "80").stdout
 
 
 def test_a_system_that_refuses_or_is_another_one_is_no_missing_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A wrong token, or another deployment's snapshots, are errors: no older snapshot is compared instead."""
+    """A wrong token, or another deployment's snapshots, are errors:
+    no older snapshot is compared instead.
+    """
     archived(tmp_path)
     shards = Shards(tmp_path)
     shards.fold(90)

@@ -1,4 +1,6 @@
-"""What `make up` does before it starts: a public model for a first try, and never for somebody's own clicks."""
+"""What `make up` does before it starts: a public model for a first try,
+and never for somebody's own clicks.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,12 @@ def arms(*bundles: str) -> dict[str, Any]:
     weights = [10_000, *[0] * (len(bundles) - 1)]
     return {
         "arms": [
-            {"name": f"a{n}", "bundle": bundle, "weight": weights[n], "role": "candidate" if n else "live"}
+            {
+                "name": f"a{n}",
+                "bundle": bundle,
+                "weight": weights[n],
+                "role": "candidate" if n else "live",
+            }
             for n, bundle in enumerate(bundles)
         ]
     }
@@ -67,8 +74,12 @@ def test_a_model_that_is_there_is_left_alone(tmp_path: Path) -> None:
         (arms(BUNDLE, "models/mine"), "arm a1 has no model at models/mine"),
     ],
 )
-def test_own_clicks_and_own_models_are_not_served_by_a_public_one(settings: dict[str, Any], says: str) -> None:
-    """Nothing is trained; the message says what is missing, why, and how to train on one's clicks."""
+def test_own_clicks_and_own_models_are_not_served_by_a_public_one(
+    settings: dict[str, Any], says: str
+) -> None:
+    """Nothing is trained; the message says what is missing, why,
+    and how to train on one's clicks.
+    """
     with pytest.raises(ConfigError, match="train one on your clicks") as raised:
         started(arms(BUNDLE) | settings)
     assert says in str(raised.value)
@@ -90,5 +101,7 @@ def test_a_broker_of_the_environment_counts_too(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith("echorank: arm main has no model at out/bundle, and clicks come from kafka:9092")
+    assert done.stderr.startswith(
+        "echorank: arm main has no model at out/bundle, and clicks come from kafka:9092"
+    )
     assert not (tmp_path / "out").exists()

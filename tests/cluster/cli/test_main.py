@@ -31,9 +31,17 @@ from tests.model.models import VARIANTS, network
 ROOT = Path(__file__).parents[3]
 HEAVY = "{'torch', 'ray', 'grpc', 'pydantic', 'kafka', 'numpy', 'prometheus_client', 'yaml'}"
 COMMANDS = ["up", "demo", "train", "tune", "publish", "evaluate", "score", "recommend", "status"]
-COMMANDS += ["config check", "config print", "config docs", "archive ls", "archive verify", "replay"]
+COMMANDS += [
+    "config check",
+    "config print",
+    "config docs",
+    "archive ls",
+    "archive verify",
+    "replay",
+]
 
-# Stands in for cluster.wiring.start, which starts Ray: what `up` does with a system shows without one.
+# Stands in for cluster.wiring.start, which starts Ray: what `up` does with a system shows without
+# one.
 FAKE_WIRING = """
 import sys, types
 
@@ -66,7 +74,13 @@ def _a_directory_without_configuration(tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.fixture
 def shipped_model(tmp_path: Path) -> Path:
     """A small model where the shipped file names one."""
-    write_bundle(tmp_path / "out" / "bundle", network(ModelConfig(**VARIANTS["small"])), ["a", "b"], np.ones(2), {})
+    write_bundle(
+        tmp_path / "out" / "bundle",
+        network(ModelConfig(**VARIANTS["small"])),
+        ["a", "b"],
+        np.ones(2),
+        {},
+    )
     return tmp_path / "out" / "bundle"
 
 
@@ -88,10 +102,13 @@ def test_help_loads_nothing_heavy() -> None:
     """--help answers at once, because no command's libraries are imported for it."""
     program = (
         "import sys\nfrom cluster.cli.main import app\n"
-        f"try:\n    app(['--help'])\nexcept SystemExit:\n    print(sorted({HEAVY} & set(sys.modules)), file=sys.stderr)"
+        f"try:\n    app(['--help'])\nexcept SystemExit:\n    print(sorted({HEAVY} & "
+        "set(sys.modules)), file=sys.stderr)"
     )
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
     assert done.stderr.strip() == "[]"
     assert "recommend" in done.stdout
 
@@ -102,8 +119,12 @@ def test_version_is_that_of_the_package() -> None:
 
 
 @pytest.mark.parametrize("uri", ["s3://", "s3:/x", "foo://bar", "file:relative"])
-@pytest.mark.parametrize("command", ["config check", "config print", "archive ls", "replay -p 0", "status", "up"])
-def test_untidy_directories_are_one_line_in_every_command(command: str, uri: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command", ["config check", "config print", "archive ls", "replay -p 0", "status", "up"]
+)
+def test_untidy_directories_are_one_line_in_every_command(
+    command: str, uri: str, tmp_path: Path
+) -> None:
     """No command that reads the settings ends in a traceback."""
     (tmp_path / "ray_config.yaml").write_text(f"state: {{directory: '{uri}'}}\n")
     result = run(*command.split())
@@ -122,7 +143,9 @@ def test_an_untidy_directory_of_archive_ls_is_one_line() -> None:
 
 @pytest.mark.parametrize("form", ["{}", "--config {}", "-c {}", "{0} --config {0}"])
 def test_config_check_accepts_the_shipped_file(form: str, shipped_model: Path) -> None:
-    """The file of the repository is valid in each form that names it, and the answer says what will run."""
+    """The file of the repository is valid in each form that names it,
+    and the answer says what will run.
+    """
     assert shipped_model.is_dir()
     result = run("config", "check", *form.format(ROOT / "ray_config.yaml").split())
     assert result.exit_code == 0
@@ -157,18 +180,37 @@ def test_config_print_is_a_file_that_loads(tmp_path: Path, monkeypatch: pytest.M
     """What is printed gives the same settings, the environment's overrides included."""
     monkeypatch.setenv("ECHORANK__SERVING__SHARDS", "5")
     (tmp_path / "printed.yaml").write_text(run("config", "print").stdout)
-    assert load(tmp_path / "printed.yaml", {}) == load(None, {"ECHORANK__SERVING__SHARDS": "5"}) != Settings()
+    assert (
+        load(tmp_path / "printed.yaml", {})
+        == load(None, {"ECHORANK__SERVING__SHARDS": "5"})
+        != Settings()
+    )
 
 
-@pytest.mark.parametrize("redirection", ["> ray_config.yaml", ">> ray_config.yaml", "| tee ray_config.yaml"])
+@pytest.mark.parametrize(
+    "redirection", ["> ray_config.yaml", ">> ray_config.yaml", "| tee ray_config.yaml"]
+)
 @pytest.mark.parametrize("before", ["serving: {shards: 7}\n", ""])
-def test_config_print_over_the_file_it_reads_is_refused(redirection: str, before: str, tmp_path: Path) -> None:
-    """The shell has emptied the file by then: no defaults over the user's settings, but a way that works."""
+def test_config_print_over_the_file_it_reads_is_refused(
+    redirection: str, before: str, tmp_path: Path
+) -> None:
+    """The shell has emptied the file by then:
+    no defaults over the user's settings, but a way that works.
+    """
     (tmp_path / "ray_config.yaml").write_text(before)
-    program = f"set -o pipefail; (sleep 0.5; exec {sys.executable} -m cluster.cli.main config print) {redirection}"
+    program = (
+        f"set -o pipefail; (sleep 0.5; exec {sys.executable} -m cluster.cli.main config "
+        f"print) {redirection}"
+    )
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        ["bash", "-c", program], check=False, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=60
+        ["bash", "-c", program],
+        check=False,
+        cwd=tmp_path,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 2
     assert "echorank config print --out" in done.stderr
@@ -177,14 +219,23 @@ def test_config_print_over_the_file_it_reads_is_refused(redirection: str, before
 
 def test_config_print_reads_a_pipe() -> None:
     """A pipe has no size, and is no empty file."""
-    program = f"{sys.executable} -m cluster.cli.main config print --config <(echo 'serving: {{shards: 7}}')"
+    program = (
+        f"{sys.executable} -m cluster.cli.main config print --config <(echo 'serving: "
+        f"{{shards: 7}}')"
+    )
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(["bash", "-c", program], check=True, env=environ, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        ["bash", "-c", program], check=True, env=environ, capture_output=True, text=True, timeout=60
+    )
     assert "  shards: 7 " in done.stdout
 
 
-def test_config_print_writes_a_new_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """--out takes a new name or an empty file, and leaves a file with content alone; secrets are for the owner only."""
+def test_config_print_writes_a_new_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--out takes a new name or an empty file, and leaves a file with content alone;
+    secrets are for the owner only.
+    """
     monkeypatch.setenv("ECHORANK__SERVING__ADMIN_TOKEN", "hunter2")
     (tmp_path / "ray_config.yaml").touch()
     assert run("config", "print", "--out", "ray_config.yaml").exit_code == 0
@@ -214,7 +265,10 @@ def test_score_prints_items_and_origin() -> None:
         data = json.loads(run("score", "196", "242", "302", "--json", "--address", address).stdout)
     assert text.exit_code == 0
     assert text.stdout.index("242") < text.stdout.index("302")
-    assert "FULL answer of arm main, model 00c0ffee, partition 3 up to offset 120; last click 1.5 s ago" in text.stdout
+    assert (
+        "FULL answer of arm main, model 00c0ffee, partition 3 up to offset 120; last click 1.5 s "
+        "ago"
+    ) in text.stdout
     assert data["probabilities"] == {"242": 0.5, "302": 0.25}
     assert data["origin"]["level"] == "LEVEL_FULL"
     assert data["origin"]["stale"] is False
@@ -234,12 +288,16 @@ def test_a_refused_request_is_one_line() -> None:
     with fake_gateway() as address:
         result = run("score", "nobody", "242", "--address", address)
     assert result.exit_code == 1
-    assert result.stderr == f"echorank: {address} answered INVALID_ARGUMENT: user must not be nobody\n"
+    assert (
+        result.stderr == f"echorank: {address} answered INVALID_ARGUMENT: user must not be nobody\n"
+    )
 
 
 @pytest.fixture
 def monitored(tmp_path: Path) -> Iterator[None]:
-    """Metrics of a gateway and a shard, and of one actor that is gone; ./ray_config.yaml names the gateway's."""
+    """Metrics of a gateway and a shard, and of one actor that is gone;
+    ./ray_config.yaml names the gateway's.
+    """
     metrics = Metrics(CollectorRegistry())
     metrics.ingest_lag_records.labels("0").set(12)
     metrics.standby_lag_records.labels("0").set(7)
@@ -263,7 +321,9 @@ def monitored(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("monitored")
 def test_status_joins_routing_health_and_metrics() -> None:
-    """Partitions with owner, lag and snapshot age; arms with users and bytes; what is missing is null and named."""
+    """Partitions with owner, lag and snapshot age; arms with users and bytes;
+    what is missing is null and named.
+    """
     with fake_gateway() as address:
         data = json.loads(run("status", "--json", "--address", address).stdout)
         text = run("status", "--address", address)
@@ -272,14 +332,22 @@ def test_status_joins_routing_health_and_metrics() -> None:
     owned, orphan = data["partitions"]
     assert (owned["partition"], owned["shard"], owned["epoch"]) == (0, "shard-0", 2)
     assert (owned["lag_records"], owned["snapshot_age_s"]) == (12, 4.0)
-    assert (owned["ready"], owned["standby"]["shard"], owned["standby"]["epoch"]) == (True, "shard-1", 3)
+    assert (owned["ready"], owned["standby"]["shard"], owned["standby"]["epoch"]) == (
+        True,
+        "shard-1",
+        3,
+    )
     assert (owned["standby"]["ready"], owned["standby"]["lag_records"]) == (False, 7)
     assert (orphan["shard"], orphan["lag_records"], orphan["standby"]) == ("", None, None)
-    assert [(arm["name"], arm["users"], arm["bytes_per_user"]) for arm in data["arms"]] == [("main", 943, 3210.0)]
+    assert [(arm["name"], arm["users"], arm["bytes_per_user"]) for arm in data["arms"]] == [
+        ("main", 943, 3210.0)
+    ]
     assert data["problems"] == ["ingest-0 at 127.0.0.1:9: [Errno 111] Connection refused"]
     assert data["arms"][0]["unknown_items"] == 0.874
     (warning,) = data["warnings"]
-    assert warning.startswith("arm main: 874 of 1,000 clicks (87%) are on items that its model does not know")
+    assert warning.startswith(
+        "arm main: 874 of 1,000 clicks (87%) are on items that its model does not know"
+    )
     assert data["not_healthy"] == [
         "no ready owner of partition 1",
         "no answer from ingest-0",
@@ -288,12 +356,18 @@ def test_status_joins_routing_health_and_metrics() -> None:
     assert "87.4%" in text.stdout
     assert warning[:50] in text.stdout
     assert text.exit_code == 1
-    assert f"SERVING, but not healthy: {'; '.join(data['not_healthy'])}" in text.stdout.splitlines()[0]
-    assert all(part in text.stdout for part in ("SERVING", "nobody", "00c0ffee", "100 %", "943", "3,210"))
+    assert (
+        f"SERVING, but not healthy: {'; '.join(data['not_healthy'])}" in text.stdout.splitlines()[0]
+    )
+    assert all(
+        part in text.stdout for part in ("SERVING", "nobody", "00c0ffee", "100 %", "943", "3,210")
+    )
 
 
 def test_status_without_metrics_still_shows_the_routing(tmp_path: Path) -> None:
-    """No metrics server: gaps and a line that says where it was looked for; not serving exits with 1."""
+    """No metrics server: gaps and a line that says where it was looked
+    for; not serving exits with 1.
+    """
     (tmp_path / "ray_config.yaml").write_text("monitoring: {port: 9}\n")
     with fake_gateway(health_pb2.HealthCheckResponse.NOT_SERVING) as address:
         result = run("status", "--address", address)
@@ -334,7 +408,9 @@ def test_up_tells_a_service_manager_how_far_it_is(tmp_path: Path) -> None:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(60)
         environ = {**os.environ, "PYTHONPATH": str(ROOT), "NOTIFY_SOCKET": str(tmp_path / "notify")}
-        with subprocess.Popen([sys.executable, "-c", FAKE_WIRING], cwd=tmp_path, env=environ) as process:
+        with subprocess.Popen(
+            [sys.executable, "-c", FAKE_WIRING], cwd=tmp_path, env=environ
+        ) as process:
             told = [manager.recv(1000).decode().splitlines()[0] for _ in range(3)]
             process.send_signal(signal.SIGTERM)
             told.append(manager.recv(1000).decode().splitlines()[0])
@@ -347,10 +423,14 @@ def test_up_tells_a_service_manager_how_far_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["foo", "::1:50051", "http://127.0.0.1:50051"])
-@pytest.mark.parametrize("command", [["score", "u", "i"], ["status"], ["snapshot"], ["erase", "u", "--yes"]])
+@pytest.mark.parametrize(
+    "command", [["score", "u", "i"], ["status"], ["snapshot"], ["erase", "u", "--yes"]]
+)
 def test_an_untidy_address_is_one_clear_line(command: list[str], address: str) -> None:
     """Exit code 2, what was given and how it should be written; never a traceback."""
     done = run(*command, "--address", address)
     assert done.exit_code == 2
     [line] = done.stderr.splitlines()
-    assert line.startswith(f"echorank: the address {address!r} is no host:port; write it like gateway:50051 or")
+    assert line.startswith(
+        f"echorank: the address {address!r} is no host:port; write it like gateway:50051 or"
+    )

@@ -1,4 +1,6 @@
-"""A coordinator with shards that exist only as their heartbeats, under a clock that is moved by hand."""
+"""A coordinator with shards that exist only as their heartbeats,
+under a clock that is moved by hand.
+"""
 
 from __future__ import annotations
 
@@ -76,15 +78,21 @@ class Process:
             )
         for partition, grant in todo.own.items():
             if self.failed.get(partition) != grant.epoch:
-                self.held[partition] = Held(epoch=grant.epoch, role=grant.role, position=0, caught_up=not self.slow)
+                self.held[partition] = Held(
+                    epoch=grant.epoch, role=grant.role, position=0, caught_up=not self.slow
+                )
 
 
 class Deployment:
     """What surrounds a coordinator."""
 
-    def __init__(self, *, shards: int = 2, partitions: int = 4, standbys: int = 0, run: str = "run") -> None:
-        self.clock, self.diary = ManualClock(), Diary()
-        self._partitions, self._shards = partitions, shards
+    def __init__(
+        self, *, shards: int = 2, partitions: int = 4, standbys: int = 0, run: str = "run"
+    ) -> None:
+        self.clock = ManualClock()
+        self.diary = Diary()
+        self._partitions = partitions
+        self._shards = shards
         self.settings = CoordinatorSettings(standbys=standbys)
         self.processes: dict[int, Process] = {}
         self.nodes = {node_name(number) for number in range(shards)}  # that may take shards
@@ -106,14 +114,17 @@ class Deployment:
     def start(self, number: int, node: str = "") -> Process:
         """A process of a shard, which registers; its predecessor is dead.
 
-        It comes to `node`, to where its predecessor was, or to the node of its number; if that is gone, to another.
+        It comes to `node`, to where its predecessor was, or to the node of its number; if that is
+        gone, to another.
         """
         before = self.processes.get(number)
         node = node or (before.node if before else node_name(number))
         node = node if node in self.nodes else min(self.nodes)
         process = self.processes[number] = Process(shard_name(number), node)
         target = Target(kind="shard", name=process.name, address=f"127.0.0.1:{number}")
-        process.incarnation = self.coordinator.register(process.name, f"10.0.0.{number}:{number}", target, node)
+        process.incarnation = self.coordinator.register(
+            process.name, f"10.0.0.{number}:{number}", target, node
+        )
         return process
 
     def start_all(self) -> Deployment:
@@ -171,7 +182,10 @@ class Deployment:
 
     def standbys(self) -> list[str | None]:
         """By partition."""
-        return [route.standby.shard if route.standby else None for route in self.coordinator.table.routes]
+        return [
+            route.standby.shard if route.standby else None
+            for route in self.coordinator.table.routes
+        ]
 
     def epochs(self) -> list[int]:
         """The owners', by partition."""

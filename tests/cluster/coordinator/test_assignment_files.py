@@ -24,9 +24,15 @@ replicas = st.builds(
     ready=st.booleans(),
 )
 arms = st.builds(
-    Arm, name=st.text(), model_version=st.text(), role=st.sampled_from(["live", "shadow"]), weight=st.integers(0, 9)
+    Arm,
+    name=st.text(),
+    model_version=st.text(),
+    role=st.sampled_from(["live", "shadow"]),
+    weight=st.integers(0, 9),
 )
-targets = st.builds(Target, kind=st.sampled_from(["shard", "gateway"]), name=st.text(), address=st.text())
+targets = st.builds(
+    Target, kind=st.sampled_from(["shard", "gateway"]), name=st.text(), address=st.text()
+)
 members = st.builds(
     Member,
     number=st.integers(0),
@@ -41,10 +47,13 @@ members = st.builds(
 tables = st.builds(
     RoutingTable,
     version=st.integers(0),
-    routes=st.lists(st.builds(Route, owner=replicas, standby=st.none() | replicas), max_size=5).map(tuple),
+    routes=st.lists(st.builds(Route, owner=replicas, standby=st.none() | replicas), max_size=5).map(
+        tuple
+    ),
     arms=st.lists(arms, max_size=3).map(tuple),
     targets=st.lists(targets, max_size=3).map(tuple),
-    buckets=st.just(()) | st.integers(1, 9_999).map(lambda count: (("a", count), ("b", 10_000 - count))),
+    buckets=st.just(())
+    | st.integers(1, 9_999).map(lambda count: (("a", count), ("b", 10_000 - count))),
 )
 ledgers = st.builds(
     Ledger,
@@ -61,7 +70,14 @@ def ledger(version: int = 1) -> Ledger:
     """Something to keep."""
     route = Route(owner=Replica(shard="shard-0", epoch=1))
     table = RoutingTable(version=version, routes=(route,))
-    return Ledger(run="r", shards_wanted=1, members=(Member(number=0),), incarnations=0, issued=(1,), table=table)
+    return Ledger(
+        run="r",
+        shards_wanted=1,
+        members=(Member(number=0),),
+        incarnations=0,
+        issued=(1,),
+        table=table,
+    )
 
 
 def files(directory: Path) -> AssignmentFiles:
@@ -113,13 +129,17 @@ def test_the_newest_few_stay(tmp_path: Path) -> None:
 
 
 def test_who_was_superseded_saves_nothing(tmp_path: Path) -> None:
-    """Two coordinators on one directory: the older ends, and the message says which took over and what to do."""
+    """Two coordinators on one directory: the older ends,
+    and the message says which took over and what to do.
+    """
     first = files(tmp_path)
     first.save(ledger(1))
     second = files(tmp_path)
     second.save(ledger(2))
     before = names(tmp_path)
-    with pytest.raises(Superseded, match=r"another coordinator took over .*generation 2, this one is 1 .*stop one"):
+    with pytest.raises(
+        Superseded, match=r"another coordinator took over .*generation 2, this one is 1 .*stop one"
+    ):
         first.save(ledger(3))
     assert names(tmp_path) == before
     second.save(ledger(3))
@@ -127,7 +147,8 @@ def test_who_was_superseded_saves_nothing(tmp_path: Path) -> None:
 
 def test_two_that_start_at_the_same_moment_never_both_go_on(tmp_path: Path) -> None:
     """They have one generation, and so could give out the same epochs."""
-    first, second = files(tmp_path), files(tmp_path)
+    first = files(tmp_path)
+    second = files(tmp_path)
     assert first.generation == second.generation
     first.save(ledger(1))
     with pytest.raises(Superseded):
@@ -137,22 +158,29 @@ def test_two_that_start_at_the_same_moment_never_both_go_on(tmp_path: Path) -> N
 
 def test_a_zombie_that_writes_late_is_not_believed(tmp_path: Path) -> None:
     """A file of an older generation never counts before one of a newer, whatever its version."""
-    first, second = files(tmp_path), files(tmp_path)
+    first = files(tmp_path)
+    second = files(tmp_path)
     second.generation += 1
     first.save(ledger(9))
     second.save(ledger(2))
     assert AssignmentFiles(str(tmp_path)).load() == ledger(2)
 
 
-@pytest.mark.parametrize("damage", ["", "{}", '{"checksum": "", "ledger": {"run": "r"}}', "not json", "bit"])
-def test_a_damaged_file_does_not_stop_the_system(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "damage", ["", "{}", '{"checksum": "", "ledger": {"run": "r"}}', "not json", "bit"]
+)
+def test_a_damaged_file_does_not_stop_the_system(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """The one before it is used, the damaged one is named, and epochs are beyond those of both."""
     first = files(tmp_path)
     first.save(ledger(1))
     first.save(ledger(2))
     newest = max(tmp_path.iterdir())
     text = newest.read_text()
-    newest.write_text(text.replace('"shards_wanted": 1', '"shards_wanted": 3') if damage == "bit" else damage)
+    newest.write_text(
+        text.replace('"shards_wanted": 1', '"shards_wanted": 3') if damage == "bit" else damage
+    )
     again = AssignmentFiles(str(tmp_path))
     assert again.load() == ledger(1)
     assert f"{newest.name} is damaged" in caplog.text
@@ -165,7 +193,8 @@ def test_nothing_readable_is_never_taken_for_nothing(tmp_path: Path) -> None:
     for path in tmp_path.iterdir():
         path.write_text("{")
     with pytest.raises(
-        SnapshotError, match=r"none of the 1 assignments .*assignment-000001-.*bring one back, or delete"
+        SnapshotError,
+        match=r"none of the 1 assignments .*assignment-000001-.*bring one back, or delete",
     ):
         files(tmp_path)
 
@@ -214,7 +243,10 @@ def run_with(directory: Path, number: int, **weights: int) -> Coordinator:
         run=f"run-{number}",
         partitions=1,
         shards=1,
-        arms=[Arm(name=name, model_version="v", role="live", weight=weight) for name, weight in weights.items()],
+        arms=[
+            Arm(name=name, model_version="v", role="live", weight=weight)
+            for name, weight in weights.items()
+        ],
         memory=AssignmentFiles(str(directory)),
         clock=ManualClock(),
         settings=CoordinatorSettings(),
@@ -222,16 +254,26 @@ def run_with(directory: Path, number: int, **weights: int) -> Coordinator:
 
 
 def test_users_keep_their_arms_from_run_to_run(tmp_path: Path) -> None:
-    """Each start goes on from the table of the last one: what has to move moves, and nobody else."""
-    assert run_with(tmp_path, 1, main=9000, wide=1000).table.buckets == (("main", 9000), ("wide", 1000))
+    """Each start goes on from the table of the last one:
+    what has to move moves, and nobody else.
+    """
+    assert run_with(tmp_path, 1, main=9000, wide=1000).table.buckets == (
+        ("main", 9000),
+        ("wide", 1000),
+    )
     three = (("main", 8000), ("new", 1000), ("wide", 1000))
     assert run_with(tmp_path, 2, main=8000, new=1000, wide=1000).table.buckets == three
-    assert run_with(tmp_path, 3, main=8000, new=2000).table.buckets == (("main", 8000), ("new", 2000))
+    assert run_with(tmp_path, 3, main=8000, new=2000).table.buckets == (
+        ("main", 8000),
+        ("new", 2000),
+    )
     assert run_with(tmp_path, 4, a=2000, main=8000).table.buckets == (("main", 8000), ("a", 2000))
 
 
 def test_a_ledger_from_before_there_were_tables_moves_nobody(tmp_path: Path) -> None:
-    """Its users were where ranges by name and weight had them, also if the weights change with the upgrade."""
+    """Its users were where ranges by name and weight had them,
+    also if the weights change with the upgrade.
+    """
     values = run_with(tmp_path, 1, main=9000, wide=1000)._ledger.to_values()
     del values["table"]["buckets"]
     old = Ledger.from_values(values)

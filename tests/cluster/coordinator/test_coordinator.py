@@ -13,7 +13,8 @@ from actors.shard.roles import Grant, Report, Role
 from monitoring.discovery import Target
 from tests.cluster.coordinator.coordinated_shards import ARM, STEP_S, Deployment
 
-A, B = "shard-0", "shard-1"
+A = "shard-0"
+B = "shard-1"
 
 
 def test_partitions_are_shared_out_evenly() -> None:
@@ -26,7 +27,9 @@ def test_partitions_are_shared_out_evenly() -> None:
 
 
 def test_nobody_is_given_what_waits_for_a_slow_start() -> None:
-    """A shard that has not registered yet keeps its part while it compiles, however long the others wait."""
+    """A shard that has not registered yet keeps its part while it compiles,
+    however long the others wait.
+    """
     started = Deployment()
     started.start(0)
     started.step(int(100 / STEP_S))
@@ -45,12 +48,16 @@ def test_a_shard_that_never_comes_loses_its_part() -> None:
 
 
 def test_each_registration_fences_the_one_before() -> None:
-    """The epochs of the shard's partitions rise, and only they; the predecessor's heartbeats end it."""
+    """The epochs of the shard's partitions rise, and only they;
+    the predecessor's heartbeats end it.
+    """
     started = Deployment().start_all()
     before = started.processes[0]
     started.start(0)
     assert started.epochs() == [1002, 1001, 1002, 1001]
-    with pytest.raises(NotOwner, match=r"incarnation 1 of shard-0 is not the one that registered last \(3\)"):
+    with pytest.raises(
+        NotOwner, match=r"incarnation 1 of shard-0 is not the one that registered last \(3\)"
+    ):
         started.coordinator.heartbeat(A, before.report())
     started.settle()
     assert started.owners() == [A, B, A, B]
@@ -60,7 +67,9 @@ def test_a_stranger_gets_nothing() -> None:
     """The message lists the shards of the deployment."""
     started = Deployment()
     target = Target(kind="shard", name="x", address="h:1")
-    with pytest.raises(NotOwner, match="shard 'x' is not part of this deployment, which has shard-0, shard-1"):
+    with pytest.raises(
+        NotOwner, match="shard 'x' is not part of this deployment, which has shard-0, shard-1"
+    ):
         started.coordinator.register("x", "h:1", target, "n")
     with pytest.raises(NotOwner, match="shard 'x' is not part"):
         started.coordinator.heartbeat("x", Report(incarnation=1))
@@ -84,7 +93,9 @@ def test_ready_is_said_under_the_current_epoch_only() -> None:
 
 
 def test_a_missed_lease_without_standby_waits_for_the_shard() -> None:
-    """Its partitions are not ready, stay its own, and are ready again once it speaks: a pause costs no restore."""
+    """Its partitions are not ready, stay its own,
+    and are ready again once it speaks: a pause costs no restore.
+    """
     started = Deployment().start_all()
     started.processes[0].quiet = True
     started.step(10)
@@ -131,14 +142,20 @@ def test_standbys_stand_elsewhere() -> None:
     started = Deployment(standbys=1).start_all()
     assert started.standbys() == [B, A, B, A]
     assert (started.held(0), started.held(0, Role.STANDBY)) == ([0, 2], [1, 3])
-    epochs = [{replica.epoch for _, replica in route.replicas()} for route in started.coordinator.table.routes]
+    epochs = [
+        {replica.epoch for _, replica in route.replicas()}
+        for route in started.coordinator.table.routes
+    ]
     assert all(len(each) == 2 for each in epochs)
 
 
 def test_a_standby_takes_over_when_the_lease_ends() -> None:
     """Within lease and two heartbeats, under a newer epoch; partitions are covered all the time."""
     started = Deployment(standbys=1).start_all()
-    newest = [max(replica.epoch for _, replica in route.replicas()) for route in started.coordinator.table.routes]
+    newest = [
+        max(replica.epoch for _, replica in route.replicas())
+        for route in started.coordinator.table.routes
+    ]
     started.kill(0)
     passed_s = 0.0
     while started.owners() != [B] * 4:
@@ -163,7 +180,10 @@ def test_a_restart_within_the_lease_also_makes_the_standby_owner() -> None:
     assert started.owners() == [B] * 4
     started.settle()
     assert sorted(started.owners()) == [A, A, B, B]
-    assert all(owner != standby for owner, standby in zip(started.owners(), started.standbys(), strict=True))
+    assert all(
+        owner != standby
+        for owner, standby in zip(started.owners(), started.standbys(), strict=True)
+    )
 
 
 def test_a_standby_that_lags_does_not_take_over_while_the_owner_may_return() -> None:
@@ -180,7 +200,9 @@ def test_a_standby_that_lags_does_not_take_over_while_the_owner_may_return() -> 
 
 
 def test_a_zombie_is_fenced() -> None:
-    """A process that was stopped for long finds its partitions under newer epochs elsewhere, and gives them up."""
+    """A process that was stopped for long finds its partitions under newer
+    epochs elsewhere, and gives them up.
+    """
     started = Deployment(standbys=1).start_all()
     zombie = started.processes[0]
     zombie.quiet = True
@@ -190,13 +212,19 @@ def test_a_zombie_is_fenced() -> None:
     zombie.quiet = False
     started.step(1)
     for partition, held in before.items():
-        assert partition not in zombie.held or zombie.held[partition].epoch > held.epoch or held.role is Role.STANDBY
+        assert (
+            partition not in zombie.held
+            or zombie.held[partition].epoch > held.epoch
+            or held.role is Role.STANDBY
+        )
     started.settle()
     assert sorted(started.owners()) == [A, A, B, B]
 
 
 def test_a_failed_fold_goes_to_the_standby() -> None:
-    """The shard that gave the partition up becomes its standby, under a newer epoch, and restores."""
+    """The shard that gave the partition up becomes its standby,
+    under a newer epoch, and restores.
+    """
     started = Deployment(standbys=1).start_all()
     process = started.processes[0]
     process.failed = {0: process.held.pop(0).epoch}
@@ -218,7 +246,9 @@ def test_a_failed_fold_without_standby_is_restored_under_a_newer_epoch() -> None
 
 
 def test_the_coordinators_own_sleep_ends_no_lease() -> None:
-    """After a minute's pause of the coordinator alone, nobody counts as dead; after one of a shard, it does."""
+    """After a minute's pause of the coordinator alone, nobody counts as dead;
+    after one of a shard, it does.
+    """
     started = Deployment(standbys=1).start_all()
     started.clock.advance(60)
     started.coordinator.tick()
@@ -230,7 +260,9 @@ def test_the_coordinators_own_sleep_ends_no_lease() -> None:
 
 
 def test_a_registration_first_after_a_sleep_ends_no_lease_either() -> None:
-    """What waited longest for the coordinator may be a shard that restarted; the others are no less alive."""
+    """What waited longest for the coordinator may be a shard that restarted;
+    the others are no less alive.
+    """
     started = Deployment(shards=3, partitions=3, standbys=1).start_all()
     started.clock.advance(60)
     started.start(2)
@@ -238,7 +270,9 @@ def test_a_registration_first_after_a_sleep_ends_no_lease_either() -> None:
 
 
 def test_leases_start_anew_with_a_new_coordinator() -> None:
-    """Shards that served on while it was dead keep everything; one that died meanwhile is noticed."""
+    """Shards that served on while it was dead keep everything;
+    one that died meanwhile is noticed.
+    """
     started = Deployment(standbys=1).start_all()
     epochs = started.epochs()
     started.clock.advance(60)
@@ -256,7 +290,8 @@ def test_leases_start_anew_with_a_new_coordinator() -> None:
 def test_every_change_is_a_new_version_and_nothing_else_is() -> None:
     """Heartbeats without news do not wake gateways, and nothing is written for them."""
     started = Deployment().start_all()
-    version, saved = started.coordinator.table.version, len(started.diary.saved)
+    version = started.coordinator.table.version
+    saved = len(started.diary.saved)
     started.step(10)
     assert (started.coordinator.table.version, len(started.diary.saved)) == (version, saved)
 
@@ -272,7 +307,9 @@ def test_targets_are_every_process_once() -> None:
 async def test_a_long_poll_ends_with_the_next_table() -> None:
     """The poller gets the table as soon as it is there."""
     started = Deployment()
-    polling = asyncio.create_task(started.coordinator.wait_newer(started.coordinator.table.version, timeout_s=10))
+    polling = asyncio.create_task(
+        started.coordinator.wait_newer(started.coordinator.table.version, timeout_s=10)
+    )
     await asyncio.sleep(0)
     assert not polling.done()
     started.start(0)
@@ -282,11 +319,15 @@ async def test_a_long_poll_ends_with_the_next_table() -> None:
 async def test_a_long_poll_ends_in_time() -> None:
     """Without a change the poller gets the table it knows."""
     coordinator = Deployment().coordinator
-    assert await coordinator.wait_newer(coordinator.table.version, timeout_s=0.01) is coordinator.table
+    assert (
+        await coordinator.wait_newer(coordinator.table.version, timeout_s=0.01) is coordinator.table
+    )
 
 
 def test_another_run_keeps_epochs_and_forgets_addresses() -> None:
-    """Nothing of an earlier run is asked for scores, and its shards stay fenced; arms are those of the new run."""
+    """Nothing of an earlier run is asked for scores, and its shards stay fenced;
+    arms are those of the new run.
+    """
     started = Deployment().start_all()
     before = started.epochs()
     started.coordinator = started.new_coordinator("next")
@@ -305,15 +346,19 @@ def test_another_number_of_partitions_is_refused() -> None:
     started = Deployment().start_all()
     started._partitions = 8
     with pytest.raises(
-        ConfigError, match=r"topics.partitions is 8, but .* are of 4 partitions .*empty state.directory"
+        ConfigError,
+        match=r"topics.partitions is 8, but .* are of 4 partitions .*empty state.directory",
     ):
         started.new_coordinator("next")
 
 
 def test_nobody_sees_what_could_not_be_saved() -> None:
-    """If saving fails, registration and tick fail, the table stays, heartbeats go on; later all is made good."""
+    """If saving fails, registration and tick fail, the table stays,
+    heartbeats go on; later all is made good.
+    """
     started = Deployment(standbys=1).start_all()
-    before, started.diary.full = started.coordinator.table, True
+    before = started.coordinator.table
+    started.diary.full = True
     with pytest.raises(SnapshotError, match="the disk is full"):
         started.start(0)
     started.processes[0].alive = False

@@ -19,7 +19,9 @@ class Faults(RuleBasedStateMachine):
     """After each step the table must be sound; after peace has returned, balanced."""
 
     @initialize(
-        shards=st.integers(1, SHARDS_MAX), partitions=st.integers(SHARDS_MAX, 9), standbys=st.sampled_from([0, 1])
+        shards=st.integers(1, SHARDS_MAX),
+        partitions=st.integers(SHARDS_MAX, 9),
+        standbys=st.sampled_from([0, 1]),
     )
     def begin(self, shards: int, partitions: int, standbys: int) -> None:
         """A deployment at rest."""
@@ -98,7 +100,8 @@ class Faults(RuleBasedStateMachine):
     @rule(number=st.integers(0, SHARDS_MAX - 1), count=st.integers(1, 12))
     def fill_the_disk(self, number: int, count: int) -> None:
         """What cannot be saved does not happen."""
-        self.it.diary.full, before = True, self.it.coordinator.table
+        self.it.diary.full = True
+        before = self.it.coordinator.table
         try:
             self.it.step(count)
         except SnapshotError:
@@ -139,15 +142,25 @@ class Faults(RuleBasedStateMachine):
         return [route for route in self.it.coordinator.table.routes if route.standby]
 
     def _node(self, replica: Replica | None) -> str:
-        [node] = [each.node for each in self.it.processes.values() if replica and each.name == replica.shard]
+        [node] = [
+            each.node
+            for each in self.it.processes.values()
+            if replica and each.name == replica.shard
+        ]
         return node
 
     def _held(self, partition: int) -> list[Held]:
         processes = self.it.processes.values()
-        return [process.held[partition] for process in processes if process.alive and partition in process.held]
+        return [
+            process.held[partition]
+            for process in processes
+            if process.alive and partition in process.held
+        ]
 
     def teardown(self) -> None:
-        """Peace: everybody is there and fast. Then all is balanced, covered, and where it is believed to be."""
+        """Peace: everybody is there and fast. Then all is balanced, covered,
+        and where it is believed to be.
+        """
         if not hasattr(self, "it"):
             return
         for number, process in list(self.it.processes.items()):
@@ -159,7 +172,8 @@ class Faults(RuleBasedStateMachine):
                 for partition, held in process.held.items()
             }
         self.it.settle(300)
-        progress, owners = self.it.coordinator.progress(), self.it.owners()
+        progress = self.it.coordinator.progress()
+        owners = self.it.owners()
         counts = [owners.count(shard) for shard in set(owners)]
         assert len(set(owners)) == progress.shards_wanted == len(self.it.processes)
         assert max(counts) - min(counts) <= 1
@@ -170,9 +184,13 @@ class Faults(RuleBasedStateMachine):
         on_nodes = [places.count(node) for node in self.it.nodes]
         assert max(on_nodes) - min(on_nodes) <= 1, "shards stand on all nodes alike"
         if len(set(places)) > 1:
-            assert all(self._node(route.owner) != self._node(route.standby) for route in self._paired())
+            assert all(
+                self._node(route.owner) != self._node(route.standby) for route in self._paired()
+            )
         for number, process in self.it.processes.items():
-            assert [owners[p] for p in self.it.held(number)] == [process.name] * len(self.it.held(number))
+            assert [owners[p] for p in self.it.held(number)] == [process.name] * len(
+                self.it.held(number)
+            )
         version = self.it.coordinator.table.version
         self.it.step(10)
         assert self.it.coordinator.table.version == version, "at rest, nothing moves"

@@ -1,4 +1,6 @@
-"""Partitions without standbys that change hands while clicks and questions go on: real processes, a real broker."""
+"""Partitions without standbys that change hands while clicks and questions go on:
+real processes, a real broker.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,22 @@ def alone(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 async def test_scaling_out_and_in_fails_no_question(alone: Running) -> None:
-    """2 -> 3 -> 1 shards under a stream: every question is answered, and the states are those of a clean fold."""
+    """2 -> 3 -> 1 shards under a stream: every question is answered,
+    and the states are those of a clean fold.
+    """
     async with AdminClient(alone.system.gateway_address, token=TOKEN) as admin:
         for shards in (3, 1):
             began = time.monotonic()
             steps = [step async for step in admin.scale(shards)]
-            assert (steps[-1].done, steps[-1].shards_now, steps[-1].shards_wanted) == (True, shards, shards)
-            print(f"{shards} shards after {time.monotonic() - began:.1f} s: {[s.message for s in steps]}")  # noqa: T201
+            assert (steps[-1].done, steps[-1].shards_now, steps[-1].shards_wanted) == (
+                True,
+                shards,
+                shards,
+            )
+            print(  # noqa: T201
+                f"{shards} shards after {time.monotonic() - began:.1f} s: "
+                f"{[s.message for s in steps]}"
+            )
         assert set(alone.system.shard_pids()) == {"shard-0"}
         durable = await admin.snapshot()
         assert durable.keys() == set(range(PARTITIONS))
@@ -42,7 +53,9 @@ async def test_scaling_out_and_in_fails_no_question(alone: Running) -> None:
 
 
 async def test_health_shows_a_dead_shard_without_standbys(alone: Running) -> None:
-    """NOT_SERVING while its partitions have nobody, SERVING once they are restored; and nothing is lost."""
+    """NOT_SERVING while its partitions have nobody,
+    SERVING once they are restored; and nothing is lost.
+    """
     async with AdminClient(alone.system.gateway_address, token=TOKEN) as admin:
         assert [step async for step in admin.scale(2)][-1].done
     alone.until(alone.serving, "health before")

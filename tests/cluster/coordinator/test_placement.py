@@ -12,10 +12,14 @@ NAMES = [f"shard-{number}" for number in range(5)]
 
 @st.composite
 def situations(draw: st.DrawFn) -> tuple[list[Placed], dict[str, str], int]:
-    """Partitions anywhere, also on shards that left; some hosts on three nodes; with and without standbys."""
+    """Partitions anywhere, also on shards that left;
+    some hosts on three nodes; with and without standbys.
+    """
     names = st.sampled_from(NAMES)
     current = draw(st.lists(st.builds(Placed, names, st.none() | names), min_size=1, max_size=17))
-    hosts = draw(st.dictionaries(names, st.sampled_from(["node-a", "node-b", "node-c"]), min_size=1))
+    hosts = draw(
+        st.dictionaries(names, st.sampled_from(["node-a", "node-b", "node-c"]), min_size=1)
+    )
     return current, hosts, draw(st.sampled_from([0, 1]))
 
 
@@ -34,15 +38,21 @@ def test_no_owner_changes_without_need(situation: tuple[list[Placed], dict[str, 
     current, hosts, standbys = situation
     pairs = zip(place(current, hosts, standbys), current, strict=True)
     moved = sum(placed.owner != before.owner for placed, before in pairs)
-    counts = sorted((Counter(placed.owner for placed in current)[host] for host in hosts), reverse=True)
+    counts = sorted(
+        (Counter(placed.owner for placed in current)[host] for host in hosts), reverse=True
+    )
     share, odd = divmod(len(current), len(hosts))
     needed = len(current) - sum(min(count, share + (at < odd)) for at, count in enumerate(counts))
     assert moved == needed
 
 
 @given(situation=situations())
-def test_standbys_are_elsewhere_and_spread(situation: tuple[list[Placed], dict[str, str], int]) -> None:
-    """None beside its owner; one for each partition where two hosts or more allow it, none where none is asked for."""
+def test_standbys_are_elsewhere_and_spread(
+    situation: tuple[list[Placed], dict[str, str], int],
+) -> None:
+    """None beside its owner; one for each partition where two hosts or more allow it,
+    none where none is asked for.
+    """
     current, hosts, standbys = situation
     placed = place(current, hosts, standbys)
     assert all((each.standby is not None) == (standbys == 1 and len(hosts) > 1) for each in placed)
@@ -51,7 +61,13 @@ def test_standbys_are_elsewhere_and_spread(situation: tuple[list[Placed], dict[s
 
 
 CROWDED = (
-    [Placed("shard-0"), Placed("shard-0"), Placed("shard-1"), Placed("shard-0"), Placed("shard-3", "shard-0")],
+    [
+        Placed("shard-0"),
+        Placed("shard-0"),
+        Placed("shard-1"),
+        Placed("shard-0"),
+        Placed("shard-3", "shard-0"),
+    ],
     {"shard-0": "b", "shard-1": "b", "shard-3": "c", "shard-2": "a", "shard-4": "a"},
     1,
 )
@@ -72,7 +88,9 @@ def test_a_move_that_has_begun_goes_on(situation: tuple[list[Placed], dict[str, 
     current, hosts, standbys = situation
     wanted = place(current, hosts, standbys)
     begun = [
-        Placed(before.owner, want.owner) if before.owner in hosts and before.owner != want.owner else before
+        Placed(before.owner, want.owner)
+        if before.owner in hosts and before.owner != want.owner
+        else before
         for before, want in zip(current, wanted, strict=True)
     ]
     again = place(begun, hosts, standbys)
@@ -91,7 +109,9 @@ def test_the_standby_takes_over_rather_than_a_stranger() -> None:
 def test_no_node_has_both_replicas_unless_it_is_the_only_one(
     situation: tuple[list[Placed], dict[str, str], int],
 ) -> None:
-    """A node that dies leaves a replica of every partition, also where balance must suffer for it."""
+    """A node that dies leaves a replica of every partition,
+    also where balance must suffer for it.
+    """
     current, hosts, _ = situation
     for each in place(current, hosts, 1):
         if each.standby and len(set(hosts.values())) > 1:

@@ -28,7 +28,9 @@ def table() -> RoutingTable:
 
 
 def test_ready_needs_an_owner_that_has_caught_up() -> None:
-    """Partitions 1 and 3 have no address, partition 2 is catching up; a ready standby covers partition 3."""
+    """Partitions 1 and 3 have no address, partition 2 is catching up;
+    a ready standby covers partition 3.
+    """
     assert table().not_ready() == [1, 2, 3]
     assert table().uncovered() == [1, 2]
 
@@ -36,14 +38,22 @@ def test_ready_needs_an_owner_that_has_caught_up() -> None:
 def test_a_shard_finds_its_partitions() -> None:
     """Epoch and role of each partition of a shard; addresses once each."""
     assert table().grants("shard-0") == {0: Grant(3), 2: Grant(4), 3: Grant(4)}
-    assert table().grants("shard-1") == {0: Grant(4, Role.STANDBY), 1: Grant(5), 3: Grant(6, Role.STANDBY)}
+    assert table().grants("shard-1") == {
+        0: Grant(4, Role.STANDBY),
+        1: Grant(5),
+        3: Grant(6, Role.STANDBY),
+    }
     assert table().addresses() == {"h:1", "h:2"}
 
 
 def test_who_is_ready_is_asked_first() -> None:
-    """A standby that lags is asked only where nobody is ready; nobody is asked without an address."""
+    """A standby that lags is asked only where nobody is ready;
+    nobody is asked without an address.
+    """
     assert [table().ways(p) for p in range(4)] == [["h:1"], [], ["h:1"], ["h:2"]]
-    both_ready = replace(table().routes[0], standby=replace(table().routes[3].owner, address="h:2", ready=True))
+    both_ready = replace(
+        table().routes[0], standby=replace(table().routes[3].owner, address="h:2", ready=True)
+    )
     none_ready = replace(table().routes[0], owner=replace(table().routes[0].owner, ready=False))
     routes = replace(table(), routes=(both_ready, none_ready))
     assert [routes.ways(p) for p in range(2)] == [["h:1", "h:2"], ["h:1", "h:2"]]
@@ -52,7 +62,10 @@ def test_who_is_ready_is_asked_first() -> None:
 def test_replicas_are_the_registered_ones_of_a_role() -> None:
     """By partition; an owner that is gone is left out."""
     assert {p: replica.epoch for p, replica in table().replicas(Role.OWNER).items()} == {0: 3, 2: 4}
-    assert {p: replica.epoch for p, replica in table().replicas(Role.STANDBY).items()} == {0: 4, 3: 6}
+    assert {p: replica.epoch for p, replica in table().replicas(Role.STANDBY).items()} == {
+        0: 4,
+        3: 6,
+    }
 
 
 def test_clients_see_who_can_be_asked() -> None:
@@ -66,5 +79,10 @@ def test_clients_see_who_can_be_asked() -> None:
     ]
     assert [each.HasField("standby") for each in proto.routes] == [True, False, True]
     standby = proto.routes[2].standby
-    assert (standby.shard, standby.address, standby.epoch, standby.ready) == ("shard-1", "h:2", 6, True)
+    assert (standby.shard, standby.address, standby.epoch, standby.ready) == (
+        "shard-1",
+        "h:2",
+        6,
+        True,
+    )
     assert (proto.arms[0].name, proto.arms[0].weight) == ("a", 10_000)

@@ -1,4 +1,6 @@
-"""Shards that crowd on one node move to another one, so that a node's death never takes owner and standby."""
+"""Shards that crowd on one node move to another one,
+so that a node's death never takes owner and standby.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +13,14 @@ from actors.shard.roles import Held
 from cluster.coordinator.spreading import Move, next_move
 from tests.cluster.coordinator.coordinated_shards import STEP_S, Deployment, node_name
 
-A, B = "shard-0", "shard-1"
+A = "shard-0"
+B = "shard-1"
 NODES = [node_name(number) for number in range(4)]
 GIVEN_UP_S = 6.0  # lease and grace
 
-places = st.dictionaries(st.sampled_from([f"shard-{number}" for number in range(6)]), st.sampled_from(NODES))
+places = st.dictionaries(
+    st.sampled_from([f"shard-{number}" for number in range(6)]), st.sampled_from(NODES)
+)
 
 
 def crowded() -> Deployment:
@@ -31,7 +36,9 @@ def crowded() -> Deployment:
 
 @given(places=places)
 def test_moves_even_the_shards_out(places: dict[str, str]) -> None:
-    """Each one takes a shard from where there are two more, and after a few no node has two more than another."""
+    """Each one takes a shard from where there are two more,
+    and after a few no node has two more than another.
+    """
     for _ in range(len(places)):
         if (move := next_move(places, places.keys(), NODES)) is None:
             break
@@ -45,19 +52,26 @@ def test_moves_even_the_shards_out(places: dict[str, str]) -> None:
 def test_nothing_moves_while_a_node_is_dying() -> None:
     """Its shards are about to start somewhere: nobody knows yet who crowds."""
     assert next_move({A: "node-0", B: "node-0"}, [A, B], ["node-0", "node-1"]) == Move(B, "node-1")
-    assert next_move({A: "node-0", B: "node-0", "shard-2": "gone"}, [A, B], ["node-0", "node-1"]) is None
+    assert (
+        next_move({A: "node-0", B: "node-0", "shard-2": "gone"}, [A, B], ["node-0", "node-1"])
+        is None
+    )
     assert next_move({A: "node-0", B: "node-0"}, [A, B], []) is None
 
 
 def test_what_is_being_drained_stays_where_it_is() -> None:
-    """A start anew would fill it again; its node has room for nobody all the same, as it is to go."""
+    """A start anew would fill it again;
+    its node has room for nobody all the same, as it is to go.
+    """
     assert next_move({A: "node-0", B: "node-0"}, [], ["node-0", "node-1"]) is None
     places = {A: "node-0", B: "node-0", "shard-2": "node-1"}
     assert next_move(places, [A, B], ["node-0", "node-1"]) is None
 
 
 def test_a_node_that_comes_back_gets_a_shard_again() -> None:
-    """Every partition is answered for all the time; in the end no node has both its owner and its standby."""
+    """Every partition is answered for all the time;
+    in the end no node has both its owner and its standby.
+    """
     started = crowded()
     epochs = started.epochs()
     started.nodes.add("node-9")
@@ -68,7 +82,10 @@ def test_a_node_that_comes_back_gets_a_shard_again() -> None:
         assert started.coordinator.table.uncovered() == []
     assert started.places() == ["node-0", "node-9"]
     assert sorted(started.owners()) == [A, A, B, B]
-    assert all(owner != standby for owner, standby in zip(started.owners(), started.standbys(), strict=True))
+    assert all(
+        owner != standby
+        for owner, standby in zip(started.owners(), started.standbys(), strict=True)
+    )
     assert all(new >= old for new, old in zip(started.epochs(), epochs, strict=True))
     version = started.coordinator.table.version
     started.step(20)
@@ -76,7 +93,9 @@ def test_a_node_that_comes_back_gets_a_shard_again() -> None:
 
 
 def test_the_next_nodes_death_finds_a_standby() -> None:
-    """Either node may end once the shards stand apart again: a lease later every partition has a ready owner."""
+    """Either node may end once the shards stand apart again:
+    a lease later every partition has a ready owner.
+    """
     for lost in ("node-0", "node-9"):
         started = crowded()
         started.nodes.add("node-9")
@@ -99,7 +118,10 @@ def test_a_move_waits_for_everything_else() -> None:
     assert "to move to another node" not in started.coordinator.progress().waiting_for
     slow = started.processes[1]
     slow.slow = False
-    slow.held = {p: Held(epoch=h.epoch, role=h.role, position=0, caught_up=True) for p, h in slow.held.items()}
+    slow.held = {
+        p: Held(epoch=h.epoch, role=h.role, position=0, caught_up=True)
+        for p, h in slow.held.items()
+    }
     started.settle()
     assert started.places() == ["node-0", "node-9"]
 

@@ -1,4 +1,6 @@
-"""The demonstration's parts: what is asked, how answers are counted, and that questions come before clicks."""
+"""The demonstration's parts: what is asked, how answers are counted,
+and that questions come before clicks.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,13 @@ def click(user: str, item: str, time_ms: int = 1) -> Click:
 
 
 def test_candidates_are_unseen_at_that_moment() -> None:
-    """The clicked item comes first, then 99 others that the user had not clicked before, without repeats."""
+    """The clicked item comes first, then 99 others that the user had not
+    clicked before, without repeats.
+    """
     earlier = [click("u", f"i{n}") for n in range(150)]
-    asked = questions(earlier, [click("u", "i200"), click("u", "i201"), click("v", "i0")], CATALOGUE, seed=0)
+    asked = questions(
+        earlier, [click("u", "i200"), click("u", "i201"), click("v", "i0")], CATALOGUE, seed=0
+    )
     for question in asked:
         assert question.candidates[0] == question.click.item
         assert len(set(question.candidates)) == UNSEEN + 1
@@ -47,7 +53,9 @@ def test_places_by_hand() -> None:
 
 
 def test_popularity_skips_what_the_user_has() -> None:
-    """The most clicked unseen items are offered, and what was offered and clicked counts as seen afterwards."""
+    """The most clicked unseen items are offered,
+    and what was offered and clicked counts as seen afterwards.
+    """
     earlier = [click("a", "i1"), click("b", "i1"), click("b", "i2"), click("c", "i3")]
     asked = questions([], [click("a", "i2"), click("a", "i1"), click("d", "i1")], CATALOGUE, seed=0)
     assert demo_offline.popularity_ranks(earlier, asked) == [0, -1, 0]
@@ -74,19 +82,24 @@ class FakeClient:
     """Answers in order, notes what was asked, and is unavailable for the first `failures` calls."""
 
     def __init__(self, happened: list[str], failures: int = 0) -> None:
-        self.happened, self.failures = happened, failures
+        self.happened = happened
+        self.failures = failures
         self.offsets: list[int] = []
 
     async def recommend(self, user: str, k: int, *, time_ms: int, min_offset: int) -> Any:
         """Item i1 first."""
         if self.failures:
             self.failures -= 1
-            raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata())
+            raise grpc.aio.AioRpcError(
+                grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), grpc.aio.Metadata()
+            )
         self.offsets.append(min_offset)
         self.happened.append(f"ask {user}")
         return SimpleNamespace(items=[SimpleNamespace(item="i1"), SimpleNamespace(item="i2")])
 
-    async def score(self, user: str, items: Sequence[str], *, time_ms: int = 0, min_offset: int) -> Any:
+    async def score(
+        self, user: str, items: Sequence[str], *, time_ms: int = 0, min_offset: int
+    ) -> Any:
         """The first item is the best."""
         probabilities = [1.0, *[0.0] * (len(items) - 1)]
         return SimpleNamespace(probabilities=probabilities, origin=SimpleNamespace(level=1))
@@ -98,7 +111,9 @@ async def test_every_click_is_asked_for_before_it_happens() -> None:
     client = FakeClient(happened)
     stream = Stream(client, FakeProducer(happened), "clicks", 0.0)  # type: ignore[arg-type]
     done: list[int] = []
-    await stream.run(questions([], [click("u", f"i{n}", n) for n in (2, 1, 5)], CATALOGUE, seed=0), done.append)
+    await stream.run(
+        questions([], [click("u", f"i{n}", n) for n in (2, 1, 5)], CATALOGUE, seed=0), done.append
+    )
     assert happened == ["ask u", "click u"] * 3
     assert client.offsets == [0, 3, 5]
     assert (stream.answers.ranks, stream.answers.places) == ([1, 0, -1], [0, 0, 0])
@@ -111,7 +126,9 @@ async def test_freshness_is_probed_now_and_then(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(demo_stream, "PROBE_EVERY", 2)
     happened: list[str] = []
     stream = Stream(FakeClient(happened), FakeProducer(happened), "clicks", 0.0)  # type: ignore[arg-type]
-    await stream.run(questions([], [click("u", f"i{n}") for n in range(5)], CATALOGUE, seed=0), lambda _: None)
+    await stream.run(
+        questions([], [click("u", f"i{n}") for n in range(5)], CATALOGUE, seed=0), lambda _: None
+    )
     assert len(stream.answers.visible_ms) == 2
 
 

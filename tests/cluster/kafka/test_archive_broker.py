@@ -35,7 +35,9 @@ from training.data import archive as archived
 
 pytestmark = pytest.mark.broker
 
-PARTITIONS, CLICKS, KILLS = 3, 6000, 3
+PARTITIONS = 3
+CLICKS = 6000
+KILLS = 3
 TIME_MS = 1_700_000_000_000
 WITHIN_S = 60.0
 
@@ -44,16 +46,24 @@ def open_log(servers: str, topic: str) -> KafkaLog:
     """The topic as the archive reads it, in small polls."""
     access = KafkaAccess(bootstrap_servers=servers)
     return KafkaLog(
-        access, topic=topic, group_id="archive", poll_timeout_ms=50, records_per_poll_max=40, fetch_bytes_min=1 << 20
+        access,
+        topic=topic,
+        group_id="archive",
+        poll_timeout_ms=50,
+        records_per_poll_max=40,
+        fetch_bytes_min=1 << 20,
     )
 
 
 def open_archive(log: KafkaLog, root: str) -> Archive:
     """An archive of small files."""
-    clock, metrics = SystemClock(), Metrics(CollectorRegistry())
+    clock = SystemClock()
+    metrics = Metrics(CollectorRegistry())
     settings = RollSettings(roll_s=0.2, roll_records=100)
     files = ArchiveFiles.from_uri(root)
-    return Archive(log, Decoder(EventFormat(), clock), files, range(PARTITIONS), metrics, clock, settings)
+    return Archive(
+        log, Decoder(EventFormat(), clock), files, range(PARTITIONS), metrics, clock, settings
+    )
 
 
 def work(servers: str, topic: str, root: str) -> None:
@@ -100,7 +110,12 @@ def more(broker: Broker, topic: str, first: int) -> None:
     """Ten more clicks in each partition."""
     with producer(KafkaAccess(bootstrap_servers=broker.bootstrap_servers)) as writer:
         for n in range(first, first + 10 * PARTITIONS):
-            writer.send(topic, encode(click(n), EventFormat()), key=click(n).user.encode(), partition=n % PARTITIONS)
+            writer.send(
+                topic,
+                encode(click(n), EventFormat()),
+                key=click(n).user.encode(),
+                partition=n % PARTITIONS,
+            )
         writer.flush(20)
 
 
@@ -124,14 +139,20 @@ def click(n: int) -> Click:
     return Click(f"user-{n % 7}", f"item-{n % 50}", "click" if n % 2 else "buy", TIME_MS + n)
 
 
-def test_every_offset_is_archived_once_whatever_is_killed(broker: Broker, topic: str, tmp_path: Path) -> None:
-    """After SIGKILLs in the middle, ranges follow each other without gap or overlap, and hold what was produced."""
+def test_every_offset_is_archived_once_whatever_is_killed(
+    broker: Broker, topic: str, tmp_path: Path
+) -> None:
+    """After SIGKILLs in the middle, ranges follow each other without gap or
+    overlap, and hold what was produced.
+    """
     args = (broker.bootstrap_servers, topic, str(tmp_path))
     for kill in range(1, KILLS + 1):
         enough = kill * CLICKS // PARTITIONS // (KILLS + 1)
         with child(*args) as archive:
             archive.until(
-                lambda enough=enough: any(ranges(tmp_path, p)[-1:] >= [(enough, 0)] for p in range(PARTITIONS))
+                lambda enough=enough: any(
+                    ranges(tmp_path, p)[-1:] >= [(enough, 0)] for p in range(PARTITIONS)
+                )
             )
     end = CLICKS // PARTITIONS
     with child(*args) as archive:
@@ -150,7 +171,12 @@ def assert_archived_once(root: Path) -> None:
         found = ranges(root, partition)
         assert [start for start, _ in found] == [0, *(stop for _, stop in found[:-1])]
     ends = [ranges(root, partition)[-1][1] * PARTITIONS for partition in range(PARTITIONS)]
-    produced = [n for p in range(PARTITIONS) for n in range(p, ends[p], PARTITIONS) if n % 10 != 9 or n >= CLICKS]
+    produced = [
+        n
+        for p in range(PARTITIONS)
+        for n in range(p, ends[p], PARTITIONS)
+        if n % 10 != 9 or n >= CLICKS
+    ]
     log = archived.read(str(root))
     found_clicks = list(zip(log.users, log.items, log.actions, log.times_ms.tolist(), strict=True))
     assert found_clicks == [tuple(click(n)) for n in produced]
@@ -158,8 +184,11 @@ def assert_archived_once(root: Path) -> None:
 
 
 def test_a_zombie_that_wakes_overlaps_nothing(broker: Broker, topic: str, tmp_path: Path) -> None:
-    """An archive is stopped in the middle (SIGSTOP), its successor archives on; awake again, it goes on behind that."""
-    args, end = (broker.bootstrap_servers, topic, str(tmp_path)), CLICKS // PARTITIONS
+    """An archive is stopped in the middle (SIGSTOP), its successor archives on;
+    awake again, it goes on behind that.
+    """
+    args = (broker.bootstrap_servers, topic, str(tmp_path))
+    end = CLICKS // PARTITIONS
     with child(*args) as zombie:
         zombie.until(lambda: all(ranges(tmp_path, p) for p in range(PARTITIONS)))
         zombie.signal(signal.SIGSTOP)
@@ -188,7 +217,9 @@ def test_offsets_deleted_by_retention_leave_a_gap(
         archive.flush()
     assert read
     admin = KafkaAdminClient(**KafkaAccess(bootstrap_servers=broker.bootstrap_servers).options())
-    admin.delete_records({TopicPartition(topic, partition): 1500 for partition in range(PARTITIONS)})
+    admin.delete_records(
+        {TopicPartition(topic, partition): 1500 for partition in range(PARTITIONS)}
+    )
     admin.close()
     end = CLICKS // PARTITIONS
     with closing(open_log(broker.bootstrap_servers, topic)) as log:

@@ -26,7 +26,8 @@ async def test_exposures_can_be_read_from_the_topic(broker: Broker, tmp_path: Pa
     access = KafkaAccess(bootstrap_servers=broker.bootstrap_servers)
     with KafkaAdmin(access) as admin:
         ensure_topics(admin, [Topic(name=TOPIC, partitions=2)])
-    sink, metrics = KafkaSink(access), Metrics(CollectorRegistry())
+    sink = KafkaSink(access)
+    metrics = Metrics(CollectorRegistry())
     log = ExposureLog(lambda: sink, topic=TOPIC, metrics=metrics)
     users = [user_of(partition) for partition in (0, 1, 2, 3)]
     async with served_shard(tmp_path, exposures=log) as served:
@@ -42,7 +43,9 @@ async def test_exposures_can_be_read_from_the_topic(broker: Broker, tmp_path: Pa
     assert metrics.registry.get_sample_value("echorank_exposures_total", labels) == len(scores)
     found = records(access, TOPIC, len(scores))
     assert all(partition_of(record.key.decode(), 2) == record.partition for record in found)
-    exposures = {exposure.score_id: exposure for exposure in (pb.Exposure.FromString(r.value) for r in found)}
+    exposures = {
+        exposure.score_id: exposure for exposure in (pb.Exposure.FromString(r.value) for r in found)
+    }
     assert len(exposures) == len(scores)
     for score in scores:
         assert exposures[score.origin.score_id].probabilities == score.probabilities

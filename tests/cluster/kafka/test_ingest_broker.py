@@ -63,7 +63,9 @@ class Path:
         patience = IngestSettings(commit_interval_s=0.05, backoff=Backoff(min_s=0.01, max_s=0.1))
         clock = SystemClock()
         decoder = Decoder(EventFormat(), clock)
-        self.ingest = Ingest(self.log, dead, decoder, self.shards, metrics, clock, patience, history=self.history)
+        self.ingest = Ingest(
+            self.log, dead, decoder, self.shards, metrics, clock, patience, history=self.history
+        )
         self.ingest.assign({0: 1, 1: 1})
 
     def send(self, *values: bytes | None, partition: int = 0, **options: Any) -> None:
@@ -77,12 +79,16 @@ class Path:
         """Let ingest work until `done`."""
         deadline = time.monotonic() + within_s
         while not done():
-            assert time.monotonic() < deadline, f"not done: {self.shards.at}, applied {self.shards.applied}"
+            assert time.monotonic() < deadline, (
+                f"not done: {self.shards.at}, applied {self.shards.applied}"
+            )
             await self.ingest.run_once()
 
     def dead_letters(self, count: int) -> list[Any]:
         """The first `count` records of the dead-letter topic."""
-        reader = KafkaConsumer(**self.access.options(), auto_offset_reset="earliest", max_partition_fetch_bytes=2**22)
+        reader = KafkaConsumer(
+            **self.access.options(), auto_offset_reset="earliest", max_partition_fetch_bytes=2**22
+        )
         at = TopicPartition(self.letters, 0)
         reader.assign([at])
         reader.seek(at, 0)
@@ -100,10 +106,15 @@ def path(broker: Broker) -> Iterator[Path]:
     """A new pair of topics with two partitions, and everything that reads and writes them."""
     number = next(numbers)
     access = KafkaAccess(bootstrap_servers=broker.bootstrap_servers)
-    clicks, letters = f"clicks-{number}", f"clicks-{number}.dlq"
+    clicks = f"clicks-{number}"
+    letters = f"clicks-{number}.dlq"
     with KafkaAdmin(access) as admin:
-        ensure_topics(admin, [Topic(name=clicks, partitions=2, exact=True), Topic(name=letters, partitions=1)])
-    log = KafkaLog(access, topic=clicks, group_id=clicks, poll_timeout_ms=20, records_per_poll_max=2000)
+        ensure_topics(
+            admin, [Topic(name=clicks, partitions=2, exact=True), Topic(name=letters, partitions=1)]
+        )
+    log = KafkaLog(
+        access, topic=clicks, group_id=clicks, poll_timeout_ms=20, records_per_poll_max=2000
+    )
     sink = KafkaSink(access)
     yield Path(access, clicks, letters, log, sink)
     log.close()
@@ -111,7 +122,9 @@ def path(broker: Broker) -> Iterator[Path]:
 
 
 async def test_bad_records_become_dead_letters_and_good_ones_are_applied(path: Path) -> None:
-    """Each bad record is on the dead-letter topic as it was, with reason and origin in its headers."""
+    """Each bad record is on the dead-letter topic as it was,
+    with reason and origin in its headers.
+    """
     path.send(click(), b"\xff", click("v"), None, b"", click())
     path.send(click(), partition=1)
     await path.until(lambda: path.shards.at == {0: 6, 1: 1})
@@ -121,7 +134,9 @@ async def test_bad_records_become_dead_letters_and_good_ones_are_applied(path: P
     assert [letter.key for letter in letters] == [b"u"] * 4
     assert letters[0].value == b"\xff"
     reasons = ["undecodable", "key_mismatch", "empty_value", "empty_value"]
-    assert [h["__streams.errors.exception"] for h in headers] == [f"BadRecord.{reason}" for reason in reasons]
+    assert [h["__streams.errors.exception"] for h in headers] == [
+        f"BadRecord.{reason}" for reason in reasons
+    ]
     assert [h["__streams.errors.offset"] for h in headers] == ["1", "2", "3", "4"]
     assert {h["__streams.errors.topic"] for h in headers} == {path.clicks}
     assert {h["__streams.errors.partition"] for h in headers} == {"0"}
@@ -129,7 +144,9 @@ async def test_bad_records_become_dead_letters_and_good_ones_are_applied(path: P
 
 
 async def test_records_of_one_megabyte_are_cut_and_kept(path: Path) -> None:
-    """The largest record a topic takes by default does not stall ingest, and its dead letter fits."""
+    """The largest record a topic takes by default does not stall
+    ingest, and its dead letter fits.
+    """
     path.send(b"x" * 1_000_000, click(), max_request_size=2_000_000, compression_type=None)
     await path.until(lambda: path.shards.at.get(0) == 2)
     [letter] = path.dead_letters(1)
@@ -147,7 +164,9 @@ async def test_compressed_batches_are_read(path: Path, compression: str | None) 
 
 
 async def test_a_shard_that_refuses_gets_everything_later(path: Path) -> None:
-    """After refusals the shard is asked, and reading goes on there; the other partition is not held up."""
+    """After refusals the shard is asked, and reading goes on there;
+    the other partition is not held up.
+    """
     path.shards.faults[0] = [None, *[ShardUnavailable("restoring")] * 3]
     for _ in range(4):
         path.send(*[click()] * 25)
@@ -163,7 +182,9 @@ async def test_a_new_ingest_goes_on_where_the_shards_are(path: Path) -> None:
     await path.until(lambda: path.shards.at.get(0) == 10)
     await path.ingest.close()
     path.send(*[click()] * 10)
-    log = KafkaLog(path.access, topic=path.clicks, group_id="g", poll_timeout_ms=20, records_per_poll_max=7)
+    log = KafkaLog(
+        path.access, topic=path.clicks, group_id="g", poll_timeout_ms=20, records_per_poll_max=7
+    )
     second = Path(path.access, path.clicks, path.letters, log, path.sink, path.shards)
     await second.until(lambda: path.shards.at.get(0) == 20)
     assert path.shards.applied[0] == list(range(20))
@@ -180,7 +201,9 @@ async def test_durable_offsets_can_be_seen_by_lag_tools(path: Path) -> None:
         reader.close()
 
 
-async def test_a_state_ahead_of_the_log_stands_still(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_state_ahead_of_the_log_stands_still(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """On every broker, also on one that does not refuse to read beyond its end."""
     path.shards.at[0] = 100
     path.send(*[click()] * 3)
@@ -190,7 +213,9 @@ async def test_a_state_ahead_of_the_log_stands_still(path: Path, caplog: pytest.
 
 
 async def test_transactions_leave_holes_that_do_not_stall(path: Path, broker: Broker) -> None:
-    """Committed records are applied, aborted ones are not, and markers move the position to the log's end."""
+    """Committed records are applied, aborted ones are not,
+    and markers move the position to the log's end.
+    """
     if broker.kind != "apache":
         pytest.skip("the embedded broker has no transactions; set KAFKA_HOME")
     with producer(path.access, transactional_id=path.clicks) as writer:
@@ -213,7 +238,9 @@ async def test_transactions_leave_holes_that_do_not_stall(path: Path, broker: Br
 
 
 async def test_offsets_deleted_by_retention_are_skipped(path: Path, broker: Broker) -> None:
-    """A log that starts beyond the state's position: the range is reported as lost and reading goes on."""
+    """A log that starts beyond the state's position:
+    the range is reported as lost and reading goes on.
+    """
     if broker.kind != "apache":
         pytest.skip("the embedded broker deletes nothing; set KAFKA_HOME")
     path.send(*[click()] * 20)
@@ -230,12 +257,17 @@ async def test_offsets_deleted_by_retention_are_skipped(path: Path, broker: Brok
 async def test_offsets_deleted_by_retention_come_from_the_archive(
     path: Path, broker: Broker, tmp_path: pathlib.Path
 ) -> None:
-    """The archive has read them before Kafka deleted them: a state that needs them misses nothing."""
+    """The archive has read them before Kafka deleted them:
+    a state that needs them misses nothing.
+    """
     if broker.kind != "apache":
         pytest.skip("the embedded broker deletes nothing; set KAFKA_HOME")
     path.send(*[click()] * 20)
-    clock, files = SystemClock(), ArchiveFiles.from_uri(str(tmp_path))
-    log = KafkaLog(path.access, topic=path.clicks, group_id="a", poll_timeout_ms=20, records_per_poll_max=100)
+    clock = SystemClock()
+    files = ArchiveFiles.from_uri(str(tmp_path))
+    log = KafkaLog(
+        path.access, topic=path.clicks, group_id="a", poll_timeout_ms=20, records_per_poll_max=100
+    )
     decoder = Decoder(EventFormat(), clock)
     archive = Archive(log, decoder, files, [0], Metrics(CollectorRegistry()), clock, RollSettings())
     await path.until(lambda: archive.run_once() > 0)
@@ -244,7 +276,9 @@ async def test_offsets_deleted_by_retention_come_from_the_archive(
     admin = KafkaAdminClient(**path.access.options())
     admin.delete_records({TopicPartition(path.clicks, 0): 12})
     admin.close()
-    filled = dataclasses.replace(path, shards=FakeShards(starts={0: 5}), history=ArchiveReader(files, batch_clicks=3))
+    filled = dataclasses.replace(
+        path, shards=FakeShards(starts={0: 5}), history=ArchiveReader(files, batch_clicks=3)
+    )
     await filled.until(lambda: filled.shards.at[0] == 20)
     assert filled.shards.applied[0] == list(range(5, 20))
     assert filled.shards.skipped == []
@@ -254,7 +288,9 @@ def test_an_unreachable_broker_is_an_error_in_time() -> None:
     """No client hangs on an address where nobody listens; the error names it."""
     access = KafkaAccess(bootstrap_servers=f"127.0.0.1:{free_port()}", connect_timeout_s=0.5)
     for build in (
-        lambda: KafkaLog(access, topic="t", group_id="g", poll_timeout_ms=20, records_per_poll_max=1),
+        lambda: KafkaLog(
+            access, topic="t", group_id="g", poll_timeout_ms=20, records_per_poll_max=1
+        ),
         lambda: KafkaSink(access),
         lambda: KafkaAdmin(access),
     ):
@@ -265,7 +301,9 @@ def test_an_unreachable_broker_is_an_error_in_time() -> None:
 def test_a_write_that_is_not_acknowledged_is_an_error() -> None:
     """Dead letters for a broker that went away are not silently dropped, nor counted as written."""
     registry = CollectorRegistry()
-    with resolve(environ={name: value for name, value in os.environ.items() if name != "KAFKA_HOME"}) as gone:
+    with resolve(
+        environ={name: value for name, value in os.environ.items() if name != "KAFKA_HOME"}
+    ) as gone:
         access = KafkaAccess(bootstrap_servers=gone.bootstrap_servers, request_timeout_s=1.5)
         sink = KafkaSink(access)
     dead = DeadLetters(sink, topic="clicks.dlq", source_topic="clicks", metrics=Metrics(registry))

@@ -20,7 +20,9 @@ SASL = {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-256", "sas
 
 @pytest.fixture
 def hangs_up() -> Iterator[str]:
-    """The address of a server that takes a connection and closes it, as brokers do with who speaks otherwise."""
+    """The address of a server that takes a connection and closes it,
+    as brokers do with who speaks otherwise.
+    """
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -62,11 +64,23 @@ def test_the_cause_of_a_failed_connection_is_in_the_message(hangs_up: str) -> No
             "not take kafka.sasl_mechanism SCRAM",
         ),
         (["[Errno 104] Connection reset by peer"], "the broker hung up"),
-        (["socket disconnected"], "as it does on a wrong name or password of user 'ann' (SCRAM-SHA-256)"),
-        (["[Error 58] SaslAuthenticationFailedError: Invalid credentials"], "the broker refuses user 'ann'"),
-        (["Handshake failed: [SSL: CERTIFICATE_VERIFY_FAILED] self-signed"], "kafka.ssl_cafile is the PEM file"),
+        (
+            ["socket disconnected"],
+            "as it does on a wrong name or password of user 'ann' (SCRAM-SHA-256)",
+        ),
+        (
+            ["[Error 58] SaslAuthenticationFailedError: Invalid credentials"],
+            "the broker refuses user 'ann'",
+        ),
+        (
+            ["Handshake failed: [SSL: CERTIFICATE_VERIFY_FAILED] self-signed"],
+            "kafka.ssl_cafile is the PEM file",
+        ),
         (["Handshake failed: [SSL: WRONG_VERSION_NUMBER]"], "no TLS of ours is spoken there"),
-        (["[Error 7] RequestTimedOutError: timed out after 18 ms", "111 ECONNREFUSED"], "nothing listens there"),
+        (
+            ["[Error 7] RequestTimedOutError: timed out after 18 ms", "111 ECONNREFUSED"],
+            "nothing listens there",
+        ),
         ([], "Check that the broker runs"),
     ],
 )
@@ -83,8 +97,8 @@ def test_a_right_that_is_missing_names_the_user_and_no_request() -> None:
     access = KafkaAccess(bootstrap_servers="a:1", **SASL)  # type: ignore[arg-type]
     error = TopicAuthorizationFailedError("Request 'CreateTopicsRequest(...)' failed")
     assert failure(error, access, "creating topic x") == (
-        "creating topic x at a:1 is not allowed to user 'ann' (SCRAM-SHA-256) (TopicAuthorizationFailedError); grant "
-        "it by kafka-acls.sh --add"
+        "creating topic x at a:1 is not allowed to user 'ann' (SCRAM-SHA-256) "
+        "(TopicAuthorizationFailedError); grant it by kafka-acls.sh --add"
     )
 
 
@@ -93,7 +107,13 @@ def test_reasons_are_collected_once_and_only_while_asked() -> None:
     logger = logging.getLogger("kafka.net.manager")
     with FailedTries() as tries:
         for backoff in ("0.05", "0.11"):
-            logger.error("Bootstrap attempt to bootstrap-0 failed: KafkaConnectionError: x (backoff %s secs)", backoff)
+            logger.error(
+                (
+                    "Bootstrap attempt to bootstrap-0 failed: KafkaConnectionError: x (backoff %s "
+                    "secs)"
+                ),
+                backoff,
+            )
         logger.error("Connection failed: %s", "y")
     logger.error("Connection failed: %s", "z")
     assert tries.causes == ["KafkaConnectionError: x", "y"]

@@ -11,11 +11,15 @@ from cluster.kafka.topics import Topic, ensure_topics
 
 pytestmark = pytest.mark.broker
 
-TOPIC, PARTITIONS, RECORDS = "paused-clicks", 4, 3000
+TOPIC = "paused-clicks"
+PARTITIONS = 4
+RECORDS = 3000
 
 
 def test_pausing_loses_and_repeats_nothing(broker: Broker) -> None:
-    """Partitions paused and resumed in the middle of what was fetched are read to their ends, each record once."""
+    """Partitions paused and resumed in the middle of what was fetched are read
+    to their ends, each record once.
+    """
     access = KafkaAccess(bootstrap_servers=broker.bootstrap_servers)
     with KafkaAdmin(access) as admin:
         ensure_topics(admin, [Topic(name=TOPIC, partitions=PARTITIONS, replication_factor=1)])
@@ -23,7 +27,9 @@ def test_pausing_loses_and_repeats_nothing(broker: Broker) -> None:
         for number in range(RECORDS):
             writer.send(TOPIC, b"%d" % number, key=b"u", partition=number % PARTITIONS)
         writer.flush(20)
-    log = KafkaLog(access, topic=TOPIC, group_id="paused", poll_timeout_ms=20, records_per_poll_max=100)
+    log = KafkaLog(
+        access, topic=TOPIC, group_id="paused", poll_timeout_ms=20, records_per_poll_max=100
+    )
     log.assign(range(PARTITIONS))
     for partition in range(PARTITIONS):
         log.seek(partition, 0)

@@ -31,15 +31,21 @@ BAD = 30
 @pytest.fixture
 def topic(broker: Broker) -> tuple[KafkaAccess, str]:
     """A new topic and one for its dead letters."""
-    access, name = KafkaAccess(bootstrap_servers=broker.bootstrap_servers), f"lettered-{next(numbers)}"
+    access = KafkaAccess(bootstrap_servers=broker.bootstrap_servers)
+    name = f"lettered-{next(numbers)}"
     with KafkaAdmin(access) as admin:
-        wanted = [Topic(name=name, partitions=2, exact=True), Topic(name=f"{name}.dlq", partitions=1)]
+        wanted = [
+            Topic(name=name, partitions=2, exact=True),
+            Topic(name=f"{name}.dlq", partitions=1),
+        ]
         ensure_topics(admin, wanted)
     return access, name
 
 
 def test_marks_outlive_their_process(topic: tuple[KafkaAccess, str]) -> None:
-    """What one saves the next one loads; a group that never saved has none; other topics are not mixed in."""
+    """What one saves the next one loads; a group that never saved has none;
+    other topics are not mixed in.
+    """
     access, name = topic
     errors: list[Exception] = []
     with closing(KafkaLetterMarks(access, topic=name, group_id=f"{name}.marks")) as marks:
@@ -66,18 +72,27 @@ async def test_three_processes_write_each_letter_once(topic: tuple[KafkaAccess, 
     letters = records(access, f"{name}.dlq", BAD + 1, 1)
     found = [dict(letter.headers) for letter in letters]
     at = [(one["__streams.errors.partition"], int(one["__streams.errors.offset"])) for one in found]
-    assert sorted(at) == [(partition, offset) for partition in (b"0", b"1") for offset in range(BAD // 2)]
+    assert sorted(at) == [
+        (partition, offset) for partition in (b"0", b"1") for offset in range(BAD // 2)
+    ]
 
 
 async def read_all(access: KafkaAccess, name: str) -> None:
     """A process of its own: reads everything once, and ends without a word."""
-    metrics, clock = Metrics(CollectorRegistry()), SystemClock()
+    metrics = Metrics(CollectorRegistry())
+    clock = SystemClock()
     log = KafkaLog(access, topic=name, poll_timeout_ms=20, records_per_poll_max=7)
-    sink, marks = KafkaSink(access), KafkaLetterMarks(access, topic=name, group_id=f"{name}.marks")
+    sink = KafkaSink(access)
+    marks = KafkaLetterMarks(access, topic=name, group_id=f"{name}.marks")
     with closing(log), closing(sink), closing(marks):
-        letters = DeadLetters(sink, topic=f"{name}.dlq", source_topic=name, metrics=metrics, marks=marks)
-        shards, settings = FakeShards(), IngestSettings(commits=False)
-        ingest = Ingest(log, letters, Decoder(EventFormat(), clock), shards, metrics, clock, settings)
+        letters = DeadLetters(
+            sink, topic=f"{name}.dlq", source_topic=name, metrics=metrics, marks=marks
+        )
+        shards = FakeShards()
+        settings = IngestSettings(commits=False)
+        ingest = Ingest(
+            log, letters, Decoder(EventFormat(), clock), shards, metrics, clock, settings
+        )
         ingest.assign({0: 1, 1: 1})
         deadline = time.monotonic() + 30
         while shards.at != {0: BAD // 2, 1: BAD // 2}:

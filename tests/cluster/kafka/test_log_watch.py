@@ -57,15 +57,20 @@ class Rig:
     """A watch over a fake topic with partitions 0 and 2, of four that are expected."""
 
     def __init__(self, admin: FakeAdmin) -> None:
-        self.metrics, self.clock = Metrics(CollectorRegistry()), ManualClock()
+        self.metrics = Metrics(CollectorRegistry())
+        self.clock = ManualClock()
         self.watch = LogWatch(admin.open, "clicks", 4, [0, 2], self.metrics, self.clock)
 
     def sample(self, name: str, **labels: str) -> float:
         return sample(self.metrics, name, **labels)
 
 
-def test_a_leader_that_is_silent_shows_and_is_reported_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Its partitions' silence grows, those of other leaders are heard, and its return is reported too."""
+def test_a_leader_that_is_silent_shows_and_is_reported_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its partitions' silence grows, those of other leaders are heard,
+    and its return is reported too.
+    """
     admin = FakeAdmin({0: 1, 1: 1, 2: 2, 3: 2})
     r = Rig(admin)
     admin.dead.add(2)
@@ -82,7 +87,9 @@ def test_a_leader_that_is_silent_shows_and_is_reported_once(caplog: pytest.LogCa
 
 
 @pytest.mark.parametrize("led", [{}, {0: -1, 1: 1, 2: -1, 3: 1}])
-def test_no_topic_and_no_leader_are_silence(led: dict[int, int], caplog: pytest.LogCaptureFixture) -> None:
+def test_no_topic_and_no_leader_are_silence(
+    led: dict[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
     """Who has no leader says nothing."""
     r = Rig(FakeAdmin(led))
     r.clock.advance(SILENT_S)
@@ -110,7 +117,9 @@ def test_unreachable_brokers_are_connected_to_again() -> None:
 
 
 def test_open_transactions_and_added_partitions_show() -> None:
-    """What is written but not to be read yet is counted, and so are partitions that nobody reads."""
+    """What is written but not to be read yet is counted,
+    and so are partitions that nobody reads.
+    """
     admin = FakeAdmin({0: 1, 2: 1}, written={0: 30, 2: 7}, readable={0: 10, 2: 7})
     r = Rig(admin)
     r.watch.look()
@@ -136,7 +145,9 @@ def test_it_says_where_partitions_end_while_it_knows() -> None:
 
 
 def test_what_nobody_thought_of_does_not_end_the_alarm(caplog: pytest.LogCaptureFixture) -> None:
-    """An unexpected error counts as silence: it is logged, the connection is made anew, and silence is reported."""
+    """An unexpected error counts as silence: it is logged,
+    the connection is made anew, and silence is reported.
+    """
     admin = FakeAdmin({0: 1, 2: 1})
     r = Rig(admin)
     admin.ends = lambda *_, **__: {}  # type: ignore[method-assign]  # an answer without the partitions
@@ -155,7 +166,8 @@ def test_any_broker_answers_the_watch(broker: Broker) -> None:
         ensure_topics(admin, [Topic(name="watched", partitions=2)])
     with producer(access) as writer:
         writer.send("watched", b"value", partition=1).get(10)
-    metrics, clock = Metrics(CollectorRegistry()), ManualClock()
+    metrics = Metrics(CollectorRegistry())
+    clock = ManualClock()
     watch = watch_kafka(access, "watched", 2, range(2), metrics, clock)
     clock.advance(5.0)
     watch.look()

@@ -11,13 +11,17 @@ from cluster.kafka.topic_identity import TopicIdentity
 
 
 def test_the_first_topic_is_remembered_and_another_refused(tmp_path: Path) -> None:
-    """The same id is confirmed as often as asked; another one is an error that names both and the ways out."""
+    """The same id is confirmed as often as asked;
+    another one is an error that names both and the ways out.
+    """
     directory = str(tmp_path / "states")
     assert TopicIdentity(directory).load() is None
     TopicIdentity(directory).confirm("clicks", "id-1")
     TopicIdentity(directory).confirm("clicks", "id-1")
     assert TopicIdentity(directory).load() == "id-1"
-    with pytest.raises(ConfigError, match=r"from topic clicks with id id-1, but topic clicks has id id-2.*delete"):
+    with pytest.raises(
+        ConfigError, match=r"from topic clicks with id id-1, but topic clicks has id id-2.*delete"
+    ):
         TopicIdentity(directory).confirm("clicks", "id-2")
     assert TopicIdentity(directory).load() == "id-1"
 

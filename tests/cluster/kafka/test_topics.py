@@ -66,9 +66,13 @@ def test_a_topic_that_somebody_else_just_made_is_checked_too() -> None:
 
 
 def test_a_missing_topic_that_may_not_be_made_is_an_error_with_the_command() -> None:
-    """The message holds the command for the administrator, and the names that are meant by a typo."""
+    """The message holds the command for the administrator,
+    and the names that are meant by a typo.
+    """
     admin = FakeAdmin({"click": 8, "orders": 1, "__click": 1})
-    with pytest.raises(ConfigError, match="--create --topic clicks --partitions 8 --replication-factor 3") as caught:
+    with pytest.raises(
+        ConfigError, match="--create --topic clicks --partitions 8 --replication-factor 3"
+    ) as caught:
         ensure_topics(admin, [replace(CLICKS, create=False), LETTERS])
     assert "topic clicks does not exist (did you mean click?)" in str(caught.value)
     assert admin.created == []
@@ -94,15 +98,22 @@ def test_what_is_done_with_a_topic_has_to_be_allowed() -> None:
 def test_a_broker_of_others_gets_no_clicks_topic_by_itself(
     create: bool | None, own_broker: bool, made: list[str]
 ) -> None:
-    """A misspelt topics.clicks must not become a new topic; what EchoRank alone writes may be made."""
+    """A misspelt topics.clicks must not become a new topic;
+    what EchoRank alone writes may be made.
+    """
     settings = Settings(topics=TopicSettings(create=create))
-    assert [topic.name for topic in derived.topics(settings, own_broker=own_broker) if topic.create] == made
+    assert [
+        topic.name for topic in derived.topics(settings, own_broker=own_broker) if topic.create
+    ] == made
 
 
 def test_exposures_that_are_off_need_no_topic() -> None:
     """What is not written need not be there."""
     settings = Settings(serving=ServingSettings(exposures=False))
-    assert [topic.name for topic in derived.topics(settings, own_broker=False)] == ["clicks", "clicks.dlq"]
+    assert [topic.name for topic in derived.topics(settings, own_broker=False)] == [
+        "clicks",
+        "clicks.dlq",
+    ]
 
 
 @pytest.mark.broker
@@ -115,7 +126,9 @@ def test_topics_on_a_broker(broker: Broker) -> None:
         ensure_topics(admin, [topic])
         assert admin.partitions("topics-test") == 3
         assert "topics-test" in admin.names()
-        admin.require("topics-test", "Read")  # who may do everything, or is told nothing, is refused nothing
+        admin.require(
+            "topics-test", "Read"
+        )  # who may do everything, or is told nothing, is refused nothing
         assert not admin.create("topics-test", 3, 1)
         with pytest.raises(ConfigError, match="has 3 partitions"):
             ensure_topics(admin, [Topic(name="topics-test", partitions=4, exact=True)])
@@ -149,6 +162,6 @@ def test_a_topic_that_kafka_may_cut_off_is_warned_of(
     warn_of_lossy_settings(FakeSettings(told), "clicks")
     assert said in caplog.text
     assert bool(caplog.records) == bool(said)
-    assert ("--add-config unclean.leader.election.enable=false,min.insync.replicas=2" in caplog.text) == (
-        told == {UNCLEAN: "true"}
-    )
+    assert (
+        "--add-config unclean.leader.election.enable=false,min.insync.replicas=2" in caplog.text
+    ) == (told == {UNCLEAN: "true"})

@@ -1,4 +1,6 @@
-"""Forks beside a gRPC server, as Ray does: `python -m tests.cluster.lifecycle.forking TIMES` writes exit statuses."""
+"""Forks beside a gRPC server, as Ray does:
+`python -m tests.cluster.lifecycle.forking TIMES` writes exit statuses.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,11 @@ async def exits(times: int) -> Counter[int]:
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         await asyncio.wait_for(channel.channel_ready(), timeout=30)
-        # A function before the exec makes a fork, with its handlers; without one Python uses vfork, without any.
+        # A function before the exec makes a fork, with its handlers; without one Python uses vfork,
+        # without any.
         found = Counter(
-            subprocess.run(["/bin/true"], preexec_fn=lambda: None, check=False).returncode for _ in range(times)
+            subprocess.run(["/bin/true"], preexec_fn=lambda: None, check=False).returncode
+            for _ in range(times)
         )
     await server.stop(None)
     return found

@@ -12,8 +12,8 @@ def test_rate_and_time_left_are_those_of_the_last_minute() -> None:
     progress = CatchingUp()
     first = progress.line(0.0, {0: 3_000_000, 1: 1_000_000}, [0, 1])
     assert first == (
-        "Catching up: 4,000,000 records behind; 2 partitions not ready: 0 (3,000,000), 1 (1,000,000). "
-        "Answers say stale until then."
+        "Catching up: 4,000,000 records behind; 2 partitions not ready: 0 (3,000,000), 1 "
+        "(1,000,000). Answers say stale until then."
     )
     progress.line(WINDOW_S, {0: 3_000_000, 1: 1_000_000}, [0, 1])
     line = progress.line(2 * WINDOW_S, {0: 2_400_000, 1: 0}, [0])
@@ -22,7 +22,8 @@ def test_rate_and_time_left_are_those_of_the_last_minute() -> None:
 
 
 @pytest.mark.parametrize(
-    ("behind", "words"), [({0: 1000}, "not getting fewer"), ({0: 2000}, "100 more a second"), ({}, "not known yet")]
+    ("behind", "words"),
+    [({0: 1000}, "not getting fewer"), ({0: 2000}, "100 more a second"), ({}, "not known yet")],
 )
 def test_a_backlog_that_does_not_shrink_has_no_end(behind: dict[int, int], words: str) -> None:
     """More clicks come than are folded, or none is; or nobody measures it yet."""
@@ -42,7 +43,13 @@ def test_the_farthest_partitions_are_named() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.2, "1 s"), (59.0, "59 s"), (60.0, "1 min 0 s"), (3_700.0, "1 h 1 min"), (200_000.0, "2 d 7 h")],
+    [
+        (0.2, "1 s"),
+        (59.0, "59 s"),
+        (60.0, "1 min 0 s"),
+        (3_700.0, "1 h 1 min"),
+        (200_000.0, "2 d 7 h"),
+    ],
 )
 def test_durations_are_short(seconds: float, words: str) -> None:
     """Two units say enough."""

@@ -1,4 +1,6 @@
-"""A system with a backlog: it stays up for as long as that takes, says how far it is, and answers meanwhile."""
+"""A system with a backlog: it stays up for as long as that takes,
+says how far it is, and answers meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def settings(broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     yield Settings(
         ray=RaySettings(cpus=2),
         kafka=KafkaSettings(bootstrap_servers=broker.bootstrap_servers),
-        topics=TopicSettings(clicks=topic, dlq=f"{topic}.dlq", exposures=f"{topic}.exp", partitions=PARTITIONS),
+        topics=TopicSettings(
+            clicks=topic, dlq=f"{topic}.dlq", exposures=f"{topic}.exp", partitions=PARTITIONS
+        ),
         state=StateSettings(directory=str(tmp_path / "state")),
         archive=ArchiveSettings(directory=str(tmp_path / "archive")),
         serving=ServingSettings(port=free_port(), shards=1, ready_lag_records_max=10),
@@ -89,9 +93,12 @@ def folding_once(gate: Path) -> Callable[[str], Bundle]:
 async def test_a_backlog_is_caught_up_with_for_as_long_as_it_takes(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Longer than any patience: NOT_SERVING, with stale answers and progress; then ready, and nothing is missing."""
+    """Longer than any patience: NOT_SERVING, with stale answers and progress;
+    then ready, and nothing is missing.
+    """
     monkeypatch.setattr(system, "SAY_S", 0.5)
-    access, gate = derived.access(settings), tmp_path / "gate"
+    access = derived.access(settings)
+    gate = tmp_path / "gate"
     with KafkaAdmin(access) as admin:
         ensure_topics(admin, derived.topics(settings, own_broker=True))
     said: list[str] = []
@@ -100,7 +107,11 @@ async def test_a_backlog_is_caught_up_with_for_as_long_as_it_takes(
         with wiring.start(settings, load=folding_once(gate)) as started:
             waiting = pool.submit(started.wait_ready, None, said.append)
             try:
-                await until(lambda: waiting.done() or any(f"{BACKLOG} records behind" in line for line in said))
+                await until(
+                    lambda: (
+                        waiting.done() or any(f"{BACKLOG} records behind" in line for line in said)
+                    )
+                )
                 assert not waiting.done()
                 assert f"{PARTITIONS} partitions not ready" in said[-1]
                 async with Client(started.gateway_address, timeout_s=10) as client:
@@ -122,7 +133,9 @@ async def test_a_backlog_is_caught_up_with_for_as_long_as_it_takes(
 async def health(started: System) -> int:
     """What the gateway says of itself."""
     async with grpc.aio.insecure_channel(started.gateway_address) as channel:
-        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+        answer = await health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(), timeout=5
+        )
     return int(answer.status)
 
 

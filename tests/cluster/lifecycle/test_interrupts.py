@@ -14,7 +14,9 @@ pytestmark = pytest.mark.usefixtures("usual_signals")
 
 @pytest.mark.parametrize("number", interrupts.SIGNALS)
 def test_a_signal_waits_for_the_end_of_the_block(number: signal.Signals) -> None:
-    """What starts gets as far as it must; then KeyboardInterrupt, and the handlers are those of before."""
+    """What starts gets as far as it must; then KeyboardInterrupt,
+    and the handlers are those of before.
+    """
     interrupts.end_like_ctrl_c()
     done: list[str] = []
 
@@ -70,7 +72,9 @@ def test_nothing_is_tried_again_after_a_signal() -> None:
 
 
 def test_a_signal_without_a_handler_is_left_alone() -> None:
-    """A process that never asked for order ends as the system has it; nothing is raised where no signal came."""
+    """A process that never asked for order ends as the system has it;
+    nothing is raised where no signal came.
+    """
     with interrupts.held_back() as held:
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
         held.check()

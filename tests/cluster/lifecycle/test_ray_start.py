@@ -1,4 +1,6 @@
-"""Starting Ray: slow machines get more tries, other errors none, and nothing of a failed try stays behind."""
+"""Starting Ray: slow machines get more tries, other errors none,
+and nothing of a failed try stays behind.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +22,22 @@ from training import patient_ray
 
 
 @pytest.mark.ray
-def test_a_slow_start_is_tried_again_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first node is up but not noticed in time: its processes are ended before the second is started."""
+def test_a_slow_start_is_tried_again_and_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first node is up but not noticed in time:
+    its processes are ended before the second is started.
+    """
     half_started: list[int] = []
-    started, get_node = node.Node.start_ray_processes, services.get_node
+    started = node.Node.start_ray_processes
+    get_node = services.get_node
 
     def start(self: node.Node) -> None:
         started(self)
         if not half_started:
-            half_started.extend(each.process.pid for kind in self.all_processes.values() for each in kind)
+            half_started.extend(
+                each.process.pid for kind in self.all_processes.values() for each in kind
+            )
 
     def too_slow(*arguments: Any) -> Any:
         monkeypatch.setattr(services, "get_node", get_node)
@@ -46,12 +55,16 @@ def test_a_slow_start_is_tried_again_and_leaves_nothing_behind(monkeypatch: pyte
 
 
 def test_a_handler_of_sigterm_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray puts its own handler in place of the process's; afterwards the process's is back, and one of none is not."""
+    """Ray puts its own handler in place of the process's;
+    afterwards the process's is back, and one of none is not.
+    """
 
     def ray_handler(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(ray_start.ray, "init", lambda **_: signal.signal(signal.SIGTERM, ray_handler))
+    monkeypatch.setattr(
+        ray_start.ray, "init", lambda **_: signal.signal(signal.SIGTERM, ray_handler)
+    )
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         ray_start.start_ray(RaySettings(), show_logs=False)
@@ -94,7 +107,9 @@ def test_tries_end(slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.ray
 async def test_calls_of_actors_leave_nothing_in_rays_control_store() -> None:
-    """Where Ray keeps calls of others, none of our actors' is kept: each would take some kB of the head's memory."""
+    """Where Ray keeps calls of others, none of our actors' is kept:
+    each would take some kB of the head's memory.
+    """
 
     class Counted:  # in here, as Ray's processes find no tests to import
         def __init__(self, build: Callable[[], int]) -> None:

@@ -9,7 +9,9 @@ import pytest
 from actors.errors import InvalidRequest
 from tests.cluster.coordinator.coordinated_shards import STEP_S, Deployment
 
-A, B, C = "shard-0", "shard-1", "shard-2"
+A = "shard-0"
+B = "shard-1"
+C = "shard-2"
 
 
 def test_scaling_out_moves_no_more_than_needed() -> None:
@@ -42,11 +44,14 @@ def test_few_partitions_move_at_a_time() -> None:
 
 
 def test_a_new_owner_is_not_far_behind_the_old_one() -> None:
-    """It caught up once and fell behind since: the old one goes on until the new one is close again."""
+    """It caught up once and fell behind since:
+    the old one goes on until the new one is close again.
+    """
     started = Deployment(shards=1, partitions=2).start_all()
     started.coordinator.scale(2)
     started.step(2)
-    old, new = started.processes[0], started.processes[1]
+    old = started.processes[0]
+    new = started.processes[1]
     new.held = {p: replace(held, caught_up=True, position=10) for p, held in new.held.items()}
     old.held = {p: replace(held, position=1011) for p, held in old.held.items()}
     started.step(20)
@@ -93,7 +98,9 @@ def test_more_shards_than_partitions_are_refused(shards: int) -> None:
 
 
 def test_the_number_of_shards_survives_the_coordinator() -> None:
-    """Its successor goes on scaling, and stays with the new number; the next run begins with the settings."""
+    """Its successor goes on scaling, and stays with the new number;
+    the next run begins with the settings.
+    """
     started = Deployment(partitions=6).start_all()
     started.coordinator.scale(3)
     started.new_coordinator()
@@ -125,7 +132,9 @@ def test_shards_that_are_drained_cannot_be_the_only_ones() -> None:
     """The others would wait for ever for somebody to take what they hold."""
     started = Deployment().start_all()
     started.coordinator.drain(A)
-    with pytest.raises(InvalidRequest, match=r"all of the 1 shards that would stay are being drained; ask for more"):
+    with pytest.raises(
+        InvalidRequest, match=r"all of the 1 shards that would stay are being drained; ask for more"
+    ):
         started.coordinator.scale(1)
     assert started.settle().owners() == [B] * 4
 

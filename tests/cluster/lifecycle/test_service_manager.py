@@ -20,7 +20,9 @@ def manager(tmp_path: Path) -> Iterator[socket.socket]:
         yield listening
 
 
-def test_progress_buys_time_and_readiness_is_told_once(manager: socket.socket, tmp_path: Path) -> None:
+def test_progress_buys_time_and_readiness_is_told_once(
+    manager: socket.socket, tmp_path: Path
+) -> None:
     """One message each; only the second one counts as started."""
     environ = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
     service_manager.starting("Catching up: 5 records behind.", environ)

@@ -1,4 +1,6 @@
-"""SIGTERM and Ctrl-C while Ray starts, at whatever moment: an end in order, and nothing is left running."""
+"""SIGTERM and Ctrl-C while Ray starts, at whatever moment:
+an end in order, and nothing is left running.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +25,25 @@ from cluster.wiring import start as wiring
 from model.bundle.bundle import random_bundle
 from model.config import ModelConfig
 start = wiring.start
-wiring.start = lambda settings: start(settings, load=lambda _: random_bundle(ModelConfig(), ("a", "b")))
+load = lambda _: random_bundle(ModelConfig(), ("a", "b"))
+wiring.start = lambda settings: start(settings, load=load)
 from cluster.cli.main import app
 app(["up"])
 """
-# What runs when the signal comes: Ray's control store; its raylet, the last before Ray connects; a worker, after that.
+# What runs when the signal comes: Ray's control store; its raylet, the last before Ray connects; a
+# worker, after that.
 MOMENTS = [(signal.SIGINT, "gcs_server"), (signal.SIGTERM, "raylet"), (signal.SIGTERM, "ray::")]
 
 
 @pytest.mark.parametrize(("number", "moment"), MOMENTS, ids=["store", "raylet", "worker"])
-async def test_a_signal_while_ray_starts_ends_in_order(number: signal.Signals, moment: str, tmp_path: Path) -> None:
+async def test_a_signal_while_ray_starts_ends_in_order(
+    number: signal.Signals, moment: str, tmp_path: Path
+) -> None:
     """Exit code 0 as after the start, no stack, and neither Ray nor the broker are left."""
     mark = uuid.uuid4().hex
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("ECHORANK__")}
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith("ECHORANK__")
+    }
     environ |= {"MARK": mark, "ECHORANK__RAY__CPUS": "1", "PYTHONUNBUFFERED": "1"}
     environ.pop("KAFKA_HOME", None)  # the embedded broker starts sooner
     with subprocess.Popen(
@@ -47,7 +55,9 @@ async def test_a_signal_while_ray_starts_ends_in_order(number: signal.Signals, m
         text=True,
     ) as process:
         try:
-            await until(lambda: process.poll() is not None or any(moment in each for each in marked(mark)))
+            await until(
+                lambda: process.poll() is not None or any(moment in each for each in marked(mark))
+            )
             process.send_signal(number)
             said, _ = process.communicate(timeout=120)
         finally:

@@ -70,7 +70,8 @@ class Clicks:
     """Produces clicks and remembers how far each partition goes."""
 
     def __init__(self, access: KafkaAccess, topic: str) -> None:
-        self._producer, self._topic = producer(access), topic
+        self._producer = producer(access)
+        self._topic = topic
         self.ends = dict.fromkeys(range(PARTITIONS), 0)
         self._made = 0
 
@@ -79,21 +80,33 @@ class Clicks:
         sent = []
         for number in range(self._made, self._made + count):
             user = USERS[number % len(USERS)]
-            click = events_pb2.Click(user=user, item=ITEMS[number % len(ITEMS)], time_ms=1_700_000_000_000 + number)
-            sent.append(self._producer.send(self._topic, key=user.encode(), value=click.SerializeToString()))
+            click = events_pb2.Click(
+                user=user, item=ITEMS[number % len(ITEMS)], time_ms=1_700_000_000_000 + number
+            )
+            sent.append(
+                self._producer.send(self._topic, key=user.encode(), value=click.SerializeToString())
+            )
         self._made += count
         for future in sent:
             at = future.get(10)
             self.ends[at.partition] = max(self.ends[at.partition], at.offset + 1)
 
     def send_misplaced(self) -> int:
-        """A click of each user that does not live where librdkafka's default partitioner puts it; how many."""
+        """A click of each user that does not live where librdkafka's default
+        partitioner puts it; how many.
+        """
         away = {user: zlib.crc32(user.encode()) % PARTITIONS for user in USERS}
-        away = {user: partition for user, partition in away.items() if partition != partition_of(user, PARTITIONS)}
+        away = {
+            user: partition
+            for user, partition in away.items()
+            if partition != partition_of(user, PARTITIONS)
+        }
         for user, partition in away.items():
             click = events_pb2.Click(user=user, item=ITEMS[0], time_ms=1_700_000_000_000)
             value = click.SerializeToString()
-            at = self._producer.send(self._topic, key=user.encode(), value=value, partition=partition).get(10)
+            at = self._producer.send(
+                self._topic, key=user.encode(), value=value, partition=partition
+            ).get(10)
             self.ends[partition] = at.offset + 1
         return len(away)
 
@@ -107,7 +120,9 @@ class Clicks:
 
 @pytest.fixture(scope="module")
 def settings(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Two shards on the tests' broker, with a published model, topics, ports, states and Ray of their own."""
+    """Two shards on the tests' broker, with a published model, topics,
+    ports, states and Ray of their own.
+    """
     bundle = tmp_path_factory.mktemp("bundle") / "main"
     write_bundle(bundle, Network(ModelConfig(), len(ITEMS)).eval(), ITEMS, np.ones(len(ITEMS)), {})
     topic = f"clicks-{uuid.uuid4().hex[:8]}"
@@ -118,9 +133,15 @@ def settings(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             ray=RaySettings(cpus=2),
             kafka=KafkaSettings(bootstrap_servers=broker.bootstrap_servers),
             topics=TopicSettings(
-                clicks=topic, dlq=f"{topic}.dlq", exposures=f"{topic}.exp", partitions=PARTITIONS, create=True
+                clicks=topic,
+                dlq=f"{topic}.dlq",
+                exposures=f"{topic}.exp",
+                partitions=PARTITIONS,
+                create=True,
             ),
-            state=StateSettings(directory=str(tmp_path_factory.mktemp("state")), snapshot_interval_s=1.0),
+            state=StateSettings(
+                directory=str(tmp_path_factory.mktemp("state")), snapshot_interval_s=1.0
+            ),
             archive=ArchiveSettings(directory=str(tmp_path_factory.mktemp("archive")), roll_s=1.0),
             serving=ServingSettings(port=free_port(), shards=2),
             monitoring=MonitoringSettings(port=free_port()),
@@ -140,7 +161,9 @@ def system(settings: Settings) -> Iterator[System]:
 @pytest.fixture(scope="module")
 def clicks(system: System, settings: Settings) -> Iterator[Clicks]:
     """A producer of clicks."""
-    with closing(Clicks(KafkaAccess(bootstrap_servers=system.bootstrap_servers), settings.topics.clicks)) as made:
+    with closing(
+        Clicks(KafkaAccess(bootstrap_servers=system.bootstrap_servers), settings.topics.clicks)
+    ) as made:
         yield made
 
 
@@ -154,39 +177,61 @@ async def client(system: System) -> AsyncIterator[Client]:
 async def test_a_click_changes_the_next_score(client: Client, clicks: Clicks) -> None:
     """A produced click is in the state that the next answer is made of."""
     clicks.send(200)
-    user, end = USERS[3], clicks.end(USERS[3])
+    user = USERS[3]
+    end = clicks.end(USERS[3])
     scored = await client.score(user, ITEMS[:50], min_offset=end)
-    assert (len(scored.probabilities), scored.origin.offset, scored.origin.cold_user) == (50, end, False)
+    assert (len(scored.probabilities), scored.origin.offset, scored.origin.cold_user) == (
+        50,
+        end,
+        False,
+    )
     assert len((await client.recommend(user, 5)).items) == 5
     seen = await client.inspect(user)
     assert (seen.events, seen.recent_items[0]) == (10, ITEMS[183 % len(ITEMS)])
 
 
-async def test_an_answer_is_in_the_exposure_log(client: Client, system: System, settings: Settings) -> None:
+async def test_an_answer_is_in_the_exposure_log(
+    client: Client, system: System, settings: Settings
+) -> None:
     """What the gateway answers can be read from the topic within seconds, by its score_id."""
     scored = await client.score(USERS[3], ITEMS[:50])
     access = KafkaAccess(bootstrap_servers=system.bootstrap_servers)
-    deadline, found = time.monotonic() + 20, None
+    deadline = time.monotonic() + 20
+    found = None
     while found is None and time.monotonic() < deadline:
-        written = [pb.Exposure.FromString(r.value) for r in records(access, settings.topics.exposures, 10_000, 1)]
+        written = [
+            pb.Exposure.FromString(r.value)
+            for r in records(access, settings.topics.exposures, 10_000, 1)
+        ]
         found = next((each for each in written if each.score_id == scored.origin.score_id), None)
     assert found is not None
-    assert (found.user, found.propensity, list(found.candidates)) == (USERS[3], 1.0, list(ITEMS[:50]))
+    assert (found.user, found.propensity, list(found.candidates)) == (
+        USERS[3],
+        1.0,
+        list(ITEMS[:50]),
+    )
     assert found.probabilities == scored.probabilities
 
 
 async def test_clicks_in_wrong_partitions_are_said_within_seconds(
     system: System, settings: Settings, clicks: Clicks
 ) -> None:
-    """A producer with librdkafka's partitioner: dead letters, and a line that names it; every state is as without."""
-    wrong, said = clicks.send_misplaced(), list[str]()
+    """A producer with librdkafka's partitioner: dead letters,
+    and a line that names it; every state is as without.
+    """
+    wrong = clicks.send_misplaced()
+    said = list[str]()
     watch = Watch(lambda: scrape(system.scraped_at, "ingest"), said.append)
     until(lambda: watch.look() or bool(said), within_s=10)
     until(lambda: system.positions() == clicks.ends)
     assert "lie in another partition than their users'" in said[0]
     assert "librdkafka" in said[0]
-    letters = records(KafkaAccess(bootstrap_servers=system.bootstrap_servers), settings.topics.dlq, 10_000, 1)
-    reasons = [value for letter in letters for name, value in letter.headers if name.endswith("exception")]
+    letters = records(
+        KafkaAccess(bootstrap_servers=system.bootstrap_servers), settings.topics.dlq, 10_000, 1
+    )
+    reasons = [
+        value for letter in letters for name, value in letter.headers if name.endswith("exception")
+    ]
     assert reasons == [b"BadRecord.wrong_partition"] * wrong
 
 
@@ -211,11 +256,15 @@ async def test_health_and_reflection_on_the_real_port(system: System) -> None:
         reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
         request = reflection_pb2.ServerReflectionRequest(list_services="")
         [listed] = [each async for each in reflection.ServerReflectionInfo(iter([request]))]
-    assert "echorank.v1.Scoring" in {service.name for service in listed.list_services_response.service}
+    assert "echorank.v1.Scoring" in {
+        service.name for service in listed.list_services_response.service
+    }
 
 
 def test_no_process_carries_the_training_library(system: System) -> None:
-    """PyTorch is for training; in actors it would cost seconds of recovery and hundreds of megabytes."""
+    """PyTorch is for training; in actors it would cost seconds of
+    recovery and hundreds of megabytes.
+    """
     for name, pid in system.pids().items():
         assert "torch" not in Path(f"/proc/{pid}/maps").read_text(), name
 
@@ -224,7 +273,9 @@ def test_no_process_carries_the_training_library(system: System) -> None:
 async def test_a_killed_process_comes_back_and_nothing_is_lost(
     system: System, settings: Settings, clicks: Clicks, tmp_path: Path, victim: str
 ) -> None:
-    """After SIGKILL and more clicks, answers hold every click, and digests equal an offline fold."""
+    """After SIGKILL and more clicks, answers hold every click,
+    and digests equal an offline fold.
+    """
     clicks.send(100)
     pid = system.pids()[victim]
     os.kill(pid, signal.SIGKILL)
@@ -235,7 +286,9 @@ async def test_a_killed_process_comes_back_and_nothing_is_lost(
         await asyncio.to_thread(system.wait_ready)
         async with Client(system.gateway_address, timeout_s=RECOVERY_S) as client:
             for user in USERS:
-                assert (await client.score(user, ITEMS[:2], min_offset=clicks.end(user))).origin.offset >= 1
+                assert (
+                    await client.score(user, ITEMS[:2], min_offset=clicks.end(user))
+                ).origin.offset >= 1
     print(f"{victim}: {time.monotonic() - started:.1f} s from SIGKILL to all users answered")  # noqa: T201
     assert system.digests() == offline_digests(settings, clicks.ends, tmp_path)
 
@@ -248,7 +301,9 @@ def test_a_port_in_use_is_named_before_anything_starts(settings: Settings, syste
         other = {"serving": "monitoring", "monitoring": "serving"}[section]
         moved = getattr(settings, other).model_copy(update={"port": port})
         taken = getattr(settings, section).port
-        with pytest.raises(ConfigError, match=rf"{section}.port {taken} on 127.0.0.1 cannot be used"):
+        with pytest.raises(
+            ConfigError, match=rf"{section}.port {taken} on 127.0.0.1 cannot be used"
+        ):
             wiring.start(settings.model_copy(update={other: moved}))
 
 
@@ -256,7 +311,8 @@ def test_a_second_system_in_the_namespace_is_refused(settings: Settings, system:
     """Two deployments never share names; the message says what to change."""
     del system
     with pytest.raises(
-        ConfigError, match=r"namespace 'echorank' .* has an actor 'coordinator' already.* set ray.namespace"
+        ConfigError,
+        match=r"namespace 'echorank' .* has an actor 'coordinator' already.* set ray.namespace",
     ):
         dict(wiring._actors(settings, "run", [], load_bundle))
 
@@ -271,14 +327,19 @@ def test_the_states_of_another_deployment_are_refused(settings: Settings, system
             "monitoring": settings.monitoring.model_copy(update={"port": free_port()}),
         }
     )
-    with pytest.raises(ConfigError, match=r"another deployment \(namespace 'echorank'.*this one \(namespace 'other'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"another deployment \(namespace 'echorank'.*this one \(namespace 'other'",
+    ):
         wiring.start(other)
 
 
 def test_the_next_run_goes_on_where_this_one_stopped(
     system: System, settings: Settings, clicks: Clicks, tmp_path: Path
 ) -> None:
-    """A stop saves everything; the next start restores it, reads on, and nobody asks the old addresses."""
+    """A stop saves everything; the next start restores it, reads on,
+    and nobody asks the old addresses.
+    """
     clicks.send(50)
     until(lambda: system.positions() == clicks.ends)
     system.stop()
@@ -291,16 +352,24 @@ def test_the_next_run_goes_on_where_this_one_stopped(
         files = ArchiveFiles.from_uri(settings.archive.directory)
         until(lambda: {partition: files.end(partition) for partition in clicks.ends} == clicks.ends)
     log = archive.read(settings.archive.directory)
-    assert sorted(log.times_ms - 1_700_000_000_000) == list(range(len(log))), "each click once, whatever was killed"
+    assert sorted(log.times_ms - 1_700_000_000_000) == list(range(len(log))), (
+        "each click once, whatever was killed"
+    )
 
 
-async def test_a_new_arm_holds_up_nobody(system: System, settings: Settings, clicks: Clicks, tmp_path: Path) -> None:
-    """While it is built from the log's start, the arm with traffic takes new clicks; in the end both have all."""
+async def test_a_new_arm_holds_up_nobody(
+    system: System, settings: Settings, clicks: Clicks, tmp_path: Path
+) -> None:
+    """While it is built from the log's start,
+    the arm with traffic takes new clicks; in the end both have all.
+    """
     system.stop()
     with wiring.start(settings) as again:
         clicks.send(PARTITIONS * 1500)
         until(lambda: again.positions() == clicks.ends)
-    write_bundle(tmp_path / "next", Network(ModelConfig(), len(ITEMS)).eval(), ITEMS, np.ones(len(ITEMS)), {})
+    write_bundle(
+        tmp_path / "next", Network(ModelConfig(), len(ITEMS)).eval(), ITEMS, np.ones(len(ITEMS)), {}
+    )
     new = ArmSettings(name="next", bundle=str(tmp_path / "next"), weight=0, role="candidate")
     with_new = settings.model_copy(update={"arms": (*settings.arms, new)})
     with wiring.start(with_new) as both:
@@ -311,19 +380,26 @@ async def test_a_new_arm_holds_up_nobody(system: System, settings: Settings, cli
             for user in USERS:
                 origin = (await client.score(user, ITEMS[:2], min_offset=clicks.end(user))).origin
                 assert (origin.arm, origin.stale, origin.cold_user) == ("main", False, False)
-        print(f"answers with new clicks {time.monotonic() - again_ready:.1f} s after the start, the new arm at "  # noqa: T201
-              f"{sorted(both.positions().values())} of {sorted(clicks.ends.values())}")  # fmt: skip
+        print(  # noqa: T201
+            f"answers with new clicks {time.monotonic() - again_ready:.1f} s after the start, "
+            f"the new arm at {sorted(both.positions().values())} of {sorted(clicks.ends.values())}"
+        )
         until(lambda: both.positions() == clicks.ends)
         assert both.digests() == offline_digests(with_new, clicks.ends, tmp_path)
 
 
-async def test_a_user_is_erased_everywhere(system: System, settings: Settings, clicks: Clicks) -> None:
-    """Through the gateway of a third run; the user is a new one afterwards, and what Kafka keeps is named."""
+async def test_a_user_is_erased_everywhere(
+    system: System, settings: Settings, clicks: Clicks
+) -> None:
+    """Through the gateway of a third run; the user is a new one afterwards,
+    and what Kafka keeps is named.
+    """
     system.stop()
     with wiring.start(settings) as again:
         clicks.send(100)
         await asyncio.to_thread(again.wait_ready)
-        user, end = USERS[5], clicks.end(USERS[5])
+        user = USERS[5]
+        end = clicks.end(USERS[5])
         async with Client(again.gateway_address, timeout_s=RECOVERY_S) as client:
             assert not (await client.score(user, ITEMS[:2], min_offset=end)).origin.cold_user
             async with AdminClient(again.gateway_address) as admin:
@@ -336,10 +412,14 @@ async def test_a_user_is_erased_everywhere(system: System, settings: Settings, c
     assert user not in archive.read(settings.archive.directory).users
 
 
-def offline_digests(settings: Settings, ends: dict[int, int], directory: Path) -> dict[tuple[int, str], str]:
+def offline_digests(
+    settings: Settings, ends: dict[int, int], directory: Path
+) -> dict[tuple[int, str], str]:
     """The digests of a fold of the same log in this process, partition by partition."""
-    clock, arms = SystemClock(), {arm.name: load_bundle(arm.bundle) for arm in settings.arms}
-    decoder, metrics = derived.decoder(settings, clock), Metrics(CollectorRegistry())
+    clock = SystemClock()
+    arms = {arm.name: load_bundle(arm.bundle) for arm in settings.arms}
+    decoder = derived.decoder(settings, clock)
+    metrics = Metrics(CollectorRegistry())
     snapshots = SnapshotStore.from_uri(str(directory), kept=1)
     shard = Shard("offline", arms, snapshots, metrics, clock, ShardSettings())
     click_log = KafkaLog(
@@ -357,7 +437,9 @@ def offline_digests(settings: Settings, ends: dict[int, int], directory: Path) -
             click_log.resume(partition)
         while shard.positions() != ends:
             for found in click_log.poll():
-                batch, dead = decoder.decode_batch(found.partition, found.start, found.stop, found.records)
+                batch, dead = decoder.decode_batch(
+                    found.partition, found.start, found.stop, found.records
+                )
                 assert {letter.reason for letter in dead} <= {"wrong_partition"}
                 shard.apply(batch, epoch=1)
     return {(partition, arm): shard.digest(partition, arm) for partition in ends for arm in arms}

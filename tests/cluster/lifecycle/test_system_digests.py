@@ -35,7 +35,9 @@ class Moving(System):
 
 
 def test_a_partition_that_moves_is_asked_for_again() -> None:
-    """Neither shard owned partition 3 when it was asked: the second round finds it at its new owner."""
+    """Neither shard owned partition 3 when it was asked:
+    the second round finds it at its new owner.
+    """
     rest = {at: digest for at, digest in ALL.items() if at[0] != 3}
     moving = Moving([{}, {(3, "main"): "digest 3"}], [rest])
     assert moving.digests() == ALL

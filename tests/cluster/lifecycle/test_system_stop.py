@@ -33,7 +33,9 @@ class FakeRay:
 
     def actor(self, name: str) -> Any:
         """A handle, whose `stop` and `pid` are called."""
-        methods = {method: SimpleNamespace(remote=self._call(name, method)) for method in ("stop", "pid")}
+        methods = {
+            method: SimpleNamespace(remote=self._call(name, method)) for method in ("stop", "pid")
+        }
         return SimpleNamespace(name=name, **methods)
 
     def get_actor(self, name: str, *_: str) -> Any:
@@ -97,7 +99,9 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
 
 def running(ray: FakeRay, state: Path) -> System:
     """What the starter holds."""
-    settings = Settings(state=StateSettings(directory=str(state)), serving=ServingSettings(shards=2))
+    settings = Settings(
+        state=StateSettings(directory=str(state)), serving=ServingSettings(shards=2)
+    )
     actors = {name: ray.actor(name) for name in (*FIXED, "shard-0", "shard-1")}
     return System(settings, FakeBroker("127.0.0.1:1", "embedded"), actors, ephemeral_state=True)
 
@@ -116,7 +120,9 @@ def test_a_stop_is_gentle_and_complete(ray: FakeRay, tmp_path: Path) -> None:
         up.check_alive()
 
 
-def test_a_shard_that_goes_away_meanwhile_does_not_end_the_stop(ray: FakeRay, tmp_path: Path) -> None:
+def test_a_shard_that_goes_away_meanwhile_does_not_end_the_stop(
+    ray: FakeRay, tmp_path: Path
+) -> None:
     """Ray lists a name that it does not know any more: the others are stopped, and all is ended."""
     ray.named.discard("shard-0")
     running(ray, tmp_path / "state").stop()
@@ -125,9 +131,15 @@ def test_a_shard_that_goes_away_meanwhile_does_not_end_the_stop(ray: FakeRay, tm
     assert STOPPED == ["broker"]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), RaySystemError("gone"), RuntimeError("a defect")])
-def test_whatever_fails_or_interrupts_a_stop_all_is_ended(ray: FakeRay, tmp_path: Path, error: Exception) -> None:
-    """A second Ctrl-C, a Ray that does not answer: the broker and the directories of the run go all the same."""
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), RaySystemError("gone"), RuntimeError("a defect")]
+)
+def test_whatever_fails_or_interrupts_a_stop_all_is_ended(
+    ray: FakeRay, tmp_path: Path, error: Exception
+) -> None:
+    """A second Ctrl-C, a Ray that does not answer:
+    the broker and the directories of the run go all the same.
+    """
     state = tmp_path / "state"
     state.mkdir()
     ray.fails["gateway"] = error
@@ -150,14 +162,18 @@ def test_an_actor_that_died_for_good_is_named(ray: FakeRay, tmp_path: Path) -> N
     for name in ("shard-0", "archive"):
         ray.listed.discard(name)
         ray.fails[name] = RaySystemError("its constructor failed")
-        with pytest.raises(ShardUnavailable, match=rf"{name} has ended for good: .*its constructor failed"):
+        with pytest.raises(
+            ShardUnavailable, match=rf"{name} has ended for good: .*its constructor failed"
+        ):
             up.check_alive()
 
 
 def test_a_start_that_finds_another_system_leaves_that_alone(
     ray: FakeRay, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its names are taken, so this start ends: with its broker, its connection to Ray, and nobody else's shards."""
+    """Its names are taken, so this start ends: with its broker,
+    its connection to Ray, and nobody else's shards.
+    """
 
     def taken(*_: Any) -> Any:
         raise ConfigError("namespace has an actor 'coordinator' already")
@@ -181,8 +197,12 @@ def test_a_start_that_finds_another_system_leaves_that_alone(
         "resolve": lambda **_: FakeBroker("127.0.0.1:1", "embedded"),
     }.items():
         monkeypatch.setattr(wiring, name, value)
-    settings = Settings(state=StateSettings(directory=str(tmp_path)), serving=ServingSettings(port=free_port()))
-    settings = settings.model_copy(update={"monitoring": settings.monitoring.model_copy(update={"port": free_port()})})
+    settings = Settings(
+        state=StateSettings(directory=str(tmp_path)), serving=ServingSettings(port=free_port())
+    )
+    settings = settings.model_copy(
+        update={"monitoring": settings.monitoring.model_copy(update={"port": free_port()})}
+    )
     with pytest.raises(ConfigError, match="already"):
         wiring.start(settings, load=lambda _: random_bundle(ModelConfig(), ("a", "b")), environ={})
     assert ray.done == ["shutdown"]

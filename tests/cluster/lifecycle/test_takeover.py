@@ -30,14 +30,21 @@ def paired(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 async def test_the_standby_takes_over_from_a_dead_owner(paired: Running) -> None:
-    """Every question is answered meanwhile; the states of all replicas are those of a clean fold."""
+    """Every question is answered meanwhile;
+    the states of all replicas are those of a clean fold.
+    """
     partitions = paired.owned_by("shard-0")
     assert partitions
     pid = paired.system.shard_pids()["shard-0"]
     paired.questions.asked.clear()
     killed = time.monotonic()
     os.kill(pid, signal.SIGKILL)
-    taken = paired.until(lambda: not paired.owned_by("shard-0"), "the standby to own what the dead owned") - killed
+    taken = (
+        paired.until(
+            lambda: not paired.owned_by("shard-0"), "the standby to own what the dead owned"
+        )
+        - killed
+    )
     print(f"the standby owned {partitions} {taken:.2f} s after SIGKILL")  # noqa: T201
     paired.system.wait_replaced("shard-0", pid)
     paired.until(paired.settled, "everything in its place again")
@@ -50,7 +57,9 @@ async def test_the_standby_takes_over_from_a_dead_owner(paired: Running) -> None
 
 
 async def test_an_owner_that_sleeps_is_fenced_when_it_wakes(paired: Running) -> None:
-    """Its standby has taken over; it answers stale until it hears of it, and no click is lost or doubled."""
+    """Its standby has taken over; it answers stale until it hears of it,
+    and no click is lost or doubled.
+    """
     partition = paired.owned_by("shard-1")[0]
     old = paired.table().routes[partition].owner
     user = next(user for user in USERS if partition_of(user, PARTITIONS) == partition)
@@ -58,7 +67,9 @@ async def test_an_owner_that_sleeps_is_fenced_when_it_wakes(paired: Running) -> 
     paired.questions.asked.clear()
     os.kill(pid, signal.SIGSTOP)
     try:
-        paired.until(lambda: not paired.owned_by("shard-1"), "the standby to own what the sleeper owned")
+        paired.until(
+            lambda: not paired.owned_by("shard-1"), "the standby to own what the sleeper owned"
+        )
     finally:
         os.kill(pid, signal.SIGCONT)
     woken = time.monotonic()
@@ -66,7 +77,9 @@ async def test_an_owner_that_sleeps_is_fenced_when_it_wakes(paired: Running) -> 
         try:
             assert (await sleeper.score(user, ITEMS[:2], arm="main")).origin.stale
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE:  # it has let go of the partition already
+            if (
+                error.code() is not grpc.StatusCode.UNAVAILABLE
+            ):  # it has let go of the partition already
                 raise
     print(f"the sleeper answered {time.monotonic() - woken:.2f} s after it woke")  # noqa: T201
     paired.until(paired.settled, "everything in its place again")
@@ -77,7 +90,9 @@ async def test_an_owner_that_sleeps_is_fenced_when_it_wakes(paired: Running) -> 
 
 
 async def test_the_death_of_the_coordinator_changes_nothing(paired: Running) -> None:
-    """Its successor finds the same owners and standbys under the same epochs, and no question notices."""
+    """Its successor finds the same owners and standbys under the same
+    epochs, and no question notices.
+    """
     paired.until(paired.settled, "everything in its place before")
     before = paired.table()
     pid = paired.system.pids()[COORDINATOR]

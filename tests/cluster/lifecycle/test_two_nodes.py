@@ -39,7 +39,9 @@ PARTITIONS = 2
 
 def _load() -> Callable[[str], Bundle]:
     """A loader that pickles by value: actors cannot import this file."""
-    return lambda _path: random_bundle(ModelConfig(), tuple(f"item-{number}" for number in range(20)))
+    return lambda _path: random_bundle(
+        ModelConfig(), tuple(f"item-{number}" for number in range(20))
+    )
 
 
 @pytest.fixture
@@ -61,7 +63,11 @@ def system(nodes: str, broker: Broker, tmp_path: Path) -> Iterator[System]:
         ray=RaySettings(address=nodes),
         kafka=KafkaSettings(bootstrap_servers=broker.bootstrap_servers),
         topics=TopicSettings(
-            clicks=topic, dlq=f"{topic}.dlq", exposures=f"{topic}.exp", partitions=PARTITIONS, create=True
+            clicks=topic,
+            dlq=f"{topic}.dlq",
+            exposures=f"{topic}.exp",
+            partitions=PARTITIONS,
+            create=True,
         ),
         state=StateSettings(directory=str(tmp_path)),
         archive=ArchiveSettings(directory=str(tmp_path / "archive")),
@@ -74,14 +80,22 @@ def system(nodes: str, broker: Broker, tmp_path: Path) -> Iterator[System]:
 
 
 async def test_the_gateway_reaches_shards_on_another_node(system: System) -> None:
-    """Gateway, coordinator and ingest are where the system was started; the rest has the address of its node."""
-    async with Client(system.gateway_address.replace("0.0.0.0", "127.0.0.1"), timeout_s=10) as client:
+    """Gateway, coordinator and ingest are where the system was started;
+    the rest has the address of its node.
+    """
+    async with Client(
+        system.gateway_address.replace("0.0.0.0", "127.0.0.1"), timeout_s=10
+    ) as client:
         routing = await client.routing()
         assert {route.address.rpartition(":")[0] for route in routing.routes} == {OTHER_NODE}
         assert len((await client.score("user", ["item-1", "item-2"])).probabilities) == 2
-    with urlopen(f"http://{system.monitoring_address.replace('0.0.0.0', '127.0.0.1')}/sd", timeout=5) as answer:
+    with urlopen(
+        f"http://{system.monitoring_address.replace('0.0.0.0', '127.0.0.1')}/sd", timeout=5
+    ) as answer:
         groups = json.load(answer)
-    hosts = {group["labels"]["instance"]: group["targets"][0].rpartition(":")[0] for group in groups}
+    hosts = {
+        group["labels"]["instance"]: group["targets"][0].rpartition(":")[0] for group in groups
+    }
     beside = {hosts.pop(name) for name in ("gateway", "coordinator", "ingest-0")}
     assert beside == {ray.util.get_node_ip_address()}
     assert set(hosts.values()) == {OTHER_NODE}

@@ -1,4 +1,6 @@
-"""A system of real processes under clicks and questions, for tests of partitions that change hands."""
+"""A system of real processes under clicks and questions,
+for tests of partitions that change hands.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,8 @@ class Stream:
     """A thread that sends clicks all the time; `stop` returns how far each partition goes."""
 
     def __init__(self, clicks: Clicks) -> None:
-        self._clicks, self._stop = clicks, threading.Event()
+        self._clicks = clicks
+        self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -70,13 +73,18 @@ class Running:
     """A system under load, from the first click to the comparison with a clean fold."""
 
     def __init__(self, settings: Settings, system: System, clicks: Clicks, scratch: Path) -> None:
-        self.settings, self.system, self._clicks, self._scratch = settings, system, clicks, scratch
+        self.settings = settings
+        self.system = system
+        self._clicks = clicks
+        self._scratch = scratch
         self.stream = Stream(clicks)
         self.questions = Questions(system.gateway_address, USERS, len(ITEMS), seed=1)
 
     def table(self) -> RoutingTable:
         """What the coordinator says now."""
-        table: RoutingTable = ray.get(ray.get_actor(COORDINATOR).wait_newer.remote(0, 0.0), timeout=PATIENCE_S)
+        table: RoutingTable = ray.get(
+            ray.get_actor(COORDINATOR).wait_newer.remote(0, 0.0), timeout=PATIENCE_S
+        )
         return table
 
     def until(self, done, what: str) -> float:  # type: ignore[no-untyped-def]
@@ -86,7 +94,9 @@ class Running:
     def serving(self) -> bool:
         """What the gateway's health check says."""
         with grpc.insecure_channel(self.system.gateway_address) as channel:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=5
+            )
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     def settled(self) -> bool:
@@ -100,26 +110,39 @@ class Running:
         return [each.code for each in self.questions.asked if each.code != OK]
 
     def check_states(self) -> None:
-        """Every replica gets to the states of a fold of the log in this process, byte for byte; the load goes on."""
+        """Every replica gets to the states of a fold of the log in this process,
+        byte for byte; the load goes on.
+        """
         ends = self.stream.stop()
         clean = offline_digests(self.settings, ends, Path(tempfile.mkdtemp(dir=self._scratch)))
         for (partition, arm), digest in clean.items():
             for _, replica in self.table().routes[partition].replicas():
-                what = f"partition {partition} at {replica.shard} to be {digest} at {ends[partition]}"
+                what = (
+                    f"partition {partition} at {replica.shard} to be {digest} at {ends[partition]}"
+                )
                 wanted = {arm: (ends[partition], digest)}
-                self.until(lambda r=replica, p=partition, w=wanted: self.fingerprints(r.shard, p) == w, what)
+                self.until(
+                    lambda r=replica, p=partition, w=wanted: self.fingerprints(r.shard, p) == w,
+                    what,
+                )
         self.stream = Stream(self._clicks)
         self.questions.asked.clear()
 
     def fingerprints(self, shard: str, partition: int) -> dict[str, Fingerprint]:
         """Position and digest of each arm of a replica."""
         replica = ray.get_actor(shard)
-        found: dict[str, Fingerprint] = ray.get(replica.fingerprints.remote(partition), timeout=PATIENCE_S)
+        found: dict[str, Fingerprint] = ray.get(
+            replica.fingerprints.remote(partition), timeout=PATIENCE_S
+        )
         return found
 
     def owned_by(self, shard: str) -> list[int]:
         """The partitions of which the table says that a shard owns them."""
-        return [partition for partition, route in enumerate(self.table().routes) if route.owner.shard == shard]
+        return [
+            partition
+            for partition, route in enumerate(self.table().routes)
+            if route.owner.shard == shard
+        ]
 
     def close(self) -> None:
         """End the load."""
@@ -155,7 +178,11 @@ def _settings(broker: Broker, bundle: Path, scratch: Path, standbys: int) -> Set
         ray=RaySettings(cpus=2),
         kafka=KafkaSettings(bootstrap_servers=broker.bootstrap_servers),
         topics=TopicSettings(
-            clicks=topic, dlq=f"{topic}.dlq", exposures=f"{topic}.exp", partitions=PARTITIONS, create=True
+            clicks=topic,
+            dlq=f"{topic}.dlq",
+            exposures=f"{topic}.exp",
+            partitions=PARTITIONS,
+            create=True,
         ),
         state=StateSettings(directory=str(scratch / "state"), snapshot_interval_s=1.0),
         archive=ArchiveSettings(enabled=False),

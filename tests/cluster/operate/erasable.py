@@ -1,4 +1,6 @@
-"""A deployment in one process for erasures to go through: two shards, snapshots and an archive on one disk."""
+"""A deployment in one process for erasures to go through: two shards,
+snapshots and an archive on one disk.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def clicks(start: int, stop: int) -> ClickBatch:
 
 
 class Deployment:
-    """Partition 0 at two shards. `on_step(step, shard)` hears of each call of the erasure before it is made."""
+    """Partition 0 at two shards. `on_step(step,
+    shard)` hears of each call of the erasure before it is made.
+    """
 
     def __init__(
         self,
@@ -68,7 +72,8 @@ class Deployment:
         partitions: int = 1,
     ):
         self.partitions = partitions  # those beyond 0 have no clicks
-        self.files, self.clock = FaultyFiles(disk, crash_at=crash_at), ManualClock()
+        self.files = FaultyFiles(disk, crash_at=crash_at)
+        self.clock = ManualClock()
         self.snapshots = SnapshotStore(self.files.filesystem(), "state", kept=3)
         self.archive = ArchiveFiles(self.files.filesystem(), "archive", f"writer-{epoch}")
         self.shards = {name: self.shard_of(name, ARMS, tiers) for name in ("shard-0", "shard-1")}
@@ -115,28 +120,41 @@ class Deployment:
         """Archive everything below `stop`, in files of twenty clicks."""
         for start in range(self.archive.end(0) or 0, stop, 20):
             place = Place(0, start, min(start + 20, stop))
-            self.archive.write(place, table(range(start, place.stop)), date_ms=START_MS, after=self.archive.end(0))
+            self.archive.write(
+                place, table(range(start, place.stop)), date_ms=START_MS, after=self.archive.end(0)
+            )
         return self
 
     def hand_over(self) -> None:
-        """The standby becomes owner, the owner standby, both under newer epochs; nobody has told them."""
+        """The standby becomes owner, the owner standby,
+        both under newer epochs; nobody has told them.
+        """
         assert self.route.standby is not None
-        owner, standby = self.route.standby.shard, self.route.owner.shard
+        owner = self.route.standby.shard
+        standby = self.route.owner.shard
         self.route = Route(owner=self._replica(owner), standby=self._replica(standby))
 
     def grant_anew(self) -> None:
         """Both keep their roles under newer epochs; nobody has told them."""
         assert self.route.standby is not None
-        self.route = Route(owner=self._replica(self.route.owner.shard), standby=self._replica(self.route.standby.shard))
+        self.route = Route(
+            owner=self._replica(self.route.owner.shard),
+            standby=self._replica(self.route.standby.shard),
+        )
 
     def digests(self) -> list[tuple[str, str]]:
         """Of both arms, at the owner and at the standby."""
-        return [tuple(self.shards[each.shard].digest(0, arm) for arm in ARMS) for _, each in self.route.replicas()]  # type: ignore[misc]
+        return [
+            tuple(self.shards[each.shard].digest(0, arm) for arm in ARMS)
+            for _, each in self.route.replicas()
+        ]  # type: ignore[misc]
 
     def rows(self, name: str) -> list[bytes | None]:
         """The states of a user: both arms at the owner, then at the standby."""
         found = (
-            self.shards[each.shard].read(0, arm, key(name)).row for _, each in self.route.replicas() for arm in ARMS
+            self.shards[each.shard].read(0, arm, key(name)).row
+            for _, each in self.route.replicas()
+            for arm in ARMS
         )
         return [None if row is None else row.tobytes() for row in found]
 
@@ -148,9 +166,13 @@ class Deployment:
 
     def _replica(self, shard: str) -> Replica:
         self.epoch += 1
-        return Replica(shard=shard, epoch=self.epoch, incarnation=1, address="127.0.0.1:1", ready=True)
+        return Replica(
+            shard=shard, epoch=self.epoch, incarnation=1, address="127.0.0.1:1", ready=True
+        )
 
-    def shard_of(self, name: str, arms: Mapping[str, Bundle], tiers: TierSettings | None = None) -> Shard:
+    def shard_of(
+        self, name: str, arms: Mapping[str, Bundle], tiers: TierSettings | None = None
+    ) -> Shard:
         """A shard that holds nothing yet."""
         settings = ShardSettings(users_initial=4, tiers=tiers)
         return Shard(name, arms, self.snapshots, Metrics(CollectorRegistry()), self.clock, settings)
@@ -166,7 +188,9 @@ class _Ports:
         self._deployment.on_step("route", "")
         return self._deployment.route
 
-    async def erase(self, shard: str, partition: int, user_key: int, until: int, epoch: int) -> ErasedStates:
+    async def erase(
+        self, shard: str, partition: int, user_key: int, until: int, epoch: int
+    ) -> ErasedStates:
         self._deployment.on_step("erase", shard)
         return self._deployment.shards[shard].erase(partition, user_key, until, epoch)
 
@@ -210,7 +234,11 @@ def archived(disk: Disk) -> list[tuple[int, int]]:
     """Offset and user of every click in the archive."""
     pieces = ArchiveReader(Deployment(disk).archive).read(0, 0, 10_000)
     batches = [piece for piece in pieces if isinstance(piece, ClickBatch)]
-    return [(int(at), int(who)) for one in batches for at, who in zip(one.offsets, one.users, strict=True)]
+    return [
+        (int(at), int(who))
+        for one in batches
+        for at, who in zip(one.offsets, one.users, strict=True)
+    ]
 
 
 def traces(disk: Disk, rows: list[bytes | None]) -> list[str]:
@@ -220,7 +248,10 @@ def traces(disk: Disk, rows: list[bytes | None]) -> list[str]:
         path
         for path, content in disk.files.items()
         if any(each in content for each in wanted)
-        or (path.endswith(".parquet") and any(who == KEY and at < STOP for at, who in archived(disk)))
+        or (
+            path.endswith(".parquet")
+            and any(who == KEY and at < STOP for at, who in archived(disk))
+        )
     ]
 
 

@@ -14,7 +14,13 @@ from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc
 
 ORIGIN = pb.Origin(
-    arm="main", model_version="00c0ffee", partition=3, offset=120, state_age_ms=1500, level=pb.LEVEL_FULL, score_id="s1"
+    arm="main",
+    model_version="00c0ffee",
+    partition=3,
+    offset=120,
+    state_age_ms=1500,
+    level=pb.LEVEL_FULL,
+    score_id="s1",
 )
 
 
@@ -24,7 +30,9 @@ class FakeScoring(pb_grpc.ScoringServicer):
     def Score(self, request: pb.ScoreRequest, context: grpc.ServicerContext) -> pb.ScoreResponse:  # noqa: N802
         if request.user == "nobody":
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "user must not be nobody")
-        return pb.ScoreResponse(origin=ORIGIN, probabilities=[0.5 / (n + 1) for n in range(len(request.items))])
+        return pb.ScoreResponse(
+            origin=ORIGIN, probabilities=[0.5 / (n + 1) for n in range(len(request.items))]
+        )
 
     def Recommend(self, request: pb.RecommendRequest, context: Any) -> pb.RecommendResponse:  # noqa: N802
         kind = "new" if request.exclude_seen else "any"
@@ -34,7 +42,12 @@ class FakeScoring(pb_grpc.ScoringServicer):
     def Routing(self, request: pb.RoutingRequest, context: Any) -> pb.RoutingResponse:  # noqa: N802
         standby = pb.StandbyRoute(shard="shard-1", address="127.0.0.1:7002", epoch=3)
         owned = pb.PartitionRoute(
-            partition=0, shard="shard-0", address="127.0.0.1:7001", epoch=2, ready=True, standby=standby
+            partition=0,
+            shard="shard-0",
+            address="127.0.0.1:7001",
+            epoch=2,
+            ready=True,
+            standby=standby,
         )
         routes = [pb.PartitionRoute(partition=1), owned]
         arms = [pb.ArmInfo(name="main", model_version="00c0ffee", role="live", weight=10_000)]

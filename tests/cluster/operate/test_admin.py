@@ -42,7 +42,9 @@ TABLE = RoutingTable(
         Route(owner=Replica(shard="shard-0", epoch=1)),
     ),
 )
-BEGUN, HALF, DONE = Progress(2, 3, 1, "1 partition"), Progress(3, 3, 1, "half a partition"), Progress(3, 3, 0, "")
+BEGUN = Progress(2, 3, 1, "1 partition")
+HALF = Progress(3, 3, 1, "half a partition")
+DONE = Progress(3, 3, 0, "")
 
 
 @dataclass
@@ -115,13 +117,22 @@ async def erased(user: str) -> pb.EraseReceipt:
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
     """A service that wants the token; its queue is full for everybody but operators."""
-    overseer, replicas, metrics = FakeOverseer(), FakeReplicas(), Metrics(CollectorRegistry())
+    overseer = FakeOverseer()
+    replicas = FakeReplicas()
+    metrics = Metrics(CollectorRegistry())
     made: list[Desk] = []
     wait = lambda _: asyncio.sleep(0)  # noqa: E731
     admin = Admin(
-        overseer=overseer, replicas=replicas, table=lambda: made[0].table, erase=erased, token=TOKEN, wait=wait
+        overseer=overseer,
+        replicas=replicas,
+        table=lambda: made[0].table,
+        erase=erased,
+        token=TOKEN,
+        wait=wait,
     )
-    server = RpcServer(admin.add_to, RequestInterceptor(metrics, Bounds(queue_max=0)), 65_536, (SERVICE, ADMIN))
+    server = RpcServer(
+        admin.add_to, RequestInterceptor(metrics, Bounds(queue_max=0)), 65_536, (SERVICE, ADMIN)
+    )
     made.append(Desk(await server.start("127.0.0.1", 0), overseer, replicas, metrics))
     await server.set_serving(True)
     yield made[0]
@@ -138,7 +149,9 @@ async def admin(desk: Desk) -> AsyncIterator[AdminClient]:
 async def test_scaling_reports_each_change(desk: Desk, admin: AdminClient) -> None:
     """One message for each change, and the last one is done."""
     steps = [step async for step in admin.scale(3)]
-    assert [(step.shards_now, step.partitions_to_move, step.done, step.message) for step in steps] == [
+    assert [
+        (step.shards_now, step.partitions_to_move, step.done, step.message) for step in steps
+    ] == [
         (2, 1, False, "1 partition"),
         (3, 1, False, "half a partition"),
         (3, 0, True, "done"),
@@ -153,7 +166,9 @@ async def test_a_shard_is_drained(desk: Desk, admin: AdminClient) -> None:
 
 
 async def test_what_cannot_be_asked_names_the_field(admin: AdminClient) -> None:
-    """Too many shards, an unknown shard and an unknown partition are INVALID_ARGUMENT, with the values."""
+    """Too many shards, an unknown shard and an unknown partition are
+    INVALID_ARGUMENT, with the values.
+    """
     calls = {
         "shards": (anext(aiter(admin.scale(9))), "9 shards for 3 partitions"),
         "shard": (anext(aiter(admin.drain("shard-9"))), "'shard-9' is not part of this deployment"),
@@ -181,8 +196,14 @@ async def test_owners_save_their_partitions(desk: Desk, admin: AdminClient) -> N
 
 async def test_owner_and_standby_show_their_digests(admin: AdminClient) -> None:
     """With role and position."""
-    found = [(each.shard, each.role, each.arm, each.position, each.digest) for each in await admin.digest(0)]
-    assert found == [("shard-0", "OWNER", "main", 7, "shard-0"), ("shard-1", "STANDBY", "main", 7, "shard-1")]
+    found = [
+        (each.shard, each.role, each.arm, each.position, each.digest)
+        for each in await admin.digest(0)
+    ]
+    assert found == [
+        ("shard-0", "OWNER", "main", 7, "shard-0"),
+        ("shard-1", "STANDBY", "main", 7, "shard-1"),
+    ]
 
 
 async def test_without_a_table_shards_cannot_be_asked(desk: Desk, admin: AdminClient) -> None:
@@ -199,7 +220,11 @@ async def test_who_does_not_know_the_token_is_refused(desk: Desk, token: str | N
     if token and not token.isascii():
         token = token.encode().hex()  # gRPC itself refuses the other
     async with AdminClient(desk.address, token=token) as stranger:
-        calls = (anext(aiter(stranger.scale(3))), anext(aiter(stranger.drain("shard-0"))), stranger.snapshot())
+        calls = (
+            anext(aiter(stranger.scale(3))),
+            anext(aiter(stranger.drain("shard-0"))),
+            stranger.snapshot(),
+        )
         for call in (*calls, stranger.digest(0)):
             with pytest.raises(grpc.aio.AioRpcError, match="authorization: Bearer TOKEN") as raised:
                 await call
@@ -231,10 +256,14 @@ async def test_the_command_line_scales(desk: Desk) -> None:
     assert (done.exit_code, done.stdout) == (0, "3 shards hold all partitions.\n")
     refused = await run("scale", "-n", "9", "-a", desk.address, "--token", TOKEN)
     assert refused.exit_code == 1
-    assert refused.stderr.endswith("answered INVALID_ARGUMENT: 9 shards for 3 partitions; ask for 1 to 3\n")
+    assert refused.stderr.endswith(
+        "answered INVALID_ARGUMENT: 9 shards for 3 partitions; ask for 1 to 3\n"
+    )
 
 
-async def test_the_command_line_drains_and_saves(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_command_line_drains_and_saves(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The token comes from the settings, too; without it the message says how to give it."""
     refused = await run("drain", "shard-0", "-a", desk.address)
     assert refused.exit_code == 1
@@ -248,7 +277,9 @@ async def test_the_command_line_drains_and_saves(desk: Desk, monkeypatch: pytest
 
 
 async def test_the_command_line_erases(desk: Desk, tmp_path: Path) -> None:
-    """A table, or JSON; the receipt in a file; nothing without a yes; exit code 1 until everything is done."""
+    """A table, or JSON; the receipt in a file; nothing without a yes;
+    exit code 1 until everything is done.
+    """
     there = "--address", desk.address, "--token", TOKEN
     shown = await run("erase", "anna", "--yes", "--out", str(tmp_path / "receipt.json"), *there)
     assert shown.exit_code == 0
@@ -257,12 +288,20 @@ async def test_the_command_line_erases(desk: Desk, tmp_path: Path) -> None:
     printed = await run("erase", "anna", "--yes", "--json", *there)
     assert json.loads(printed.stdout) == json.loads((tmp_path / "receipt.json").read_text())
     unasked = await run("erase", "anna", *there)
-    assert (unasked.exit_code, "nobody is here to ask whether to erase user anna" in unasked.stderr) == (2, True)
+    assert (
+        unasked.exit_code,
+        "nobody is here to ask whether to erase user anna" in unasked.stderr,
+    ) == (2, True)
     stuck = await run("erase", "stuck", "--yes", *there)
-    assert (stuck.exit_code, "UNAVAILABLE: the user is not erased everywhere" in stuck.stderr) == (1, True)
+    assert (stuck.exit_code, "UNAVAILABLE: the user is not erased everywhere" in stuck.stderr) == (
+        1,
+        True,
+    )
 
 
-async def test_erasing_needs_the_token_and_a_system(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_erasing_needs_the_token_and_a_system(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without the one it is refused, without the other the message says what to start."""
     refused = await run("erase", "anna", "--yes", "--address", desk.address)
     assert (refused.exit_code, "UNAUTHENTICATED" in refused.stderr) == (1, True)
@@ -272,7 +311,9 @@ async def test_erasing_needs_the_token_and_a_system(desk: Desk, monkeypatch: pyt
 
 
 async def test_a_user_is_erased_over_grpc() -> None:
-    """Service, orchestration and shards together: the receipt arrives as it was made, and the user is gone."""
+    """Service, orchestration and shards together:
+    the receipt arrives as it was made, and the user is gone.
+    """
     deployment = Deployment(Disk()).own().fold(60).archived(60)
     admin = Admin(
         overseer=FakeOverseer(),
@@ -282,7 +323,9 @@ async def test_a_user_is_erased_over_grpc() -> None:
         token=None,
     )
     metrics = Metrics(CollectorRegistry())
-    server = RpcServer(admin.add_to, RequestInterceptor(metrics, Bounds(queue_max=0)), 65_536, (SERVICE, ADMIN))
+    server = RpcServer(
+        admin.add_to, RequestInterceptor(metrics, Bounds(queue_max=0)), 65_536, (SERVICE, ADMIN)
+    )
     async with AdminClient(await server.start("127.0.0.1", 0)) as client:
         receipt = await client.erase(USER)
         with pytest.raises(grpc.aio.AioRpcError, match="user is empty"):

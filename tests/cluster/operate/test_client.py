@@ -19,7 +19,10 @@ async def test_the_client_speaks_the_service(tmp_path: Path) -> None:
     user = user_of(0)
     async with served_shard(tmp_path) as served, Client(served.address) as client:
         offset = served.click(user, *ITEMS[:2])
-        assert len((await client.score(user, ITEMS[:3], arm="main", min_offset=offset)).probabilities) == 3
+        assert (
+            len((await client.score(user, ITEMS[:3], arm="main", min_offset=offset)).probabilities)
+            == 3
+        )
         assert len((await client.recommend(user, 4, arm="main")).items) == 4
         assert (await client.inspect(user, arm="main")).events == 2
 
@@ -31,7 +34,8 @@ async def test_an_address_without_a_server_says_what_to_do() -> None:
         address = f"127.0.0.1:{probe.getsockname()[1]}"
         client = Client(address)
         with pytest.raises(
-            ShardUnavailable, match=f"nothing answers gRPC at {address} within 0.2 s; start .*echorank up"
+            ShardUnavailable,
+            match=f"nothing answers gRPC at {address} within 0.2 s; start .*echorank up",
         ):
             await client.connect(within_s=0.2)
         await client.close()
@@ -55,7 +59,8 @@ class FlakyServer(grpc.GenericRpcHandler):
 
 async def test_the_service_config_retries_what_is_unavailable() -> None:
     """Two refusals, then the answer, within one call."""
-    flaky, server = FlakyServer(), grpc.aio.server()
+    flaky = FlakyServer()
+    server = grpc.aio.server()
     server.add_generic_rpc_handlers((flaky,))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -66,7 +71,9 @@ async def test_the_service_config_retries_what_is_unavailable() -> None:
 
 
 def test_the_service_config_tries_as_often_as_servers_count_on() -> None:
-    """One try more than there are waits, and none is given up because others failed: servers say when to stop."""
+    """One try more than there are waits,
+    and none is given up because others failed: servers say when to stop.
+    """
     config = json.loads(SERVICE_CONFIG.read_text())
     assert config["methodConfig"][0]["retryPolicy"]["maxAttempts"] == len(WAITS_MS) + 1
     assert "retryThrottling" not in config

@@ -1,4 +1,6 @@
-"""Erasing a user: gone from every place, whatever dies or moves meanwhile, and nobody else is touched."""
+"""Erasing a user: gone from every place,
+whatever dies or moves meanwhile, and nobody else is touched.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +41,15 @@ def test_the_user_is_gone_and_nobody_else() -> None:
     """The receipt names every place; files and states of the others are what they were."""
     disk = Disk()
     deployment = running(disk)
-    rows, others, kept = deployment.rows(USER), deployment.rows(user(1)), [c for c in archived(disk) if c[1] != KEY]
+    rows = deployment.rows(USER)
+    others = deployment.rows(user(1))
+    kept = [c for c in archived(disk) if c[1] != KEY]
     assert len(traces(disk, rows)) > 6
     receipt = erase(deployment)
     digests = {place.place: place.digest_before for place in receipt.places}
-    for place, row in zip(("state/main", "state/other", "standby/main", "standby/other"), rows, strict=True):
+    for place, row in zip(
+        ("state/main", "state/other", "standby/main", "standby/other"), rows, strict=True
+    ):
         assert row is not None
         assert digests[place] == xxhash.xxh64_hexdigest(row)
     assert (receipt.user_key, receipt.partition, receipt.until) == (KEY, 0, STOP)
@@ -51,7 +57,9 @@ def test_the_user_is_gone_and_nobody_else() -> None:
     assert sum(removed(receipt, "archive/")) == 9
     assert len(removed(receipt, "snapshots/")) >= 3
     assert all(place.digest_before for place in receipt.places if place.removed)
-    assert any(place.place == f"tombstone/tombstone-{KEY:016x}-{STOP}.json" for place in receipt.places)
+    assert any(
+        place.place == f"tombstone/tombstone-{KEY:016x}-{STOP}.json" for place in receipt.places
+    )
     assert receipt.places[-1] == REMAINS[0]
     assert USER not in str(receipt)
     assert deployment.rows(user(1)) == others
@@ -60,7 +68,9 @@ def test_the_user_is_gone_and_nobody_else() -> None:
 
 
 def test_a_second_time_finds_nothing() -> None:
-    """The same call again removes nothing and changes no state; what came since is removed by a later call."""
+    """The same call again removes nothing and changes no state;
+    what came since is removed by a later call.
+    """
     disk = Disk()
     deployment = running(disk)
     rows = deployment.rows(USER)
@@ -97,7 +107,9 @@ def operations() -> tuple[int, int]:
 
 
 def test_a_death_at_any_file_operation_is_made_good_by_another_call() -> None:
-    """Everything dies, restarts, and folds on: states equal a replay's, and after another call the user is gone."""
+    """Everything dies, restarts, and folds on: states equal a replay's,
+    and after another call the user is gone.
+    """
     for crash_at in range(*operations()):
         disk = Disk()
         deployment = running(disk, crash_at=crash_at)
@@ -113,7 +125,9 @@ def test_a_death_at_any_file_operation_is_made_good_by_another_call() -> None:
 
 @pytest.mark.parametrize("crash_at", range(operations()[0], operations()[0] + 8))
 def test_a_failing_disk_leaves_states_that_equal_a_replay(crash_at: int) -> None:
-    """An error at any operation of the tombstone: the call says so, and another one goes on from there."""
+    """An error at any operation of the tombstone: the call says so,
+    and another one goes on from there.
+    """
     disk = Disk()
     deployment = running(disk)
     rows = deployment.rows(USER)
@@ -125,7 +139,9 @@ def test_a_failing_disk_leaves_states_that_equal_a_replay(crash_at: int) -> None
     deployment.files.on_operation = fail
     with pytest.raises(ErasureIncomplete, match=r"planted.*Erase the user again"):
         erase(deployment)
-    if not deployment.shards["shard-0"].grants():  # given up: it was not sure whether the tombstone is there
+    if not deployment.shards[
+        "shard-0"
+    ].grants():  # given up: it was not sure whether the tombstone is there
         deployment.grant_anew()
     deployment.own().fold(STOP)
     owner, standby = deployment.digests()
@@ -137,8 +153,11 @@ def test_a_failing_disk_leaves_states_that_equal_a_replay(crash_at: int) -> None
 @pytest.mark.parametrize("at", range(8))
 @pytest.mark.parametrize("told", [True, False])
 def test_a_hand_over_between_any_two_steps(at: int, told: bool) -> None:
-    """Roles change before any call of the erasure: it notices, and tells both replicas under their new epochs."""
-    disk, steps = Disk(), list[str]()
+    """Roles change before any call of the erasure: it notices,
+    and tells both replicas under their new epochs.
+    """
+    disk = Disk()
+    steps = list[str]()
     deployment = running(disk)
     rows = deployment.rows(USER)
 
@@ -159,10 +178,13 @@ def test_a_hand_over_between_any_two_steps(at: int, told: bool) -> None:
 
 
 def test_a_standby_that_runs_ahead_is_met_further_on() -> None:
-    """The standby folds on while it is told: the erasure takes higher offsets until it is in front of it."""
+    """The standby folds on while it is told:
+    the erasure takes higher offsets until it is in front of it.
+    """
     disk = Disk()
     deployment = running(disk)
-    rows, ahead = deployment.rows(USER), [5, 20, 11]
+    rows = deployment.rows(USER)
+    ahead = [5, 20, 11]
 
     def on_step(step: str, shard: str) -> None:
         if (step, shard) == ("erase", "shard-1") and ahead:
@@ -181,7 +203,9 @@ def test_a_standby_that_runs_ahead_is_met_further_on() -> None:
 
 
 def test_a_standby_that_cannot_be_told_fails_the_call_and_learns_when_it_takes_over() -> None:
-    """No receipt says more than was done; promoted or not, the standby has erased the user before it owns."""
+    """No receipt says more than was done; promoted or not,
+    the standby has erased the user before it owns.
+    """
     disk = Disk()
     deployment = running(disk)
     rows = deployment.rows(USER)
@@ -192,7 +216,9 @@ def test_a_standby_that_cannot_be_told_fails_the_call_and_learns_when_it_takes_o
             raise ShardUnavailable("shard-1 sleeps")
 
     deployment.on_step = on_step
-    with pytest.raises(ErasureIncomplete, match=r"shard-1 sleeps.*below offset 60.*state/main \(1 removed\)"):
+    with pytest.raises(
+        ErasureIncomplete, match=r"shard-1 sleeps.*below offset 60.*state/main \(1 removed\)"
+    ):
         erase(deployment)
     deployment.hand_over()
     deployment.own()
@@ -203,13 +229,17 @@ def test_a_standby_that_cannot_be_told_fails_the_call_and_learns_when_it_takes_o
 
 
 def test_a_standby_beyond_a_tombstone_it_missed_restores() -> None:
-    """Its states hold clicks from before and after the erasure in one row, which no deletion can part."""
+    """Its states hold clicks from before and after the erasure in one
+    row, which no deletion can part.
+    """
     disk = Disk()
     deployment = running(disk)
     deployment.shards["shard-0"].erase(0, KEY, STOP, deployment.route.owner.epoch)
     deployment.fold_at("shard-1", STOP + 20)
     deployment.hand_over()
-    with pytest.raises(ShardUnavailable, match="gone beyond offset 60, below which a user was erased"):
+    with pytest.raises(
+        ShardUnavailable, match="gone beyond offset 60, below which a user was erased"
+    ):
         deployment.own()
     assert deployment.shards["shard-1"].grants() == {}
     deployment.own().fold(LATER)
@@ -228,7 +258,9 @@ def test_a_snapshot_that_fails_is_said_and_made_good() -> None:
             raise SnapshotError("no space left")
 
     deployment.on_step = on_step
-    with pytest.raises(ErasureIncomplete, match=r"no space left.*standby/other \(1 removed\)") as caught:
+    with pytest.raises(
+        ErasureIncomplete, match=r"no space left.*standby/other \(1 removed\)"
+    ) as caught:
         erase(deployment)
     assert USER not in str(caught.value)
     assert traces(disk, rows) != []
@@ -269,5 +301,7 @@ def test_retention_is_told_in_words() -> None:
     """As the topic is set; what the broker does not say is not made up."""
     assert retention({"retention.ms": "604800000", "cleanup.policy": "delete"}) == "7 days"
     assert retention({"retention.ms": "-1"}) == "retention.ms -1: for ever"
-    assert retention({"cleanup.policy": "compact", "retention.ms": "1"}).startswith("cleanup.policy compact: for ever")
+    assert retention({"cleanup.policy": "compact", "retention.ms": "1"}).startswith(
+        "cleanup.policy compact: for ever"
+    )
     assert retention({}) == "retention.ms unknown: ask the broker"

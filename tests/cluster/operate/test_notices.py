@@ -26,36 +26,58 @@ def shard(name: str, events: int, unknown: int, arm: str = "main") -> Scraped:
 def test_shares_are_of_all_shards_together() -> None:
     """Candidates do not count, nor does a process that is away."""
     away = Scraped(address="x:2", labels={"instance": "shard-9"}, error="gone")
-    found = known_items([shard("shard-0", 100, 100), shard("shard-1", 300, 0), away, shard("shard-1", 5, 1, "b")])
-    assert {arm: (known.events, known.unknown) for arm, known in found.items()} == {"main": (400, 100), "b": (5, 1)}
+    found = known_items(
+        [shard("shard-0", 100, 100), shard("shard-1", 300, 0), away, shard("shard-1", 5, 1, "b")]
+    )
+    assert {arm: (known.events, known.unknown) for arm, known in found.items()} == {
+        "main": (400, 100),
+        "b": (5, 1),
+    }
 
 
 def ingest(name: str, wrong: int, **fitting: int) -> Scraped:
-    """An ingest that found so many clicks in wrong partitions, so many of them where each partitioner puts them."""
+    """An ingest that found so many clicks in wrong partitions,
+    so many of them where each partitioner puts them.
+    """
     samples = [
         Sample("echorank_dlq_total", {"reason": "wrong_partition"}, wrong),
         Sample("echorank_dlq_total", {"reason": "undecodable"}, 7),
-        *(Sample("echorank_misplaced_total", {"partitioner": by}, count) for by, count in fitting.items()),
+        *(
+            Sample("echorank_misplaced_total", {"partitioner": by}, count)
+            for by, count in fitting.items()
+        ),
     ]
     return Scraped(address="x:1", labels={"instance": name, "actor": "ingest"}, samples=samples)
 
 
 def test_a_topic_of_other_records_is_said() -> None:
-    """Many dead letters name their most frequent reason and the settings to look at; a few are no news."""
+    """Many dead letters name their most frequent reason and the settings
+    to look at; a few are no news.
+    """
 
     def scraped(letters: int, applied: int) -> list[Scraped]:
         found = [
-            Sample("echorank_dlq_total", {"reason": reason}, letters) for reason in ("missing_user", "undecodable")
+            Sample("echorank_dlq_total", {"reason": reason}, letters)
+            for reason in ("missing_user", "undecodable")
         ]
         found += [Sample("echorank_dlq_total", {"reason": "missing_user"}, 1)]
-        states = [Sample("echorank_events_total", {"partition": "0", "outcome": "applied"}, applied)]
+        states = [
+            Sample("echorank_events_total", {"partition": "0", "outcome": "applied"}, applied)
+        ]
         return [
-            Scraped(address="x:1", labels={"instance": "ingest-0", "actor": "ingest"}, samples=found),
-            Scraped(address="x:2", labels={"instance": "shard-0", "actor": "shard"}, samples=states),
+            Scraped(
+                address="x:1", labels={"instance": "ingest-0", "actor": "ingest"}, samples=found
+            ),
+            Scraped(
+                address="x:2", labels={"instance": "shard-0", "actor": "shard"}, samples=states
+            ),
         ]
 
     [notice] = notices_of(scraped(500, 100))
-    assert "1,001 records cannot be used and are dead letters, 501 of them as missing_user" in notice.text
+    assert (
+        "1,001 records cannot be used and are dead letters, 501 of them as missing_user"
+        in notice.text
+    )
     assert "events.fields" in notice.text
     assert notices_of(scraped(500, 100_000)) == []
     assert notices_of(scraped(50, 0)) == []
@@ -81,7 +103,9 @@ def test_a_model_of_other_actions_is_said() -> None:
         ([{}, {}], "unknown"),
     ],
 )
-def test_misplaced_clicks_are_said_with_who_misplaces_them(fitting: list[dict[str, int]], said: str) -> None:
+def test_misplaced_clicks_are_said_with_who_misplaces_them(
+    fitting: list[dict[str, int]], said: str
+) -> None:
     """All ingests together; a partitioner that fits by chance only is not blamed."""
     scraped = [ingest("ingest-0", 30, **fitting[0]), ingest("ingest-1", 10, **fitting[1])]
     [notice] = notices_of(scraped)
@@ -117,7 +141,8 @@ class ScriptedStop(threading.Event):
 
     def __init__(self, waits: int) -> None:
         super().__init__()
-        self.left, self.waits_s = waits, list[float]()
+        self.left = waits
+        self.waits_s = list[float]()
 
     def wait(self, timeout: float | None = None) -> bool:
         """At once."""
@@ -151,8 +176,14 @@ def test_a_look_that_fails_does_not_end_the_watch(caplog: pytest.LogCaptureFixtu
 
 def test_a_refused_model_and_a_full_disk_are_said() -> None:
     """Each names its shard; one that serves and has room is silent."""
-    trouble = [Sample("echorank_models_refused", {}, 1), Sample("echorank_cold_tier_full", {"arm": "main"}, 3)]
-    well = [Sample("echorank_models_refused", {}, 0), Sample("echorank_cold_tier_full", {"arm": "main"}, 0)]
+    trouble = [
+        Sample("echorank_models_refused", {}, 1),
+        Sample("echorank_cold_tier_full", {"arm": "main"}, 3),
+    ]
+    well = [
+        Sample("echorank_models_refused", {}, 0),
+        Sample("echorank_cold_tier_full", {"arm": "main"}, 0),
+    ]
     shards = [
         Scraped(address=f"x:{number}", labels={"instance": f"shard-{number}"}, samples=samples)
         for number, samples in enumerate((well, trouble))

@@ -41,7 +41,11 @@ def routing() -> pb.RoutingResponse:
     """Of a large system with standbys, all ready."""
 
     def replica(number: int) -> dict[str, Any]:
-        return {"shard": f"shard-{number % SHARDS}", "address": f"10.20.30.{number % SHARDS}:45123", "ready": True}
+        return {
+            "shard": f"shard-{number % SHARDS}",
+            "address": f"10.20.30.{number % SHARDS}:45123",
+            "ready": True,
+        }
 
     routes = [
         pb.PartitionRoute(
@@ -52,7 +56,9 @@ def routing() -> pb.RoutingResponse:
         )
         for partition in range(24)
     ]
-    arms = [pb.ArmInfo(name=name, model_version=VERSION, role="live", weight=5_000) for name in ARMS]
+    arms = [
+        pb.ArmInfo(name=name, model_version=VERSION, role="live", weight=5_000) for name in ARMS
+    ]
     return pb.RoutingResponse(version=1_234, partitions=24, routes=routes, arms=arms)
 
 
@@ -72,8 +78,12 @@ def healthy() -> dict[str, Scraped]:
             ),
         ]
         found[f"shard-{number}"] = process("shard", f"shard-{number}", samples)
-    silence = [Sample("echorank_log_silence_seconds", {"partition": str(p)}, 0.7) for p in range(24)]
-    lag = [Sample("echorank_ingest_lag_records", {"partition": str(p)}, 1_234_567) for p in range(24)]
+    silence = [
+        Sample("echorank_log_silence_seconds", {"partition": str(p)}, 0.7) for p in range(24)
+    ]
+    lag = [
+        Sample("echorank_ingest_lag_records", {"partition": str(p)}, 1_234_567) for p in range(24)
+    ]
     unread = [Sample("echorank_unread_partitions", {}, 0)]
     found["ingest-0"] = process("ingest", "ingest-0", [*silence, *lag, *unread])
     return found
@@ -81,7 +91,9 @@ def healthy() -> dict[str, Scraped]:
 
 def process(kind: str, name: str, samples: list[Sample]) -> Scraped:
     """One that answers."""
-    return Scraped(address="10.20.30.40:45123", labels={"actor": kind, "instance": name}, samples=samples)
+    return Scraped(
+        address="10.20.30.40:45123", labels={"actor": kind, "instance": name}, samples=samples
+    )
 
 
 async def report(
@@ -124,12 +136,16 @@ async def test_a_large_healthy_system_fits_80_columns(monkeypatch: pytest.Monkey
     assert shown[0] == "gateway.echorank.svc:50051 is SERVING and healthy"
     assert max(map(len, shown)) <= 80
     assert len([line for line in shown if "1,234,567" in line and "123,456 s" in line]) == 24
-    assert len([line for line in shown if VERSION in line and "12,000,000" in line and "0.0%" in line]) == len(ARMS)
+    assert len(
+        [line for line in shown if VERSION in line and "12,000,000" in line and "0.0%" in line]
+    ) == len(ARMS)
     assert not [line for line in shown if "…" in line and "candidate-wi… " not in line]
     assert len([line for line in shown if "2,048 MiB" in line]) == SHARDS
 
 
-async def test_a_silent_kafka_and_unread_partitions_are_said_on_top(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_kafka_and_unread_partitions_are_said_on_top(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The partitions that nobody hears of are marked, and a sentence says what to do."""
     scraped = healthy()
     ingest = scraped["ingest-0"].samples
@@ -145,40 +161,62 @@ async def test_a_silent_kafka_and_unread_partitions_are_said_on_top(monkeypatch:
 
 
 @pytest.mark.parametrize("where", ["shard", "routing"])
-async def test_two_models_in_one_arm_are_said_on_top(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+async def test_two_models_in_one_arm_are_said_on_top(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
     """Whether shards differ from each other, or all of them from what the coordinator names."""
-    scraped, table = healthy(), routing()
+    scraped = healthy()
+    table = routing()
     other = Sample("echorank_model_info", {"arm": "main", "version": "ffff"}, 1)
     for name, one in scraped.items():
         if name == "shard-3" or (where == "routing" and name != "ingest-0"):
             one.samples[1] = other
     found = await report(monkeypatch, scraped, table)
     assert found.not_healthy == ["2 models in arm main"]
-    assert found.arms[0].models["ffff"] == [f"shard-{n}" for n in (range(SHARDS) if where == "routing" else [3])]
+    assert found.arms[0].models["ffff"] == [
+        f"shard-{n}" for n in (range(SHARDS) if where == "routing" else [3])
+    ]
     [warning] = found.warnings
     assert "the routing table" in warning
     assert "ffff in" in warning
     assert json.loads(to_json(found))["not_healthy"] == found.not_healthy
 
 
-async def test_what_is_not_served_or_does_not_answer_is_said_on_top(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A partition that the table for clients leaves out, an owner that catches up, a process that is gone."""
-    scraped, table = healthy(), routing()
-    scraped["ingest-0"] = Scraped(address="h:1", labels={"actor": "ingest", "instance": "ingest-0"}, error="refused")
+async def test_what_is_not_served_or_does_not_answer_is_said_on_top(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A partition that the table for clients leaves out,
+    an owner that catches up, a process that is gone.
+    """
+    scraped = healthy()
+    table = routing()
+    scraped["ingest-0"] = Scraped(
+        address="h:1", labels={"actor": "ingest", "instance": "ingest-0"}, error="refused"
+    )
     table.routes[5].ready = False
     del table.routes[2]
     found = await report(monkeypatch, scraped, table, "NOT_SERVING")
-    assert found.not_healthy == ["NOT_SERVING", "no ready owner of partitions 2, 5", "no answer from ingest-0"]
+    assert found.not_healthy == [
+        "NOT_SERVING",
+        "no ready owner of partitions 2, 5",
+        "no answer from ingest-0",
+    ]
     shown = lines(found, 120)
-    assert shown[0].startswith("gateway.echorank.svc:50051 is not healthy: NOT_SERVING; no ready owner")
+    assert shown[0].startswith(
+        "gateway.echorank.svc:50051 is not healthy: NOT_SERVING; no ready owner"
+    )
     assert any("nobody" in line and line.split()[0] == "2" for line in shown)
     assert any("shard-5 not ready" in line for line in shown)
     assert (await report(monkeypatch, {})).not_healthy == ["no metrics"]
 
 
 @pytest.mark.parametrize(("seconds", "silent"), [(9.0, False), (10.0, True)])
-async def test_an_election_is_no_silence(monkeypatch: pytest.MonkeyPatch, seconds: float, silent: bool) -> None:
+async def test_an_election_is_no_silence(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, silent: bool
+) -> None:
     """As long as the watch over the log takes for one."""
     scraped = healthy()
-    scraped["ingest-0"].samples[0] = Sample("echorank_log_silence_seconds", {"partition": "0"}, seconds)
+    scraped["ingest-0"].samples[0] = Sample(
+        "echorank_log_silence_seconds", {"partition": "0"}, seconds
+    )
     assert bool((await report(monkeypatch, scraped)).not_healthy) == silent

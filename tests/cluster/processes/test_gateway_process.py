@@ -73,11 +73,17 @@ class Started:
 @pytest.fixture
 async def started() -> AsyncIterator[Started]:
     """A gateway that listens and follows."""
-    metrics, publisher = Metrics(CollectorRegistry()), FakePublisher()
+    metrics = Metrics(CollectorRegistry())
+    publisher = FakePublisher()
     gateway = Gateway(limits=RequestLimits(), salt="s", message_bytes_max=65_536, metrics=metrics)
     server = RpcServer(gateway.add_to, RequestInterceptor(metrics, Bounds(queue_max=8)), 65_536)
     process = GatewayProcess(
-        gateway=gateway, server=server, host="127.0.0.1", port=0, publisher=publisher, metrics=metrics
+        gateway=gateway,
+        server=server,
+        host="127.0.0.1",
+        port=0,
+        publisher=publisher,
+        metrics=metrics,
     )
     async with grpc.aio.insecure_channel(await process.start(TARGET)) as channel:
         running = asyncio.create_task(process.run())
@@ -87,7 +93,9 @@ async def started() -> AsyncIterator[Started]:
 
 
 async def test_health_follows_the_table(started: Started) -> None:
-    """NOT_SERVING without a table and while a partition catches up, and the reason is said; then SERVING."""
+    """NOT_SERVING without a table and while a partition catches up,
+    and the reason is said; then SERVING.
+    """
     assert started.process.trouble() == "the gateway has no routing table yet"
     assert not await started.serving()
     await started.publish(WAITING)
@@ -108,10 +116,14 @@ async def test_a_partition_that_falls_behind_turns_health(started: Started) -> N
 
 
 async def test_a_ready_standby_keeps_health(started: Started) -> None:
-    """While it takes over from a dead owner, partitions are answered; a standby that lags is no help."""
+    """While it takes over from a dead owner, partitions are answered;
+    a standby that lags is no help.
+    """
     await started.publish(replace(READY, routes=(Route(owner=LAGGING, standby=STANDING_BY),)))
     assert await started.serving()
-    await started.publish(replace(READY, routes=(Route(owner=LAGGING, standby=replace(STANDING_BY, ready=False)),)))
+    await started.publish(
+        replace(READY, routes=(Route(owner=LAGGING, standby=replace(STANDING_BY, ready=False)),))
+    )
     assert not await started.serving()
 
 

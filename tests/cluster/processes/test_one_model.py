@@ -45,7 +45,9 @@ PATIENCE_S = 120.0
 
 def publish(path: Path) -> str:
     """A model of its own."""
-    return write_bundle(path, Network(ModelConfig(), len(ITEMS)).eval(), ITEMS, np.ones(len(ITEMS)), {})
+    return write_bundle(
+        path, Network(ModelConfig(), len(ITEMS)).eval(), ITEMS, np.ones(len(ITEMS)), {}
+    )
 
 
 @pytest.fixture
@@ -65,7 +67,13 @@ def system(broker: Broker, bundle: Path, tmp_path: Path) -> Iterator[System]:
         settings = Settings(
             ray=RaySettings(cpus=2),
             kafka=KafkaSettings(bootstrap_servers=broker.bootstrap_servers),
-            topics=TopicSettings(clicks=topic, dlq=f"{topic}.dlq", exposures=f"{topic}.exp", partitions=4, create=True),
+            topics=TopicSettings(
+                clicks=topic,
+                dlq=f"{topic}.dlq",
+                exposures=f"{topic}.exp",
+                partitions=4,
+                create=True,
+            ),
             state=StateSettings(directory=str(tmp_path / "state")),
             archive=ArchiveSettings(enabled=False),
             serving=ServingSettings(port=free_port(), shards=2),
@@ -85,8 +93,12 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0)
 
 
-async def test_one_arm_has_one_model_whatever_is_done_to_its_files(system: System, bundle: Path) -> None:
-    """Published over: the restarted shard takes the kept copy. Replaced by hand: it refuses, says so, and recovers."""
+async def test_one_arm_has_one_model_whatever_is_done_to_its_files(
+    system: System, bundle: Path
+) -> None:
+    """Published over: the restarted shard takes the kept copy. Replaced by hand:
+    it refuses, says so, and recovers.
+    """
     served = load_bundle(bundle).version
     publish(bundle)
     pids = system.shard_pids()
@@ -106,14 +118,20 @@ async def test_one_arm_has_one_model_whatever_is_done_to_its_files(system: Syste
             answers = [await client.score(user, ITEMS) for user in USERS]
             return {answer.origin.model_version for answer in answers}
 
-        assert await versions() == {served} == {arm.model_version for arm in (await client.routing()).arms}
+        assert (
+            await versions()
+            == {served}
+            == {arm.model_version for arm in (await client.routing()).arms}
+        )
         kept = next(each for each in bundle.parent.iterdir() if each.name == f".main.{served}")
         away = kept.rename(bundle.parent / "away")
         os.kill(system.shard_pids()["shard-1"], signal.SIGKILL)
 
         async def refuses() -> bool:
             report = await gather(client, system.monitoring_address)
-            return any("shard-1 serves nothing: its bundles" in warning for warning in report.warnings)
+            return any(
+                "shard-1 serves nothing: its bundles" in warning for warning in report.warnings
+            )
 
         await eventually(refuses)
         assert await versions() == {served}  # of the other shard, which has taken over

@@ -66,7 +66,9 @@ def table(*behind: bool) -> RoutingTable:
 
 
 async def test_it_reads_while_it_has_partitions(monkeypatch: Any) -> None:
-    """Opened with the first partition, told of changes, closed with the last one, opened again; ends when asked."""
+    """Opened with the first partition, told of changes, closed with the last one,
+    opened again; ends when asked.
+    """
     monkeypatch.setattr(part_time_reader, "RETRY_S", 0.01)
     readers = Readers(faults=[BrokerUnavailable("not yet")])
     reader = PartTimeReader("somebody", readers.open)
@@ -97,8 +99,11 @@ class Followed:
 
 
 async def test_arms_behind_the_front_have_a_reader_of_their_own() -> None:
-    """It reads the partitions that the table says have such arms, and is there as long as there are any."""
-    owners, others = FakeIngest(), dict[tuple[Role, Feed], Readers]()
+    """It reads the partitions that the table says have such arms,
+    and is there as long as there are any.
+    """
+    owners = FakeIngest()
+    others = dict[tuple[Role, Feed], Readers]()
 
     def open_reader(role: Role, feed: Feed) -> Any:
         return others.setdefault((role, feed), Readers()).open()
@@ -115,7 +120,11 @@ async def test_arms_behind_the_front_have_a_reader_of_their_own() -> None:
     await followed.tables.put(table(False, True))
     behind = Role.OWNER, Feed.BEHIND
     await until(lambda: behind in others and others[behind].opened[0].reads)
-    assert (owners.epochs, others[behind].opened[0].epochs, len(others)) == ({0: 7, 1: 7}, {1: 7}, 1)
+    assert (owners.epochs, others[behind].opened[0].epochs, len(others)) == (
+        {0: 7, 1: 7},
+        {1: 7},
+        1,
+    )
     await followed.tables.put(table(False, False))
     await until(lambda: others[behind].closed == 1)
     await process.stop()

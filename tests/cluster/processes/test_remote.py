@@ -37,10 +37,15 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 async def test_a_shard_registers_as_soon_as_the_coordinator_can_save_it(
     answers: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A coordinator that restarts, and a full disk, hold it up and end nothing; each try is logged."""
+    """A coordinator that restarts, and a full disk,
+    hold it up and end nothing; each try is logged.
+    """
     answers += [ShardUnavailable("restarting"), SnapshotError("the disk is full"), 7]
     assert await RemoteCoordinator("n").register("shard-0", "h:1", TARGET, "n") == 7
-    assert [record.getMessage().partition(";")[0] for record in caplog.records] == ["restarting", "the disk is full"]
+    assert [record.getMessage().partition(";")[0] for record in caplog.records] == [
+        "restarting",
+        "the disk is full",
+    ]
 
 
 async def test_a_final_answer_is_not_asked_again(answers: list[Any]) -> None:
@@ -58,7 +63,9 @@ async def test_an_operator_hears_at_once_what_is_wrong(answers: list[Any]) -> No
 
 
 @pytest.mark.parametrize("answer", [KeyError("planted"), [7], [7, 8, 9]])
-async def test_no_lane_waits_for_ever(answers: list[Any], caplog: pytest.LogCaptureFixture, answer: Any) -> None:
+async def test_no_lane_waits_for_ever(
+    answers: list[Any], caplog: pytest.LogCaptureFixture, answer: Any
+) -> None:
     """Whatever goes wrong with a message of batches, each lane hears that it has to try again."""
     answers += [answer]
     shards = RemoteShards("n")
@@ -89,5 +96,10 @@ async def test_an_owner_that_cannot_be_told_holds_up_no_other(
         shards.observe_ends({0: end, 1: end})
         assert shards._telling is not None
         await shards._telling
-    assert told == [("shard-0", {0: 10}), ("shard-1", {1: 10}), ("shard-0", {0: 20}), ("shard-1", {1: 20})]
+    assert told == [
+        ("shard-0", {0: 10}),
+        ("shard-1", {1: 10}),
+        ("shard-0", {0: 20}),
+        ("shard-1", {1: 20}),
+    ]
     assert "planted" in caplog.text

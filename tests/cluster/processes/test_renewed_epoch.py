@@ -26,7 +26,9 @@ from tests.cluster.processes.test_shard_process import USER, FakeRegistry, proce
 
 
 class Rig:
-    """A quiet partition of three clicks, its shard, and its reader, which is told of epochs by hand."""
+    """A quiet partition of three clicks, its shard, and its reader,
+    which is told of epochs by hand.
+    """
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.clock = ManualClock()
@@ -35,8 +37,11 @@ class Rig:
         self.process, self.shard = process_of(directory, FakeRegistry(), self.clock)
         self.shards = RemoteShards("n")
         log = FakeLog({0: [good(0), good(1), good(2)]})
-        decoder, metrics = Decoder(EventFormat(), self.clock), Metrics(CollectorRegistry())
-        self.ingest = Ingest(log, None, decoder, self.shards, metrics, self.clock, IngestSettings(commits=False))
+        decoder = Decoder(EventFormat(), self.clock)
+        metrics = Metrics(CollectorRegistry())
+        self.ingest = Ingest(
+            log, None, decoder, self.shards, metrics, self.clock, IngestSettings(commits=False)
+        )
 
         async def call(_actor: str, _namespace: str, method: str, *args: Any, **_: Any) -> Any:
             return await getattr(self.process, method)(*args)
@@ -60,7 +65,8 @@ class Rig:
 async def test_a_partition_given_up_between_two_epochs_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reader asks under the new epoch first; then the shard loses its states, and restores under that epoch.
+    """The reader asks under the new epoch first; then the shard loses its states,
+    and restores under that epoch.
 
     Without a new click nobody would tell the reader that its shard is far behind what it said.
     """
@@ -70,7 +76,9 @@ async def test_a_partition_given_up_between_two_epochs_is_read_again(
     assert await rig.rounds() == {0: 3}
     rig.read_under(2)
     assert await rig.rounds() == {0: 3}
-    SnapshotStore.from_uri(str(tmp_path), kept=2).tombstones.write(0, USER, 2)  # by another owner meanwhile
+    SnapshotStore.from_uri(str(tmp_path), kept=2).tombstones.write(
+        0, USER, 2
+    )  # by another owner meanwhile
     with pytest.raises(ShardUnavailable, match="given up and restored"):
         rig.shard.own(0, 2)
     assert rig.shard.own(0, 2) == 0
@@ -83,5 +91,7 @@ async def test_a_shard_says_where_to_go_on_only_under_the_epoch_asked_for(
     """Not under an older one, nor under a newer one, whose reader is another."""
     rig = Rig(tmp_path, monkeypatch)
     rig.shard.own(0, 5)
-    answers = [await rig.process.next_offsets(Feed.FRONT, {0: epoch, 1: epoch}) for epoch in (4, 5, 6)]
+    answers = [
+        await rig.process.next_offsets(Feed.FRONT, {0: epoch, 1: epoch}) for epoch in (4, 5, 6)
+    ]
     assert answers == [{}, {0: 0}, {}]

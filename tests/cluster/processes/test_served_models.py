@@ -37,15 +37,20 @@ def models(path: Path, version: str) -> ServedModels:
 
 def test_another_version_is_refused_with_what_to_do(tmp_path: Path) -> None:
     """Files that were replaced by hand are another model, which the other shards do not serve."""
-    served, new = publish(tmp_path / "bundle", "old"), publish(tmp_path / "new", "new")
+    served = publish(tmp_path / "bundle", "old")
+    new = publish(tmp_path / "new", "new")
     shutil.rmtree(tmp_path / "bundle")
     shutil.copytree(tmp_path / "new", tmp_path / "bundle")
-    with pytest.raises(BundleError, match=rf"has version {new}, .* started with version {served}.*Put version"):
+    with pytest.raises(
+        BundleError, match=rf"has version {new}, .* started with version {served}.*Put version"
+    ):
         models(tmp_path / "bundle", served).load()
 
 
 def test_what_is_served_is_kept_while_another_is_published_over_it(tmp_path: Path) -> None:
-    """A shard that starts again takes the kept copy; once nobody serves it, the next publication removes it."""
+    """A shard that starts again takes the kept copy; once nobody serves it,
+    the next publication removes it.
+    """
     path = tmp_path / "bundle"
     served = publish(path, "old")
     shard = models(path, served)
@@ -64,13 +69,16 @@ def test_what_is_served_is_kept_while_another_is_published_over_it(tmp_path: Pat
 async def test_a_patient_shard_waits_for_the_model_of_the_system(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It says by log and metric that it serves nothing, and goes on once the right files are back."""
+    """It says by log and metric that it serves nothing,
+    and goes on once the right files are back.
+    """
     monkeypatch.setattr(served_models, "RETRY_MIN_S", 0.01)
     path = tmp_path / "bundle"
     served = publish(path, "old")
     path.rename(tmp_path / "away")
     publish(path, "new")
-    metrics, told = Metrics(CollectorRegistry()), asyncio.Event()
+    metrics = Metrics(CollectorRegistry())
+    told = asyncio.Event()
 
     async def tell() -> None:
         told.set()
@@ -87,10 +95,13 @@ async def test_a_patient_shard_waits_for_the_model_of_the_system(
 
 
 def test_a_bundle_that_is_replaced_while_it_is_read_is_one_or_the_other(tmp_path: Path) -> None:
-    """No mixture of two versions is ever taken, and the moment between two directories is not an error."""
+    """No mixture of two versions is ever taken,
+    and the moment between two directories is not an error.
+    """
     path = tmp_path / "bundle"
     versions = {publish(path, "old"), publish(tmp_path / "new", "new")}
-    check, swaps = bundle_files._check, iter([tmp_path / "new"])
+    check = bundle_files._check
+    swaps = iter([tmp_path / "new"])
 
     def swap_then_check(at: Path, manifest: dict[str, object]) -> dict[str, bytes]:
         for other in swaps:
@@ -103,7 +114,9 @@ def test_a_bundle_that_is_replaced_while_it_is_read_is_one_or_the_other(tmp_path
         content = bundle_files.read(path)
     assert content.version in versions
     assert content.metadata["about"] == "new"
-    path.rename(bundle_files._aside(path))  # where a publication that is killed between its two renames leaves it
+    path.rename(
+        bundle_files._aside(path)
+    )  # where a publication that is killed between its two renames leaves it
     assert bundle_files.read(path).version == content.version
 
 

@@ -115,14 +115,23 @@ def process_of(
     )
     server = RpcServer(lambda _: None, RequestInterceptor(metrics, Bounds(queue_max=8)), 65_536)
     process = ShardProcess(
-        shard=shard, server=server, host="127.0.0.1", node="n", registry=registry, target=TARGET, clock=clock
+        shard=shard,
+        server=server,
+        host="127.0.0.1",
+        node="n",
+        registry=registry,
+        target=TARGET,
+        clock=clock,
     )
     return process, shard
 
 
-async def start(tmp_path: Path, bundle: Bundle | None = None, snapshots: SnapshotStore | None = None) -> Started:
+async def start(
+    tmp_path: Path, bundle: Bundle | None = None, snapshots: SnapshotStore | None = None
+) -> Started:
     """A running process, as soon as it holds what is granted first."""
-    registry, clock = FakeRegistry(), ManualClock()
+    registry = FakeRegistry()
+    clock = ManualClock()
     process, shard = process_of(tmp_path, registry, clock, bundle, snapshots)
     await process.start()
     started = Started(process, shard, registry, clock, asyncio.create_task(process.run()))
@@ -155,13 +164,17 @@ async def started(tmp_path: Path) -> AsyncIterator[Started]:
 async def test_it_holds_what_the_coordinator_grants(started: Started) -> None:
     """Both partitions start at offset 0, and the address that was registered answers."""
     assert await started.process.positions() == {0: 0, 2: 0}
-    assert started.registry.report.held[0] == Held(epoch=1, role=Role.OWNER, position=0, caught_up=False)
+    assert started.registry.report.held[0] == Held(
+        epoch=1, role=Role.OWNER, position=0, caught_up=False
+    )
     async with grpc.aio.insecure_channel(started.registry.address) as channel:
         await asyncio.wait_for(channel.channel_ready(), PATIENCE_S)
 
 
 async def test_it_says_when_it_has_caught_up(started: Started) -> None:
-    """A partition is ready once clicks bring it close to the end that was heard before; health follows the last one."""
+    """A partition is ready once clicks bring it close to the end that was heard
+    before; health follows the last one.
+    """
     await started.process.observe_ends({0: 5, 1: 9, 2: 0})
     report = await started.registry.until(lambda report: report.held[2].caught_up)
     assert not report.held[0].caught_up
@@ -170,7 +183,9 @@ async def test_it_says_when_it_has_caught_up(started: Started) -> None:
         assert (await watched.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         await started.process.apply([(clicks(0, 0, "user", ITEMS[:3]), 1)])
         await started.registry.until(lambda report: report.held[0].caught_up)
-        assert (await asyncio.wait_for(watched.read(), PATIENCE_S)).status == health_pb2.HealthCheckResponse.SERVING
+        assert (
+            await asyncio.wait_for(watched.read(), PATIENCE_S)
+        ).status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_it_follows_every_change(started: Started) -> None:
@@ -178,7 +193,11 @@ async def test_it_follows_every_change(started: Started) -> None:
     await started.process.apply([(clicks(0, 0, "user", ITEMS[:3]), 1)])
     started.registry.grants = {0: Grant(4, Role.STANDBY), 3: Grant(2)}
     report = await started.registry.until(lambda report: report.held.keys() == {0, 3})
-    assert (report.held[0].epoch, report.held[0].role, report.held[0].position) == (4, Role.STANDBY, 3)
+    assert (report.held[0].epoch, report.held[0].role, report.held[0].position) == (
+        4,
+        Role.STANDBY,
+        3,
+    )
     assert (await started.process.durable()).keys() == {3}
     assert {partition for partition, _ in await started.process.digests()} == {3}
     started.registry.grants = {0: Grant(5), 3: Grant(2)}
@@ -187,7 +206,9 @@ async def test_it_follows_every_change(started: Started) -> None:
 
 
 async def test_restores_hold_up_no_heartbeat(tmp_path: Path) -> None:
-    """While two partitions restore, reports go on, a third waits, and a fourth, held already, can be released."""
+    """While two partitions restore, reports go on, a third waits, and a fourth,
+    held already, can be released.
+    """
     snapshots = GatedSnapshots(tmp_path)
     made = await start(tmp_path, snapshots=snapshots)
     await made.registry.until(lambda report: report.held.keys() == {0, 2})
@@ -204,7 +225,9 @@ async def test_restores_hold_up_no_heartbeat(tmp_path: Path) -> None:
     await stop(made)
 
 
-async def test_a_restore_that_fails_is_tried_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_restore_that_fails_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """After a second, under the same epoch; the other partitions are served meanwhile."""
     snapshots = GatedSnapshots(tmp_path)
     made = await start(tmp_path, snapshots=snapshots)
@@ -252,10 +275,15 @@ async def test_writes_of_another_epoch_are_refused(started: Started) -> None:
     assert await started.process.positions() == {0: 0, 2: 2}
 
 
-async def test_after_a_failed_fold_the_partition_is_restored_under_a_newer_epoch(tmp_path: Path) -> None:
-    """The shard says that it gave it up, does nothing until the coordinator answers, and serves the others."""
+async def test_after_a_failed_fold_the_partition_is_restored_under_a_newer_epoch(
+    tmp_path: Path,
+) -> None:
+    """The shard says that it gave it up,
+    does nothing until the coordinator answers, and serves the others.
+    """
     bundle = random_bundle(ModelConfig(), ITEMS)
-    sound, bundle.fold = bundle.fold, fail  # type: ignore[method-assign]
+    sound = bundle.fold  # type: ignore[method-assign]
+    bundle.fold = fail  # type: ignore[method-assign]
     made = await start(tmp_path, bundle)
     await made.registry.until(lambda report: report.held.keys() == {0, 2})
     with pytest.raises(MemoryError):
@@ -290,14 +318,19 @@ class CountedExposures:
 
 
 async def test_a_save_that_fails_at_stop_stops_nothing_else(tmp_path: Path) -> None:
-    """Every partition is saved, the exposures are written, and only then the error says which save failed."""
+    """Every partition is saved, the exposures are written,
+    and only then the error says which save failed.
+    """
     real = SnapshotStore.from_uri(str(tmp_path), kept=2)
     made = await start(tmp_path, snapshots=FullFor(real._filesystem, real._root, 2))
     exposures = made.process._exposures = CountedExposures()  # type: ignore[assignment]
     await made.registry.until(lambda report: report.held.keys() == {0, 2})
     for partition in (0, 2):
         await made.process.apply([(clicks(partition, 0, "user", ITEMS[:3]), 1)])
-    with pytest.raises(SnapshotError, match=r"shard-0 has stopped, without the snapshot of partition 0 .*planted disk"):
+    with pytest.raises(
+        SnapshotError,
+        match=r"shard-0 has stopped, without the snapshot of partition 0 .*planted disk",
+    ):
         await stop(made)
     assert made.shard.durable() == {0: 0, 2: 3}
     assert exposures.closed_within == 0
@@ -329,7 +362,9 @@ async def test_the_next_process_restores_what_a_stop_saved(tmp_path: Path) -> No
     await stop(first)
     second = await start(tmp_path)
     second.registry.grants = {0: Grant(2), 2: Grant(2)}
-    await second.registry.until(lambda report: [held.epoch for held in report.held.values()] == [2, 2])
+    await second.registry.until(
+        lambda report: [held.epoch for held in report.held.values()] == [2, 2]
+    )
     assert await second.process.positions() == {0: 0, 2: 3}
     assert await second.process.digests() == await first.process.digests()
     await stop(second)

@@ -33,7 +33,9 @@ def environment_problem(**environ: str) -> str:
 
 
 def test_shipped_file_is_the_defaults_and_mentions_every_setting() -> None:
-    """ray_config.yaml is what `config print` writes for the defaults, with a comment on each setting."""
+    """ray_config.yaml is what `config print` writes for the defaults,
+    with a comment on each setting.
+    """
     assert load(SHIPPED, {}) == Settings()
     assert SHIPPED.read_text() == to_yaml(Settings())
     lines = SHIPPED.read_text().replace("- ", "  ").splitlines()
@@ -51,20 +53,33 @@ def test_sections_of_the_file_override_the_defaults_only_where_they_say_so(tmp_p
     assert settings.serving.port == 7000
     assert settings.events.fields.item == "product.id"
     assert settings.kafka == Settings().kafka
-    assert settings.model_copy(update={"serving": Settings().serving, "events": Settings().events}) == Settings()
+    assert (
+        settings.model_copy(update={"serving": Settings().serving, "events": Settings().events})
+        == Settings()
+    )
 
 
 def test_environment_beats_the_file(tmp_path: Path) -> None:
     """A variable wins over the same setting in the file, and reaches sections inside sections."""
     file = tmp_path / "ray_config.yaml"
     file.write_text("serving: {port: 7000, shards: 3}\n")
-    environ = {"ECHORANK__SERVING__PORT": "7001", "ECHORANK__EVENTS__FIELDS__USER": "uid", "PATH": "/bin"}
+    environ = {
+        "ECHORANK__SERVING__PORT": "7001",
+        "ECHORANK__EVENTS__FIELDS__USER": "uid",
+        "PATH": "/bin",
+    }
     settings = load(file, environ)
-    assert (settings.serving.port, settings.serving.shards, settings.events.fields.user) == (7001, 3, "uid")
+    assert (settings.serving.port, settings.serving.shards, settings.events.fields.user) == (
+        7001,
+        3,
+        "uid",
+    )
 
 
 def test_environment_values_are_yaml_but_text_settings_take_the_variable_as_it_is() -> None:
-    """True and numbers are YAML; text is nothing but itself, and an empty variable is null where null is allowed."""
+    """True and numbers are YAML; text is nothing but itself,
+    and an empty variable is null where null is allowed.
+    """
     environ = {
         "ECHORANK__KAFKA__GROUP_ID": "0123",
         "ECHORANK__KAFKA__BOOTSTRAP_SERVERS": "",
@@ -118,19 +133,31 @@ def test_arms_come_from_the_environment_as_one_text(as_text: Callable[[object], 
             "serving.queue_max: 0 is not allowed; expected a whole number of at least 1",
         ),
         ("serving: 5", "serving: 5 is not allowed; expected a section with host, port,"),
-        ("events: {format: avro}", "events.format: 'avro' is not allowed; expected protobuf or json"),
-        ("topics: {create: maybe}", "topics.create: 'maybe' is not allowed; expected true or false"),
+        (
+            "events: {format: avro}",
+            "events.format: 'avro' is not allowed; expected protobuf or json",
+        ),
+        (
+            "topics: {create: maybe}",
+            "topics.create: 'maybe' is not allowed; expected true or false",
+        ),
         (
             "state: {snapshot_interval_s: 0}",
             "state.snapshot_interval_s: 0 is not allowed; expected a number above 0",
         ),
         ("topics: {clicks: ''}", "topics.clicks: '' is not allowed; expected text, not empty"),
-        ("topics: {dlq: clicks}", "topics: clicks, dlq and exposures must be three different topics"),
+        (
+            "topics: {dlq: clicks}",
+            "topics: clicks, dlq and exposures must be three different topics",
+        ),
         (
             "kafka: {security_protocol: SASL_SSL}",
             "kafka: security_protocol SASL_SSL needs kafka.sasl_mechanism, ",
         ),
-        ("arms: []", "arms: weights of the live arms must sum to 10000, got 0 (there is no live arm)"),
+        (
+            "arms: []",
+            "arms: weights of the live arms must sum to 10000, got 0 (there is no live arm)",
+        ),
         ("arms: [{name: a}]", "arms[0].bundle: missing; expected text, not empty"),
         (
             "arms: [{name: a, bundle: b, weight: 5000, role: live}]",
@@ -140,11 +167,16 @@ def test_arms_come_from_the_environment_as_one_text(as_text: Callable[[object], 
             "arms: [{name: a, bundle: b, weight: 10000, role: live}, {name: a, bundle: c}]",
             "arms: arm names must differ, but a stands more than once",
         ),
-        ("arms: [{name: a, bundle: b, weight: 1}]", "arms[0]: arm a is candidate and takes no traffic"),
+        (
+            "arms: [{name: a, bundle: b, weight: 1}]",
+            "arms[0]: arm a is candidate and takes no traffic",
+        ),
         ("serving: {port: 9464}", "serving.port and monitoring.port must differ, both are 9464"),
     ],
 )
-def test_each_mistake_gets_a_line_with_path_value_and_what_is_allowed(tmp_path: Path, text: str, line: str) -> None:
+def test_each_mistake_gets_a_line_with_path_value_and_what_is_allowed(
+    tmp_path: Path, text: str, line: str
+) -> None:
     """One problem is one line, and it says how to do better."""
     message = problem(tmp_path, text)
     assert f"  {line}" in message
@@ -184,15 +216,21 @@ def test_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
 
 def test_mistakes_in_the_environment_name_the_variable() -> None:
     """A wrong value, an unknown name and a path into a list each name the variable."""
-    assert "serving.port (ECHORANK__SERVING__PORT): 'x'" in environment_problem(ECHORANK__SERVING__PORT="x")
+    assert "serving.port (ECHORANK__SERVING__PORT): 'x'" in environment_problem(
+        ECHORANK__SERVING__PORT="x"
+    )
     assert "did you mean serving.port?" in environment_problem(ECHORANK__SERVING__PRT="1")
     assert "ECHORANK__ARMS" in environment_problem(ECHORANK__ARMS="[]", ECHORANK__ARMS__NAME="a")
-    assert "ECHORANK__RAY__CPUS: '[' is not a YAML value" in environment_problem(ECHORANK__RAY__CPUS="[")
+    assert "ECHORANK__RAY__CPUS: '[' is not a YAML value" in environment_problem(
+        ECHORANK__RAY__CPUS="["
+    )
 
 
 def test_printed_settings_load_to_the_same_settings(tmp_path: Path) -> None:
     """`config print` of changed settings is a file that gives them back."""
-    settings = load(None, {"ECHORANK__SERVING__SHARDS": "7", "ECHORANK__EVENTS__FIELDS__TIME": "a: b # c"})
+    settings = load(
+        None, {"ECHORANK__SERVING__SHARDS": "7", "ECHORANK__EVENTS__FIELDS__TIME": "a: b # c"}
+    )
     file = tmp_path / "printed.yaml"
     file.write_text(to_yaml(settings))
     assert load(file, {}) == settings

@@ -18,14 +18,21 @@ from tests.model.models import VARIANTS, network
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
     """A small published model."""
-    write_bundle(tmp_path / "bundle", network(ModelConfig(**VARIANTS["small"])), ["a", "b"], np.ones(2), {})
+    write_bundle(
+        tmp_path / "bundle", network(ModelConfig(**VARIANTS["small"])), ["a", "b"], np.ones(2), {}
+    )
     return tmp_path / "bundle"
 
 
 def arms(*bundles: Path) -> tuple[ArmSettings, ...]:
     """An arm for each bundle; the first takes the traffic."""
     return tuple(
-        ArmSettings(name=f"arm-{n}", bundle=str(path), weight=0 if n else 10_000, role="candidate" if n else "live")
+        ArmSettings(
+            name=f"arm-{n}",
+            bundle=str(path),
+            weight=0 if n else 10_000,
+            role="candidate" if n else "live",
+        )
         for n, path in enumerate(bundles)
     )
 
@@ -72,14 +79,16 @@ def test_a_certificate_that_is_not_there_is_found(bundle: Path) -> None:
     """The client would end in a traceback."""
     settings = Settings(arms=arms(bundle), kafka=KafkaSettings(ssl_cafile="/nowhere/ca.pem"))
     assert problems(settings) == [
-        "  kafka.ssl_cafile: '/nowhere/ca.pem' cannot be read (No such file or directory); name the PEM file of the "
-        "authority"
+        "  kafka.ssl_cafile: '/nowhere/ca.pem' cannot be read (No such file or directory); name "
+        "the PEM file of the authority"
     ]
 
 
 @pytest.mark.parametrize("uri", ["s3://k:s3cret@bucket/x?foo=1", "s3://bucket/%zz", "abfs://x"])
 def test_uris_that_no_file_system_takes_are_found(uri: str, bundle: Path) -> None:
-    """What the file system itself says of the URI, without the secret in it, and without asking its host."""
+    """What the file system itself says of the URI,
+    without the secret in it, and without asking its host.
+    """
     [line] = problems(Settings(arms=arms(bundle), state=StateSettings(directory=uri)))
     assert line.startswith("  state.directory: ")
     assert "s3cret" not in line
@@ -87,4 +96,6 @@ def test_uris_that_no_file_system_takes_are_found(uri: str, bundle: Path) -> Non
 
 def test_hosts_are_not_asked(bundle: Path) -> None:
     """A file is checked where the system does not run, too."""
-    check_around(Settings(arms=arms(bundle), state=StateSettings(directory="s3://no-such-bucket.invalid/x")))
+    check_around(
+        Settings(arms=arms(bundle), state=StateSettings(directory="s3://no-such-bucket.invalid/x"))
+    )

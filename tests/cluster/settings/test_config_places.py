@@ -1,4 +1,6 @@
-"""Addresses, directories, topics and paths among the settings: what would fail later is refused when it is read."""
+"""Addresses, directories, topics and paths among the settings:
+what would fail later is refused when it is read.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def refusal(**environ: str) -> str:
 )
 def test_lists_of_brokers_are_tidied_up(given: str, taken: str) -> None:
     """Blanks around the entries are no part of a host."""
-    assert load(None, {"ECHORANK__KAFKA__BOOTSTRAP_SERVERS": given}).kafka.bootstrap_servers == taken
+    assert (
+        load(None, {"ECHORANK__KAFKA__BOOTSTRAP_SERVERS": given}).kafka.bootstrap_servers == taken
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,24 +71,32 @@ def test_a_password_among_the_brokers_is_not_shown() -> None:
     [
         ("{user: item}", "user and item are both 'item'"),
         ("{user: item, item: user, time: user}", "item and time are both 'user'"),
-        ("{user: item.id}", "item and user cannot both be read, user being 'item.id' and item 'item'"),
+        (
+            "{user: item.id}",
+            "item and user cannot both be read, user being 'item.id' and item 'item'",
+        ),
         ("{user: a..b}", "user is 'a..b': a part between two dots is empty"),
         ("{item: .a}", "item is '.a': a part"),
     ],
 )
 def test_fields_of_one_path_are_refused(fields: str, said: str) -> None:
     """Two parts of a click cannot stand in one place, nor one inside the other."""
-    assert f"  events.fields (ECHORANK__EVENTS__FIELDS): {said}" in refusal(ECHORANK__EVENTS__FIELDS=fields)
+    assert f"  events.fields (ECHORANK__EVENTS__FIELDS): {said}" in refusal(
+        ECHORANK__EVENTS__FIELDS=fields
+    )
 
 
 @pytest.mark.parametrize(
     "uri",
-    ["s3://bucket/states", "gs://bucket", "hdfs://name:8020/x", "hdfs:///x", "file:///var/lib/x", "abfs://c@a.b/x",
-     "s3://key:secret@bucket/x?region=eu", "out/state", "/var/lib/x", "../x", "./s3:/x", "a b", "1:2", "."],
+    ["s3://bucket/states", "gs://bucket", "hdfs://name:8020/x", "hdfs:///x", "file:///var/lib/x",
+     "abfs://c@a.b/x", "s3://key:secret@bucket/x?region=eu", "out/state", "/var/lib/x", "../x",
+     "./s3:/x", "a b", "1:2", "."],
 )  # fmt: skip
 def test_paths_and_uris_are_taken(uri: str) -> None:
     """Every file system that can hold states, and any local path."""
-    settings = load(None, {"ECHORANK__STATE__DIRECTORY": uri, "ECHORANK__ARCHIVE__DIRECTORY": f"{uri}/archive"})
+    settings = load(
+        None, {"ECHORANK__STATE__DIRECTORY": uri, "ECHORANK__ARCHIVE__DIRECTORY": f"{uri}/archive"}
+    )
     assert settings.state.directory == uri
 
 
@@ -101,7 +113,10 @@ def test_paths_and_uris_are_taken(uri: str) -> None:
         ("S3://bucket/x", "no file system is called S3"),
         ("https://bucket/x", "no file system is called https"),
         ("file:relative", "is no URI; write file:///var/echorank"),
-        ("file://relative/x", "names no whole path; write a whole path, as in file:///var/echorank"),
+        (
+            "file://relative/x",
+            "names no whole path; write a whole path, as in file:///var/echorank",
+        ),
         ("file://", "names no whole path"),
         ("s3://b ad/x", "is no URI"),
         ("~/states", "~ is not expanded"),
@@ -127,7 +142,9 @@ def test_keys_in_a_uri_are_shown_nowhere(tmp_path: Path) -> None:
     assert "s3cret" not in refusal(ECHORANK__STATE__DIRECTORY="foo://key:s3cret@bucket/x")
     settings = load(None, {"ECHORANK__STATE__DIRECTORY": "s3://key:s3cret@bucket/x"})
     assert "s3cret" not in repr(settings) + str(settings) + to_yaml(settings)
-    assert "# directory is set and left out here: set ECHORANK__STATE__DIRECTORY" in to_yaml(settings)
+    assert "# directory is set and left out here: set ECHORANK__STATE__DIRECTORY" in to_yaml(
+        settings
+    )
     (tmp_path / "printed.yaml").write_text(to_yaml(settings, secrets=True))
     assert load(tmp_path / "printed.yaml", {}) == settings
 
@@ -152,7 +169,10 @@ def test_one_directory_for_two_things_is_refused(state: str, other: str, name: s
 
 def test_the_archive_that_is_off_has_no_directory() -> None:
     """What is not used cannot be in the way."""
-    environ = {"ECHORANK__ARCHIVE__ENABLED": "false", "ECHORANK__ARCHIVE__DIRECTORY": Settings().state.directory}
+    environ = {
+        "ECHORANK__ARCHIVE__ENABLED": "false",
+        "ECHORANK__ARCHIVE__DIRECTORY": Settings().state.directory,
+    }
     assert not load(None, environ).archive.enabled
 
 
@@ -162,7 +182,9 @@ def test_names_that_no_topic_can_have_are_refused(name: str) -> None:
     assert "is no topic's name" in refusal(ECHORANK__TOPICS__CLICKS=name)
 
 
-@pytest.mark.parametrize(("address", "fine"), [("auto", True), ("10.0.0.1:6379", True), ("head", False), ("", True)])
+@pytest.mark.parametrize(
+    ("address", "fine"), [("auto", True), ("10.0.0.1:6379", True), ("head", False), ("", True)]
+)
 def test_addresses_of_ray(address: str, fine: bool) -> None:
     """auto, host:port, or empty for null."""
     environ = {"ECHORANK__RAY__ADDRESS": address}

@@ -14,12 +14,14 @@ from cluster.operate.replay.run import Order
 from cluster.settings.config import KafkaSettings, Settings, load
 from cluster.settings.docs import to_yaml
 
-TOKEN, PASSWORD = "ECHORANK__SERVING__ADMIN_TOKEN", "ECHORANK__KAFKA__SASL_PASSWORD"
+TOKEN = "ECHORANK__SERVING__ADMIN_TOKEN"
+PASSWORD = "ECHORANK__KAFKA__SASL_PASSWORD"
 SECRET = "s3cret"
 ODD = [
-    "#s3cret", "&s3cret", "&s3cret x", "---", "@s3cret", "!s3cret", "!s3cret! x", "*s3cret", "%s3cret", "`s3cret",
-    "{s3cret", "[s3cret", '"s3cret', "'s3cret", "|", ">", "s3cret: y: z", "- s3cret", "? s3cret", "null", "~", "yes",
-    "0123", "1e3", "0x10", "12:30", "2024-01-31", "=", "<<", "s3cret #", "''", '""',
+    "#s3cret", "&s3cret", "&s3cret x", "---", "@s3cret", "!s3cret", "!s3cret! x", "*s3cret",
+    "%s3cret", "`s3cret", "{s3cret", "[s3cret", '"s3cret', "'s3cret", "|", ">", "s3cret: y: z",
+    "- s3cret", "? s3cret", "null", "~", "yes", "0123", "1e3", "0x10", "12:30", "2024-01-31",
+    "=", "<<", "s3cret #", "''", '""',
 ]  # fmt: skip
 
 
@@ -33,17 +35,30 @@ def refusal(tmp_path: Path, text: str = "", **environ: str) -> str:
 
 @pytest.mark.parametrize("text", ODD)
 def test_text_from_the_environment_is_itself(text: str) -> None:
-    """Whatever YAML would make of it, a secret, a name and a nullable text are the variable's characters."""
-    environ = {TOKEN: text, PASSWORD: text, "ECHORANK__KAFKA__GROUP_ID": text, "ECHORANK__KAFKA__SASL_USERNAME": text}
+    """Whatever YAML would make of it, a secret,
+    a name and a nullable text are the variable's characters.
+    """
+    environ = {
+        TOKEN: text,
+        PASSWORD: text,
+        "ECHORANK__KAFKA__GROUP_ID": text,
+        "ECHORANK__KAFKA__SASL_USERNAME": text,
+    }
     settings = load(None, environ)
     assert settings.serving.admin_token == settings.kafka.sasl_password == text
     assert settings.kafka.group_id == settings.kafka.sasl_username == text
 
 
 @pytest.mark.parametrize("value", ["", "*", "********"])
-@pytest.mark.parametrize(("variable", "path"), [(TOKEN, "serving.admin_token"), (PASSWORD, "kafka.sasl_password")])
-def test_secrets_that_are_none_are_refused(tmp_path: Path, variable: str, path: str, value: str) -> None:
-    """Emptiness would open Admin to everybody, and stars are what a print once left: neither is taken for a secret."""
+@pytest.mark.parametrize(
+    ("variable", "path"), [(TOKEN, "serving.admin_token"), (PASSWORD, "kafka.sasl_password")]
+)
+def test_secrets_that_are_none_are_refused(
+    tmp_path: Path, variable: str, path: str, value: str
+) -> None:
+    """Emptiness would open Admin to everybody, and stars are what a print once left:
+    neither is taken for a secret.
+    """
     assert f"{path} ({variable}): is " in refusal(tmp_path, **{variable: value})
     section, name = path.split(".")
     assert f"  {path}: is " in refusal(tmp_path, f"{section}: {{{name}: '{value}'}}")
@@ -57,21 +72,29 @@ def test_tokens_that_no_call_can_carry_are_refused(tmp_path: Path, token: str) -
 
 @pytest.mark.parametrize("value", ["#s3cret", "&s3cret", ""])
 def test_a_secret_in_the_file_that_yaml_drops_is_refused(tmp_path: Path, value: str) -> None:
-    """A value that YAML takes for a comment or an anchor leaves nothing, which is not the same as null."""
+    """A value that YAML takes for a comment or an anchor leaves nothing,
+    which is not the same as null.
+    """
     text = f"serving:\n  admin_token: {value}\n"
     message = refusal(tmp_path, text)
-    assert "serving.admin_token: has no value; write null for none, and put a text that begins with # or &" in message
+    assert (
+        "serving.admin_token: has no value; write null for none, and put a text that begins with "
+        "# or &"
+    ) in message
     (tmp_path / "ray_config.yaml").write_text("serving:\n  admin_token: null\n")
     assert load(tmp_path / "ray_config.yaml", {}).serving.admin_token is None
 
 
 @pytest.mark.parametrize(
     "value",
-    ["@s3cret", "!s3cret", "!s3cret! x", "*s3cret", "%s3cret", "`s3cret", "{s3cret", "[s3cret", '"s3cret', "'s3cret",
-     "s3cret: y: z", "{s3cret: 1}", "[s3cret]", "'s3cret' s3cret", "|s3cret", "\ts3cret", "&a s3cret: *b", "&s3cret"],
+    ["@s3cret", "!s3cret", "!s3cret! x", "*s3cret", "%s3cret", "`s3cret", "{s3cret", "[s3cret",
+     '"s3cret', "'s3cret", "s3cret: y: z", "{s3cret: 1}", "[s3cret]", "'s3cret' s3cret", "|s3cret",
+     "\ts3cret", "&a s3cret: *b", "&s3cret"],
 )  # fmt: skip
 def test_no_secret_of_the_file_is_in_a_message(tmp_path: Path, value: str) -> None:
-    """Broken YAML, a tag, an anchor and a value of another type say where and what to do, and quote nothing."""
+    """Broken YAML, a tag, an anchor and a value of another type say where
+    and what to do, and quote nothing.
+    """
     message = refusal(tmp_path, f"kafka:\n  group_id: x\n  sasl_password: {value}\n")
     assert SECRET not in message
     assert "line 3" in message or "kafka.sasl_password" in message
@@ -91,8 +114,12 @@ def test_no_secret_of_the_file_is_in_a_message(tmp_path: Path, value: str) -> No
         ("ECHORANK__ARMS", "[{s3cret"),
     ],
 )
-def test_no_secret_of_the_environment_is_in_a_message(tmp_path: Path, variable: str, value: str) -> None:
-    """A section as one variable and a misspelt name are refused by name; the value may be a secret."""
+def test_no_secret_of_the_environment_is_in_a_message(
+    tmp_path: Path, variable: str, value: str
+) -> None:
+    """A section as one variable and a misspelt name are refused by
+    name; the value may be a secret.
+    """
     message = refusal(tmp_path, **{variable: value})
     assert SECRET not in message
     assert variable in message
@@ -110,14 +137,20 @@ def test_secrets_are_in_no_print_and_no_repr(tmp_path: Path) -> None:
         repr(Order(partition=0, token="hunter2")),
     ):
         assert "hunter2" not in text
-    assert "# admin_token is set and left out here: set ECHORANK__SERVING__ADMIN_TOKEN" in to_yaml(settings)
+    assert "# admin_token is set and left out here: set ECHORANK__SERVING__ADMIN_TOKEN" in to_yaml(
+        settings
+    )
     (tmp_path / "printed.yaml").write_text(to_yaml(settings))
     assert load(tmp_path / "printed.yaml", {PASSWORD: "@hunter2", TOKEN: "#hunter2"}) == settings
     (tmp_path / "printed.yaml").write_text(to_yaml(settings, secrets=True))
     assert load(tmp_path / "printed.yaml", {}) == settings
 
 
-@given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda text: text.strip("*")))
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(
+        lambda text: text.strip("*")
+    )
+)
 def test_any_text_survives_printing(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     """Line breaks, colons, control characters: what is printed loads to the same text."""
     settings = Settings(kafka=KafkaSettings(group_id=text, sasl_password=text))
@@ -154,9 +187,15 @@ def test_texts_that_yaml_reads_as_something_else_want_quotes(
 
 
 def test_texts_in_lists_and_inner_sections_want_quotes_too(tmp_path: Path) -> None:
-    """An arm called `on` and a field called 1 are named by their places; a secret's value is not shown."""
-    assert "arms[0].name: YAML reads on as true or false" in refusal(tmp_path, "arms: [{name: on, bundle: out/b}]")
-    assert "events.fields.user: YAML reads 1 as a number" in refusal(tmp_path, "events: {fields: {user: 1}}")
+    """An arm called `on` and a field called 1 are named by their places;
+    a secret's value is not shown.
+    """
+    assert "arms[0].name: YAML reads on as true or false" in refusal(
+        tmp_path, "arms: [{name: on, bundle: out/b}]"
+    )
+    assert "events.fields.user: YAML reads 1 as a number" in refusal(
+        tmp_path, "events: {fields: {user: 1}}"
+    )
     message = refusal(tmp_path, "kafka: {sasl_password: 4711}")
     assert "kafka.sasl_password: YAML reads it as a number; put it in quotes" in message
     assert "4711" not in message
@@ -164,15 +203,23 @@ def test_texts_in_lists_and_inner_sections_want_quotes_too(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("value", ["050051", "12:30", "00"])
 def test_numbers_in_another_base_are_refused(tmp_path: Path, value: str) -> None:
-    """YAML 1.1 reads a leading zero in base 8 and colons in base 60; nobody means a port that way."""
-    line = f"  serving.port: {value} is not allowed; expected a whole number from 0 to 65535, in base 10"
+    """YAML 1.1 reads a leading zero in base 8 and colons in base 60;
+    nobody means a port that way.
+    """
+    line = (
+        f"  serving.port: {value} is not allowed; expected a whole number from 0 to 65535, in "
+        "base 10"
+    )
     assert line in refusal(tmp_path, f"serving: {{port: {value}}}")
 
 
 @pytest.mark.parametrize(
     ("text", "part"),
     [
-        ("serving: {port: 1}\nserving: {port: 2}\n", "'serving' stands twice, the second time in line 2, column 1"),
+        (
+            "serving: {port: 1}\nserving: {port: 2}\n",
+            "'serving' stands twice, the second time in line 2, column 1",
+        ),
         ("serving:\n  port: 1\n  'port': 2\n", "'port' stands twice, the second time in line 3"),
         ("x: &x {port: 1}\nserving: {<<: *x, shards: 1, shards: 2}\n", "'shards' stands twice"),
     ],
@@ -183,7 +230,9 @@ def test_keys_that_stand_twice_are_refused(tmp_path: Path, text: str, part: str)
 
 
 def test_a_merged_key_may_be_overridden(tmp_path: Path) -> None:
-    """`<<` brings defaults, which the mapping itself overrides, as YAML has it; a chain of them too."""
+    """`<<` brings defaults, which the mapping itself overrides,
+    as YAML has it; a chain of them too.
+    """
     file = tmp_path / "ray_config.yaml"
     file.write_text(
         "arms:\n"
@@ -200,11 +249,14 @@ def test_a_merged_key_may_be_overridden(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["[" * 5000, "serving: &a {x: *a}", "serving: {port: " + "1" * 5000 + "}", "\x07", "serving: {port: !!bool x}",
-     "ray: {cpus: !!timestamp x}", "ray: {[a]: b}", "ray: {<<: 5}", "arms: [null]"],
+    ["[" * 5000, "serving: &a {x: *a}", "serving: {port: " + "1" * 5000 + "}", "\x07",
+     "serving: {port: !!bool x}", "ray: {cpus: !!timestamp x}",
+     "ray: {[a]: b}", "ray: {<<: 5}", "arms: [null]"],
 )  # fmt: skip
 def test_hostile_files_are_a_message(tmp_path: Path, text: str) -> None:
-    """Nesting without end, a mapping inside itself, a number of thousands of digits: no traceback."""
+    """Nesting without end, a mapping inside itself,
+    a number of thousands of digits: no traceback.
+    """
     assert "ray_config.yaml" in refusal(tmp_path, text)
 
 
@@ -221,7 +273,9 @@ def test_hostile_files_are_a_message(tmp_path: Path, text: str) -> None:
         ("ECHORANK___SERVING__PORT", "ECHORANK__SERVING__PORT"),
     ],
 )
-def test_variables_that_would_set_nothing_are_refused(tmp_path: Path, variable: str, meant: str) -> None:
+def test_variables_that_would_set_nothing_are_refused(
+    tmp_path: Path, variable: str, meant: str
+) -> None:
     """Too few underscores, small letters, a typo: the message names the variable that is meant."""
     message = refusal(tmp_path, **{variable: "1"})
     assert variable in message

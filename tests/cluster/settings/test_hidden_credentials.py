@@ -17,7 +17,10 @@ from cluster.kafka.topic_identity import TopicIdentity
 from training.data import archive
 
 SECRET = "sEcReT"
-URIS = [f"nope://key:{SECRET}/x@bucket/path", f"nope://bucket/path?access_key={SECRET}&secret_key={SECRET}"]
+URIS = [
+    f"nope://key:{SECRET}/x@bucket/path",
+    f"nope://bucket/path?access_key={SECRET}&secret_key={SECRET}",
+]
 USES: dict[str, Callable[[str], object]] = {
     "training": archive.read,
     "archive": ArchiveFiles.from_uri,
@@ -36,5 +39,7 @@ def test_an_error_names_the_place_without_its_credentials(use: str, uri: str) ->
     with pytest.raises((EchoRankError, ValueError)) as caught:
         USES[use](uri)
     assert SECRET not in str(caught.value)
-    said = [line for line in traceback.format_exception(caught.value) if not line.startswith("  File")]
+    said = [
+        line for line in traceback.format_exception(caught.value) if not line.startswith("  File")
+    ]
     assert SECRET not in "".join(said)

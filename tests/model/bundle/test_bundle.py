@@ -10,7 +10,14 @@ import pytest
 import torch
 import xxhash
 
-from model.bundle.bundle import UNKNOWN_ACTION, Bundle, Level, load_bundle, random_bundle, write_bundle
+from model.bundle.bundle import (
+    UNKNOWN_ACTION,
+    Bundle,
+    Level,
+    load_bundle,
+    random_bundle,
+    write_bundle,
+)
 from model.config import ModelConfig
 from model.errors import BundleError
 from tests.model.models import ITEMS, VARIANTS, fold_all, histories, network
@@ -38,9 +45,12 @@ def copy_of(published: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_scores_equal_the_networks_head(variant: str, tmp_path: Path) -> None:
-    """Absorbed, pre-stored and streamed scoring equals the head on whole histories (float32 states)."""
+    """Absorbed, pre-stored and streamed scoring equals the head on
+    whole histories (float32 states).
+    """
     config = ModelConfig(**VARIANTS[variant], state_dtype="float32", actions=("view", "buy"))
-    made, batch = network(config), histories(2, 70, ModelConfig(actions=("view", "buy")))
+    made = network(config)
+    batch = histories(2, 70, ModelConfig(actions=("view", "buy")))
     write_bundle(tmp_path / "b", made, NAMES, np.ones(ITEMS), {})
     bundle = load_bundle(tmp_path / "b")
     rows = fold_all(bundle._fold, config, batch)
@@ -74,15 +84,21 @@ def test_recommend_leaves_out_what_was_seen(published: Path) -> None:
     bundle = load_bundle(published)
     batch = histories(1, 20, bundle.config)
     rows = fold_all(bundle._fold, bundle.config, batch)
-    top, scores = bundle.recommend(rows[0], ITEMS, exclude_seen=True, now_ms=int(batch.times_ms[0, -1]))
+    top, scores = bundle.recommend(
+        rows[0], ITEMS, exclude_seen=True, now_ms=int(batch.times_ms[0, -1])
+    )
     assert set(top.tolist()) == set(range(ITEMS)) - set(batch.items[0].tolist())
     assert (np.diff(scores.probabilities) <= 0).all()
-    every, _ = bundle.recommend(rows[0], ITEMS, exclude_seen=False, now_ms=int(batch.times_ms[0, -1]))
+    every, _ = bundle.recommend(
+        rows[0], ITEMS, exclude_seen=False, now_ms=int(batch.times_ms[0, -1])
+    )
     assert set(every.tolist()) == set(range(ITEMS))
 
 
 def test_a_bundle_returns_as_it_was_written(published: Path) -> None:
-    """Configuration, items and version survive; unknown items get hashed rows and unknown actions none."""
+    """Configuration, items and version survive;
+    unknown items get hashed rows and unknown actions none.
+    """
     bundle = load_bundle(published)
     assert bundle.items == NAMES
     assert bundle.version == json.loads((published / "manifest.json").read_text())["version"]
@@ -99,7 +115,9 @@ def _ids(bundle: Bundle, *names: str) -> list[int]:
 
 
 def test_an_action_without_a_name_is_a_click() -> None:
-    """As it is in the stream, also for a model of a log that left names empty; click's own place goes first."""
+    """As it is in the stream, also for a model of a log that left names empty;
+    click's own place goes first.
+    """
     known = random_bundle(ModelConfig(**VARIANTS["small"], actions=("view", "")), NAMES)
     assert _ids(known, "view", "click", "buy") == [0, 1, UNKNOWN_ACTION]
     both = random_bundle(ModelConfig(**VARIANTS["small"], actions=("click", "")), NAMES)
@@ -109,9 +127,18 @@ def test_an_action_without_a_name_is_a_click() -> None:
 def test_an_action_that_is_no_models_is_never_folded() -> None:
     """A number beyond the model's actions would read beyond its arrays."""
     bundle = random_bundle(ModelConfig(**VARIANTS["small"]), NAMES)
-    rows, one = np.zeros((1, bundle.layout.row_bytes), dtype=np.uint8), np.zeros(1, dtype=np.int64)
+    rows = np.zeros((1, bundle.layout.row_bytes), dtype=np.uint8)
+    one = np.zeros(1, dtype=np.int64)
     with pytest.raises(ValueError, match="action 255"):
-        bundle.fold(rows, one, one.astype(np.uint64), one, np.array([UNKNOWN_ACTION], np.uint8), one + 1, one)
+        bundle.fold(
+            rows,
+            one,
+            one.astype(np.uint64),
+            one,
+            np.array([UNKNOWN_ACTION], np.uint8),
+            one + 1,
+            one,
+        )
     assert not rows.any()
 
 
@@ -125,7 +152,9 @@ def test_read_only_columns_are_accepted() -> None:
     assert bundle.remembered(rows[0]).events == 1
 
 
-@pytest.mark.parametrize("file", ["weights.safetensors", "items.parquet", "config.json", "golden.json"])
+@pytest.mark.parametrize(
+    "file", ["weights.safetensors", "items.parquet", "config.json", "golden.json"]
+)
 def test_a_damaged_file_is_named(published: Path, tmp_path: Path, file: str) -> None:
     """One flipped bit anywhere is found and the file is named."""
     copied = copy_of(published, tmp_path)
@@ -151,8 +180,12 @@ def test_a_missing_file_is_named(published: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("part", "value"), [("state_digest", "0"), ("scores", [[0.5] * 8] * 4)])
-def test_golden_examples_that_differ_are_refused(published: Path, tmp_path: Path, part: str, value: object) -> None:
-    """A bundle whose states or scores come out differently here is not served, even when its files are sound."""
+def test_golden_examples_that_differ_are_refused(
+    published: Path, tmp_path: Path, part: str, value: object
+) -> None:
+    """A bundle whose states or scores come out differently here is not served,
+    even when its files are sound.
+    """
     from model.bundle import files as bundle_files  # noqa: PLC0415
 
     content = bundle_files.read(published)

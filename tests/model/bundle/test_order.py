@@ -23,7 +23,9 @@ CONFIG = ModelConfig(**VARIANTS["small"], actions=("view", "buy"))
 
 def made(path: Path, **more: object) -> Bundle:
     """A written and loaded bundle of a lively network over ITEMS items."""
-    write_bundle(path, network(CONFIG, items=ITEMS), NAMES, np.arange(ITEMS, dtype=float), {}, **more)  # type: ignore[arg-type]
+    write_bundle(
+        path, network(CONFIG, items=ITEMS), NAMES, np.arange(ITEMS, dtype=float), {}, **more
+    )  # type: ignore[arg-type]
     return load_bundle(path)
 
 
@@ -49,8 +51,12 @@ def asked(bundle: Bundle) -> tuple[np.ndarray, int]:
 
 @pytest.mark.parametrize("k", [1, 10, RETRIEVED_MIN, ITEMS, ITEMS + 5])
 @pytest.mark.parametrize("exclude_seen", [False, True])
-def test_a_bundle_without_a_record_lists_by_next_item_logit(bundle: Bundle, k: int, exclude_seen: bool) -> None:
-    """However deep: the order is that of `next_item`, and the probabilities are SEQUENCE's and never rise."""
+def test_a_bundle_without_a_record_lists_by_next_item_logit(
+    bundle: Bundle, k: int, exclude_seen: bool
+) -> None:
+    """However deep: the order is that of `next_item`,
+    and the probabilities are SEQUENCE's and never rise.
+    """
     row, now_ms = asked(bundle)
     logits = bundle.next_item(row).copy()
     if exclude_seen:
@@ -66,10 +72,14 @@ def test_a_bundle_without_a_record_lists_by_next_item_logit(bundle: Bundle, k: i
 
 
 def test_a_bad_head_is_followed_only_where_the_record_says_so(tmp_path: Path) -> None:
-    """A head that turns everything round changes nothing by next-item logit, and everything by clicks."""
+    """A head that turns everything round changes nothing by next-item
+    logit, and everything by clicks.
+    """
     good = made(tmp_path / "b")
     row, now_ms = asked(good)
-    by_logit, by_click = (bad_head(tmp_path / "b", order).recommend(row, 10, False, now_ms) for order in Order)
+    by_logit, by_click = (
+        bad_head(tmp_path / "b", order).recommend(row, 10, False, now_ms) for order in Order
+    )
     best = good.recommend(row, RETRIEVED_MIN, False, now_ms)[0]
     assert by_logit[0].tolist() == best[:10].tolist()
     assert by_click[0].tolist() == best[::-1][:10].tolist()
@@ -79,22 +89,30 @@ def test_a_bad_head_is_followed_only_where_the_record_says_so(tmp_path: Path) ->
 
 @pytest.mark.parametrize("order", Order)
 def test_the_record_survives_the_files(order: Order, tmp_path: Path) -> None:
-    """What was measured, and the order that it led to, come back; another order is another version."""
+    """What was measured, and the order that it led to, come back;
+    another order is another version.
+    """
     record = {"order": order.value, "measured": {"next-item": {"ndcg10": 0.1}}}
     bundle = made(tmp_path / "b", recommend=record)
     assert bundle.order is order
     assert bundle_files.read(tmp_path / "b").recommend == record
-    assert (bundle.version == made(tmp_path / "c", recommend=record | {"order": "click"}).version) == (order == "click")
+    assert (
+        bundle.version == made(tmp_path / "c", recommend=record | {"order": "click"}).version
+    ) == (order == "click")
 
 
-@pytest.mark.parametrize("content", [{"order": "best"}, {"order": None}, {"order": ["click"]}, "click", None])
+@pytest.mark.parametrize(
+    "content", [{"order": "best"}, {"order": None}, {"order": ["click"]}, "click", None]
+)
 def test_an_order_that_nobody_knows_is_refused(content: object, tmp_path: Path) -> None:
     """The bundle is named, and what to do."""
     made(tmp_path / "b")
     about = json.loads((tmp_path / "b" / "config.json").read_text())
     (tmp_path / "b" / "config.json").write_text(json.dumps(about | {"recommend": content}))
     manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
-    files = manifest["files"] | {"config.json": bundle_files._digest(tmp_path / "b" / "config.json")}
+    files = manifest["files"] | {
+        "config.json": bundle_files._digest(tmp_path / "b" / "config.json")
+    }
     manifest |= {"files": files, "version": bundle_files._version(files)}
     (tmp_path / "b" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match=r"cannot be read: .*; publish it again"):
@@ -105,8 +123,12 @@ def test_an_older_bundle_lists_by_next_item_logit(tmp_path: Path) -> None:
     """Its files have no record at all."""
     made(tmp_path / "b")
     content = bundle_files.read(tmp_path / "b")
-    assert json.loads((tmp_path / "b" / "config.json").read_text())["recommend"] == {"order": "next-item"}
-    assert bundle_files.BundleContent(**{**vars_of(content), "recommend": {}}).order is Order.NEXT_ITEM
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["recommend"] == {
+        "order": "next-item"
+    }
+    assert (
+        bundle_files.BundleContent(**{**vars_of(content), "recommend": {}}).order is Order.NEXT_ITEM
+    )
 
 
 def vars_of(content: bundle_files.BundleContent) -> dict[str, object]:

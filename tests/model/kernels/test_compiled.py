@@ -10,7 +10,9 @@ from model.kernels.vectors import matmul
 
 
 def test_kernels_are_cached_under_their_sources() -> None:
-    """The directory of a kernel's machine code changes with any source of the model, not with its own file alone."""
+    """The directory of a kernel's machine code changes with any source of the
+    model, not with its own file alone.
+    """
     for function in (fold_blocks, matmul):
         assert f"kernels-{digest_of(HERE, HERE.parent)}" in function.stats.cache_path
 

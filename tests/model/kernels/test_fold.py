@@ -29,21 +29,29 @@ def read(params: FoldParams, config: ModelConfig, rows: np.ndarray, row: int) ->
     return read_row(params, sizes_of(config), layout(config), views(rows), row)
 
 
-def reference(config: ModelConfig, batch: Sequences, seed: int = 0) -> tuple[torch.Tensor, ReferenceState]:
+def reference(
+    config: ModelConfig, batch: Sequences, seed: int = 0
+) -> tuple[torch.Tensor, ReferenceState]:
     """The reference's last sequence state and state."""
-    made, state = network(config, seed), ReferenceState.zeros(config, len(batch.items))
+    made = network(config, seed)
+    state = ReferenceState.zeros(config, len(batch.items))
     with torch.no_grad():
         for t in range(batch.items.shape[1]):
-            sequence, state = step(made, state, batch.items[:, t], batch.actions[:, t], batch.times_ms[:, t])
+            sequence, state = step(
+                made, state, batch.items[:, t], batch.actions[:, t], batch.times_ms[:, t]
+            )
     return sequence, state
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("events", [1, 3, 40, 330])
 def test_fold_equals_the_reference(variant: str, events: int) -> None:
-    """With float32 states, compiled fold and reader agree with the plain steps in output and state."""
+    """With float32 states, compiled fold and reader agree with the
+    plain steps in output and state.
+    """
     config = ModelConfig(**VARIANTS[variant], state_dtype="float32", actions=("view", "buy"))
-    batch, params = histories(2, events, config), absorb(network(config))
+    batch = histories(2, events, config)
+    params = absorb(network(config))
     rows = fold_all(params, config, batch)
     sequence, state = reference(config, batch)
     for user in range(2):
@@ -62,7 +70,8 @@ def test_fold_equals_the_reference(variant: str, events: int) -> None:
 def test_int8_states_stay_close(variant: str) -> None:
     """Quantised states give nearly the same sequence state."""
     config = ModelConfig(**VARIANTS[variant])
-    batch, params = histories(4, 200, config), absorb(network(config))
+    batch = histories(4, 200, config)
+    params = absorb(network(config))
     rows = fold_all(params, config, batch)
     sequence, _ = reference(config, batch)
     for user in range(4):
@@ -73,14 +82,17 @@ def test_int8_states_stay_close(variant: str) -> None:
 
 def test_drift_stays_bounded_over_100_000_events() -> None:
     """The int8 state's distance from the float32 state does not grow with history."""
-    exact, small = ModelConfig(state_dtype="float32"), ModelConfig()
+    exact = ModelConfig(state_dtype="float32")
+    small = ModelConfig()
     params = absorb(network(exact))
-    rows, compact = zeros(exact, 1), zeros(small, 1)
+    rows = zeros(exact, 1)
+    compact = zeros(small, 1)
     errors = []
     for part in range(10):
         batch = histories(1, 10_000, exact, seed=part)
         batch = batch._replace(times_ms=batch.times_ms - batch.times_ms[0, 0] + part * 10**13)
-        rows, compact = fold_all(params, exact, batch, rows), fold_all(params, small, batch, compact)
+        rows = fold_all(params, exact, batch, rows)
+        compact = fold_all(params, small, batch, compact)
         error = read(params, exact, rows, 0)[0] - read(params, small, compact, 0)[0]
         errors.append(float(np.sqrt(np.square(error).mean())))
     assert max(errors) < 0.05
@@ -91,13 +103,18 @@ def test_drift_stays_bounded_over_100_000_events() -> None:
 @settings(max_examples=20, deadline=None)
 @given(cuts=st.lists(st.integers(0, 120), max_size=8), order=st.integers(0, 2**32 - 1))
 def test_any_split_gives_the_same_bytes(state_dtype: str, cuts: list[int], order: int) -> None:
-    """Cutting a log into batches anywhere, and placing users in other rows, changes no byte of a state."""
+    """Cutting a log into batches anywhere,
+    and placing users in other rows, changes no byte of a state.
+    """
     config = ModelConfig(**VARIANTS["small"], state_dtype=state_dtype)
-    params, batch = absorb(network(config)), histories(3, 40, config)
+    params = absorb(network(config))
+    batch = histories(3, 40, config)
     whole = fold_all(params, config, batch)
     places = np.random.default_rng(order).permutation(3)
-    rows, users = zeros(config, 3), np.tile(np.arange(3), 40)
-    items, times = batch.items.mT.flatten().numpy(), batch.times_ms.mT.flatten().numpy()
+    rows = zeros(config, 3)
+    users = np.tile(np.arange(3), 40)
+    items = batch.items.mT.flatten().numpy()
+    times = batch.times_ms.mT.flatten().numpy()
     bounds = [0, *sorted(cuts), 120]
     for start, stop in pairwise(bounds):
         part = slice(start, stop)
@@ -126,7 +143,9 @@ def test_late_events_do_not_turn_time_back() -> None:
 
 
 def test_exact_duplicates_are_dropped_on_request() -> None:
-    """The same item, action and time within the ring changes nothing where `drop_duplicates` is set."""
+    """The same item, action and time within the ring changes nothing
+    where `drop_duplicates` is set.
+    """
     batch = histories(1, 4, ModelConfig())._replace(
         items=torch.tensor([[1, 2, 1, 1]]), times_ms=torch.tensor([[1000, 1000, 1000, 2000]])
     )

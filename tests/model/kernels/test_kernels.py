@@ -53,10 +53,13 @@ def test_sigmoid_and_softplus_are_within_their_bounds(compiled: object, exact: o
 
 @njit
 def sums(x, y, z):  # type: ignore[no-untyped-def]
-    """Of the second halves: dot product, sum, squares of the three added; then their scaled sum and their filtered."""
+    """Of the second halves: dot product, sum, squares of the three added;
+    then their scaled sum and their filtered.
+    """
     half = len(x) // 2
     prefetch(x, half, half)
-    scaled, filtered = y.copy(), y.copy()
+    scaled = y.copy()
+    filtered = y.copy()
     add_scaled(scaled, half, np.float32(0.5), x, half, half)
     add_filtered(filtered, half, np.float32(0.5), z, half, x, half, y, half, z, half, half)
     square = squares(x, half, y, half, z, half, half)
@@ -74,11 +77,14 @@ def in_order(terms: np.ndarray) -> np.float32:
 
 
 def test_lanes_sum_in_the_documented_order() -> None:
-    """Every sum and update, to the bit, beside its definition; what lies outside its places is left alone."""
+    """Every sum and update, to the bit, beside its definition;
+    what lies outside its places is left alone.
+    """
     random = np.random.default_rng(0)
     x, y, z = random.normal(size=(3, 96)).astype(np.float32)
     product, whole, square, scaled, filtered = sums(x, y, z)
-    right, half = slice(48, 96), np.float32(0.5)
+    right = slice(48, 96)
+    half = np.float32(0.5)
     added = (x + y) + z
     assert product == in_order((x * y)[right])
     assert whole == in_order(x[right])
@@ -91,10 +97,13 @@ def test_lanes_sum_in_the_documented_order() -> None:
 
 @pytest.mark.parametrize("rows", [1, TILE, 2 * TILE])
 def test_products_add_four_rows_at_a_time(rows: int) -> None:
-    """y += (x0 m0 + x1 m1) + (x2 m2 + x3 m3), row blocks in order, to the bit and alike for every row of x."""
+    """y += (x0 m0 + x1 m1) + (x2 m2 + x3 m3), row blocks in order,
+    to the bit and alike for every row of x.
+    """
     random = np.random.default_rng(0)
     x = random.normal(size=(2 * TILE, 64)).astype(np.float32)
-    matrix, got = random.normal(size=(64, 48)).astype(np.float32), np.ones((2 * TILE, 50), np.float32)
+    matrix = random.normal(size=(64, 48)).astype(np.float32)
+    got = np.ones((2 * TILE, 50), np.float32)
     matmul(x, matrix, rows, got)
     expected = np.ones((2 * TILE, 48), np.float32)
     for i in range(0, 64, 4):
@@ -108,14 +117,20 @@ def test_products_add_four_rows_at_a_time(rows: int) -> None:
 def test_norm_agrees_with_numpy() -> None:
     """Normalisation is right to float32."""
     x = np.random.default_rng(0).normal(size=64).astype(np.float32)
-    norm, normal = np.stack([np.full(64, 2.0), np.ones(64)]).astype(np.float32), x.copy()
+    norm = np.stack([np.full(64, 2.0), np.ones(64)]).astype(np.float32)
+    normal = x.copy()
     layer_norm(normal, norm, 64)
-    np.testing.assert_allclose(normal, 2 * (x - x.mean()) / np.sqrt(x.var() + 1e-5) + 1, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        normal, 2 * (x - x.mean()) / np.sqrt(x.var() + 1e-5) + 1, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_rounding_is_unbiased_and_repeatable() -> None:
-    """The mean of many roundings is the number; the same user and offset round the same way, others do not."""
-    values, out = np.full(4096, 3.3, np.float32), np.zeros((2, 4096), np.int8)
+    """The mean of many roundings is the number;
+    the same user and offset round the same way, others do not.
+    """
+    values = np.full(4096, 3.3, np.float32)
+    out = np.zeros((2, 4096), np.int8)
     store_scaled(values, np.float32(1), 4096, out, 0, 0, seed_of(7, 9))
     assert set(out[0].tolist()) == {3, 4}
     assert abs(out[0].mean() - 3.3) < 0.03
@@ -127,7 +142,8 @@ def test_rounding_is_unbiased_and_repeatable() -> None:
 
 def test_whole_numbers_stay_exact() -> None:
     """A value that is a whole multiple of its scale is not touched by rounding."""
-    values, out = np.arange(-127, 128, dtype=np.float32), np.zeros((1, 255), np.int8)
+    values = np.arange(-127, 128, dtype=np.float32)
+    out = np.zeros((1, 255), np.int8)
     store_scaled(values, np.float32(1), 255, out, 0, 0, seed_of(1, 1))
     assert out[0].tolist() == list(range(-127, 128))
 

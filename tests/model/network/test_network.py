@@ -13,13 +13,18 @@ from model.network.reference import ReferenceState, step
 from tests.model.models import ITEMS, VARIANTS, histories, network
 
 
-def run_reference(made: Network, length: int, users: int = 3) -> tuple[torch.Tensor, torch.Tensor, ReferenceState]:
+def run_reference(
+    made: Network, length: int, users: int = 3
+) -> tuple[torch.Tensor, torch.Tensor, ReferenceState]:
     """(scan's sequence states, the reference's, the last reference state)."""
     batch = histories(users, length, made.config)
-    state, states = ReferenceState.zeros(made.config, users), []
+    state = ReferenceState.zeros(made.config, users)
+    states = []
     with torch.no_grad():
         for t in range(length):
-            sequence, state = step(made, state, batch.items[:, t], batch.actions[:, t], batch.times_ms[:, t])
+            sequence, state = step(
+                made, state, batch.items[:, t], batch.actions[:, t], batch.times_ms[:, t]
+            )
             states.append(sequence)
         return made.encode(batch).sequence, torch.stack(states, dim=1), state
 
@@ -47,20 +52,26 @@ def test_caches_equal_their_steps(variant: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_nothing_leaks_from_the_future(variant: str) -> None:
-    """Changing the event at position 30 changes no state, logit or score before it, and changes later ones."""
+    """Changing the event at position 30 changes no state,
+    logit or score before it, and changes later ones.
+    """
     made = network(ModelConfig(**VARIANTS[variant]))
     batch = histories(2, 50, made.config)
     items = batch.items.clone()
     items[:, 30] = (items[:, 30] + 1) % ITEMS
-    changed = batch._replace(items=items, times_ms=batch.times_ms + (torch.arange(50) >= 30) * 5_000)
-    at, candidates = torch.arange(50).expand(2, -1), torch.arange(6).expand(2, 50, -1)
+    changed = batch._replace(
+        items=items, times_ms=batch.times_ms + (torch.arange(50) >= 30) * 5_000
+    )
+    at = torch.arange(50).expand(2, -1)
+    candidates = torch.arange(6).expand(2, 50, -1)
     with torch.no_grad():
         for part in (
             lambda b: made.encode(b).sequence,
             lambda b: made.next_item_logits(made.encode(b), b),
             lambda b: made.head(made.encode(b), b, at, candidates, b.times_ms + 1000),
         ):
-            before, after = part(batch), part(changed)
+            before = part(batch)
+            after = part(changed)
             torch.testing.assert_close(before[:, :30], after[:, :30], atol=2e-5, rtol=0)
             assert (before[:, 30:] - after[:, 30:]).abs().max() > 1e-3
 
@@ -70,10 +81,13 @@ def test_every_parameter_is_trained() -> None:
     made = network(ModelConfig(actions=("view", "buy")))
     batch = histories(2, 40, made.config)
     encoding = made.encode(batch)
-    at, candidates = torch.full((2, 1), 39), torch.arange(ITEMS)[None, None].expand(2, 1, -1)
+    at = torch.full((2, 1), 39)
+    candidates = torch.arange(ITEMS)[None, None].expand(2, 1, -1)
     clicks = made.head(encoding, batch, at, candidates, batch.times_ms[:, -1:] + 1000)
     (made.next_item_logits(encoding, batch).square().mean() + clicks.square().mean()).backward()
-    without = {name for name, p in made.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0}
+    without = {
+        name for name, p in made.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
+    }
     assert without == set()
 
 
@@ -84,7 +98,9 @@ def test_non_negativity_counts_negative_mixing_only() -> None:
     with torch.no_grad():
         made.lowrank.mixing.fill_(0.5)
         made.lowrank.mixing[0, 0] = -2.56
-        assert made.negativity(made.encode(batch)).item() == pytest.approx(2.56 / made.config.slots**2)
+        assert made.negativity(made.encode(batch)).item() == pytest.approx(
+            2.56 / made.config.slots**2
+        )
 
 
 @pytest.mark.parametrize(

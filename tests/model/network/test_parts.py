@@ -17,16 +17,21 @@ from tests.model.models import histories
 def test_chunked_scan_equals_the_recurrence(length: int) -> None:
     """The chunked form gives the same outputs as the definition, also at chunk borders."""
     torch.manual_seed(length)
-    u, log_a = torch.randn(2, length, 4, 8), -torch.rand(2, length, 4)
-    b, c = torch.randn(2, length, 6), torch.randn(2, length, 6)
-    torch.testing.assert_close(scan(u, log_a, b, c), recurrence(u, log_a, b, c)[0], atol=1e-5, rtol=1e-4)
+    u = torch.randn(2, length, 4, 8)
+    log_a = -torch.rand(2, length, 4)
+    b = torch.randn(2, length, 6)
+    c = torch.randn(2, length, 6)
+    torch.testing.assert_close(
+        scan(u, log_a, b, c), recurrence(u, log_a, b, c)[0], atol=1e-5, rtol=1e-4
+    )
 
 
 def test_filter_is_a_direct_causal_convolution() -> None:
     """Filtering by FFT equals the sum over taps, which sees no event that is yet to come."""
     torch.manual_seed(0)
     filtering = SpectralFilter(ModelConfig(ring_length=8))
-    x, taps = torch.randn(2, 30, filtering.response.shape[1]), filtering.taps()
+    x = torch.randn(2, 30, filtering.response.shape[1])
+    taps = filtering.taps()
     direct = torch.zeros_like(x)
     for t in range(30):
         for j in range(min(8, t + 1)):
@@ -56,13 +61,21 @@ def test_membership_ages_and_logits_by_hand() -> None:
     membership = Membership(ModelConfig(ring_length=2, tail_length=1))  # reach 3: ages 0, 1, 2
     with torch.no_grad():
         membership.bias.copy_(torch.tensor([10.0, 20.0, 30.0]))
-    items, mask = torch.tensor([[5, 3, 5, 2]]), torch.ones(1, 4, dtype=torch.bool)
+    items = torch.tensor([[5, 3, 5, 2]])
+    mask = torch.ones(1, 4, dtype=torch.bool)
     logits = membership.add_to(torch.zeros(1, 4, 6), items, mask, exclude=False)[0]
     expected = torch.zeros(4, 6)
     expected[0, 5] = 10  # age 0
-    expected[1, 3], expected[1, 5] = 10, 20  # ages 0, 1
-    expected[2, 5], expected[2, 3] = 10, 20  # 5 again: its newest place counts
-    expected[3, 2], expected[3, 5], expected[3, 3] = 10, 20, 30  # ages 0, 1, 2
+    # ages 0, 1
+    expected[1, 3] = 10
+    expected[1, 5] = 20
+    # 5 again: its newest place counts
+    expected[2, 5] = 10
+    expected[2, 3] = 20
+    # ages 0, 1, 2
+    expected[3, 2] = 10
+    expected[3, 5] = 20
+    expected[3, 3] = 30
     torch.testing.assert_close(logits, expected)
     excluded = membership.add_to(torch.zeros(1, 4, 6), items, mask, exclude=True)[0]
     assert (excluded[3] < -1e8).nonzero().flatten().tolist() == [2, 3, 5]
@@ -79,5 +92,7 @@ def test_padding_changes_nothing() -> None:
         membership.bias.fill_(1.0)
         mask = torch.arange(12)[None] < 9
         padded = membership.add_to(torch.zeros(1, 12, 200), batch.items, mask, exclude=False)
-        short = membership.add_to(torch.zeros(1, 9, 200), batch.items[:, :9], mask[:, :9], exclude=False)
+        short = membership.add_to(
+            torch.zeros(1, 9, 200), batch.items[:, :9], mask[:, :9], exclude=False
+        )
     torch.testing.assert_close(padded[:, :9], short)

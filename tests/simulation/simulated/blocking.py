@@ -1,6 +1,8 @@
-"""Blocking code without threads: each call runs as a greenlet, which lets others run while it waits for I/O or a lock.
+"""Blocking code without threads: each call runs as a greenlet,
+which lets others run while it waits for I/O or a lock.
 
-So the shard's and the archive's blocking code runs as it is, and a seed decides what happens between its steps.
+So the shard's and the archive's blocking code runs as it is, and a seed decides what happens
+between its steps.
 """
 
 from __future__ import annotations
@@ -18,11 +20,15 @@ LOCK_RETRY_S = 0.0005
 
 
 class Died(BaseException):
-    """The process is no more; unwinds what is left of its code, which has no effects from here on."""
+    """The process is no more; unwinds what is left of its code,
+    which has no effects from here on.
+    """
 
 
 def start(future: asyncio.Future[Any], func: Callable[..., Any], args: tuple[Any, ...]) -> None:
-    """Run `func` until its first wait; `future` gets its outcome, unless it was cancelled meanwhile."""
+    """Run `func` until its first wait; `future` gets its outcome,
+    unless it was cancelled meanwhile.
+    """
 
     def body() -> None:
         try:
@@ -42,7 +48,9 @@ def start(future: asyncio.Future[Any], func: Callable[..., Any], args: tuple[Any
 
 
 def wait(seconds: float) -> bool:
-    """Let others run for so long, from within blocking code; False, at once, on the event loop itself."""
+    """Let others run for so long, from within blocking code; False,
+    at once, on the event loop itself.
+    """
     thread = getcurrent()
     if thread.parent is None:
         return False
@@ -66,7 +74,9 @@ class Lock:
     def acquire(self) -> bool:
         """Wait until it is free, and take it."""
         while self._held:
-            assert wait(LOCK_RETRY_S), "the event loop waits for a lock that blocking code holds: it would stand still"
+            assert wait(LOCK_RETRY_S), (
+                "the event loop waits for a lock that blocking code holds: it would stand still"
+            )
         self._held = True
         return True
 
@@ -83,6 +93,9 @@ class Lock:
         return self.acquire()
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.release()

@@ -1,4 +1,6 @@
-"""A cold tier in memory, which takes its time and is full while the disk is: for `actors.state.cold.ColdTier`."""
+"""A cold tier in memory, which takes its time and is full while the disk is:
+for `actors.state.cold.ColdTier`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class SimCold:
     """Rows by user key."""
 
     def __init__(self, disk: Disk, row_bytes: int) -> None:
-        self._disk, self._row_bytes, self._rows = disk, row_bytes, dict[int, Rows]()
+        self._disk = disk
+        self._row_bytes = row_bytes
+        self._rows = dict[int, Rows]()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -60,7 +64,8 @@ class SimColdView:
     """What was here at one moment."""
 
     def __init__(self, rows: dict[int, Rows], row_bytes: int) -> None:
-        self._rows, self._row_bytes = rows, row_bytes
+        self._rows = rows
+        self._row_bytes = row_bytes
 
     def users(self) -> Keys:
         """All of them, ascending."""

@@ -1,7 +1,9 @@
-"""One file system that all processes share, in memory: slow, full, unreadable, damaged or without power on demand.
+"""One file system that all processes share, in memory: slow, full, unreadable,
+damaged or without power on demand.
 
-It takes the place of a `pyarrow.fs.FileSystem` as far as the product uses one. Every operation takes time, in which
-other processes run and this one may die. What was not synced may be gone or torn after a loss of power.
+It takes the place of a `pyarrow.fs.FileSystem` as far as the product uses one. Every operation
+takes time, in which other processes run and this one may die. What was not synced may be gone or
+torn after a loss of power.
 """
 
 from __future__ import annotations
@@ -25,11 +27,17 @@ OPERATION_S = 0.004  # the longest of a disk in order
 class Disk:
     """Files by path. `on_named` is called with each path under which a finished file appears."""
 
-    def __init__(self, random: Random, say: Callable[[object, str], None], on_named: Callable[[str], None]) -> None:
-        self._random, self._say, self._on_named = random, say, on_named
+    def __init__(
+        self, random: Random, say: Callable[[object, str], None], on_named: Callable[[str], None]
+    ) -> None:
+        self._random = random
+        self._say = say
+        self._on_named = on_named
         self._files: dict[str, bytes] = {}
         self._torn: dict[str, bytes | None] = {}  # not synced yet: what the path held before
-        self._moves: dict[str, list[tuple[str, str, bytes | None]]] = {}  # by directory, not synced yet
+        self._moves: dict[
+            str, list[tuple[str, str, bytes | None]]
+        ] = {}  # by directory, not synced yet
         self.full = self.unreadable = 0  # by so many faults at a time
         self.slowness = 1.0
 
@@ -69,13 +77,18 @@ class Disk:
         inside = [path for path in self._files if path.startswith(below)]
         if not what.recursive:
             inside = [path for path in inside if "/" not in path[len(below) :]]
-        return [fs.FileInfo(path, fs.FileType.File, size=len(self._files[path])) for path in sorted(inside)]
+        return [
+            fs.FileInfo(path, fs.FileType.File, size=len(self._files[path]))
+            for path in sorted(inside)
+        ]
 
     def move(self, source: str, target: str) -> None:
         """Rename."""
         self._operate("move", target)
         content = self._held(source)
-        self._moves.setdefault(_directory(target), []).append((source, target, self._files.get(target)))
+        self._moves.setdefault(_directory(target), []).append(
+            (source, target, self._files.get(target))
+        )
         self._files[target] = content
         del self._files[source]
         if source in self._torn:
@@ -107,7 +120,9 @@ class Disk:
 
     def is_safe(self, path: str) -> bool:
         """Whether a loss of power leaves the file as it is."""
-        return path not in self._torn and all(path != target for _, target, _ in self._moves.get(_directory(path), []))
+        return path not in self._torn and all(
+            path != target for _, target, _ in self._moves.get(_directory(path), [])
+        )
 
     def damage(self, path: str, tear: bool) -> None:
         """Flip a bit of the file, or cut it off."""
@@ -119,7 +134,9 @@ class Disk:
         self._files[path] = bytes(content)
 
     def lose_power(self) -> None:
-        """Undo some of the last renames that no sync of their directory covers; tear files that were not synced."""
+        """Undo some of the last renames that no sync of their directory covers;
+        tear files that were not synced.
+        """
         for moves in self._moves.values():
             for source, target, before in reversed(moves[self._random.randrange(len(moves) + 1) :]):
                 if (content := self._files.pop(target, None)) is not None:
@@ -153,14 +170,18 @@ class _Written(io.RawIOBase):
     """An open file; a full disk takes its first half."""
 
     def __init__(self, disk: Disk, path: str) -> None:
-        self._disk, self._path, self._process = disk, path, PROCESS.get()
+        self._disk = disk
+        self._path = path
+        self._process = PROCESS.get()
         self._blocks: list[bytes] = []
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
-        """Take bytes; they reach the disk on closing, all or, where it is full or its writer dies, the first half."""
+        """Take bytes; they reach the disk on closing, all or,
+        where it is full or its writer dies, the first half.
+        """
         block = memoryview(data).cast("B")
         self._blocks.append(bytes(block))
         return block.nbytes

@@ -1,4 +1,6 @@
-"""The clicks topic in memory: offsets with holes, bad records, brokers that are away, retention that cuts."""
+"""The clicks topic in memory: offsets with holes, bad records,
+brokers that are away, retention that cuts.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class SimRecord:
 
 @dataclass(slots=True)
 class SimPartition:
-    """What will ever be in a partition; the part from `start` to what is produced by now is there."""
+    """What will ever be in a partition;
+    the part from `start` to what is produced by now is there.
+    """
 
     records: list[SimRecord] = field(default_factory=list)
     start: int = 0
@@ -47,14 +51,18 @@ class SimTopic:
     """All partitions, and whether their brokers answer."""
 
     def __init__(self, loop: VirtualLoop, partitions: Sequence[SimPartition]) -> None:
-        self._loop, self.partitions = loop, partitions
+        self._loop = loop
+        self.partitions = partitions
         self.away = 0  # by so many faults at a time
         self.letters: list[tuple[int, int]] = []  # partition and offset of each dead letter
         self.marks: dict[int, int] = {}  # below which offset letters are written
 
     def end(self, partition: int) -> int:
-        """The high watermark: the offset after what was produced by now; the holes at the end come last."""
-        log, now = self.partitions[partition], self._loop.time()
+        """The high watermark: the offset after what was produced by now;
+        the holes at the end come last.
+        """
+        log = self.partitions[partition]
+        now = self._loop.time()
         produced = bisect_left(log.records, True, key=lambda record: record.at > now)
         return log.length if produced == len(log.records) else log.records[produced].offset
 
@@ -68,7 +76,8 @@ class SimLog:
     """A reader of the topic (an `actors.ingest.ports.ClickLog`)."""
 
     def __init__(self, topic: SimTopic, on_commit: Callable[[int, int], None]) -> None:
-        self._topic, self._on_commit = topic, on_commit
+        self._topic = topic
+        self._on_commit = on_commit
         self._positions: dict[int, int] = {}
         self._open: set[int] = set()
         self._ends: dict[int, int] = {}
@@ -98,14 +107,22 @@ class SimLog:
         return found
 
     def _read(self) -> list[Slice]:
-        for partition in sorted(self._open):  # before any position moves: what is read is handed over
-            if not self._topic.partitions[partition].start <= self._positions[partition] <= self._topic.end(partition):
+        for partition in sorted(
+            self._open
+        ):  # before any position moves: what is read is handed over
+            if (
+                not self._topic.partitions[partition].start
+                <= self._positions[partition]
+                <= self._topic.end(partition)
+            ):
                 raise OffsetOutOfRange(partition, self._positions[partition])
         parts = (self._slice(partition) for partition in sorted(self._open))
         return [part for part in parts if part is not None]
 
     def _slice(self, partition: int) -> Slice | None:
-        log, start, end = self._topic.partitions[partition], self._positions[partition], self._topic.end(partition)
+        log = self._topic.partitions[partition]
+        start = self._positions[partition]
+        end = self._topic.end(partition)
         self._ends[partition] = end
         if start == end:
             return None
@@ -171,11 +188,15 @@ class SimSink:
         blocking.wait(0.002)
         self._topic.check()
         for headers in (dict(record.headers) for record in records):
-            self._topic.letters.append((int(headers[HEADER + "partition"]), int(headers[HEADER + "offset"])))
+            self._topic.letters.append(
+                (int(headers[HEADER + "partition"]), int(headers[HEADER + "offset"]))
+            )
 
 
 class SimMarks:
-    """What the topic's readers know of its dead letters (an `actors.ingest.lettering.LetterMarks`)."""
+    """What the topic's readers know of its dead letters (an
+    `actors.ingest.lettering.LetterMarks`).
+    """
 
     def __init__(self, topic: SimTopic) -> None:
         self._topic = topic
@@ -195,13 +216,22 @@ class SimMarks:
 
 
 def produce(
-    random: Random, items: Sequence[str], *, partitions: int, users: int, events: int, seconds: float
+    random: Random,
+    items: Sequence[str],
+    *,
+    partitions: int,
+    users: int,
+    events: int,
+    seconds: float,
 ) -> list[SimPartition]:
-    """A topic to be: keyed clicks over so many seconds, with holes, bad records, late and equal event times."""
+    """A topic to be: keyed clicks over so many seconds, with holes,
+    bad records, late and equal event times.
+    """
     logs = [SimPartition() for _ in range(partitions)]
     for number in range(events):
         at = seconds * number / events
-        user, item = f"user-{random.randrange(users)}", random.choice([*items, "unknown"])
+        user = f"user-{random.randrange(users)}"
+        item = random.choice([*items, "unknown"])
         log = logs[partition_of(user, partitions)]
         while random.random() < 0.1:
             log.length += 1  # a hole: compaction, a transaction's marker

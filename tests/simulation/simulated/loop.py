@@ -1,7 +1,9 @@
-"""Virtual time: an event loop that jumps to its next timer, and knows which process each callback belongs to.
+"""Virtual time: an event loop that jumps to its next timer,
+and knows which process each callback belongs to.
 
-A process is a context: whatever runs in it schedules into it. So a crash drops everything of a process without running
-any of its code, and a pause (SIGSTOP) holds it, while timers go on and messages pile up.
+A process is a context: whatever runs in it schedules into it. So a crash drops everything of a
+process without running any of its code, and a pause (SIGSTOP) holds it, while timers go on and
+messages pile up.
 """
 
 from __future__ import annotations
@@ -27,11 +29,15 @@ class Process:
     """One incarnation of a process."""
 
     def __init__(self, name: str, number: int, random: Random) -> None:
-        self.name, self.number, self.random = name, number, random
+        self.name = name
+        self.number = number
+        self.random = random
         self.node = ""  # which takes the process along when it ends; empty: one that does not
         self.alive = True
         self.held: list[asyncio.Handle] | None = None  # while it is paused: what would have run
-        self.fuse: tuple[int, Callable[[Process], None]] | None = None  # after so many operations, that happens
+        self.fuse: tuple[int, Callable[[Process], None]] | None = (
+            None  # after so many operations, that happens
+        )
         self.clock_offset_ms = 0.0
         self.context = contextvars.copy_context()
         self.context.run(PROCESS.set, self)
@@ -58,24 +64,32 @@ PROCESS: ContextVar[Process] = ContextVar("PROCESS")
 
 
 class VirtualLoop(asyncio.AbstractEventLoop):
-    """Runs callbacks in the order of their times, and in the order in which they were scheduled where times are equal.
+    """Runs callbacks in the order of their times,
+    and in the order in which they were scheduled where times are equal.
 
-    `run_in_executor`, and with it `asyncio.to_thread`, runs blocking code as a greenlet (`blocking`). `on_step` is
-    called after each callback with the process that ran, `on_defect` with errors that nobody handles.
+    `run_in_executor`, and with it `asyncio.to_thread`, runs blocking code as a greenlet
+    (`blocking`). `on_step` is called after each callback with the process that ran, `on_defect`
+    with errors that nobody handles.
     """
 
-    def __init__(self, on_step: Callable[[Process], None], on_defect: Callable[[str, BaseException], None]) -> None:
-        self._now, self._number = 0.0, itertools.count()
+    def __init__(
+        self, on_step: Callable[[Process], None], on_defect: Callable[[str, BaseException], None]
+    ) -> None:
+        self._now = 0.0
+        self._number = itertools.count()
         self._ready: deque[asyncio.Handle] = deque()
         self._timers: list[tuple[float, int, asyncio.Handle]] = []
         self._tasks: list[asyncio.Task[Any]] = []
-        self._on_step, self._on_defect = on_step, on_defect
+        self._on_step = on_step
+        self._on_defect = on_defect
 
     def time(self) -> float:
         """Seconds since the simulation's start."""
         return self._now
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(
+        self, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         """Run next."""
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
@@ -83,13 +97,17 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     call_soon_threadsafe = call_soon
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_at(
+        self, when: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         """Run at a time."""
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         heapq.heappush(self._timers, (when, next(self._number), handle))
         return handle
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> Any:
+    def call_later(
+        self, delay: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> Any:
         """Run after `delay` seconds."""
         return self.call_at(self._now + delay, callback, *args, context=context)
 
@@ -97,7 +115,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """A future of this loop."""
         return asyncio.Future(loop=self)
 
-    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> asyncio.Task[Any]:
+    def create_task(
+        self, coro: Any, *, name: str | None = None, context: Context | None = None
+    ) -> asyncio.Task[Any]:
         """A task of this loop."""
         task = asyncio.Task(coro, loop=self, name=name, context=context)
         self._tasks.append(task)
@@ -106,11 +126,15 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def run_in_executor(self, _executor: Any, func: Callable[..., Any], *args: Any) -> Any:
         """Run blocking code as a greenlet, a moment later."""
         future = self.create_future()
-        self.call_later(PROCESS.get().random.random() * DISPATCH_S, blocking.start, future, func, args)
+        self.call_later(
+            PROCESS.get().random.random() * DISPATCH_S, blocking.start, future, func, args
+        )
         return future
 
     def run_until(self, deadline: float, done: Callable[[], bool]) -> bool:
-        """Run callbacks until `done()` is true after one of them, or the time is `deadline`; whether `done()` was."""
+        """Run callbacks until `done()` is true after one of them,
+        or the time is `deadline`; whether `done()` was.
+        """
         with self._running():
             while not (finished := done()):
                 if not self._ready and not self._advance(deadline):
@@ -139,17 +163,22 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def release(self, process: Process) -> None:
         """End a pause: what was held runs now, in its order."""
-        held, process.held = process.held or [], None
+        held = process.held or []
+        process.held = None
         self._ready.extend(held)
 
     def dispose(self) -> None:
-        """Report errors that nobody took, and let go of what never finished: all processes are dead by now."""
+        """Report errors that nobody took, and let go of what never finished:
+        all processes are dead by now.
+        """
         for task in self._tasks:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 blocking.discard(task.get_coro().close)
             elif task._log_traceback and not isinstance(task.exception(), EchoRankError):  # type: ignore[attr-defined]
-                self.call_exception_handler({"message": f"in {task.get_coro()}", "exception": task.exception()})
+                self.call_exception_handler(
+                    {"message": f"in {task.get_coro()}", "exception": task.exception()}
+                )
         self._tasks.clear()
         self._timers.clear()
         self._ready.clear()
@@ -184,7 +213,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """It stays among the timers and is passed over."""
 
 
-def start_soon(loop: VirtualLoop, process: Process, work: Coroutine[Any, Any, Any], delay_s: float = 0.0) -> None:
+def start_soon(
+    loop: VirtualLoop, process: Process, work: Coroutine[Any, Any, Any], delay_s: float = 0.0
+) -> None:
     """Run a coroutine as a task of `process`."""
     context = process.context
     loop.call_later(delay_s, lambda: loop.create_task(work, context=context), context=context)

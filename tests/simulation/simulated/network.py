@@ -1,6 +1,8 @@
-"""What connects the processes: messages that are late, lost, doubled or overtaken; Ray calls and gRPC on top.
+"""What connects the processes: messages that are late, lost,
+doubled or overtaken; Ray calls and gRPC on top.
 
-A lost request and a lost answer look the same to the caller: an error soon, or nothing until its patience ends.
+A lost request and a lost answer look the same to the caller: an error soon, or nothing until its
+patience ends.
 """
 
 from __future__ import annotations
@@ -43,12 +45,21 @@ class Network:
         say: Callable[[object, str], None],
         on_defect: Callable[[str, BaseException], None],
     ) -> None:
-        self._loop, self._world, self._say, self._on_defect = loop, world, say, on_defect
-        self._waiting: dict[Process, dict[asyncio.Future[Any], Callable[[], None]]] = {}  # for an answer, by callee
+        self._loop = loop
+        self._world = world
+        self._say = say
+        self._on_defect = on_defect
+        self._waiting: dict[
+            Process, dict[asyncio.Future[Any], Callable[[], None]]
+        ] = {}  # for an answer, by callee
         self.names: dict[str, Process] = {}
-        self.actors: dict[Process, asyncio.Future[Any]] = {}  # each, once its constructor is through
+        self.actors: dict[
+            Process, asyncio.Future[Any]
+        ] = {}  # each, once its constructor is through
         self.addresses: dict[str, tuple[Process, SimServer]] = {}
-        self.cuts: list[frozenset[str]] = []  # pairs that cannot talk; one name: cut off from everybody
+        self.cuts: list[
+            frozenset[str]
+        ] = []  # pairs that cannot talk; one name: cut off from everybody
         self.loss = self.doubling = self.late = 0.0  # chances
 
     async def ask(self, callee: Process, what: str, work: Work) -> Any:
@@ -64,8 +75,12 @@ class Network:
 
         def lost() -> None:
             if caller.random.random() < NOTICED:
-                broken = functools.partial(settle, None, Unreachable(f"{callee} does not answer {what}"))
-                self._loop.call_later(NOTICE_S * caller.random.random(), broken, context=caller.context)
+                broken = functools.partial(
+                    settle, None, Unreachable(f"{callee} does not answer {what}")
+                )
+                self._loop.call_later(
+                    NOTICE_S * caller.random.random(), broken, context=caller.context
+                )
 
         async def serve() -> None:
             outcome, error = await self._outcome(what, work)
@@ -97,7 +112,13 @@ class Network:
             self._on_defect(f"in {what}", error)
             return None, Unreachable(f"a defect in {what}")
 
-    def _send(self, sender: Process, receiver: Process, deliver: Callable[[], None], lost: Callable[[], None]) -> None:
+    def _send(
+        self,
+        sender: Process,
+        receiver: Process,
+        deliver: Callable[[], None],
+        lost: Callable[[], None],
+    ) -> None:
         random = sender.random
         if self._is_cut(sender.name, receiver.name) or random.random() < self.loss:
             self._say(sender, f"message to {receiver} is lost")
@@ -118,10 +139,16 @@ class Network:
 
 
 class SimRay:
-    """As much of Ray as the product uses. `end` takes an actor away for good, `live` are the nodes for shards."""
+    """As much of Ray as the product uses. `end` takes an actor away for good,
+    `live` are the nodes for shards.
+    """
 
-    def __init__(self, network: Network, end: Callable[[str], None], live: Callable[[], Iterable[str]]) -> None:
-        self._network, self._end, self._live = network, end, live
+    def __init__(
+        self, network: Network, end: Callable[[str], None], live: Callable[[], Iterable[str]]
+    ) -> None:
+        self._network = network
+        self._end = end
+        self._live = live
 
     def get_actor(self, name: str, _namespace: str) -> Any:
         """A handle: `handle.method.remote(*args)` can be awaited."""
@@ -133,7 +160,9 @@ class SimRay:
         """An actor that cannot be constructed is tried again, as from the second time on."""
         process = PROCESS.get()
         myself = _Handle(self._network, process.name)
-        return SimpleNamespace(was_current_actor_reconstructed=process.number > 1, current_actor=myself)
+        return SimpleNamespace(
+            was_current_actor_reconstructed=process.number > 1, current_actor=myself
+        )
 
     def nodes(self) -> list[dict[str, Any]]:
         """Those that live."""
@@ -147,7 +176,8 @@ class SimRay:
 
 class _Handle:
     def __init__(self, network: Network, name: str) -> None:
-        self._network, self._name = network, name
+        self._network = network
+        self._name = name
 
     def __getattr__(self, method: str) -> Any:
         return SimpleNamespace(remote=functools.partial(self._call, method))
@@ -162,7 +192,9 @@ class _Handle:
             try:
                 return pickle.dumps(await getattr(actor, method)(*pickle.loads(sent)))
             except EchoRankError as error:
-                raise RayTaskError(method, "", pickle.loads(pickle.dumps(error)), ip="sim") from error
+                raise RayTaskError(
+                    method, "", pickle.loads(pickle.dumps(error)), ip="sim"
+                ) from error
 
         try:
             return pickle.loads(await self._network.ask(callee, method, work))
@@ -171,10 +203,13 @@ class _Handle:
 
 
 class SimServer:
-    """`actors.calls.server.RpcServer` without sockets: real handlers, real messages, real statuses."""
+    """`actors.calls.server.RpcServer` without sockets: real handlers,
+    real messages, real statuses.
+    """
 
     def __init__(self, network: Network, add_service: Callable[[Any], None]) -> None:
-        self._network, self._handlers = network, list[Any]()
+        self._network = network
+        self._handlers = list[Any]()
         self.serving = False
         add_service(self)
 
@@ -186,7 +221,9 @@ class SimServer:
         """The same handlers once more."""
 
     async def start(self, host: str, port: int) -> str:
-        """Listen; the address, another one for each incarnation of a process unless it asks for a port."""
+        """Listen; the address, another one for each incarnation of a
+        process unless it asks for a port.
+        """
         process = PROCESS.get()
         address = f"{process.name}:{port}" if port else str(process)
         self._network.addresses[address] = (process, self)
@@ -199,7 +236,9 @@ class SimServer:
     async def stop(self, _grace_s: float) -> None:
         """Listen no more."""
         self.serving = False
-        self._network.addresses = {at: each for at, each in self._network.addresses.items() if each[1] is not self}
+        self._network.addresses = {
+            at: each for at, each in self._network.addresses.items() if each[1] is not self
+        }
 
     async def answer(self, method: str, raw: bytes, call: SimCall) -> bytes:
         """Serve one call; errors become statuses."""
@@ -211,7 +250,9 @@ class SimServer:
         except (EchoRankError, grpc.aio.AioRpcError) as error:
             status = status_of(error)
             raise grpc.aio.AioRpcError(status.code, (), (), status.message) from error
-        answered: bytes = handler.response_serializer(response) if handler.response_serializer else response
+        answered: bytes = (
+            handler.response_serializer(response) if handler.response_serializer else response
+        )
         return answered
 
 
@@ -219,7 +260,9 @@ class SimCall:
     """A call as its servicer sees it, and its deadline."""
 
     def __init__(self, loop: VirtualLoop, timeout_s: float, metadata: Any = ()) -> None:
-        self._loop, self._until, self.metadata = loop, loop.time() + timeout_s, metadata
+        self._loop = loop
+        self._until = loop.time() + timeout_s
+        self.metadata = metadata
 
     def time_remaining(self) -> float:
         """Seconds until the deadline."""
@@ -234,14 +277,18 @@ class SimChannel:
     """A `grpc.aio.Channel` to an address."""
 
     def __init__(self, loop: VirtualLoop, network: Network, address: str) -> None:
-        self._loop, self._network, self._address = loop, network, address
+        self._loop = loop
+        self._network = network
+        self._address = address
 
     def unary_unary(self, method: str, *_: Any) -> Callable[..., Awaitable[bytes]]:
         """The method, to be called with bytes."""
 
         async def call(raw: bytes, *, timeout: float, metadata: Any = ()) -> bytes:
             if self._address not in self._network.addresses:
-                raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, (), (), f"nobody listens at {self._address}")
+                raise grpc.aio.AioRpcError(
+                    grpc.StatusCode.UNAVAILABLE, (), (), f"nobody listens at {self._address}"
+                )
             process, server = self._network.addresses[self._address]
             called = SimCall(self._loop, timeout, metadata)
             asked = self._network.ask(process, method, lambda: server.answer(method, raw, called))
@@ -250,9 +297,13 @@ class SimChannel:
                     answered: bytes = await asked
                     return answered
             except Unreachable as error:
-                raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, (), (), str(error)) from error
+                raise grpc.aio.AioRpcError(
+                    grpc.StatusCode.UNAVAILABLE, (), (), str(error)
+                ) from error
             except TimeoutError as error:
-                raise grpc.aio.AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, (), (), str(error)) from error
+                raise grpc.aio.AioRpcError(
+                    grpc.StatusCode.DEADLINE_EXCEEDED, (), (), str(error)
+                ) from error
 
         return call
 

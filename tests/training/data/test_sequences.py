@@ -27,7 +27,9 @@ def histories_of_lengths(*lengths: int) -> Histories:
 
 
 def test_vocabulary_numbers_items_as_a_bundle_does() -> None:
-    """Catalogue rows and hashed rows agree with `Bundle.item_rows`, for frequent, rare and unknown items."""
+    """Catalogue rows and hashed rows agree with `Bundle.item_rows`,
+    for frequent, rare and unknown items.
+    """
     log = make_log([("u", item, 0) for item in "aabbbcd"])
     vocabulary = Vocabulary.of(log, hashed=8, events_min=2)
     assert vocabulary.items == ("b", "a")
@@ -50,7 +52,11 @@ def test_histories_sort_by_time_and_keep_ties() -> None:
     vocabulary = Vocabulary.of(log, hashed=8)
     histories = Histories.of(log, vocabulary)
     names = [vocabulary.items[row] for row in histories.items]
-    assert (histories.users, names, histories.starts.tolist()) == (("u", "v"), ["c", "b", "a", "c"], [0, 3, 4])
+    assert (histories.users, names, histories.starts.tolist()) == (
+        ("u", "v"),
+        ["c", "b", "a", "c"],
+        [0, 3, 4],
+    )
 
 
 def test_without_last_drops_from_each_user() -> None:
@@ -88,17 +94,23 @@ def test_boundaries_change_from_epoch_to_epoch() -> None:
 
 
 def test_groups_hold_every_window_once_within_the_token_limit() -> None:
-    """No window is lost, and padding included a group stays below its limit unless it is one window."""
+    """No window is lost, and padding included a group stays below its
+    limit unless it is one window.
+    """
     histories = histories_of_lengths(*range(2, 40))
     windows = training_windows(histories, 50, np.random.default_rng(0))
     parts = groups(windows, 64, np.random.default_rng(1))
-    assert sorted(np.concatenate([part.begins for part in parts]).tolist()) == sorted(windows.begins.tolist())
+    assert sorted(np.concatenate([part.begins for part in parts]).tolist()) == sorted(
+        windows.begins.tolist()
+    )
     for part in parts:
         assert len(part.begins) == 1 or len(part.begins) * (part.ends - part.begins).max() <= 64
 
 
 def test_padding_repeats_the_last_event_behind_a_mask() -> None:
-    """Rows of different length share a rectangle; the mask tells real events; times do not decrease."""
+    """Rows of different length share a rectangle;
+    the mask tells real events; times do not decrease.
+    """
     histories = histories_of_lengths(3, 2)
     batch = pad(histories, training_windows(histories, 10, np.random.default_rng(0)))
     assert batch.events.items.tolist() == [[0, 1, 2], [3, 4, 4]]

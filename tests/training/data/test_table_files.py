@@ -27,21 +27,38 @@ ROW = f"a,x,{NOW}\n"
         (HEAD + ROW + "b,y\n" + ROW, r"row 2 has 2 columns instead of 3: 'b,y'; correct it"),
         (HEAD + ROW + "b,y,1,2\n", "row 2 has 4 columns instead of 3"),
         (HEAD + 'a,"x,1\n' + ROW * 3, "a quote that is opened must be closed"),
-        ("user;item;time\na;x;1\n", "its columns are parted by semicolons: write the file with commas"),
+        (
+            "user;item;time\na;x;1\n",
+            "its columns are parted by semicolons: write the file with commas",
+        ),
         ("user\titem\ttime\na\tx\t1\n", "its columns are parted by tabs"),
-        ("User,Item ,time\na,x,1\n", r"no column 'user' for the role 'user'.*did you mean 'User'\?"),
-        ("user,items,time\na,x,1\n", r"no column 'item' .*did you mean 'items'\?.*--field item=COLUMN"),
+        (
+            "User,Item ,time\na,x,1\n",
+            r"no column 'user' for the role 'user'.*did you mean 'User'\?",
+        ),
+        (
+            "user,items,time\na,x,1\n",
+            r"no column 'item' .*did you mean 'items'\?.*--field item=COLUMN",
+        ),
         ("a,x,1764300000000\nb,y,1764300000001\n", "a CSV file names its columns in its first row"),
         (f"user,item,time,rating\na,x,{NOW},five\n", "row 1, column 'rating': 'five' is no rating"),
-        (f"user,item,time,rating\na,x,{NOW},inf\n", "row 1, column 'rating': the rating is infinite"),
-        ((HEAD + f"Zoë,x,{NOW}\n").encode("latin1"), r"row 1, column 'user': b'Zo\\xeb' is no UTF-8.*iconv -f latin1"),
+        (
+            f"user,item,time,rating\na,x,{NOW},inf\n",
+            "row 1, column 'rating': the rating is infinite",
+        ),
+        (
+            (HEAD + f"Zoë,x,{NOW}\n").encode("latin1"),
+            r"row 1, column 'user': b'Zo\\xeb' is no UTF-8.*iconv -f latin1",
+        ),
         ((HEAD + ROW).encode("utf-16"), "text in UTF-16: save it as CSV in UTF-8"),
         (b"PK\x03\x04rest", "a zip file or a workbook"),
         (b"\x1f\x8b\x08rest", "compressed: rename it to end in .csv.gz"),
         (b"PAR1rest", "a Parquet file: rename it"),
     ],
 )
-def test_a_csv_file_that_cannot_be_read_says_why(tmp_path: Path, content: str | bytes, message: str) -> None:
+def test_a_csv_file_that_cannot_be_read_says_why(
+    tmp_path: Path, content: str | bytes, message: str
+) -> None:
     """The file, the row, and what to do."""
     path = tmp_path / "log.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -52,7 +69,9 @@ def test_a_csv_file_that_cannot_be_read_says_why(tmp_path: Path, content: str | 
 
 def test_columns_that_nobody_asks_for_do_not_matter(tmp_path: Path) -> None:
     """They may share a name, or hold what is no UTF-8."""
-    (tmp_path / "log.csv").write_bytes(f"note,user,item,time,note\nZoë,a,x,{NOW},\n".encode("latin1"))
+    (tmp_path / "log.csv").write_bytes(
+        f"note,user,item,time,note\nZoë,a,x,{NOW},\n".encode("latin1")
+    )
     assert columns.read(tmp_path / "log.csv").users.tolist() == ["a"]
 
 
@@ -76,8 +95,12 @@ def test_parquet_with_two_columns_of_a_name_is_refused(tmp_path: Path) -> None:
 
 def test_parquet_with_texts_that_are_no_utf8_is_refused(tmp_path: Path) -> None:
     """Parquet's writers do not all check; the row is named."""
-    bad = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\3\0\0\0"), pa.py_buffer(b"Zo\xeb")])
-    parquet.write_table(pa.table({"user": bad, "item": ["x"], "time": [NOW]}), tmp_path / "log.parquet")
+    bad = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\3\0\0\0"), pa.py_buffer(b"Zo\xeb")]
+    )
+    parquet.write_table(
+        pa.table({"user": bad, "item": ["x"], "time": [NOW]}), tmp_path / "log.parquet"
+    )
     with pytest.raises(DatasetError, match=r"row 1, column 'user': b'Zo\\xeb' is no UTF-8"):
         columns.read(tmp_path / "log.parquet")
 
@@ -115,7 +138,9 @@ def test_ratings_are_numbers_labels_or_nothing(tmp_path: Path) -> None:
 
 def test_what_is_no_log_is_named(tmp_path: Path) -> None:
     """Another ending, nothing there, a directory without logs or with both forms."""
-    with pytest.raises(DatasetError, match=r"log\.tsv: a click log file must end in one of \.parquet, \.csv"):
+    with pytest.raises(
+        DatasetError, match=r"log\.tsv: a click log file must end in one of \.parquet, \.csv"
+    ):
         columns.read(tmp_path / "log.tsv")
     with pytest.raises(DatasetError, match="there is no such file"):
         columns.read(tmp_path / "log.csv")

@@ -1,4 +1,6 @@
-"""Times of files: as serving reads them, within its bounds; and what seems to be in another unit."""
+"""Times of files: as serving reads them, within its bounds;
+and what seems to be in another unit.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,11 @@ def test_the_bounds_are_those_of_serving() -> None:
 def test_timestamps_of_each_unit_and_zone_are_moments(unit: str, zone: str | None) -> None:
     """Without a zone they are UTC; --time-unit has no say in them."""
     whole = NOW // 1000 * 1000
-    stamp = pa.array([int(whole * PER_MS[unit])], pa.int64()).cast(pa.timestamp(unit)).cast(pa.timestamp(unit, zone))
+    stamp = (
+        pa.array([int(whole * PER_MS[unit])], pa.int64())
+        .cast(pa.timestamp(unit))
+        .cast(pa.timestamp(unit, zone))
+    )
     assert of_times(stamp) == of_times(stamp, "iso8601") == [whole]
 
 
@@ -72,19 +78,25 @@ def test_timestamps_of_each_unit_and_zone_are_moments(unit: str, zone: str | Non
     ],
 )
 def test_numbers_texts_and_dates_are_moments(values: Any, unit: TimeUnit, found: int) -> None:
-    """Ints, floats, decimals, texts of each unit; what is below a millisecond is dropped or rounded."""
+    """Ints, floats, decimals, texts of each unit;
+    what is below a millisecond is dropped or rounded.
+    """
     assert of_times(values, unit) == [found]
 
 
 @given(
-    moment=st.datetimes(timezones=st.none() | st.timezones()).filter(lambda at: 1971 < at.year < 2099),
+    moment=st.datetimes(timezones=st.none() | st.timezones()).filter(
+        lambda at: 1971 < at.year < 2099
+    ),
     separator=st.sampled_from(["T", " "]),
 )
 def test_texts_are_read_as_serving_reads_them(moment: Any, separator: str) -> None:
     """With a zone and without one."""
     text = moment.isoformat(separator)
     live = JsonParser(EventFormat(format="json", time_unit="iso8601"))
-    assert of_times([text], "iso8601") == [live(json.dumps({"user": "u", "item": "i", "time": text}).encode()).time_ms]
+    assert of_times([text], "iso8601") == [
+        live(json.dumps({"user": "u", "item": "i", "time": text}).encode()).time_ms
+    ]
 
 
 @pytest.mark.parametrize(
@@ -98,11 +110,23 @@ def test_texts_are_read_as_serving_reads_them(moment: Any, separator: str) -> No
         ([NOW * 1_000_000], "s", "they look like nanoseconds: set --time-unit ns"),
         ([NOW * 1_000], "ms", "they look like microseconds: set --time-unit us"),
         ([NOW], "s", "they look like milliseconds: set --time-unit ms"),
-        ([NOW // 1000], "ms", r"all 1 times, such as 1764300000, lie in 1970.*look like seconds: set --time-unit s$"),
+        (
+            [NOW // 1000],
+            "ms",
+            r"all 1 times, such as 1764300000, lie in 1970.*look like seconds: set --time-unit s$",
+        ),
         ([NOW], "us", "look like milliseconds: set --time-unit ms"),
         ([NOW * 1000], "ns", "look like microseconds: set --time-unit us"),
-        ([20_251_128], "ms", "they look like dates such as 20251128: write them as text and set --time-unit iso8601"),
-        (pa.array([NOW], pa.timestamp("ns")), "ms", "look like milliseconds: make the column anew from them"),
+        (
+            [20_251_128],
+            "ms",
+            "they look like dates such as 20251128: write them as text and set --time-unit iso8601",
+        ),
+        (
+            pa.array([NOW], pa.timestamp("ns")),
+            "ms",
+            "look like milliseconds: make the column anew from them",
+        ),
         ([0], "ms", "0 milliseconds is not after 1970"),
         ([-5], "s", "-5 seconds is not after 1970"),
         ([0.4], "ms", "0.4 milliseconds is not after 1970"),
@@ -119,20 +143,34 @@ def test_texts_are_read_as_serving_reads_them(moment: Any, separator: str) -> No
         (["1_764_300_000_123"], "ms", "is no number"),
         (["0x19AC7"], "ms", "is no number"),
         ([str(NOW), ISO], "ms", "row 2.*is no number.*set --time-unit iso8601"),
-        ([ISO, str(NOW)], "iso8601", r"row 2.*is no ISO 8601 time.*they look like milliseconds: set --time-unit ms"),
+        (
+            [ISO, str(NOW)],
+            "iso8601",
+            r"row 2.*is no ISO 8601 time.*they look like milliseconds: set --time-unit ms",
+        ),
         (["0001-01-01"], "iso8601", "not after 1970"),
         (["9999-12-31T23:59:59Z"], "iso8601", "beyond the year 2100"),
         (["soon"], "iso8601", "'soon' is no ISO 8601 time"),
-        ([NOW], "iso8601", "holds int64: times are not in the unit 'iso8601'.*they look like milliseconds"),
+        (
+            [NOW],
+            "iso8601",
+            "holds int64: times are not in the unit 'iso8601'.*they look like milliseconds",
+        ),
         (pa.array([1, None]), "ms", "row 2, column 'time': 1 rows have no time; remove them"),
         ([str(NOW), ""], "ms", "row 2, column 'time': 1 rows have no time"),
-        (pa.array([2_000_000_000_000], pa.timestamp("s")), "ms", "seconds since 1970, is beyond the year 2100"),
+        (
+            pa.array([2_000_000_000_000], pa.timestamp("s")),
+            "ms",
+            "seconds since 1970, is beyond the year 2100",
+        ),
         ([True], "ms", "column 'time' holds bool, which is no time"),
         (pa.array([3], pa.time32("s")), "ms", r"holds time32\[s\], which is no time"),
         (pa.array([[1]]), "ms", "holds list<"),
     ],
 )
-def test_what_is_no_time_or_in_another_unit_is_refused(values: Any, unit: TimeUnit, message: str) -> None:
+def test_what_is_no_time_or_in_another_unit_is_refused(
+    values: Any, unit: TimeUnit, message: str
+) -> None:
     """The row, the value, how many more there are, and the unit that it seems to be in."""
     with pytest.raises(DatasetError, match=message):
         of_times(values, unit)
@@ -143,8 +181,8 @@ def test_a_few_times_of_another_unit_are_remarked_on() -> None:
     heard: list[str] = []
     assert of_times([NOW, NOW // 1000], heard=heard) == [NOW, NOW // 1000]
     assert heard == [
-        "1 times of column 'time' lie in 1970 while others do not; they look like seconds; correct them "
-        "(first: log: row 2, column 'time')"
+        "1 times of column 'time' lie in 1970 while others do not; they look like seconds; "
+        "correct them (first: log: row 2, column 'time')"
     ]
 
 

@@ -1,4 +1,6 @@
-"""Clicks with actions that a bundle does not know are passed over in evaluation as they are when serving."""
+"""Clicks with actions that a bundle does not know are passed over in
+evaluation as they are when serving.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def bundle(*actions: str) -> Bundle:
 
 
 def served(model: Bundle, log: ClickLog, user: str) -> np.ndarray | None:
-    """The user's state once a shard's store has folded the log, an event's place in it being its offset."""
+    """The user's state once a shard's store has folded the log,
+    an event's place in it being its offset.
+    """
     columns = {
         name: np.array([key(text) for text in texts], dtype=np.uint64)
         for name, texts in (("users", log.users), ("items", log.items), ("actions", log.actions))
@@ -59,7 +63,11 @@ def served(model: Bundle, log: ClickLog, user: str) -> np.ndarray | None:
 def test_a_vocabulary_numbers_actions_as_a_bundle_does() -> None:
     """Known ones by place, nameless ones as clicks, others not at all."""
     vocabulary = Vocabulary.of(mixed("view", "view", "", "buy", "click"), hashed=8)
-    assert vocabulary.actions == ("view", "click", "buy")  # most used first, equal ones as they come
+    assert vocabulary.actions == (
+        "view",
+        "click",
+        "buy",
+    )  # most used first, equal ones as they come
     names = np.array(["view", "", "click", "buy", "order_refunded"], dtype=object)
     assert vocabulary.action_ids(names).tolist() == [0, 1, 1, 2, UNKNOWN]
     old = dataclasses.replace(vocabulary, actions=("view", ""))
@@ -67,8 +75,11 @@ def test_a_vocabulary_numbers_actions_as_a_bundle_does() -> None:
 
 
 def test_the_walk_folds_what_a_shard_folds() -> None:
-    """The states that questions are put to are those that a store has after the same log, byte for byte."""
-    model, log = bundle("view", "buy"), mixed("view", "buy", "order_refunded")
+    """The states that questions are put to are those that a store has
+    after the same log, byte for byte.
+    """
+    model = bundle("view", "buy")
+    log = mixed("view", "buy", "order_refunded")
     log = log.take(np.lexsort((log.times_ms, np.array([int(user[5:]) for user in log.users]))))
     histories = Histories.of(log, vocabulary_of(model))
     for target, row in walk(model, histories, histories.starts[1:4] - 1):
@@ -79,9 +90,13 @@ def test_the_walk_folds_what_a_shard_folds() -> None:
 
 def test_clicks_that_the_bundle_would_pass_over_are_no_questions() -> None:
     """They are neither history nor asked about; the report says how many there are, and of what."""
-    model, log = bundle("view", "buy"), mixed("view", "buy", "order_refunded")
+    model = bundle("view", "buy")
+    log = mixed("view", "buy", "order_refunded")
     held = hold_out(log, model, {}, by_time=True)
-    assert "120 of 360 clicks have actions that the bundle does not know ('order_refunded')" in held.split
+    assert (
+        "120 of 360 clicks have actions that the bundle does not know ('order_refunded')"
+        in held.split
+    )
     assert len(held.log) == 240
     assert (held.held.histories.actions != UNKNOWN).all()
     with pytest.raises(DatasetError, match="folds none of these; it knows 'view', 'buy'"):
@@ -90,7 +105,9 @@ def test_clicks_that_the_bundle_would_pass_over_are_no_questions() -> None:
 
 def test_bundles_with_different_actions_are_compared_on_the_same_questions() -> None:
     """Each folds what it knows of the clicks before a question."""
-    own, other, log = bundle("view", "buy"), bundle("view"), mixed("view", "buy")
+    own = bundle("view", "buy")
+    other = bundle("view")
+    log = mixed("view", "buy")
     held = hold_out(log, own, {}, by_time=True)
     asked = ask(held.held, len(ITEMS), count_max=20)
     found = compare(asked, answer(own, asked), held.log, own, other)

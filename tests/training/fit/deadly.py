@@ -11,7 +11,9 @@ from training.data.sequences import Histories
 
 
 class Deadly(Histories):
-    """Histories that end the second worker's process, the hard way, as soon as it starts to learn from them."""
+    """Histories that end the second worker's process, the hard way,
+    as soon as it starts to learn from them.
+    """
 
     def counts(self, items: int) -> Longs:
         """See `Histories`."""

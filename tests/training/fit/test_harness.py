@@ -16,8 +16,12 @@ from training.fit.initial import start_from_data
 from training.fit.train import StreamingTask, TrainConfig, train
 from training.measure.evaluate import NetworkRanker, rank
 
-SHAPE = ModelConfig(width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4)
-SETTINGS = TrainConfig(epochs=2, tokens=64, dropout=0.1, average_decay=0.9, positions=2, negatives=3)
+SHAPE = ModelConfig(
+    width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4
+)
+SETTINGS = TrainConfig(
+    epochs=2, tokens=64, dropout=0.1, average_decay=0.9, positions=2, negatives=3
+)
 
 
 def test_the_streaming_models_training_is_this_loop() -> None:
@@ -25,21 +29,29 @@ def test_the_streaming_models_training_is_this_loop() -> None:
     torch.set_num_threads(1)
     vocabulary = Vocabulary.of(cyclic_log(), hashed=8)
     everything = Histories.of(cyclic_log(), vocabulary)
-    training, held = everything.without_last(2), Held.last(everything.without_last(1))
+    training = everything.without_last(2)
+    held = Held.last(everything.without_last(1))
     heard: list[Line] = []
-    model = train(SHAPE, SETTINGS, vocabulary, training, held, show_progress=False, on_epoch=heard.append)
+    model = train(
+        SHAPE, SETTINGS, vocabulary, training, held, show_progress=False, on_epoch=heard.append
+    )
 
     random = np.random.default_rng(SETTINGS.seed)
     torch.manual_seed(SETTINGS.seed)
     network = Network(ModelConfig.from_json(model.network.config.to_json()), 12, SETTINGS.dropout)
     start_from_data(network, training, SETTINGS.negatives, SETTINGS.seed)
-    averaged, schedule = copy.deepcopy(network), Schedule(SETTINGS)
+    averaged = copy.deepcopy(network)
+    schedule = Schedule(SETTINGS)
     task = StreamingTask(network, SETTINGS, training, held)
-    optimizer = torch.optim.AdamW(network.parameters(), betas=SETTINGS.betas, weight_decay=0.01, fused=True)
-    kept, curve = [], []
+    optimizer = torch.optim.AdamW(
+        network.parameters(), betas=SETTINGS.betas, weight_decay=0.01, fused=True
+    )
+    kept = []
+    curve = []
     for epoch in range(SETTINGS.epochs):
         network.train()
-        plan, losses = groups(training_windows(training, 200, random), 64, random), []
+        plan = groups(training_windows(training, 200, random), 64, random)
+        losses = []
         for step, windows in enumerate(plan):
             losses.append(task.losses(windows, random))
             optimizer.zero_grad()
@@ -56,4 +68,6 @@ def test_the_streaming_models_training_is_this_loop() -> None:
 
     assert [(*line.losses, line.metrics["ndcg10"]) for line in heard] == curve
     best = kept[model.best.epoch]
-    assert all(torch.equal(weight, best[name]) for name, weight in model.network.state_dict().items())
+    assert all(
+        torch.equal(weight, best[name]) for name, weight in model.network.state_dict().items()
+    )

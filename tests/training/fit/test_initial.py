@@ -37,7 +37,10 @@ def test_membership_suppresses_where_nothing_repeats_and_promotes_where_it_does(
     letters = [chr(97 + number) for number in range(20)]
     walks = ["".join(random.permutation(letters)) for _ in range(30)]
     membership = network_of(20).membership
-    assert (repeat_bias(membership, histories_of(walks), histories_of(walks).counts(20), random)[:4] < -2).all()
+    assert (
+        repeat_bias(membership, histories_of(walks), histories_of(walks).counts(20), random)[:4]
+        < -2
+    ).all()
     pairs = ["".join(random.choice(letters, 2, replace=False)) * 10 for _ in range(30)]
     histories = histories_of(pairs)
     bias = repeat_bias(membership, histories, histories.counts(20), random)
@@ -46,7 +49,9 @@ def test_membership_suppresses_where_nothing_repeats_and_promotes_where_it_does(
 
 
 def test_an_untrained_network_starts_as_popular_as_the_data() -> None:
-    """Item biases differ as log counts do, have mean 0 over the catalogue, and rare rows start lowest."""
+    """Item biases differ as log counts do,
+    have mean 0 over the catalogue, and rare rows start lowest.
+    """
     histories = histories_of(["abac", "aab", "a"])
     network = network_of(3)
     start_from_data(network, histories, negatives=15, seed=0)

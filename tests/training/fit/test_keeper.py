@@ -1,4 +1,6 @@
-"""A training that is stopped, killed or diverges: what is kept, and that it goes on as if nothing had happened."""
+"""A training that is stopped, killed or diverges: what is kept,
+and that it goes on as if nothing had happened.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,14 @@ class Ticks:
 class Looking(FileKeeper):
     """Calls `at_look` with the number of each look, after it."""
 
-    def __init__(self, folder: Path, at_look: Callable[[int], None] = lambda _: None, **more: Any) -> None:
-        super().__init__(folder, **{"say": lambda _: None, "interval_s": 0.0, "clock": Ticks()} | more)
-        self.looks, self._at_look = 0, at_look
+    def __init__(
+        self, folder: Path, at_look: Callable[[int], None] = lambda _: None, **more: Any
+    ) -> None:
+        super().__init__(
+            folder, **{"say": lambda _: None, "interval_s": 0.0, "clock": Ticks()} | more
+        )
+        self.looks = 0
+        self._at_look = at_look
 
     def look(self, training: Keepable, *, now: bool = False) -> None:
         """See `FileKeeper`."""
@@ -67,14 +74,26 @@ def run(keeper: FileKeeper | None = None, settings: TrainConfig = SETTINGS) -> T
     """Train on the circle walkers."""
     torch.set_num_threads(1)
     parts = leave_one_out(cyclic_log(), SHAPE)
-    return train(SHAPE, settings, parts.vocabulary, parts.training, parts.held, show_progress=False, keeper=keeper)
+    return train(
+        SHAPE,
+        settings,
+        parts.vocabulary,
+        parts.training,
+        parts.held,
+        show_progress=False,
+        keeper=keeper,
+    )
 
 
 def equal(one: TrainedModel, other: TrainedModel) -> bool:
     """Whether weights and history are the same, to the bit."""
     weights = other.network.state_dict()
-    same = all(torch.equal(weight, weights[name]) for name, weight in one.network.state_dict().items())
-    timeless = [[dataclasses.replace(line, seconds=0.0) for line in model.history] for model in (one, other)]
+    same = all(
+        torch.equal(weight, weights[name]) for name, weight in one.network.state_dict().items()
+    )
+    timeless = [
+        [dataclasses.replace(line, seconds=0.0) for line in model.history] for model in (one, other)
+    ]
     return same and timeless[0] == timeless[1]
 
 
@@ -93,8 +112,12 @@ def untouched() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("look", [1, 2, 4, 5, 6, 9])
-def test_a_killed_training_goes_on_to_the_same_weights(tmp_path: Path, whole: TrainedModel, look: int) -> None:
-    """Within an epoch, between two, before the validation: weights and history are those of the whole training."""
+def test_a_killed_training_goes_on_to_the_same_weights(
+    tmp_path: Path, whole: TrainedModel, look: int
+) -> None:
+    """Within an epoch, between two, before the validation:
+    weights and history are those of the whole training.
+    """
     with pytest.raises(Killed):
         run(Looking(tmp_path, kill_at(look)))
     torch.manual_seed(99)
@@ -121,7 +144,9 @@ def test_keeping_changes_nothing_and_a_training_may_be_killed_at_every_step(
     assert equal(model, whole)
 
 
-def test_a_finished_training_whose_result_was_not_saved_is_not_done_again(tmp_path: Path, whole: TrainedModel) -> None:
+def test_a_finished_training_whose_result_was_not_saved_is_not_done_again(
+    tmp_path: Path, whole: TrainedModel
+) -> None:
     """Nothing is left to do but what follows."""
     run(Looking(tmp_path))
     again = Looking(tmp_path, resume=True)
@@ -141,7 +166,9 @@ def test_a_signal_keeps_the_training_and_says_how_to_go_on(
         if look == 3:
             os.kill(os.getpid(), number)
 
-    with pytest.raises(StoppedError, match=r"stopped at step \d+ of epoch 1 of 3, after .*go on with .* --resume"):
+    with pytest.raises(
+        StoppedError, match=r"stopped at step \d+ of epoch 1 of 3, after .*go on with .* --resume"
+    ):
         run(Looking(tmp_path, at, interval_s=1e9))
     heard: list[str] = []
     assert equal(run(Looking(tmp_path, resume=True, say=heard.append)), whole)
@@ -173,10 +200,13 @@ class Still:
 
 
 def test_a_training_is_kept_by_time_and_not_at_every_step(tmp_path: Path) -> None:
-    """About once in an interval, and less often where writing takes long: at most a twentieth of the time."""
+    """About once in an interval, and less often where writing takes long:
+    at most a twentieth of the time.
+    """
     for interval_s, least in ((10.0, 20.0), (50.0, 50.0)):
         clock = Ticks()
-        keeper, training = Looking(tmp_path, interval_s=interval_s, clock=clock), Still(clock)
+        keeper = Looking(tmp_path, interval_s=interval_s, clock=clock)
+        training = Still(clock)
         for _ in range(1000):
             keeper.look(training)
         gaps = [later - earlier for earlier, later in pairwise(training.kept_at)]
@@ -185,21 +215,28 @@ def test_a_training_is_kept_by_time_and_not_at_every_step(tmp_path: Path) -> Non
         keeper.forget()
 
 
-def test_what_is_unfinished_is_not_overwritten_in_silence(tmp_path: Path, whole: TrainedModel) -> None:
+def test_what_is_unfinished_is_not_overwritten_in_silence(
+    tmp_path: Path, whole: TrainedModel
+) -> None:
     """Only with --resume or --anew; without anything unfinished, --resume says so."""
     with pytest.raises(TrainingError, match="holds no unfinished training to resume"):
         FileKeeper(tmp_path, resume=True)
     with pytest.raises(Killed):
         run(Looking(tmp_path, kill_at(3)))
-    with pytest.raises(TrainingError, match="go on with the same command and --resume, begin anew with --anew"):
+    with pytest.raises(
+        TrainingError, match="go on with the same command and --resume, begin anew with --anew"
+    ):
         FileKeeper(tmp_path)
     assert equal(run(Looking(tmp_path, anew=True)), whole)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"), [({"seed": 1}, "another seed or recipe"), ({"tokens": 128}, "another seed or recipe")]
+    ("change", "message"),
+    [({"seed": 1}, "another seed or recipe"), ({"tokens": 128}, "another seed or recipe")],
 )
-def test_another_training_is_not_gone_on_with(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_another_training_is_not_gone_on_with(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     """Other settings would not give what either training gives."""
     with pytest.raises(Killed):
         run(Looking(tmp_path, kill_at(3)))
@@ -235,7 +272,9 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes | None) -> None:
         run(Looking(tmp_path, resume=True))
 
 
-def test_a_disk_that_takes_nothing_does_not_end_the_training(tmp_path: Path, whole: TrainedModel) -> None:
+def test_a_disk_that_takes_nothing_does_not_end_the_training(
+    tmp_path: Path, whole: TrainedModel
+) -> None:
     """It is said each time, and the model is what it would be."""
     (tmp_path / f".{KEPT}.new").mkdir()  # where the new file would be written
     heard: list[str] = []
@@ -251,7 +290,9 @@ def breaking(model: Keepable) -> None:
         next(network.parameters()).view(-1)[0] = float("nan")
 
 
-def test_a_training_that_diverges_says_where_and_keeps_the_last_good_state(tmp_path: Path, whole: TrainedModel) -> None:
+def test_a_training_that_diverges_says_where_and_keeps_the_last_good_state(
+    tmp_path: Path, whole: TrainedModel
+) -> None:
     """The message names epoch, step and what to change; from what is kept a lower rate goes on."""
 
     class Breaking(Looking):
@@ -260,7 +301,8 @@ def test_a_training_that_diverges_says_where_and_keeps_the_last_good_state(tmp_p
             if self.looks == 4:
                 breaking(training)
 
-    message = r"diverged in epoch \d: step \d+ of \d+ gives losses of .*nan.*lower learning_rate, which is 0.01"
+    said = r"diverged in epoch \d: step \d+ of \d+ gives losses of .*nan.*"
+    message = said + r"lower learning_rate, which is 0.01"
     with pytest.raises(DivergedError, match=message) as caught:
         run(Breaking(tmp_path))
     assert "kept in" in str(caught.value)
@@ -272,5 +314,7 @@ def test_a_training_that_diverges_says_where_and_keeps_the_last_good_state(tmp_p
 def test_weights_that_are_no_numbers_are_not_validated() -> None:
     """The last step of an epoch may be the one that breaks them."""
     settings = dataclasses.replace(QUICK, epochs=1, learning_rate=1e38, clip=1e38, tokens=100_000)
-    with pytest.raises(DivergedError, match=r"diverged in epoch 1: .*lower learning_rate, which is 1e\+38"):
+    with pytest.raises(
+        DivergedError, match=r"diverged in epoch 1: .*lower learning_rate, which is 1e\+38"
+    ):
         run(None, settings)

@@ -25,11 +25,17 @@ def case(rows: int, items: int, places: int) -> tuple[list[Tensor], Places, Tens
 def test_pieces_equal_the_definition(
     elements: int, bias: bool, weight: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Value and every gradient, whether a piece is one row, a few, or all; the factor from outside counts."""
+    """Value and every gradient, whether a piece is one row, a few, or all;
+    the factor from outside counts.
+    """
     monkeypatch.setattr(softmax, "ELEMENTS", elements)
     leaves, places, target = case(23, 31, 40)
     others, _, _ = case(23, 31, 40)
-    guide = None if weight is None else Guide(*(others[part].detach() * 2 for part in (0, 1, 3, 2)), weight)
+    guide = (
+        None
+        if weight is None
+        else Guide(*(others[part].detach() * 2 for part in (0, 1, 3, 2)), weight)
+    )
     wanted = leaves if bias else leaves[:3]
     found = []
     for loss in (plain, catalogue_loss):
@@ -43,13 +49,19 @@ def test_nothing_to_learn_costs_nothing() -> None:
     """No row gives 0 and gradients of 0."""
     leaves, _, target = case(1, 5, 1)
     none = torch.zeros(0, dtype=torch.int64)
-    loss = catalogue_loss(leaves[0][:0], leaves[1], None, Places(none, none, leaves[2][:0]), target[:0])
+    loss = catalogue_loss(
+        leaves[0][:0], leaves[1], None, Places(none, none, leaves[2][:0]), target[:0]
+    )
     assert loss.item() == 0.0
     assert torch.autograd.grad(loss, leaves[1])[0].abs().sum() == 0
 
 
 def test_large_logits_do_not_overflow() -> None:
     """A logit of 1,000 costs the difference to the wanted one."""
-    x, table = torch.tensor([[1.0]]), torch.tensor([[1000.0], [0.0]])
+    x = torch.tensor([[1.0]])
+    table = torch.tensor([[1000.0], [0.0]])
     none = torch.zeros(0, dtype=torch.int64)
-    assert catalogue_loss(x, table, None, Places(none, none, torch.zeros(0)), torch.tensor([1])).item() == 1000.0
+    assert (
+        catalogue_loss(x, table, None, Places(none, none, torch.zeros(0)), torch.tensor([1])).item()
+        == 1000.0
+    )

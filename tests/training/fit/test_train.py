@@ -18,19 +18,38 @@ from training.fit.harness import Schedule, pick_device
 from training.fit.train import TrainConfig, TrainedModel, train
 from training.measure.evaluate import NetworkRanker, rank
 
-SHAPE = ModelConfig(width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4)
-GOLDEN = [(1.9614, 0.5120), (1.0855, 0.3340), (0.6743, 0.2388), (0.5454, 0.1987)]  # next item, click
-QUICK = TrainConfig(epochs=4, tokens=64, learning_rate=1e-2, dropout=0.0, average_decay=0.9, positions=2, negatives=3)
+SHAPE = ModelConfig(
+    width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4
+)
+GOLDEN = [
+    (1.9614, 0.5120),
+    (1.0855, 0.3340),
+    (0.6743, 0.2388),
+    (0.5454, 0.1987),
+]  # next item, click
+QUICK = TrainConfig(
+    epochs=4,
+    tokens=64,
+    learning_rate=1e-2,
+    dropout=0.0,
+    average_decay=0.9,
+    positions=2,
+    negatives=3,
+)
 
 
 def fit(settings: TrainConfig) -> tuple[TrainedModel, Held]:
-    """Train on the circle walkers; their last event is the test, the one before it the validation."""
+    """Train on the circle walkers; their last event is the test,
+    the one before it the validation.
+    """
     torch.set_num_threads(1)
     log = cyclic_log()
     vocabulary = Vocabulary.of(log, hashed=8)
     everything = Histories.of(log, vocabulary)
     held = Held.last(everything.without_last(1))
-    model = train(SHAPE, settings, vocabulary, everything.without_last(2), held, show_progress=False)
+    model = train(
+        SHAPE, settings, vocabulary, everything.without_last(2), held, show_progress=False
+    )
     return model, Held.last(everything)
 
 
@@ -59,7 +78,9 @@ def test_training_stops_early_and_keeps_the_best_epoch() -> None:
 
 
 def test_a_budget_in_minutes_ends_the_training() -> None:
-    """A budget far below the schedule's length still gives a model, and its schedule reaches the end."""
+    """A budget far below the schedule's length still gives a model,
+    and its schedule reaches the end.
+    """
     model, _ = fit(dataclasses.replace(QUICK, epochs=1000, patience=1000, minutes_max=0.01))
     assert 1 <= len(model.history) < 100
 
@@ -109,5 +130,7 @@ def test_learning_rate_warms_up_and_fades() -> None:
 def test_the_allocator_takes_its_settings() -> None:
     """Under glibc all three settings are accepted; elsewhere the answer is no, without harm."""
     command = "from training.fit.allocation import keep_freed_memory; print(keep_freed_memory())"
-    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == str(platform.libc_ver()[0] == "glibc")

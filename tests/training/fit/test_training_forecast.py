@@ -32,7 +32,9 @@ from training.runs import leave_one_out
 def test_the_first_step_does_not_count() -> None:
     """It warms up; after some more the moment comes, once."""
     forecast = Forecast()
-    assert [forecast.add(seconds) for seconds in [100.0, *[2.0] * STEPS, 3.0]] == [False] * STEPS + [True, False]
+    assert [forecast.add(seconds) for seconds in [100.0, *[2.0] * STEPS, 3.0]] == [
+        False
+    ] * STEPS + [True, False]
     assert forecast.step_s() == 2.0
 
 
@@ -42,18 +44,26 @@ def test_the_first_step_does_not_count() -> None:
         (None, 3.0, "about 97 seconds for 30 epochs at most"),
         (None, 60.0, "about 29 minutes for 30 epochs at most"),
         (12.0, 60.0, "about 29 minutes for 30 epochs at most; --minutes 12 allows about 7 of them"),
-        (12.0, 6000.0, "about 48.3 hours for 30 epochs at most; --minutes 12 allows about 1.1 of them"),
+        (
+            12.0,
+            6000.0,
+            "about 48.3 hours for 30 epochs at most; --minutes 12 allows about 1.1 of them",
+        ),
         (12.0, 1.0, "about 39 seconds for 30 epochs at most; --minutes 12 allows about 30 of them"),
     ],
 )
 def test_the_forecast_is_a_sentence(minutes: float | None, epoch_s: float, said: str) -> None:
-    """How long all epochs would take, and how many the minutes allow: one is over, the steps end after 366 seconds."""
+    """How long all epochs would take, and how many the minutes allow: one is over,
+    the steps end after 366 seconds.
+    """
     times = {"spent_s": 6.0, "epoch_s": epoch_s, "done": 1.0, "finishing_s": 4.0, "limit_s": 366.0}
     assert sentence(epochs=30, minutes=minutes, **times) == said
 
 
 def test_steps_end_early_enough_for_what_follows() -> None:
-    """The schedule ends when validation and test still fit; steps get half of the minutes, whatever follows."""
+    """The schedule ends when validation and test still fit;
+    steps get half of the minutes, whatever follows.
+    """
     schedule = Schedule(TrainConfig(minutes_max=1.0), begun=time.monotonic() - 20)
     schedule.reserve(20.0)
     assert schedule.limit_s() == 40.0
@@ -69,8 +79,12 @@ def test_steps_end_early_enough_for_what_follows() -> None:
     assert Schedule(TrainConfig()).limit_s() is None
 
 
-def test_a_training_measures_what_it_needs_after_its_steps(capsys: pytest.CaptureFixture[str]) -> None:
-    """After some steps it says how long all will take, and leaves the time of validation and test."""
+def test_a_training_measures_what_it_needs_after_its_steps(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """After some steps it says how long all will take,
+    and leaves the time of validation and test.
+    """
     asked: list[float] = []
 
     def finishing(network: nn.Module, validation_s: float) -> float:
@@ -80,7 +94,15 @@ def test_a_training_measures_what_it_needs_after_its_steps(capsys: pytest.Captur
     parts = leave_one_out(cyclic_log(), SHAPE)
     settings = dataclasses.replace(QUICK, epochs=1000, patience=1000, minutes_max=1.0)
     begun = time.monotonic() - 29.0  # steps get half a minute
-    train(SHAPE, settings, parts.vocabulary, parts.training, parts.held, begun=begun, finishing=finishing)
+    train(
+        SHAPE,
+        settings,
+        parts.vocabulary,
+        parts.training,
+        parts.held,
+        begun=begun,
+        finishing=finishing,
+    )
     assert len(asked) == 1
     assert asked[0] > 0
     assert 30 <= time.monotonic() - begun < 60
@@ -92,7 +114,10 @@ def test_measuring_changes_nothing() -> None:
     parts = leave_one_out(cyclic_log(), SHAPE)
     torch.set_num_threads(1)
     model = train(SHAPE, QUICK, parts.vocabulary, parts.training, parts.held, show_progress=False)
-    before = [weight.clone() for weight in model.network.state_dict().values()], torch.get_rng_state()
+    before = (
+        [weight.clone() for weight in model.network.state_dict().values()],
+        torch.get_rng_state(),
+    )
     finishing = Finishing(parts.vocabulary.items, parts.training, parts.held, minutes=10.0)
     seconds = finishing(model.network, 1.0)
     assert seconds > 1.0
@@ -114,17 +139,27 @@ def write_log(path: Path) -> None:
     """The circle walkers as CSV."""
     log = cyclic_log()
     rows = zip(log.users, log.items, log.times_ms, strict=True)
-    path.write_text("user,item,time\n" + "".join(f"{user},{item},{at}\n" for user, item, at in rows))
+    path.write_text(
+        "user,item,time\n" + "".join(f"{user},{item},{at}\n" for user, item, at in rows)
+    )
 
 
-def test_the_command_goes_on_where_a_killed_one_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without --resume nothing is lost by mistake; with it the model is that of an uninterrupted command."""
-    monkeypatch.setattr(commands, "TrainConfig", lambda **given: dataclasses.replace(QUICK, **given))
+def test_the_command_goes_on_where_a_killed_one_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --resume nothing is lost by mistake;
+    with it the model is that of an uninterrupted command.
+    """
+    monkeypatch.setattr(
+        commands, "TrainConfig", lambda **given: dataclasses.replace(QUICK, **given)
+    )
     write_log(tmp_path / "log.csv")
 
     def command(out: str, **more: Any) -> None:
         console = Console(file=io.StringIO())
-        commands.train_model("file", path=tmp_path / "log.csv", out=tmp_path / out, console=console, **more)
+        commands.train_model(
+            "file", path=tmp_path / "log.csv", out=tmp_path / out, console=console, **more
+        )
 
     command("whole")
     with monkeypatch.context() as killing:
@@ -132,11 +167,15 @@ def test_the_command_goes_on_where_a_killed_one_stopped(tmp_path: Path, monkeypa
         with pytest.raises(Killed):
             command("parts")
     assert [file.name for file in (tmp_path / "parts").iterdir()] == [KEPT]
-    with pytest.raises(TrainingError, match="was not finished: go on with the same command and --resume"):
+    with pytest.raises(
+        TrainingError, match="was not finished: go on with the same command and --resume"
+    ):
         command("parts")
     command("parts", resume=True)
     whole, parts = (Checkpoint.load(tmp_path / name) for name in ("whole", "parts"))
-    assert all(map(torch.equal, whole.network.state_dict().values(), parts.network.state_dict().values()))
+    assert all(
+        map(torch.equal, whole.network.state_dict().values(), parts.network.state_dict().values())
+    )
     assert np.array_equal(whole.calibration, parts.calibration)
     assert not (tmp_path / "parts" / KEPT).exists()
     with pytest.raises(TrainingError, match="holds no unfinished training"):

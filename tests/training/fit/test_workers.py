@@ -1,4 +1,6 @@
-"""Several workers: equal parts, averaged gradients, equal weights; and a clear word when one of them fails."""
+"""Several workers: equal parts, averaged gradients, equal weights;
+and a clear word when one of them fails.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from training.workers import Alone, Group
 @pytest.fixture
 def group(tmp_path: Path) -> Iterator[Group]:
     """A group of one process."""
-    dist.init_process_group("gloo", init_method=(tmp_path / "meeting").as_uri(), rank=0, world_size=1)
+    dist.init_process_group(
+        "gloo", init_method=(tmp_path / "meeting").as_uri(), rank=0, world_size=1
+    )
     yield Group(seed=3)
     dist.destroy_process_group()
 
@@ -36,7 +40,8 @@ def plan_of(count: int) -> list[Windows]:
 
 def test_every_batch_has_a_worker_and_all_have_equally_many(group: Group) -> None:
     """Seven batches for three workers: three each, nothing left out, two twice."""
-    group.size, parts = 3, []
+    group.size = 3
+    parts = []
     for group.rank in range(3):
         parts.append([int(windows.begins[0]) for windows in group.part(plan_of(7))])
     assert {len(part) for part in parts} == {3}
@@ -54,10 +59,14 @@ def test_workers_differ_in_what_they_draw(group: Group) -> None:
 
 
 def test_one_process_of_a_group_averages_like_one_alone(group: Group) -> None:
-    """The mean over one is the thing itself, also of gradients of different shapes and missing ones."""
+    """The mean over one is the thing itself,
+    also of gradients of different shapes and missing ones.
+    """
     parameters = [torch.nn.Parameter(torch.ones(shape)) for shape in ((2, 3), (4,), (1,))]
     (parameters[0].sum() * 2 + (parameters[1] * torch.arange(4.0)).sum()).backward()
-    before = [None if parameter.grad is None else parameter.grad.clone() for parameter in parameters]
+    before = [
+        None if parameter.grad is None else parameter.grad.clone() for parameter in parameters
+    ]
     for workers in (Alone(), group):
         workers.average_gradients(parameters)
         for parameter, gradient in zip(parameters, before, strict=True):
@@ -77,8 +86,11 @@ def test_every_held_out_event_has_a_worker() -> None:
 
 
 @pytest.mark.ray
-def test_two_workers_learn_together_and_a_dead_one_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    """The loss falls and the weights are equal, which `train_together` checks; a crash saves nothing and says so.
+def test_two_workers_learn_together_and_a_dead_one_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The loss falls and the weights are equal, which `train_together` checks;
+    a crash saves nothing and says so.
 
     Each epoch is told as it ends, by the first worker alone.
     """
@@ -89,8 +101,17 @@ def test_two_workers_learn_together_and_a_dead_one_is_named(capsys: pytest.Captu
         losses = [line.next_item for line in model.history]
         assert losses[-1] < 0.6 * losses[0]
         assert model.best.ndcg10 > 0.9
-        told = [line.split(":")[0] for line in capsys.readouterr().err.splitlines() if line.startswith("epoch")]
+        told = [
+            line.split(":")[0]
+            for line in capsys.readouterr().err.splitlines()
+            if line.startswith("epoch")
+        ]
         assert told == [f"epoch {line.epoch + 1}" for line in model.history]
-        columns = {field.name: getattr(parts.training, field.name) for field in dataclasses.fields(Histories)}
-        with pytest.raises(TrainingError, match=r"training with 2 workers failed \(.*worker 1: .*nothing was saved"):
+        columns = {
+            field.name: getattr(parts.training, field.name)
+            for field in dataclasses.fields(Histories)
+        }
+        with pytest.raises(
+            TrainingError, match=r"training with 2 workers failed \(.*worker 1: .*nothing was saved"
+        ):
             train_together(2, SHAPE, settings, parts.vocabulary, Deadly(**columns), parts.held)

@@ -10,7 +10,9 @@ from training.measure import calibrate, metrics
 
 
 def test_known_distortion_is_undone() -> None:
-    """Labels drawn from sigmoid(2 x - 1) give back slope 2 and shift -1, and small calibration error."""
+    """Labels drawn from sigmoid(2 x - 1) give back slope 2 and shift
+    -1, and small calibration error.
+    """
     random = np.random.default_rng(0)
     logits = random.normal(size=50_000)
     labels = random.random(50_000) < 1 / (1 + np.exp(1 - 2 * logits))

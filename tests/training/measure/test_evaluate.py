@@ -21,7 +21,9 @@ from training.measure.targets import NegativeSampler, labelled, random_positions
 def small_network(items: int, seed: int = 0) -> Network:
     """An untrained network whose membership biases matter."""
     torch.manual_seed(seed)
-    network = Network(ModelConfig(width=32, expand=2, heads=4, head_width=16, hashed_items=8), items)
+    network = Network(
+        ModelConfig(width=32, expand=2, heads=4, head_width=16, hashed_items=8), items
+    )
     torch.nn.init.normal_(network.membership.bias)
     torch.nn.init.normal_(network.evidence.out)
     return network.eval()
@@ -39,8 +41,12 @@ class Fixed:
 
 
 def test_plain_and_excluded_ranks_by_hand() -> None:
-    """Already-seen items leave the second ranking, a repeated target stays, and ties count against it."""
-    log = make_log([("u", "a", 0), ("u", "b", 1), ("u", "c", 2), ("v", "a", 0), ("v", "b", 1), ("v", "a", 2)])
+    """Already-seen items leave the second ranking,
+    a repeated target stays, and ties count against it.
+    """
+    log = make_log(
+        [("u", "a", 0), ("u", "b", 1), ("u", "c", 2), ("v", "a", 0), ("v", "b", 1), ("v", "a", 2)]
+    )
     vocabulary = Vocabulary.of(log, hashed=4)
     assert vocabulary.items == ("a", "b", "c")
     held = Held.last(Histories.of(log, vocabulary))
@@ -74,7 +80,9 @@ def test_logits_at_positions_equal_the_whole_pass() -> None:
     """Scoring a few positions gives what the network's own whole-history logits give there."""
     histories = Histories.of(cyclic_log(), Vocabulary.of(cyclic_log(), hashed=8, events_min=2))
     network = small_network(12)
-    batch = pad(histories, Windows(histories.starts[:3], histories.starts[1:4] - np.array([0, 3, 5])))
+    batch = pad(
+        histories, Windows(histories.starts[:3], histories.starts[1:4] - np.array([0, 3, 5]))
+    )
     at = torch.from_numpy(random_positions(batch, 4, np.random.default_rng(0)))
     with torch.inference_mode():
         encoding = network.encode(batch.events)
@@ -85,7 +93,9 @@ def test_logits_at_positions_equal_the_whole_pass() -> None:
 
 
 def test_time_split_ranks_equal_one_by_one() -> None:
-    """Many held-out events of a user in one pass rank as if each were asked alone after its own history."""
+    """Many held-out events of a user in one pass rank as if each were
+    asked alone after its own history.
+    """
     log = cyclic_log(users=6)
     histories = Histories.of(log, Vocabulary.of(log, hashed=8))
     ranker = NetworkRanker(small_network(12))
@@ -104,14 +114,18 @@ def test_time_split_ranks_equal_one_by_one() -> None:
 
 def test_context_limits_what_is_seen() -> None:
     """With one event of context only the last event before the target matters."""
-    log = make_log([("u", "a", 0), ("u", "b", 1), ("u", "c", 2), ("v", "c", 0), ("v", "b", 1), ("v", "c", 2)])
+    log = make_log(
+        [("u", "a", 0), ("u", "b", 1), ("u", "c", 2), ("v", "c", 0), ("v", "b", 1), ("v", "c", 2)]
+    )
     held = Held.last(Histories.of(log, Vocabulary.of(log, hashed=4)))
     plain = rank(NetworkRanker(small_network(3)), held, 3, context=1).plain
     assert plain[0] == plain[1]
 
 
 def test_sampled_clicks_have_one_positive_among_unseen_items() -> None:
-    """Without a share of repeats, no negative is the target or was had before; labels mark the target."""
+    """Without a share of repeats, no negative is the target or was had
+    before; labels mark the target.
+    """
     histories = Histories.of(cyclic_log(length=6), Vocabulary.of(cyclic_log(length=6), hashed=8))
     sampler = NegativeSampler(histories, 12, seen=0.0)
     batch = pad(histories, Windows(histories.starts[:-1], histories.starts[1:]))
@@ -123,20 +137,29 @@ def test_sampled_clicks_have_one_positive_among_unseen_items() -> None:
         for place, position in enumerate(at[user]):
             past = histories.items[histories.starts[user] : histories.starts[user] + position + 2]
             assert drawn.candidates[user, place, 0] == past[-1]
-            assert drawn.now_ms[user, place] == histories.times_ms[histories.starts[user] + position + 1]
+            assert (
+                drawn.now_ms[user, place]
+                == histories.times_ms[histories.starts[user] + position + 1]
+            )
             assert not set(past.tolist()) & set(drawn.candidates[user, place, 1:].tolist())
 
 
 def test_repeats_are_drawn_from_the_past_on_request() -> None:
-    """With a share of 1 every negative was had before, except where it would be the target itself."""
+    """With a share of 1 every negative was had before,
+    except where it would be the target itself.
+    """
     histories = Histories.of(cyclic_log(length=6), Vocabulary.of(cyclic_log(length=6), hashed=8))
     batch = pad(histories, Windows(histories.starts[:1], histories.starts[1:2]))
-    drawn = NegativeSampler(histories, 12, seen=1.0).draw(batch.begins, np.array([[4]]), 20, np.random.default_rng(0))
+    drawn = NegativeSampler(histories, 12, seen=1.0).draw(
+        batch.begins, np.array([[4]]), 20, np.random.default_rng(0)
+    )
     assert set(drawn.candidates[0, 0, 1:].tolist()) <= set(histories.items[:5].tolist())
 
 
 def test_clicks_by_labels_see_only_what_came_before() -> None:
-    """Labelled impressions carry their own labels, and a changed later event leaves earlier logits alone."""
+    """Labelled impressions carry their own labels,
+    and a changed later event leaves earlier logits alone.
+    """
     log = cyclic_log(users=4)
     vocabulary = Vocabulary.of(log, hashed=8)
     histories = Histories.of(log, vocabulary)
@@ -158,7 +181,9 @@ def test_clicks_by_labels_see_only_what_came_before() -> None:
     )
     again = clicks(network, changed, labels=labels)
     assert found.labels.tolist() == again.labels.tolist()
-    np.testing.assert_allclose(found.logits.reshape(4, 3)[:, :2], again.logits.reshape(4, 3)[:, :2], rtol=1e-5)
+    np.testing.assert_allclose(
+        found.logits.reshape(4, 3)[:, :2], again.logits.reshape(4, 3)[:, :2], rtol=1e-5
+    )
     batch = pad(histories, Windows(histories.starts[:1], histories.starts[1:2]))
     asked = labelled(histories, batch.begins, np.array([[2, 5]]), labels)
     assert asked.labels[0, :, 0].tolist() == [labels[3], labels[6]]

@@ -49,7 +49,9 @@ def test_auc_equals_its_definition(rows: list[tuple[bool, int]]) -> None:
             metrics.auc(labels, scores)
         return
     difference = scores[labels][:, None] - scores[~labels][None, :]
-    assert metrics.auc(labels, scores) == pytest.approx(((difference > 0) + 0.5 * (difference == 0)).mean())
+    assert metrics.auc(labels, scores) == pytest.approx(
+        ((difference > 0) + 0.5 * (difference == 0)).mean()
+    )
 
 
 def test_gauc_weighs_users_by_impressions_and_leaves_out_single_class_users() -> None:
@@ -65,19 +67,25 @@ def test_gauc_weighs_users_by_impressions_and_leaves_out_single_class_users() ->
 def test_log_loss_by_hand_and_for_huge_logits() -> None:
     """The value is ln 2 at logit 0, and no overflow at a thousand."""
     assert metrics.log_loss(np.array([True, False]), np.zeros(2)) == pytest.approx(math.log(2))
-    assert metrics.log_loss(np.array([True, False]), np.array([-1000.0, -1000.0])) == pytest.approx(500.0)
+    assert metrics.log_loss(np.array([True, False]), np.array([-1000.0, -1000.0])) == pytest.approx(
+        500.0
+    )
 
 
 def test_calibration_error_by_hand() -> None:
     """Two bins, off by 0.1 (3 rows) and 0.2 (1 row): weighted 0.125."""
     probabilities = np.array([0.1, 0.1, 0.1, 0.8])
     labels = np.array([False, False, False, True])
-    assert metrics.calibration_error(labels, probabilities, bins=2) == pytest.approx((3 * 0.1 + 0.2) / 4)
+    assert metrics.calibration_error(labels, probabilities, bins=2) == pytest.approx(
+        (3 * 0.1 + 0.2) / 4
+    )
     assert metrics.calibration_error(np.array([True]), np.array([1.0])) == 0.0
 
 
 def test_bootstrap_interval_covers_the_mean_and_repeats() -> None:
-    """The interval of a mean has about the width of 2 * 1.96 standard errors, and a seed fixes it."""
+    """The interval of a mean has about the width of 2 * 1.96 standard
+    errors, and a seed fixes it.
+    """
     values = np.random.default_rng(1).normal(size=400)
     low, high = metrics.bootstrap(lambda at: float(values[at].mean()), 400, seed=3)
     assert low < values.mean() < high

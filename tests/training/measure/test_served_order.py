@@ -1,4 +1,6 @@
-"""What a training says of its recommendations is what the API answers: the order chosen, and the lists."""
+"""What a training says of its recommendations is what the API answers:
+the order chosen, and the lists.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,12 @@ from training.runs import Run, train_by_time
 def run() -> Run:
     """A training on circle walkers, who come back to items that they had."""
     return train_by_time(
-        cyclic_log(length=15), data_set="circle", date=DATE, shape=SHAPE, settings=QUICK, show_progress=False
+        cyclic_log(length=15),
+        data_set="circle",
+        date=DATE,
+        shape=SHAPE,
+        settings=QUICK,
+        show_progress=False,
     )
 
 
@@ -62,12 +69,18 @@ def planted(content: bundle_files.BundleContent, *, good_head: bool) -> Bundle:
 def held_of(bundle: Bundle) -> Held:
     """The last tenth of the walkers' time line."""
     log = cyclic_log(length=15).by_time()
-    return Held.since(Histories.of(log, vocabulary_of(bundle)), int(log.times_ms[int(len(log) * 0.9)]))
+    return Held.since(
+        Histories.of(log, vocabulary_of(bundle)), int(log.times_ms[int(len(log) * 0.9)])
+    )
 
 
 @pytest.mark.parametrize(("good_head", "order"), [(False, Order.NEXT_ITEM), (True, Order.CLICK)])
-def test_the_better_order_is_recorded(content: bundle_files.BundleContent, good_head: bool, order: Order) -> None:
-    """A bad head is not followed and a bad logit is not either; the figures are those of the served lists."""
+def test_the_better_order_is_recorded(
+    content: bundle_files.BundleContent, good_head: bool, order: Order
+) -> None:
+    """A bad head is not followed and a bad logit is not either;
+    the figures are those of the served lists.
+    """
     bundle = planted(content, good_head=good_head)
     held = held_of(bundle)
     record = measured(bundle, held)
@@ -76,10 +89,16 @@ def test_the_better_order_is_recorded(content: bundle_files.BundleContent, good_
     for each in Order:
         for name, value in record["measured"][each.value].items():
             assert value == pytest.approx(figures[each][name], abs=1e-5)
-    assert figures[order]["ndcg10"] > 0.8 > figures[next(each for each in Order if each != order)]["ndcg10"]
+    assert (
+        figures[order]["ndcg10"]
+        > 0.8
+        > figures[next(each for each in Order if each != order)]["ndcg10"]
+    )
 
 
-def test_a_training_reports_the_lists_of_its_bundle(run: Run, content: bundle_files.BundleContent) -> None:
+def test_a_training_reports_the_lists_of_its_bundle(
+    run: Run, content: bundle_files.BundleContent
+) -> None:
     """The bundle keeps what was measured, and its own lists give the training's figures."""
     bundle = of_content(content)
     assert content.recommend == run.checkpoint.recommend
@@ -93,8 +112,12 @@ def test_a_training_reports_the_lists_of_its_bundle(run: Run, content: bundle_fi
 async def test_the_rpc_answers_what_was_evaluated(
     content: bundle_files.BundleContent, order: Order, tmp_path: Path
 ) -> None:
-    """Through service and shard, whatever the order: each held-out click has the rank that the evaluation gave it."""
-    bundle = planted(content, good_head=False).ordered(order).unrounded()  # rounding depends on offsets, which differ
+    """Through service and shard, whatever the order:
+    each held-out click has the rank that the evaluation gave it.
+    """
+    bundle = (
+        planted(content, good_head=False).ordered(order).unrounded()
+    )  # rounding depends on offsets, which differ
     vocabulary = vocabulary_of(bundle)
     log = cyclic_log(users=12, length=15)
     log = dataclasses.replace(log, times_ms=np.full(len(log), NOW_MS))
@@ -102,23 +125,31 @@ async def test_the_rpc_answers_what_was_evaluated(
     evaluated = rank_served(bundle, Held.last(histories))
     found = []
     async with served_shard(tmp_path, arms={"main": bundle}) as served:
-        for user, start, stop in zip(histories.users, histories.starts, histories.starts[1:], strict=False):
+        for user, start, stop in zip(
+            histories.users, histories.starts, histories.starts[1:], strict=False
+        ):
             names = [bundle.items[row] for row in histories.items[start:stop]]
             for item in names[:-1]:
                 served.click(user, item)
             lists = []
             for k, exclude in ((10, False), (10, True), (len(bundle.items), False)):
-                request = pb.RecommendRequest(user=user, k=k, exclude_seen=exclude, arm="main", time_ms=NOW_MS)
+                request = pb.RecommendRequest(
+                    user=user, k=k, exclude_seen=exclude, arm="main", time_ms=NOW_MS
+                )
                 answer = await served.stub.Recommend(request)
                 lists.append([each.item for each in answer.items])
                 falling = [each.probability for each in answer.items]
                 assert falling == sorted(falling, reverse=True)
-                assert answer.origin.level == (pb.LEVEL_SEQUENCE if order is Order.NEXT_ITEM else pb.LEVEL_FULL)
+                assert answer.origin.level == (
+                    pb.LEVEL_SEQUENCE if order is Order.NEXT_ITEM else pb.LEVEL_FULL
+                )
             assert lists[2][:10] == lists[0]
             assert len(lists[2]) == len(bundle.items)
             row = served.shard.read(partition_of(user, PARTITIONS), "main", key(user)).row
             assert row is not None
-            found.append(tuple(at.index(names[-1]) + 1 if names[-1] in at else UNLISTED for at in lists[:2]))
+            found.append(
+                tuple(at.index(names[-1]) + 1 if names[-1] in at else UNLISTED for at in lists[:2])
+            )
             assert found[-1] == places(bundle, row, bundle.items.index(names[-1]), NOW_MS)
         assert served.counted("degraded_total", reason="deadline") == 0
     assert found == list(zip(evaluated.plain.tolist(), evaluated.excluded.tolist(), strict=True))
@@ -130,12 +161,18 @@ def test_publishing_says_what_recommend_sorts_by(run: Run, tmp_path: Path) -> No
     run.checkpoint.save(tmp_path / "model")
     commands.publish_model(tmp_path / "model", out=tmp_path / "bundle", console=console)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
-    assert f"on {run.checkpoint.recommend['clicks']} held-out clicks: the next-item logit " in printed
-    assert commands.sorted_by({}).startswith("Recommend sorts by the next-item logit: no held-out clicks")
+    assert (
+        f"on {run.checkpoint.recommend['clicks']} held-out clicks: the next-item logit " in printed
+    )
+    assert commands.sorted_by({}).startswith(
+        "Recommend sorts by the next-item logit: no held-out clicks"
+    )
 
 
 def test_rules_by_hand() -> None:
-    """Own items count by how often and how lately; ties go to the more frequent item; what was had is a miss."""
+    """Own items count by how often and how lately;
+    ties go to the more frequent item; what was had is a miss.
+    """
     counts = np.array([5, 4, 3, 2])
     history = np.array([3, 2, 2, 3, 3, 1, 9])  # 9 is no catalogue item
     assert np.argsort(-frequent(counts)(history), kind="stable").tolist() == [3, 1, 2, 0]

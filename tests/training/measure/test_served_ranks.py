@@ -20,7 +20,9 @@ from training.measure.evaluate import NetworkRanker, rank
 from training.measure.ranking import UNLISTED
 from training.measure.served import LISTED, rank_served, rank_targets
 
-SHAPE = ModelConfig(width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4)
+SHAPE = ModelConfig(
+    width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4
+)
 
 
 def listed(scores: np.ndarray, item: int) -> int:
@@ -31,22 +33,32 @@ def listed(scores: np.ndarray, item: int) -> int:
 
 def slowly(bundle: Bundle, held: Held) -> list[tuple[int, int]]:
     """(plain, excluded) rank of each held-out event, user by user and event by event."""
-    found, histories, items = [], held.histories, len(bundle.items)
+    found = []
+    histories = held.histories
+    items = len(bundle.items)
     for user, tail in enumerate(held.tails):
         key = np.array([xxhash.xxh64_intdigest(histories.users[user].encode())], dtype=np.uint64)
-        start, stop = histories.starts[user], histories.starts[user + 1]
+        start = histories.starts[user]
+        stop = histories.starts[user + 1]
         row = zeros(bundle.config, 1)
         for place in range(start, stop):
             target = histories.items[place]
             if place >= stop - tail and target < items:
                 scores = bundle.next_item(row[0]).copy()
-                plain, seen = listed(scores, target), histories.items[start:place]
+                plain = listed(scores, target)
+                seen = histories.items[start:place]
                 scores[seen[seen < items]] = -np.inf
                 found.append((plain, listed(scores, target)))
             one = slice(place, place + 1)
             action = histories.actions[one].astype(np.uint8)
             bundle.fold(
-                row, np.zeros(1, int), key, histories.items[one], action, histories.times_ms[one], np.array([place])
+                row,
+                np.zeros(1, int),
+                key,
+                histories.items[one],
+                action,
+                histories.times_ms[one],
+                np.array([place]),
             )
     return found
 
@@ -62,20 +74,27 @@ def test_all_users_at_once_equal_one_event_at_a_time(tails: int) -> None:
     pairs = zip(ranking.plain.tolist(), ranking.excluded.tolist(), strict=True)
     assert sorted(pairs) == sorted(slowly(bundle, held))
     again = rank_targets(bundle, histories, held.targets(len(bundle.items)))
-    assert list(zip(again.plain.tolist(), again.excluded.tolist(), strict=True)) == slowly(bundle, held)
+    assert list(zip(again.plain.tolist(), again.excluded.tolist(), strict=True)) == slowly(
+        bundle, held
+    )
 
 
 def test_float_states_rank_as_the_network_does() -> None:
-    """With float32 states, and histories within the reach of membership, served ranks are the network's own."""
+    """With float32 states, and histories within the reach of membership,
+    served ranks are the network's own.
+    """
     torch.manual_seed(3)
     vocabulary = Vocabulary.of(cyclic_log(), hashed=64)
     config = ModelConfig.from_json(SHAPE.to_json().replace("int8", "float32"))
     network = Network(config, 12).eval()
     torch.nn.init.normal_(network.membership.bias)
     score = absorb_head(network, np.ones(12), np.array([[1.0, 0.0]] * 3))
-    bundle = Bundle(version="x", config=config, items=vocabulary.items, fold=absorb(network), score=score)
+    bundle = Bundle(
+        version="x", config=config, items=vocabulary.items, fold=absorb(network), score=score
+    )
     held = Held.last(Histories.of(cyclic_log(), vocabulary))
-    served, trained = rank_served(bundle, held), rank(NetworkRanker(network), held, 12)
+    served = rank_served(bundle, held)
+    trained = rank(NetworkRanker(network), held, 12)
     for shown, whole in ((served.plain, trained.plain), (served.excluded, trained.excluded)):
         assert sorted(shown.tolist()) == sorted(np.where(whole > LISTED, UNLISTED, whole).tolist())
     assert metrics.ndcg(served.plain, 10).mean() == metrics.ndcg(trained.plain, 10).mean()
@@ -86,7 +105,9 @@ def test_nothing_to_rank_is_named() -> None:
     log = make_log([("u", "a", 0), ("v", "b", 1)])
     vocabulary = Vocabulary.of(log, hashed=64)
     with pytest.raises(TrainingError, match="no held-out event"):
-        rank_served(random_bundle(SHAPE, vocabulary.items), Held.last(Histories.of(log, vocabulary)))
+        rank_served(
+            random_bundle(SHAPE, vocabulary.items), Held.last(Histories.of(log, vocabulary))
+        )
 
 
 def test_a_user_without_events_is_refused() -> None:

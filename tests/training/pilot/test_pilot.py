@@ -41,32 +41,49 @@ def table_of(log: ClickLog) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a bundle trained by time, one trained leave-one-out, and the log as CSV, Parquet and archive."""
-    folder, log = tmp_path_factory.mktemp("made"), cyclic_log()
+    """A folder with a bundle trained by time, one trained leave-one-out,
+    and the log as CSV, Parquet and archive.
+    """
+    folder = tmp_path_factory.mktemp("made")
+    log = cyclic_log()
     settings = dataclasses.replace(QUICK, epochs=3, device="cpu")
     for name, training in (("by-time", train_by_time), ("loo", train_leave_one_out)):
-        run = training(log, data_set="file", date="d", shape=SHAPE, settings=settings, show_progress=False)
+        run = training(
+            log, data_set="file", date="d", shape=SHAPE, settings=settings, show_progress=False
+        )
         publish(run.checkpoint, folder / name)
     csv.write_csv(table_of(log), folder / "log.csv")
     parquet.write_table(table_of(log), folder / "log.parquet")
     archived = {"user": list(log.users), "item": list(log.items), "action": ["click"] * len(log)}
     archived |= {"time_ms": log.times_ms, "offset": np.arange(len(log)), "record_ms": log.times_ms}
     (folder / "archive" / "partition=0").mkdir(parents=True)
-    parquet.write_table(pa.table(archived), folder / "archive" / "partition=0" / f"{0:019d}-{len(log):019d}.parquet")
+    parquet.write_table(
+        pa.table(archived), folder / "archive" / "partition=0" / f"{0:019d}-{len(log):019d}.parquet"
+    )
     return folder
 
 
-def check(folder: Path, data: str = "file", file: str = "log.csv", bundle: str = "by-time", **more: Any) -> Any:
+def check(
+    folder: Path, data: str = "file", file: str = "log.csv", bundle: str = "by-time", **more: Any
+) -> Any:
     """What the check finds; it prints to nowhere."""
     if data == "file":
         more = {"fields": {"user": "uid", "item": "sku", "time": "ts"}} | more
     quiet = Console(file=StringIO(), width=200)
-    return evaluate_bundle(folder / bundle, data, beside_bytes=BESIDE, path=folder / file, **{"console": quiet} | more)
+    return evaluate_bundle(
+        folder / bundle, data, beside_bytes=BESIDE, path=folder / file, **{"console": quiet} | more
+    )
 
 
-@pytest.mark.parametrize(("data", "file"), [("file", "log.csv"), ("file", "log.parquet"), ("archive", "archive")])
-def test_the_same_log_gives_the_same_figures_from_any_source(made: Path, data: str, file: str) -> None:
-    """CSV, Parquet with mapped columns, and the archive: the walkers' next item is found, popularity finds it less."""
+@pytest.mark.parametrize(
+    ("data", "file"), [("file", "log.csv"), ("file", "log.parquet"), ("archive", "archive")]
+)
+def test_the_same_log_gives_the_same_figures_from_any_source(
+    made: Path, data: str, file: str
+) -> None:
+    """CSV, Parquet with mapped columns, and the archive:
+    the walkers' next item is found, popularity finds it less.
+    """
     found, tested = check(made, data, file)
     assert found.ranking[BUNDLE]["ndcg10"].value > 0.8 > found.ranking[POPULAR]["ndcg10"].value
     assert set(found.ranking) == {BUNDLE, FLOAT, *RULES}
@@ -86,7 +103,10 @@ def test_nothing_that_the_bundle_learned_from_is_asked(made: Path, tmp_path: Pat
     """A log that ends before the training did has nothing to ask."""
     log = cyclic_log().by_time()
     csv.write_csv(table_of(log.rows(0, 200)), tmp_path / "old.csv")
-    with pytest.raises(DatasetError, match=r"no click is left to ask about .* trained up to .* bring a log with newer"):
+    with pytest.raises(
+        DatasetError,
+        match=r"no click is left to ask about .* trained up to .* bring a log with newer",
+    ):
         check(made, file=str(tmp_path / "old.csv"))
 
 
@@ -122,13 +142,24 @@ def test_the_page_stands_alone_and_is_sound(made: Path, tmp_path: Path) -> None:
     """Tags close, ids are unique, nothing comes from elsewhere, and JSON says the same figures."""
     results = tmp_path / "results"
     results.mkdir()
-    rows = [{"states": name, "state_bytes": size, "ndcg10": 0.2, "hr10": 0.3} for name, size in (("a", 9), ("b", 5))]
+    rows = [
+        {"states": name, "state_bytes": size, "ndcg10": 0.2, "hr10": 0.3}
+        for name, size in (("a", 9), ("b", 5))
+    ]
     (results / "compression.json").write_text(json.dumps({"rows": rows, "data": "ml-1m"}))
-    run = {"dataset": "file", "task": "next-item", "model": "<SASRec>", "state_bytes": None, "hr10": 0.1}
+    run = {
+        "dataset": "file",
+        "task": "next-item",
+        "model": "<SASRec>",
+        "state_bytes": None,
+        "hr10": 0.1,
+    }
     (results / "accuracy.json").write_text(json.dumps([run | {"seed": seed} for seed in range(2)]))
-    page, figures = tmp_path / "deep" / "report.html", tmp_path / "report.json"
+    page = tmp_path / "deep" / "report.html"
+    figures = tmp_path / "report.json"
     found, _ = check(made, report=page, json_out=figures, results=results, against=made / "loo")
-    text, checker = page.read_text(), Checker()
+    text = page.read_text()
+    checker = Checker()
     checker.feed(text)
     assert checker.open == []
     assert len(checker.ids) == len(set(checker.ids))
@@ -166,7 +197,10 @@ def damage(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("break_it", "message"),
-    [(damage, "weights.safetensors is damaged"), (lambda folder: (folder / "manifest.json").unlink(), "no bundle at")],
+    [
+        (damage, "weights.safetensors is damaged"),
+        (lambda folder: (folder / "manifest.json").unlink(), "no bundle at"),
+    ],
 )
 def test_an_unusable_bundle_is_refused(
     made: Path, tmp_path: Path, break_it: Callable[[Path], None], message: str
@@ -184,15 +218,22 @@ def test_an_unusable_bundle_is_refused(
 def test_a_log_of_other_items_is_refused(made: Path, tmp_path: Path) -> None:
     """The overlap and an item of either side are named."""
     log = cyclic_log()
-    other = dataclasses.replace(log, items=np.array([f"x{item}" for item in log.items], dtype=object))
+    other = dataclasses.replace(
+        log, items=np.array([f"x{item}" for item in log.items], dtype=object)
+    )
     csv.write_csv(table_of(other), tmp_path / "other.csv")
-    with pytest.raises(DatasetError, match=r"0 of 360 events .* such as 'item-\d+'; the log's are such as 'xitem"):
+    with pytest.raises(
+        DatasetError, match=r"0 of 360 events .* such as 'item-\d+'; the log's are such as 'xitem"
+    ):
         check(made, file=str(tmp_path / "other.csv"))
 
 
 def test_intervals_draw_users_not_clicks() -> None:
-    """Two users with a thousand equal clicks each are two observations, so the interval reaches both."""
-    users, values = np.repeat([0, 1], 1000), np.repeat([0.0, 1.0], 1000)
+    """Two users with a thousand equal clicks each are two observations,
+    so the interval reaches both.
+    """
+    users = np.repeat([0, 1], 1000)
+    values = np.repeat([0.0, 1.0], 1000)
     assert tuple(estimates({"hr": values}, users)["hr"]) == (0.5, 0.0, 1.0)
 
 

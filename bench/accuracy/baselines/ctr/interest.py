@@ -1,12 +1,15 @@
-"""What every click-through method of the comparison looks like: a history and candidates to interest vectors.
+"""What every click-through method of the comparison looks like:
+a history and candidates to interest vectors.
 
-All methods share the event inputs, the head and the training; only the way from the history to the interest differs.
-Letters: B rows, L events of a row, Q impressions that share the row, D width. Impression (b, q) has the history
-[begins[b, q], ends[b, q]) of row b: rows are shared because a user's impressions have most of their history in common.
+All methods share the event inputs, the head and the training; only the way from the history to the
+interest differs. Letters: B rows, L events of a row, Q impressions that share the row, D width.
+Impression (b, q) has the history [begins[b, q], ends[b, q]) of row b: rows are shared because a
+user's impressions have most of their history in common.
 
-Cost is counted as multiply-adds a candidate at serving time, at a history of L events. What depends on the candidate's
-item alone is stored with the item table, and what depends on the user alone is computed once a request (or kept in the
-state), so neither counts; the head, equal for all, does not count either. Every method gets this benefit.
+Cost is counted as multiply-adds a candidate at serving time, at a history of L events. What depends
+on the candidate's item alone is stored with the item table, and what depends on the user alone is
+computed once a request (or kept in the state), so neither counts; the head, equal for all, does not
+count either. Every method gets this benefit.
 """
 
 from __future__ import annotations
@@ -39,7 +42,9 @@ class Asked(NamedTuple):
         return (position >= self.begins[..., None]) & (position < self.ends[..., None])
 
     def ages(self) -> Tensor:
-        """Age of each event in events, 0 for the newest of the history; (B, Q, L), below 0 for events after it."""
+        """Age of each event in events, 0 for the newest of the history; (B, Q,
+        L), below 0 for events after it.
+        """
         return self.ends[..., None] - 1 - torch.arange(self.x.shape[1], device=self.x.device)
 
 
@@ -54,11 +59,15 @@ class Interest(nn.Module, ABC):
 
     @abstractmethod
     def multiply_adds(self, length: int) -> int:
-        """Multiply-adds a candidate at a history of `length` events; the formula stands in the method's docstring."""
+        """Multiply-adds a candidate at a history of `length` events;
+        the formula stands in the method's docstring.
+        """
 
     @abstractmethod
     def state_bytes(self) -> int | None:
-        """Bytes of a user between two events, float32; None where the whole history is read again each time."""
+        """Bytes of a user between two events, float32;
+        None where the whole history is read again each time.
+        """
 
     def penalty(self) -> Tensor:
         """What the method adds to the loss, a scalar."""

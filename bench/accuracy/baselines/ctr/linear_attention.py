@@ -1,9 +1,11 @@
-"""Linear attention (arXiv 2006.16236): the kernel phi(q).phi(k) instead of exp(q.k), so that sums can be kept.
+"""Linear attention (arXiv 2006.16236):
+the kernel phi(q).phi(k) instead of exp(q.k), so that sums can be kept.
 
-    out = phi(q) S / (phi(q) . z),   S = sum_t phi(k_t) v_t^T (D, D),   z = sum_t phi(k_t),   phi = elu + 1
+    out = phi(q) S / (phi(q) . z),   S = sum_t phi(k_t) v_t^T (D, D),   z = sum_t phi(k_t),
+    phi = elu + 1
 
-Left open: heads (one here). Training uses the equal quadratic form. Multiply-adds a candidate: D^2 + D; phi(q) is
-stored with the item.
+Left open: heads (one here). Training uses the equal quadratic form. Multiply-adds a candidate: D^2
++ D; phi(q) is stored with the item.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ class LinearAttention(Interest):
 
     def forward(self, asked: Asked) -> Tensor:
         """(B, Q, D)."""
-        query, key = elu(self.query(asked.candidates)) + 1, elu(self.key(asked.x)) + 1
+        query = elu(self.query(asked.candidates)) + 1
+        key = elu(self.key(asked.x)) + 1
         weights = query @ key.mT * asked.inside()  # (B, Q, L)
         return weights @ self.value(asked.x) / weights.sum(dim=-1, keepdim=True)
 

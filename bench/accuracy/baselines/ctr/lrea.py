@@ -1,18 +1,23 @@
-"""LREA (arXiv 2503.02542): attention over a history compressed along its length by learned matrices.
+"""LREA (arXiv 2503.02542): attention over a history compressed along
+its length by learned matrices.
 
-    C = W_comp^T X (r, D),   K = phi(W_decomp C W_K),  V = phi(W_decomp C W_V),   out = (q K^T / sqrt(D)) V
+    C = W_comp^T X (r, D),   K = phi(W_decomp C W_K),   V = phi(W_decomp C W_V),
+    out = (q K^T / sqrt(D)) V
 
-X (L, D) is padded to full length, positions newest first: row 0 of W_comp and W_decomp, both (L, r), is the newest
-event. phi is leaky ReLU. Where W_decomp is non-negative phi is taken before it, K = W_decomp phi(C W_K), and then both
-decompressions meet in one small matrix that is absorbed: out = (q K'^T / sqrt(D)) (W_decomp^T W_decomp) V' with
-K' = phi(C W_K), V' = phi(C W_V) (r, D). The loss adds the mean of relu(-W_decomp) to make it so.
+X (L, D) is padded to full length, positions newest first: row 0 of W_comp and W_decomp, both (L,
+r), is the newest event. phi is leaky ReLU. Where W_decomp is non-negative phi is taken before it, K
+= W_decomp phi(C W_K), and then both decompressions meet in one small matrix that is absorbed: out =
+(q K'^T / sqrt(D)) (W_decomp^T W_decomp) V' with K' = phi(C W_K), V' = phi(C W_V) (r, D). The loss
+adds the mean of relu(-W_decomp) to make it so.
 
-Left open: r (16 here), whether training takes the absorbed form (it does here, so that what is served is what was
-trained), the weight of the non-negativity term (set in `bench.accuracy.ctr.train`), whether a softmax stands between
-the two products (none here: nothing could be absorbed through it), how W_comp starts (positive and random).
+Left open: r (16 here), whether training takes the absorbed form (it does here, so that what is
+served is what was trained), the weight of the non-negativity term (set in
+`bench.accuracy.ctr.train`), whether a softmax stands between the two products (none here: nothing
+could be absorbed through it), how W_comp starts (positive and random).
 
-C belongs to the user and can be stored, but each new event moves every position, so it is computed again from the whole
-history. Multiply-adds a candidate: (W_decomp^T W_decomp) V' is formed once a request, so 2 r D.
+C belongs to the user and can be stored, but each new event moves every position, so it is computed
+again from the whole history. Multiply-adds a candidate: (W_decomp^T W_decomp) V' is formed once a
+request, so 2 r D.
 """
 
 from __future__ import annotations
@@ -44,7 +49,8 @@ class PositionalLowRank(Interest):
         ages = asked.ages().clamp(0, len(self.compress) - 1)
         weights = self.compress[ages] * asked.inside()[..., None]  # (B, Q, L, r)
         compressed = (weights.mT.flatten(1, 2) @ asked.x).unflatten(1, (-1, RANK))  # (B, Q, r, D)
-        key, value = leaky_relu(self.key(compressed), SLOPE), leaky_relu(self.value(compressed), SLOPE)
+        key = leaky_relu(self.key(compressed), SLOPE)
+        value = leaky_relu(self.value(compressed), SLOPE)
         absorbed = self.decompress.mT @ self.decompress  # (r, r)
         query = self.query(asked.candidates)[:, :, None]  # (B, Q, 1, D)
         scores = query @ key.mT * self.width**-0.5 @ absorbed  # (B, Q, 1, r)

@@ -1,4 +1,6 @@
-"""No history at all: the candidate's item is all that is known. The floor of the comparison; 0 multiply-adds."""
+"""No history at all: the candidate's item is all that is known.
+The floor of the comparison; 0 multiply-adds.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Mean of the history's inputs, of all of it or of the newest K events: one vector a user, whoever is asked about.
+"""Mean of the history's inputs, of all of it or of the newest K events:
+one vector a user, whoever is asked about.
 
-Sum and count can be kept up to date in O(1), so nothing is left for the candidate: 0 multiply-adds. The mean of the
-newest K is kept by the ring of K events.
+Sum and count can be kept up to date in O(1), so nothing is left for the candidate: 0 multiply-adds.
+The mean of the newest K is kept by the ring of K events.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ class MeanPooling(Interest):
 
     def __init__(self, width: int, newest: int | None = None) -> None:
         super().__init__()
-        self.width, self.newest = width, newest
+        self.width = width
+        self.newest = newest
 
     def forward(self, asked: Asked) -> Tensor:
         """(B, Q, D)."""
@@ -32,4 +34,8 @@ class MeanPooling(Interest):
 
     def state_bytes(self) -> int | None:
         """Sum and count, or the ring."""
-        return FLOAT_BYTES * (self.width + 1) if self.newest is None else RING_EVENT_BYTES * self.newest
+        return (
+            FLOAT_BYTES * (self.width + 1)
+            if self.newest is None
+            else RING_EVENT_BYTES * self.newest
+        )

@@ -1,9 +1,11 @@
-"""SIM, hard search (arXiv 2006.05639): attention over the newest K events of the candidate's category.
+"""SIM, hard search (arXiv 2006.05639):
+attention over the newest K events of the candidate's category.
 
-The general search unit keeps events whose category equals the candidate's; the exact search unit is target attention
-over them. Left open: how many are kept (50 here), which category (a MovieLens film's first genre), what is answered
-when nothing matches (zero). Left out, for every method alike: the attention over the newest events that the paper has
-beside it; the time intervals of its exact search unit are an age bias here.
+The general search unit keeps events whose category equals the candidate's; the exact search unit is
+target attention over them. Left open: how many are kept (50 here), which category (a MovieLens
+film's first genre), what is answered when nothing matches (zero). Left out, for every method alike:
+the attention over the newest events that the paper has beside it; the time intervals of its exact
+search unit are an age bias here.
 
 Multiply-adds a candidate: 2 K D. The search reads an index of the history by category.
 """
@@ -23,7 +25,8 @@ class SearchByCategory(Interest):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.width, self.attention = width, Attention(width, aged=True)
+        self.width = width
+        self.attention = Attention(width, aged=True)
 
     def forward(self, asked: Asked) -> Tensor:
         """(B, Q, D)."""

@@ -1,10 +1,12 @@
 """Full target attention by dot products: the candidate attends over every event of its history.
 
-    out = concat_h softmax(q_h K_h^T / sqrt(d) [+ bias_h(age)]) V_h,   q = e W_Q, K = x W_K, V = x W_V, d = D / heads
+    out = concat_h softmax(q_h K_h^T / sqrt(d) [+ bias_h(age)]) V_h, q = e W_Q, K = x W_K, V = x
+    W_V, d = D / heads
 
-The multi-head form that LREA (arXiv 2503.02542) takes as its exact reference. SIM and ETA use it over the events that
-they pick. Left open: heads (2 here), positions. The plain form has none; `aged` adds a learned bias per head and age
-bucket (the bits of the age in events), a stronger reference, since recency is most of what the plain form lacks.
+The multi-head form that LREA (arXiv 2503.02542) takes as its exact reference. SIM and ETA use it
+over the events that they pick. Left open: heads (2 here), positions. The plain form has none;
+`aged` adds a learned bias per head and age bucket (the bits of the age in events), a stronger
+reference, since recency is most of what the plain form lacks.
 
 Multiply-adds a candidate: q, K and V are stored, so 2 L D: scores and mixture.
 """
@@ -55,7 +57,8 @@ class TargetAttention(Interest):
 
     def __init__(self, width: int, *, aged: bool = False) -> None:
         super().__init__()
-        self.width, self.attention = width, Attention(width, aged=aged)
+        self.width = width
+        self.attention = Attention(width, aged=aged)
 
     def forward(self, asked: Asked) -> Tensor:
         """(B, Q, D)."""
@@ -75,7 +78,9 @@ class RecentAttention(Interest):
 
     def __init__(self, width: int, newest: int) -> None:
         super().__init__()
-        self.width, self.newest, self.attention = width, newest, Attention(width, aged=True)
+        self.width = width
+        self.newest = newest
+        self.attention = Attention(width, aged=True)
 
     def forward(self, asked: Asked) -> Tensor:
         """(B, Q, D)."""

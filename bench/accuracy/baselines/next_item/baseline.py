@@ -1,11 +1,12 @@
-"""What the next-item references share: item table, logits with or without membership, the task of fitting them.
+"""What the next-item references share: item table,
+logits with or without membership, the task of fitting them.
 
     logit(i | history) = h . e_i  (+ bias of how long ago i was seen, with `membership`)
 
-h is the reference's own encoding of the history, e the item table that also feeds it (tied, without an item bias, as
-all four were published). The membership bias is the product's (`model.network.membership`), started from the data like
-the product's (`training.fit.initial`) and learned with the rest, so that a table can show what a model earns and what
-membership earns.
+h is the reference's own encoding of the history, e the item table that also feeds it (tied, without
+an item bias, as all four were published). The membership bias is the product's
+(`model.network.membership`), started from the data like the product's (`training.fit.initial`) and
+learned with the rest, so that a table can show what a model earns and what membership earns.
 
 Letters: B users, L events, D width, V catalogue items, U rows of other items, m questions.
 """
@@ -23,7 +24,16 @@ from torch.nn.functional import cross_entropy
 from model.config import ModelConfig
 from model.network.embedding import Sequences
 from model.network.membership import Membership
-from training.data.sequences import Batch, Held, Histories, Vocabulary, Windows, groups, pad, training_windows
+from training.data.sequences import (
+    Batch,
+    Held,
+    Histories,
+    Vocabulary,
+    Windows,
+    groups,
+    pad,
+    training_windows,
+)
 from training.errors import TrainingError
 from training.fit.distill import TOKENS, Opinion
 from training.fit.harness import FitConfig
@@ -41,14 +51,18 @@ class Encoder(Protocol):
     causal: bool  # whether the encoding at t depends on events 1..t only
 
     def __call__(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """Encodings (B, L, D) of item vectors (B, L, D), padded at the end where mask (B, L) is false."""
+        """Encodings (B, L, D) of item vectors (B, L, D),
+        padded at the end where mask (B, L) is false.
+        """
         ...
 
 
 class Reference(nn.Module):
     """A next-item model around an encoder (`Encoder`), for V items and U rows of others."""
 
-    def __init__(self, encoder: nn.Module, vocabulary: Vocabulary, width: int, *, membership: bool) -> None:
+    def __init__(
+        self, encoder: nn.Module, vocabulary: Vocabulary, width: int, *, membership: bool
+    ) -> None:
         super().__init__()
         self.items = len(vocabulary.items)
         self.table = nn.Embedding(self.items + vocabulary.hashed, width)
@@ -75,14 +89,18 @@ class Reference(nn.Module):
         return encoded
 
     def logits_at(self, encoded: Tensor, events: Sequences, row: Tensor, at: Tensor) -> Tensor:
-        """Logits (m, V) of users `row` (m,) after positions `at` (m,), from the encodings there (m, D)."""
+        """Logits (m, V) of users `row` (m,) after positions `at` (m,),
+        from the encodings there (m, D).
+        """
         logits = encoded @ self.table.weight.mT  # (m, V+U)
         if self.membership is not None:
             logits = add_membership_at(self.membership, logits, events.items, row, at)
         return logits[:, : self.items]
 
     def prefix_logits(self, events: Sequences, row: Tensor, at: Tensor) -> Tensor:
-        """`logits_at` where each question is a history of its own, cut after its position: for any encoder."""
+        """`logits_at` where each question is a history of its own,
+        cut after its position: for any encoder.
+        """
         length = int(at.max()) + 1
         kept = torch.arange(length, device=at.device) <= at[:, None]  # (m, L')
         items, actions, times_ms = (column[row, :length] for column in events[:3])
@@ -95,14 +113,16 @@ class ReferenceRanker:
     """Scores of a reference at a few positions; see `training.measure.evaluate.Ranker`."""
 
     def __init__(self, model: Reference) -> None:
-        self.model, self.device = model.eval(), model.table.weight.device
+        self.model = model.eval()
+        self.device = model.table.weight.device
         self._last: tuple[Sequences, Tensor] | None = None
 
     @torch.inference_mode()
     def logits_at(self, events: Sequences, row: Tensor, at: Tensor) -> Tensor:
         """Scores (m, V) after events `at` (m,) of users `row` (m,)."""
         moved = _on(self.device, events)
-        row, at = row.to(self.device), at.to(self.device)
+        row = row.to(self.device)
+        at = at.to(self.device)
         if not self.model.causal:
             return self.model.prefix_logits(moved, row, at).cpu()
         if self._last is None or self._last[0] is not events:
@@ -111,13 +131,16 @@ class ReferenceRanker:
 
 
 class ReferenceTeacher:
-    """A reference as a teacher (`training.fit.distill.Teacher`): each prefix of a history is read on its own.
+    """A reference as a teacher (`training.fit.distill.Teacher`):
+    each prefix of a history is read on its own.
 
-    So a model that reads both ways says nothing at an event that it could know only from a later one.
+    So a model that reads both ways says nothing at an event that it could know only from a later
+    one.
     """
 
     def __init__(self, model: Reference, length: int) -> None:
-        self.model, self.length = model.eval(), length
+        self.model = model.eval()
+        self.length = length
 
     @torch.inference_mode()
     def opinion(self, histories: Histories, vocabulary: Vocabulary) -> Opinion:
@@ -125,41 +148,60 @@ class ReferenceTeacher:
 
         Raises:
             TrainingError: it was trained on a catalogue of another size.
-
         """
         items = len(vocabulary.items)
         if self.model.items != items:
-            raise TrainingError(f"a teacher of {self.model.items:,} items cannot teach a catalogue of {items:,}")
-        firsts, ends = np.repeat(histories.starts[:-1], histories.lengths()), np.arange(1, len(histories.items) + 1)
+            raise TrainingError(
+                f"a teacher of {self.model.items:,} items cannot teach a catalogue of {items:,}"
+            )
+        firsts = np.repeat(histories.starts[:-1], histories.lengths())
+        ends = np.arange(1, len(histories.items) + 1)
         found = torch.zeros(len(ends), self.model.table.weight.shape[1])
         for windows in groups(Windows(np.maximum(firsts, ends - self.length), ends), TOKENS):
             events = pad(histories, windows).events
             last = events.mask.sum(dim=1) - 1
-            found[torch.from_numpy(windows.ends - 1)] = self.model.encode(events)[torch.arange(len(last)), last]
-        return Opinion(found, self.model.table.weight[:items], torch.zeros(items), self.model.membership)
+            found[torch.from_numpy(windows.ends - 1)] = self.model.encode(events)[
+                torch.arange(len(last)), last
+            ]
+        return Opinion(
+            found, self.model.table.weight[:items], torch.zeros(items), self.model.membership
+        )
 
 
 class ReferenceTask:
     """Full-softmax cross-entropy of the next item; see `training.fit.harness.Task`.
 
-    A causal model learns from all positions of a window at once. Any other sees its own target when it reads beyond a
-    position, so it learns from the last position of prefixes alone, `prefixes` of them drawn anew for each epoch.
+    A causal model learns from all positions of a window at once. Any other sees its own target when
+    it reads beyond a position, so it learns from the last position of prefixes alone, `prefixes` of
+    them drawn anew for each epoch.
     """
 
     weights: Sequence[float] = (1.0,)
 
     def __init__(
-        self, model: Reference, settings: FitConfig, training: Histories, held: Held, *, prefixes: int
+        self,
+        model: Reference,
+        settings: FitConfig,
+        training: Histories,
+        held: Held,
+        *,
+        prefixes: int,
     ) -> None:
-        self.model, self.settings, self.training, self.held = model, settings, training, held
+        self.model = model
+        self.settings = settings
+        self.training = training
+        self.held = held
         self.prefixes = prefixes
 
     def epoch(self, random: np.random.Generator) -> Sequence[Windows]:
         """Windows of all events, or some prefixes."""
-        length, tokens = self.settings.length, self.settings.tokens
+        length = self.settings.length
+        tokens = self.settings.tokens
         if self.model.causal:
             return groups(training_windows(self.training, length, random), tokens, random)
-        return groups(sampled_prefixes(self.training, length, self.prefixes, random), tokens, random)
+        return groups(
+            sampled_prefixes(self.training, length, self.prefixes, random), tokens, random
+        )
 
     def losses(self, windows: Windows, random: np.random.Generator) -> Tensor:  # noqa: ARG002 - nothing is drawn
         """The one loss, (1,)."""
@@ -167,7 +209,9 @@ class ReferenceTask:
         events = _on(self.model.table.weight.device, batch.events)
         if self.model.causal:
             table = self.model.table.weight[: self.model.items]
-            return next_item_loss(self.model.encode(events), events, table, None, self.model.membership)[None]
+            return next_item_loss(
+                self.model.encode(events), events, table, None, self.model.membership
+            )[None]
         return self._last_position(events, batch)[None]
 
     def _last_position(self, events: Sequences, batch: Batch) -> Tensor:
@@ -181,12 +225,17 @@ class ReferenceTask:
     def validate(self, network: nn.Module, workers: Workers) -> Mapping[str, float]:
         """Ranking metrics, from the newest `length` events of each history."""
         assert isinstance(network, Reference)
-        ranker, context = ReferenceRanker(network), self.settings.length
+        ranker = ReferenceRanker(network)
+        context = self.settings.length
         return rank(ranker, self.held, network.items, context=context, workers=workers).summary()
 
 
-def sampled_prefixes(histories: Histories, length: int, count: int, random: np.random.Generator) -> Windows:
-    """At most `count` windows, each a random event as target and the up to `length` events before it."""
+def sampled_prefixes(
+    histories: Histories, length: int, count: int, random: np.random.Generator
+) -> Windows:
+    """At most `count` windows, each a random event as target and the up
+    to `length` events before it.
+    """
     firsts = np.repeat(histories.starts[:-1], histories.lengths())
     targets = np.flatnonzero(np.arange(len(firsts)) > firsts)
     if len(targets) > count:

@@ -2,11 +2,12 @@
 
     h_t = GRU(h_{t-1}, Dropout(e_t)),  out_t = W h_t
 
-One layer of 128 units and a projection to the item table's width, as RecBole has it (the paper feeds one-hot items and
-reads out by a table of its own).
+One layer of 128 units and a projection to the item table's width, as RecBole has it (the paper
+feeds one-hot items and reads out by a table of its own).
 
-Different here: cross-entropy over the full catalogue at every position instead of a pairwise loss over a mini-batch's
-other items (the authors' later code offers it too), histories of a user instead of sessions.
+Different here: cross-entropy over the full catalogue at every position instead of a pairwise loss
+over a mini-batch's other items (the authors' later code offers it too), histories of a user instead
+of sessions.
 """
 
 from __future__ import annotations

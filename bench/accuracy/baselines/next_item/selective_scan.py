@@ -1,9 +1,12 @@
-"""Mamba's selective scan on a CPU, forwards and backwards, compiled; `model.network.scan.recurrence` is the definition.
+"""Mamba's selective scan on a CPU, forwards and backwards, compiled;
+`model.network.scan.recurrence` is the definition.
 
-    h_t = exp(dt_t A) h_{t-1} + dt_t x_t B_t,   y_t = C_t . h_t        (arXiv 2312.00752, equation 2 and algorithm 2)
+    h_t = exp(dt_t A) h_{t-1} + dt_t x_t B_t,
+    y_t = C_t . h_t        (arXiv 2312.00752, equation 2 and algorithm 2)
 
-PyTorch alone would write states of (B, L, E, N) to memory several times a step. Here one channel's states of one user
-(L x N numbers) stay in the cache, and the backward pass computes them anew instead of keeping them.
+PyTorch alone would write states of (B, L, E, N) to memory several times a step. Here one channel's
+states of one user (L x N numbers) stay in the cache, and the backward pass computes them anew
+instead of keeping them.
 
 Letters: B users, L events, E channels, N states a channel.
 """
@@ -22,13 +25,18 @@ from torch.autograd.function import once_differentiable
 
 from model.kernels.elementary import as_float
 
-_LOG2E, _LN2 = np.float32(1 / math.log(2)), np.float32(math.log(2))
-_LOWEST, _HALF, _ONE = np.float32(-87), np.float32(0.5), np.float32(1)
+_LOG2E = np.float32(1 / math.log(2))
+_LN2 = np.float32(math.log(2))
+_LOWEST = np.float32(-87)
+_HALF = np.float32(0.5)
+_ONE = np.float32(1)
 _C2, _C3, _C4, _C5, _C6 = (np.float32(1 / math.factorial(power)) for power in range(2, 7))
 
 
 def selective_scan(x: Tensor, dt: Tensor, rate: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """y (B, L, E) of inputs x and step sizes dt (B, L, E), rates -A (E, N), directions b and c (B, L, N)."""
+    """y (B, L, E) of inputs x and step sizes dt (B, L, E), rates -A (E, N),
+    directions b and c (B, L, N).
+    """
     y: Tensor = _SelectiveScan.apply(x, dt, rate, b, c)
     return y
 
@@ -48,7 +56,9 @@ class _SelectiveScan(Function):
         users = len(inputs[0])
         grads = [np.zeros(part.shape, np.float32) for part in inputs]
         grad_rate = np.zeros((users, *inputs[2].shape), np.float32)  # summed over users afterwards
-        _backward(*_plain(inputs), *_plain([grad_y]), grads[0], grads[1], grad_rate, grads[3], grads[4])
+        _backward(
+            *_plain(inputs), *_plain([grad_y]), grads[0], grads[1], grad_rate, grads[3], grads[4]
+        )
         grads[2] = grad_rate.sum(axis=0)
         return tuple(torch.from_numpy(grad).to(grad_y.device) for grad in grads)
 
@@ -57,8 +67,8 @@ class _SelectiveScan(Function):
 def _exp(x):
     """exp(x) for x <= 0, relative error below 1e-5 under any order of operations.
 
-    `model.kernels.elementary` rounds by adding and subtracting a large number, which the compiler may not reorder; here
-    it may.
+    `model.kernels.elementary` rounds by adding and subtracting a large number, which the compiler
+    may not reorder; here it may.
     """
     x = max(x, _LOWEST)
     k = np.float32(math.floor(x * _LOG2E + _HALF))
@@ -69,7 +79,9 @@ def _exp(x):
 
 
 def _plain(tensors: Any) -> list[np.ndarray]:
-    return [np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=np.float32) for tensor in tensors]
+    return [
+        np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=np.float32) for tensor in tensors
+    ]
 
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
@@ -82,7 +94,8 @@ def _forward(x, dt, rate, b, c, y):
             h[:] = np.float32(0)
             for t in range(length):
                 step = dt[user, t, e]
-                u, shown = step * x[user, t, e], np.float32(0)
+                u = step * x[user, t, e]
+                shown = np.float32(0)
                 for n in range(states):
                     h[n] = _exp(-step * rate[e, n]) * h[n] + u * b[user, t, n]
                     shown += c[user, t, n] * h[n]
@@ -91,15 +104,19 @@ def _forward(x, dt, rate, b, c, y):
 
 @njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 def _backward(x, dt, rate, b, c, grad_y, grad_x, grad_dt, grad_rate, grad_b, grad_c):
-    """With g_t the gradient of h_t: g_t = grad_y_t C_t + later_t, where later_{t-1} = exp(-dt_t rate) g_t.
+    """With g_t the gradient of h_t: g_t = grad_y_t C_t + later_t,
+    where later_{t-1} = exp(-dt_t rate) g_t.
 
-    One short loop a gradient: all in one, the compiler has too many arrays to tell apart and works number by number.
+    One short loop a gradient: all in one, the compiler has too many arrays to tell apart and works
+    number by number.
     """
     users, length, channels = x.shape
     states = rate.shape[1]
     h = np.zeros((length + 1, states), np.float32)  # h[t + 1] is the state after event t
     decay = np.zeros((length, states), np.float32)
-    later = np.zeros((length + 1, states), np.float32)  # later[t]: what events from t on ask of the state before t
+    later = np.zeros(
+        (length + 1, states), np.float32
+    )  # later[t]: what events from t on ask of the state before t
     to_rate = np.zeros(states, np.float32)
     for user in range(users):
         for e in range(channels):
@@ -109,15 +126,20 @@ def _backward(x, dt, rate, b, c, grad_y, grad_x, grad_dt, grad_rate, grad_b, gra
                 for n in range(states):
                     decay[t, n] = _exp(-step * rate[e, n])
                     h[t + 1, n] = decay[t, n] * h[t, n] + u * b[user, t, n]
-            for past in range(length):  # counted up: an index that counts down is checked for wrapping around
+            for past in range(
+                length
+            ):  # counted up: an index that counts down is checked for wrapping around
                 t = length - 1 - past
                 back = grad_y[user, t, e]
                 for n in range(states):
                     later[t, n] = decay[t, n] * (back * c[user, t, n] + later[t + 1, n])
             to_rate[:] = np.float32(0)
             for t in range(length):
-                step, value, back = dt[user, t, e], x[user, t, e], grad_y[user, t, e]
-                to_u, to_step = np.float32(0), np.float32(0)
+                step = dt[user, t, e]
+                value = x[user, t, e]
+                back = grad_y[user, t, e]
+                to_u = np.float32(0)
+                to_step = np.float32(0)
                 for n in range(states):
                     grad_c[user, t, n] += back * h[t + 1, n]
                 for n in range(states):
