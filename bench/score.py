@@ -41,7 +41,7 @@ from cluster.settings.config import (
     StateSettings,
 )
 from cluster.wiring import start as wiring
-from model.bundle.bundle import load_bundle
+from model.bundle.load import load_bundle
 from rpc.echorank_pb2 import ScoreRequest
 
 CONCURRENCIES = (1, 8)

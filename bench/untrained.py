@@ -4,8 +4,9 @@ which training does not change.
 
 from __future__ import annotations
 
-from model.bundle.bundle import Bundle, random_bundle
+from model.bundle.bundle import Bundle
 from model.config import ModelConfig
+from model.network.export import random_bundle
 
 
 def catalogue(items: int) -> tuple[str, ...]:

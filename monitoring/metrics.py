@@ -68,14 +68,15 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
-        self._declare_states()
+        self._declare_ingest()
+        self._declare_fold()
+        self._declare_durability()
+        self._declare_archive()
         self._declare_serving()
 
-    def _declare_states(self) -> None:
+    def _declare_ingest(self) -> None:
         counter = self._counter
         gauge = self._gauge
-        histogram = self._histogram
-        # ingest
         self.events_total = counter(
             "events", "Events by what became of them.", "partition", "outcome"
         )
@@ -110,7 +111,11 @@ class Metrics:
         self.commit_failures_total = counter(
             "commit_failures", "Offset commits that failed; tried again."
         )
-        # fold and store
+
+    def _declare_fold(self) -> None:
+        counter = self._counter
+        gauge = self._gauge
+        histogram = self._histogram
         self.fold_seconds = histogram(
             "fold_seconds", "Time to fold one batch into one arm.", FOLD_EDGES
         )
@@ -141,7 +146,11 @@ class Metrics:
         self.unknown_actions_total = counter(
             "unknown_actions", "Clicks the model has no action for.", "arm"
         )
-        # durability
+
+    def _declare_durability(self) -> None:
+        counter = self._counter
+        gauge = self._gauge
+        histogram = self._histogram
         self.snapshot_seconds = histogram(
             "snapshot_seconds", "Time to write one snapshot.", SNAPSHOT_EDGES
         )
@@ -160,7 +169,10 @@ class Metrics:
         self.restore_seconds = histogram(
             "restore_seconds", "Time to restore one partition.", SNAPSHOT_EDGES
         )
-        # archive
+
+    def _declare_archive(self) -> None:
+        counter = self._counter
+        gauge = self._gauge
         self.archive_records_total = counter(
             "archive_records", "Clicks written to the archive.", "partition"
         )

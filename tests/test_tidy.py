@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import tidy_graph as graph
 from tests import tidy_rules as rules
 
 ROOT = Path(__file__).parent.parent
@@ -20,6 +21,8 @@ RULES: tuple[Rule, ...] = (
     rules.direction,
     rules.purity,
     rules.torch_free,
+    rules.own_files,
+    rules.assignments,
     rules.documented_tests,
     rules.no_sleep,
     rules.file_name,
@@ -54,6 +57,12 @@ BAD: tuple[tuple[Rule, str, str], ...] = (
     (rules.purity, "model/a.py", "now = datetime.now()\n"),
     (rules.torch_free, "actors/a.py", "def f():\n    import torch\n"),
     (rules.torch_free, "cluster/a.py", "from torch.nn import functional\n"),
+    (rules.torch_free, "model/kernels/a.py", "import torch\n"),
+    (rules.torch_free, "model/bundle/a.py", "def f():\n    from model.network import ssm\n"),
+    (rules.own_files, "training/a.py", 'PATH = "bench/results/accuracy.json"\n'),
+    (rules.own_files, "cluster/a.py", 'def f():\n    open(f"{root}/tests/a.json")\n'),
+    (rules.assignments, "model/a.py", "a, b = 1, 2\n"),
+    (rules.assignments, "tests/a.py", "def f():\n    self.a, self.b = a, b\n"),
     (rules.documented_tests, "tests/test_a.py", "def test_a():\n    assert f()\n"),
     (
         rules.documented_tests,
@@ -82,6 +91,9 @@ GOOD: tuple[tuple[Rule, str, str], ...] = (
     (rules.purity, "model/a.py", "import os.path\nfrom numba import njit\n"),
     (rules.torch_free, "cluster/a.py", "def f():\n    import torch\n"),
     (rules.torch_free, "training/a.py", "import torch\n"),
+    (rules.own_files, "bench/a.py", 'PATH = "bench/results/accuracy.json"\n'),
+    (rules.own_files, "training/a.py", '"""Shown by bench/accuracy/rows.py."""\n'),
+    (rules.assignments, "model/a.py", "a, b = b, a\na, b = pair\na, *b = 1, 2, 3\n"),
     (rules.documented_tests, "tests/test_a.py", 'def test_a():\n    """a holds."""\n'),
     (rules.no_sleep, "tests/test_a.py", "await asyncio.sleep(0)\n"),
     (rules.no_sleep, "actors/a.py", "time.sleep(1)\n"),
@@ -89,6 +101,55 @@ GOOD: tuple[tuple[Rule, str, str], ...] = (
     (rules.finished, "model/a.py", "hex_XXXX = 1\n"),
     (rules.bare_package, "model/__init__.py", '"""Models."""\n'),
     (rules.bare_package, "model/__init__.py", ""),
+)
+
+
+Whole = Callable[[graph.Files], Iterator[str]]
+WHOLE: tuple[Whole, ...] = (
+    graph.crowded,
+    graph.file_circles,
+    graph.folder_circles,
+    graph.floors,
+)
+BAD_WHOLE: tuple[tuple[Whole, graph.Files], ...] = (
+    (graph.crowded, {f"actors/state/a{n}.py": "" for n in range(graph.MODULES_MAX + 1)}),
+    (graph.file_circles, {"a/b.py": "from a import c\n", "a/c.py": "import a.b\n"}),
+    (
+        graph.file_circles,
+        {
+            "a/b.py": "def f():\n    from a.c import x\n",
+            "a/c.py": "if TYPE_CHECKING:\n    from a.d import y\n",
+            "a/d.py": "from a.b import f\n",
+        },
+    ),
+    (
+        graph.folder_circles,
+        {"a/b/x.py": "from a.c import y\n", "a/c/y.py": "", "a/c/z.py": "from a.b.x import v\n"},
+    ),
+    (
+        graph.folder_circles,
+        {"a/b.py": "from a.c import y\n", "a/c/y.py": "", "a/c/z.py": "from a.b import v\n"},
+    ),
+    (
+        graph.floors,
+        {"actors/clicks/a.py": "from actors.state.b import c\n", "actors/state/b.py": "c = 1\n"},
+    ),
+    (
+        graph.floors,
+        {"model/errors.py": "from model.bundle import b\n", "model/bundle/b.py": ""},
+    ),
+)
+GOOD_WHOLE: tuple[tuple[Whole, graph.Files], ...] = (
+    (graph.crowded, {f"actors/state/a{n}.py": "" for n in range(graph.MODULES_MAX)}),
+    (graph.file_circles, {"a/b.py": "from a import c\n", "a/c.py": "import a.d\n", "a/d.py": ""}),
+    (
+        graph.folder_circles,
+        {"a/b.py": "", "a/c/y.py": "import a.b\n", "a/d.py": "import a.c.y\n"},
+    ),
+    (
+        graph.floors,
+        {"actors/state/a.py": "from actors.clicks.b import c\n", "actors/clicks/b.py": "c = 1\n"},
+    ),
 )
 
 
@@ -126,6 +187,36 @@ def test_a_rule_catches_what_it_forbids(rule: Rule, path: str, text: str) -> Non
 def test_a_rule_lets_the_rest_pass(rule: Rule, path: str, text: str) -> None:
     """A snippet just inside the rule gives no violation."""
     assert list(rule(path, text)) == []
+
+
+@pytest.mark.parametrize("rule", WHOLE, ids=lambda rule: rule.__name__)
+def test_the_repository_as_a_whole_keeps_the_rule(rule: Whole) -> None:
+    """No folder and no import breaks the rule; tests may borrow from each other."""
+    files = dict(sources())
+    if rule is not graph.crowded:
+        files = {path: text for path, text in files.items() if not path.startswith("tests/")}
+    violations = list(rule(files))
+    assert not violations, "\n" + "\n".join(violations)
+
+
+@pytest.mark.parametrize(("rule", "files"), BAD_WHOLE)
+def test_a_rule_of_the_whole_catches_what_it_forbids(rule: Whole, files: graph.Files) -> None:
+    """Files that break the rule together give exactly one violation."""
+    assert len(list(rule(files))) == 1
+
+
+@pytest.mark.parametrize(("rule", "files"), GOOD_WHOLE)
+def test_a_rule_of_the_whole_lets_the_rest_pass(rule: Whole, files: graph.Files) -> None:
+    """Files just inside the rule give no violation."""
+    assert list(rule(files)) == []
+
+
+def test_every_floor_is_a_place() -> None:
+    """FLOORS names files and folders that are there, and every room of its packages."""
+    files = dict(sources())
+    rooms = {path.rpartition("/")[0] for path in files}
+    for package, floors in graph.FLOORS.items():
+        assert set(floors) <= files.keys() | rooms, package
 
 
 def test_guides_name_targets_that_exist() -> None:

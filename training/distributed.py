@@ -29,11 +29,11 @@ from model.config import ModelConfig
 from training import patient_ray
 from training.data.sequences import Held, Histories, Vocabulary
 from training.errors import TrainingError
+from training.fit.allocation import prepare_process
 from training.fit.distill import Teacher
 from training.fit.harness import pick_device
 from training.fit.progress import TrainingProgress
 from training.fit.train import TrainConfig, TrainedModel, train
-from training.runs import prepare_process
 from training.workers import Group
 
 ROOT = Path(__file__).parents[1]

@@ -13,9 +13,11 @@ import numpy as np
 
 from model.bundle import files as bundle_files
 from model.bundle import lease as bundle_lease
-from model.bundle.bundle import Bundle, load_bundle, write_bundle
+from model.bundle.bundle import Bundle
+from model.bundle.load import load_bundle
 from model.kernels.scorer import Level
 from model.network.absorb import absorb, absorb_head
+from model.network.export import write_bundle
 from model.network.network import Network
 from training.data.clicklog import Longs
 from training.data.sequences import Held, Histories

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from model.config import ModelConfig
 from model.order import order_of
@@ -16,7 +15,7 @@ from training.data.clicklog import ClickLog
 from training.data.sequences import Held, Histories, Vocabulary
 from training.errors import DatasetError
 from training.finishing import ASKED_MAX, Finishing
-from training.fit.allocation import keep_freed_memory
+from training.fit.allocation import prepare_process
 from training.fit.checkpoint import Checkpoint
 from training.fit.distill import Teacher
 from training.fit.keeper import FileKeeper
@@ -26,7 +25,6 @@ from training.measure.served import rank_targets
 from training.overview import moment
 from training.publish import Published, assess, in_memory, publish
 
-THREADS = 1  # small batches: beside any other load, a second thread waits more than it works
 EVENTS_TO_LEARN = 2  # of one user: what comes after what
 ITEM_EVENTS_MIN = 5  # RecBole's protocol
 # with fewer, the shipped width learns a log by heart sooner than it learns it (docs/training.md)
@@ -247,12 +245,6 @@ def train_split(
         earlier=earlier,
         remaining=ordered.rows(cut, len(ordered)),
     )
-
-
-def prepare_process() -> None:
-    """Make trainings in this process faster; results do not depend on it beyond rounding."""
-    keep_freed_memory()
-    torch.set_num_threads(THREADS)
 
 
 def _train(

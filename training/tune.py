@@ -24,9 +24,10 @@ from rich.console import Console
 from model.config import ModelConfig
 from training.distributed import started
 from training.errors import TrainingError
+from training.fit.allocation import prepare_process
 from training.fit.harness import Line, pick_device
 from training.fit.train import TrainConfig, train
-from training.runs import Parts, prepare_process
+from training.runs import Parts
 
 NAME = "search"
 BEST = "settings.json"

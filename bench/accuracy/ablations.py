@@ -26,9 +26,9 @@ from bench.accuracy.recipes import recipe_of
 from bench.accuracy.variants import VARIANTS, Variant
 from model.config import ModelConfig
 from training.data import datasets
+from training.fit.allocation import prepare_process
 from training.fit.distill import StreamingTeacher, Teacher
 from training.fit.train import TrainConfig, train
-from training.runs import prepare_process
 
 SHIPPED = "as shipped"
 NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -24,10 +24,11 @@ from model.network.network import Network
 from training.data import datasets
 from training.data.clicklog import Longs
 from training.data.sequences import Held
+from training.fit.allocation import prepare_process
 from training.fit.checkpoint import Checkpoint
 from training.measure.evaluate import Encoder, asks
 from training.measure.ranking import Ranking
-from training.runs import leave_one_out, prepare_process
+from training.runs import leave_one_out
 
 Biases = npt.NDArray[np.float32]
 RING = 32

@@ -39,6 +39,7 @@ from model.state import layout
 from training.data import datasets
 from training.data.clicklog import ClickLog
 from training.data.sequences import Held, Histories, Vocabulary
+from training.fit.allocation import prepare_process
 from training.fit.distill import StreamingTeacher, Teacher
 from training.fit.harness import FitConfig, Fitted, Line, fit, pick_device
 from training.fit.train import TrainConfig, TrainedModel, train
@@ -47,7 +48,7 @@ from training.measure.order import measured
 from training.measure.ranking import Ranking
 from training.measure.served import rank_served
 from training.publish import assess, in_memory
-from training.runs import ITEM_EVENTS_MIN, prepare_process
+from training.runs import ITEM_EVENTS_MIN
 
 WIDTH = 64  # of the references' item table, unless set
 

@@ -19,11 +19,12 @@ from bench import report
 from training.data import datasets
 from training.data.clicklog import ClickLog, Longs
 from training.data.sequences import Held, Histories, Vocabulary
+from training.fit.allocation import prepare_process
 from training.fit.checkpoint import Checkpoint
 from training.fit.train import TrainConfig, train
 from training.measure.evaluate import NetworkRanker, rank
 from training.publish import assess
-from training.runs import ITEM_EVENTS_MIN, prepare_process, shape_for
+from training.runs import ITEM_EVENTS_MIN, shape_for
 
 SHARES = (0.0, 0.1, 0.2, 0.4)  # random clicks for each own click
 FRONTS = {

@@ -30,8 +30,8 @@ from model.network.embedding import Sequences
 from model.network.head import RingAttention
 from model.network.network import Encoding, Network
 from training.errors import TrainingError
+from training.fit.allocation import prepare_process
 from training.measure.metrics import auc
-from training.runs import prepare_process
 
 # item i is of category i mod CATEGORIES
 CATEGORIES = 8

@@ -14,8 +14,9 @@ from training.data import datasets
 from training.data.clicklog import ClickLog
 from training.data.sequences import Histories, Vocabulary
 from training.errors import DatasetError
+from training.fit.allocation import prepare_process
 from training.fit.checkpoint import Checkpoint
-from training.runs import ITEM_EVENTS_MIN, prepare_process
+from training.runs import ITEM_EVENTS_MIN
 
 
 class ServedModel(NamedTuple):

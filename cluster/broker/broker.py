@@ -13,7 +13,8 @@ from typing import Literal, Self
 from cluster.broker.apache_kafka import start_apache
 from cluster.broker.embedded_broker import start_embedded
 from cluster.broker.process import BrokerProcess
-from cluster.kafka.clients import KafkaAccess, KafkaAdmin
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaAdmin
 
 Kind = Literal["external", "apache", "embedded"]
 

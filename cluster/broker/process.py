@@ -15,7 +15,8 @@ from pathlib import Path
 
 from actors.errors import BrokerUnavailable
 from cluster.broker.free_port import HOST
-from cluster.kafka.clients import KafkaAccess, KafkaAdmin
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaAdmin
 
 log = logging.getLogger(__name__)
 

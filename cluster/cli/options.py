@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,14 +25,6 @@ AddressOption = Annotated[
         "--address", "-a", help="host:port of the gateway; without it the one of the configuration."
     ),
 ]
-
-
-class Source(StrEnum):
-    """Where a replay's clicks come from."""
-
-    ARCHIVE = "archive"
-    LOG = "log"
-    BOTH = "both"
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from cluster.cli.admin import TokenOption
-from cluster.cli.options import AddressOption, ConfigOption, Source, settings_from
+from cluster.cli.options import AddressOption, ConfigOption, settings_from
+from cluster.operate.replay.source import Source
 
 FAILED = 1
 

@@ -9,7 +9,8 @@ from typing import Any
 from actors.errors import ConfigError, NotOwner, OtherRun
 from actors.serve.buckets import Runs, expanded, first_buckets, next_buckets
 from actors.serve.traffic import Arm
-from cluster.coordinator.routing import Replica, Route, RoutingTable, shard_name
+from cluster.coordinator.routing import Replica, Route, RoutingTable
+from cluster.names import shard_name
 from monitoring.discovery import Target
 
 

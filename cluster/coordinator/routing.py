@@ -132,11 +132,6 @@ class RoutingTable:
         )
 
 
-def shard_name(number: int) -> str:
-    """Name of a shard, as an actor and in the routing table."""
-    return f"shard-{number}"
-
-
 def _serves(replica: Replica) -> bool:
     return bool(replica.address) and replica.ready
 

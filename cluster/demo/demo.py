@@ -45,7 +45,8 @@ from actors.errors import ShardUnavailable
 from cluster.demo import offline as demo_offline
 from cluster.demo.clicks import Question, clicks_of, questions
 from cluster.demo.stream import Answers, Stream
-from cluster.kafka.clients import KafkaAccess, producer
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import producer
 from cluster.lifecycle.system import System
 from cluster.operate.client import Client
 from cluster.settings.config import ArmSettings, Settings

@@ -18,7 +18,7 @@ from actors.clock import SystemClock
 from actors.state.store import PartitionStore
 from cluster.demo.clicks import Question
 from cluster.demo.stream import TOP, rank_of
-from cluster.kafka.clients import KafkaAccess
+from cluster.kafka.access import KafkaAccess
 from cluster.kafka.log import KafkaLog
 from model.bundle.bundle import Bundle
 

@@ -8,12 +8,11 @@ import logging
 import re
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from kafka.errors import AuthorizationError, KafkaError
 
-if TYPE_CHECKING:
-    from cluster.kafka.clients import KafkaAccess
+from cluster.kafka.access import KafkaAccess
 
 # A client that finds no broker raises a timeout; why each try failed it only logs.
 FAILED_TRY = re.compile(

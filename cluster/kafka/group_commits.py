@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from kafka import KafkaConsumer
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from cluster.kafka.clients import METADATA_AGE_MS, KafkaAccess, connected
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import METADATA_AGE_MS, connected
 
 
 class GroupCommits:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from kafka.errors import KafkaError
 
 from actors.errors import BrokerUnavailable
-from cluster.kafka.clients import KafkaAccess, KafkaAdmin
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaAdmin
 from cluster.kafka.group_commits import GroupCommits
 
 # a group's coordinator may be on its way

@@ -13,7 +13,8 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from actors.errors import OffsetOutOfRange, OtherLog
 from actors.ingest.ports import Slice
-from cluster.kafka.clients import METADATA_AGE_MS, KafkaAccess, connected, reported
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import METADATA_AGE_MS, connected, reported
 from cluster.kafka.group_commits import GroupCommits
 
 PAUSE_S = (

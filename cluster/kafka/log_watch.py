@@ -17,7 +17,8 @@ from typing import Protocol
 
 from actors.clock import Clock
 from actors.errors import BrokerUnavailable
-from cluster.kafka.clients import KafkaAccess, KafkaAdmin
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaAdmin
 from monitoring.metrics import Metrics
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.errors import ConfigError
-from cluster.lifecycle.system import ARCHIVE, SHARD
+from cluster.names import ARCHIVE, SHARD
 
 # actors share the cores: the operating system schedules them better than a reservation would
 CPUS_PER_ACTOR = 0.1

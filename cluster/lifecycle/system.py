@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -22,27 +21,19 @@ from actors.errors import ShardUnavailable
 from cluster.broker.broker import Broker
 from cluster.coordinator.routing import RoutingTable
 from cluster.lifecycle.catching_up import CatchingUp
-from cluster.processes.remote import COORDINATOR
+from cluster.names import ARCHIVE, COORDINATOR, GATEWAY, SHARD, ingest_name
 from cluster.scrape import scrape, values
 from cluster.settings.config import Settings
 from monitoring.addresses import joined, reachable
 
 log = logging.getLogger(__name__)
 
-GATEWAY = "gateway"
-ARCHIVE = "archive"
-SHARD = re.compile(r"shard-\d+")
 CONSTRUCTED_S = 120.0  # the first start on a machine compiles the fold
 GRACE_S = 5.0  # for requests in flight
 STOP_S = 60.0  # for the last snapshots
 ASK_S = 30.0  # a shard that restarts answers within
 LOOK_S = 1.0  # how often it is looked whether an actor has died for good
 SAY_S = 10.0  # between words about how far catching up is
-
-
-def ingest_name(number: int) -> str:
-    """Name of an ingest, as an actor."""
-    return f"ingest-{number}"
 
 
 class System:

@@ -18,10 +18,11 @@ from actors.errors import BrokerUnavailable
 from actors.shard.erasure import ErasedStates
 from actors.snapshots.store import Deleted
 from cluster.coordinator.routing import Route, RoutingTable
-from cluster.kafka.clients import KafkaAccess, KafkaAdmin
-from cluster.lifecycle.system import ARCHIVE
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaAdmin
+from cluster.names import ARCHIVE, COORDINATOR
 from cluster.operate.erasure import Erasure
-from cluster.processes.remote import COORDINATOR, call
+from cluster.processes.remote import call
 from cluster.settings import for_parts as derived
 from cluster.settings.config import Settings, TopicSettings
 from rpc import echorank_pb2 as pb

@@ -18,11 +18,11 @@ from actors.shard.held import Fingerprint
 from actors.shard.roles import Assignment, Feed, Report, Role
 from cluster.coordinator.coordinator import Progress
 from cluster.coordinator.routing import RoutingTable
+from cluster.names import COORDINATOR
 from monitoring.discovery import Target
 
 log = logging.getLogger(__name__)
 
-COORDINATOR = "coordinator"
 LONG_POLL_S = 20.0
 CALL_S = 30.0  # a call that takes longer counts as failed; restoring a large partition may
 HEARTBEAT_CALL_S = 1.0

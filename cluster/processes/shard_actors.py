@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import RayError
 
 from actors.errors import ConfigError, EchoRankError, ShardUnavailable
-from cluster.coordinator.routing import shard_name
+from cluster.names import shard_name
 from cluster.processes.remote import call
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from actors.shard.shard import ShardSettings
 from actors.state.maker import TierSettings
 from cluster.broker.broker import Broker
 from cluster.coordinator.coordinator import CoordinatorSettings
-from cluster.kafka.clients import KafkaAccess
+from cluster.kafka.access import KafkaAccess
 from cluster.kafka.log_watch import SILENT_S
 from cluster.kafka.topics import Topic
 from cluster.settings.config import ArchiveSettings, Settings, StateSettings

@@ -41,7 +41,6 @@ from cluster.broker.broker import Broker, resolve
 from cluster.broker.free_port import check_free
 from cluster.coordinator.assignment_files import AssignmentFiles
 from cluster.coordinator.coordinator import Coordinator
-from cluster.coordinator.routing import shard_name
 from cluster.kafka.clients import KafkaAdmin, KafkaSink
 from cluster.kafka.letter_marks import KafkaLetterMarks
 from cluster.kafka.log import KafkaLog
@@ -50,7 +49,8 @@ from cluster.kafka.topic_identity import TopicIdentity
 from cluster.kafka.topics import ensure_topics, warn_of_lossy_settings
 from cluster.lifecycle.detached import start_actor
 from cluster.lifecycle.ray_start import start_ray
-from cluster.lifecycle.system import ARCHIVE, GATEWAY, System, ingest_name
+from cluster.lifecycle.system import System
+from cluster.names import ARCHIVE, COORDINATOR, GATEWAY, ingest_name, shard_name
 from cluster.operate.admin import Admin
 from cluster.operate.remote_erasure import erasure
 from cluster.processes import processes
@@ -60,13 +60,14 @@ from cluster.processes.gateway_process import GatewayProcess
 from cluster.processes.ingest_process import IngestProcess
 from cluster.processes.part_time_reader import Reader
 from cluster.processes.promptness import answer_promptly
-from cluster.processes.remote import COORDINATOR, RemoteCoordinator, RemoteReplicas, RemoteShards
+from cluster.processes.remote import RemoteCoordinator, RemoteReplicas, RemoteShards
 from cluster.processes.served_models import ServedModels
 from cluster.processes.shard_actors import ShardActors
 from cluster.processes.shard_process import ShardProcess
 from cluster.settings import for_parts as derived
 from cluster.settings.config import Settings
-from model.bundle.bundle import Bundle, load_bundle
+from model.bundle.bundle import Bundle
+from model.bundle.load import load_bundle
 from monitoring import logs
 from monitoring.addresses import WILDCARDS, bare
 from monitoring.control_store import ControlStore

@@ -15,23 +15,18 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from model.bundle import files as bundle_files
-from model.bundle import golden
 from model.config import ModelConfig
 from model.kernels.fold import fold_events
 from model.kernels.read import Reading, read_row
 from model.kernels.scorer import Items, Level, Scorer, Scores
-from model.order import Order, order_of
+from model.order import Order
 from model.params import FoldParams, ScoreParams, sizes_of
 from model.state import Rows, layout, views
 
@@ -203,86 +198,6 @@ class Bundle:
         scores = self._scorer.score(reading, found, now_ms, Level.FULL)
         best = np.argsort(-scores.probabilities, kind="stable")[:k]
         return found[best], Scores(scores.probabilities[best], scores.level)
-
-
-def load_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
-    """Read a bundle directory.
-
-    Raises:
-        BundleError: missing, damaged, of another format, or (with `verify`) not reproducing its
-            golden examples.
-    """
-    content = bundle_files.read(Path(path))
-    bundle = of_content(content)
-    if verify:
-        golden.check(bundle, content.golden, Path(path))
-    return bundle
-
-
-def of_content(content: bundle_files.BundleContent) -> Bundle:
-    """The bundle that these files hold, its golden examples not looked at."""
-    return Bundle(
-        version=content.version,
-        config=content.config,
-        items=content.items,
-        fold=FoldParams(**{name: content.arrays[f"fold.{name}"] for name in FoldParams._fields}),
-        score=ScoreParams(
-            **{name: content.arrays[f"score.{name}"] for name in ScoreParams._fields}
-        ),
-        order=content.order,
-    )
-
-
-def write_bundle(
-    path: str | Path,
-    network: Any,
-    items: tuple[str, ...] | list[str],
-    counts: npt.NDArray[np.float64],
-    metadata: dict[str, Any],
-    calibration: npt.NDArray[np.float64] | None = None,
-    recommend: Mapping[str, Any] | None = None,
-) -> str:
-    """Publish a trained `model.network.network.Network` as the directory
-    `path` and return its version.
-
-    Shapes: counts (V,) clicks an item; calibration (3, 2), slope and intercept of FULL, SEQUENCE
-    and PRIOR. `recommend` is what `training.measure.order.measured` found; without it, the
-    next-item logit sorts recommendations.
-    """
-    from model.network.absorb import absorb, absorb_head  # noqa: PLC0415 - PyTorch is for publishing only, not for serving
-
-    slopes = np.array([[1.0, 0.0]] * 3) if calibration is None else calibration
-    fold = absorb(network)
-    score = absorb_head(network, np.asarray(counts, dtype=np.float64), slopes)
-    bundle = Bundle(
-        version="unpublished", config=network.config, items=tuple(items), fold=fold, score=score
-    )
-    arrays = {f"fold.{name}": value for name, value in fold._asdict().items()}
-    arrays |= {f"score.{name}": value for name, value in score._asdict().items()}
-    examples = golden.make(bundle)
-    record = {"order": order_of(recommend or {}).value, **(recommend or {})}
-    return bundle_files.write(
-        Path(path), network.config, tuple(items), counts, arrays, examples, metadata, record
-    )
-
-
-def random_bundle(config: ModelConfig, items: tuple[str, ...], seed: int = 0) -> Bundle:
-    """A bundle with untrained weights, for tests and benchmarks of everything but accuracy."""
-    import torch  # noqa: PLC0415 - for tests and benchmarks only
-
-    from model.network.absorb import absorb, absorb_head  # noqa: PLC0415
-    from model.network.network import Network  # noqa: PLC0415
-
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = Network(config, len(items)).eval()
-    counts = 1.0 / np.arange(1, len(items) + 1)
-    score = absorb_head(network, counts, np.array([[1.0, 0.0]] * 3))
-    name = json.dumps([config.to_json(), items, seed]).encode()
-    version = xxhash.xxh64_hexdigest(name)
-    bundle = Bundle(version=version, config=config, items=items, fold=absorb(network), score=score)
-    golden.make(bundle)  # compiles, as loading one does: no first answer waits for that
-    return bundle
 
 
 def _plain(column: npt.NDArray[Any], dtype: Any) -> npt.NDArray[Any]:

@@ -7,16 +7,14 @@ library and may differ in the last digits.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xxhash
 
+from model.bundle.bundle import Bundle
 from model.errors import BundleError
 from model.state import zeros
-
-if TYPE_CHECKING:
-    from model.bundle.bundle import Bundle
 
 USERS = 4
 EVENTS = 400

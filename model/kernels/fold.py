@@ -52,7 +52,8 @@ def fold_blocks(p, s, at, v, index, users, items, actions, times_ms, offsets, b,
     for i in range(len(index)):
         elapsed_ms = _push(s, at, v, index[i], items[i], actions[i], times_ms[i])
         if elapsed_ms >= 0:
-            b.elapsed_ms[n], b.seed[n] = elapsed_ms, seed_of(users[i], offsets[i])
+            b.elapsed_ms[n] = elapsed_ms
+            b.seed[n] = seed_of(users[i], offsets[i])
             enter(s, at, v, index[i], b, n)
             n += 1
         if n == len(b.row) or i == len(index) - 1:

@@ -12,8 +12,9 @@ from actors.clicks.click import ClickBatch, key
 from actors.clock import ManualClock
 from actors.shard.shard import Shard, ShardSettings
 from actors.snapshots.store import SnapshotStore
-from model.bundle.bundle import Bundle, random_bundle
+from model.bundle.bundle import Bundle
 from model.config import ModelConfig
+from model.network.export import random_bundle
 from monitoring.metrics import Metrics
 
 B = TypeVar("B", bound=Bundle)

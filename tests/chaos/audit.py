@@ -23,7 +23,7 @@ from actors.clicks.codec import Decoder
 from actors.clicks.formats import EventFormat
 from actors.clock import SystemClock
 from actors.state.store import PartitionStore
-from cluster.kafka.clients import KafkaAccess
+from cluster.kafka.access import KafkaAccess
 from cluster.kafka.log import KafkaLog
 from model.bundle.bundle import Bundle
 from rpc import echorank_pb2 as pb

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cluster.kafka.clients import KafkaAccess, producer
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import producer
 from rpc.events_pb2 import Click
 
 # a click's time is this and its number, so that the log shows which click it is

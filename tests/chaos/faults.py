@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cluster.coordinator.routing import shard_name
+from cluster.names import shard_name
 from tests.chaos.recovery import NotRecovered
 from tests.chaos.stage import Stage
 from tests.chaos.targets.brokers import OneBroker, SeveralBrokers

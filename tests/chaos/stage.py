@@ -24,7 +24,7 @@ from actors.clicks.partitioner import partition_of
 from actors.state.rows import BYTES_BESIDE_ROW_MAX
 from cluster import scrape
 from cluster.broker.free_port import free_port
-from cluster.kafka.clients import KafkaAccess
+from cluster.kafka.access import KafkaAccess
 from cluster.lifecycle.system import System
 from cluster.settings.config import (
     ArchiveSettings,
@@ -38,8 +38,10 @@ from cluster.settings.config import (
     TopicSettings,
 )
 from cluster.wiring import start as wiring
-from model.bundle.bundle import Bundle, load_bundle, write_bundle
+from model.bundle.bundle import Bundle
+from model.bundle.load import load_bundle
 from model.config import ModelConfig
+from model.network.export import write_bundle
 from model.state import layout
 from tests.chaos.recovery import Gateway, until
 from tests.chaos.targets.brokers import OneBroker, SeveralBrokers

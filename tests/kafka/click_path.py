@@ -26,7 +26,8 @@ from actors.ingest.lane import Backoff
 from actors.ingest.ports import ClickHistory
 from actors.shard.shard import Shard, ShardSettings
 from actors.snapshots.store import SnapshotStore
-from cluster.kafka.clients import KafkaAccess, KafkaSink
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaSink
 from cluster.kafka.log import KafkaLog
 from model.bundle.bundle import Bundle
 from monitoring.metrics import Metrics

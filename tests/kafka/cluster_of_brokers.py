@@ -19,7 +19,7 @@ from kafka.errors import KafkaError
 from cluster.broker.apache_kafka import format_data, new_cluster_id
 from cluster.broker.free_port import HOST, free_port
 from cluster.broker.process import BrokerProcess
-from cluster.kafka.clients import KafkaAccess
+from cluster.kafka.access import KafkaAccess
 from tests.conftest import SMALL_JAVA
 from tests.kafka.tcp_proxy import TcpProxy
 

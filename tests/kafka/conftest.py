@@ -17,7 +17,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from cluster.broker.broker import Broker
-from cluster.kafka.clients import KafkaAccess
+from cluster.kafka.access import KafkaAccess
 from tests.conftest import kafka_home
 from tests.kafka.click_path import ClickPath
 from tests.kafka.cluster_of_brokers import ClusterOfBrokers

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any, Self
 
-from cluster.kafka.clients import KafkaAccess, producer
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import producer
 from tests.kafka.click_path import Acknowledged, acknowledged, click
 
 PAUSE_S = 0.01

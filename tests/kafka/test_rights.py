@@ -14,7 +14,8 @@ from kafka import KafkaAdminClient
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
 
 from actors.errors import BrokerUnavailable, ConfigError
-from cluster.kafka.clients import KafkaAccess, KafkaAdmin
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaAdmin
 from cluster.kafka.topics import Topic, ensure_topics
 from tests.conftest import kafka_home
 from tests.kafka.cluster_of_brokers import ClusterOfBrokers

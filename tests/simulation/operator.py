@@ -10,9 +10,10 @@ from actors.clicks.click import key
 from actors.clicks.partitioner import partition_of
 from actors.errors import EchoRankError, ErasureIncomplete
 from actors.serve.limits import RequestLimits
+from cluster.names import COORDINATOR
 from cluster.operate.erasure import Erasure
 from cluster.operate.remote_erasure import RemoteHolders
-from cluster.processes.remote import COORDINATOR, call
+from cluster.processes.remote import call
 from rpc import echorank_pb2 as pb
 from tests.simulation.simulated.loop import Process, start_soon
 

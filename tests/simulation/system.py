@@ -53,8 +53,8 @@ from actors.state.rows import BYTES_BESIDE_ROW_MAX
 from actors.state.store import PartitionStore
 from cluster.coordinator.assignment_files import AssignmentFiles
 from cluster.coordinator.coordinator import Coordinator, CoordinatorSettings
-from cluster.coordinator.routing import shard_name
 from cluster.kafka.log_watch import INTERVAL_S, LogWatch
+from cluster.names import COORDINATOR, shard_name
 from cluster.processes.archive_process import ArchiveProcess
 from cluster.processes.coordinator_process import CoordinatorProcess
 from cluster.processes.gateway_process import GatewayProcess
@@ -67,7 +67,7 @@ from cluster.processes.processes import (
     IngestActor,
     ShardActor,
 )
-from cluster.processes.remote import COORDINATOR, RemoteCoordinator, RemoteShards
+from cluster.processes.remote import RemoteCoordinator, RemoteShards
 from cluster.processes.shard_actors import ShardActors
 from cluster.processes.shard_process import ShardProcess
 from monitoring.discovery import ActorKind, Target

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from model.bundle.bundle import load_bundle
+from model.bundle.load import load_bundle
 from model.config import ModelConfig
 from model.kernels.scorer import Level
 from tests.training.logs import cyclic_log, make_log

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import ctypes
 
+import torch
+
+THREADS = 1  # small batches: beside any other load, a second thread waits more than it works
 # parameters of mallopt(3)
 TRIM_THRESHOLD = -1
 TOP_PAD = -2
@@ -26,3 +29,9 @@ def keep_freed_memory() -> bool:
     settings = ((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 64 * 2**20))
     done = [mallopt(name, value) for name, value in settings]
     return all(done)
+
+
+def prepare_process() -> None:
+    """Make trainings in this process faster; results do not depend on it beyond rounding."""
+    keep_freed_memory()
+    torch.set_num_threads(THREADS)

@@ -18,8 +18,8 @@ from torch import nn
 from training.errors import DivergedError, TrainingError
 from training.fit.forecast import Costs
 from training.fit.keeper import Keeper, Nowhere
-from training.fit.loop import Line, Loop, Task
-from training.fit.progress import TrainingProgress
+from training.fit.loop import Loop, Task
+from training.fit.progress import Line, TrainingProgress
 from training.fit.schedule import FitConfig, Schedule
 from training.workers import Alone, Workers
 

@@ -8,7 +8,6 @@ import copy
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +19,7 @@ from training.data.sequences import Windows
 from training.errors import DivergedError
 from training.fit.forecast import Costs, Forecast, sentence
 from training.fit.keeper import Keeper
-from training.fit.progress import TrainingProgress
+from training.fit.progress import Line, TrainingProgress
 from training.fit.schedule import FitConfig, Schedule
 from training.workers import Workers
 
@@ -46,17 +45,6 @@ class Task(Protocol):
         equal for all workers; `ndcg10` decides.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """What one epoch brought."""
-
-    epoch: int
-    losses: tuple[float, ...]  # means over the epoch's steps
-    metrics: Mapping[str, float]  # validation, of the averaged weights
-    seconds: float  # since the start
-    done: float  # share of the training that is over
 
 
 class Loop:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-if TYPE_CHECKING:
-    from training.fit.loop import Line
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """What one epoch brought."""
+
+    epoch: int
+    losses: tuple[float, ...]  # means over the epoch's steps
+    metrics: Mapping[str, float]  # validation, of the averaged weights
+    seconds: float  # since the start
+    done: float  # share of the training that is over
 
 
 class TrainingProgress:

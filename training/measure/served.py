@@ -154,7 +154,9 @@ def walk(bundle: Bundle, histories: Histories, targets: Longs) -> Iterator[tuple
     folded = 0
     for user, target in zip(users.tolist(), targets.tolist(), strict=True):
         if user != last:
-            rows[:], last, folded = 0, user, int(histories.starts[user])
+            rows[:] = 0
+            last = user
+            folded = int(histories.starts[user])
         _fold(bundle, rows, histories, user, folded, target)
         folded = target
         yield target, rows[0]

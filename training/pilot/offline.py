@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from model.bundle import files as bundle_files
-from model.bundle.bundle import Bundle, of_content
+from model.bundle.bundle import Bundle
+from model.bundle.load import of_content
 from model.order import RECORD
 from training.data.clicklog import ClickLog
 from training.data.sequences import Histories

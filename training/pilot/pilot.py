@@ -12,17 +12,17 @@ from rich.console import Console
 from rich.progress import Progress
 
 from model.bundle import files as bundle_files
-from model.bundle.bundle import load_bundle
+from model.bundle.load import load_bundle
 from training import outputs
 from training.commands import read_log
 from training.data.datasets import OWN_LOGS
 from training.data.time_column import TimeUnit
+from training.fit.allocation import prepare_process
 from training.pilot import report_page, report_tables
 from training.pilot.offline import Assessment, assess_bundle, compare
 from training.pilot.questions import hold_out
 from training.pilot.results import read_accuracy, read_frontier
 from training.pilot.verdict import Criterion, criteria, sentence
-from training.runs import prepare_process
 
 
 def evaluate_bundle(

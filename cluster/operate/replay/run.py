@@ -22,13 +22,14 @@ from actors.snapshots import rebuild
 from actors.snapshots.restore import NewStore, Restored, restore
 from actors.snapshots.store import SnapshotStore
 from actors.state.store import PartitionStore
-from cluster.cli.options import Source
 from cluster.operate.replay.checks import Check, ask, explain, passes
 from cluster.operate.replay.checks import checks as comparisons
+from cluster.operate.replay.source import Source
 from cluster.operate.replay.sources import history
 from cluster.operate.runs import runs_below
 from cluster.settings.config import Settings
-from model.bundle.bundle import Bundle, load_bundle
+from model.bundle.bundle import Bundle
+from model.bundle.load import load_bundle
 from model.credentials import shown
 from monitoring.addresses import reachable
 

@@ -15,9 +15,9 @@ from actors.clock import SystemClock
 from actors.errors import ConfigError
 from actors.ingest.log_reader import LogReader
 from actors.ingest.ports import ClickHistory
-from cluster.cli.options import Source
 from cluster.kafka.log import KafkaLog
 from cluster.kafka.topic_identity import TopicIdentity
+from cluster.operate.replay.source import Source
 from cluster.settings import for_parts as derived
 from cluster.settings.config import Settings
 

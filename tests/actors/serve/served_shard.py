@@ -26,8 +26,9 @@ from actors.serve.scoring import ScoringService
 from actors.shard.applied import AppliedOffsets
 from actors.shard.shard import Shard, ShardSettings
 from actors.snapshots.store import SnapshotStore
-from model.bundle.bundle import Bundle, random_bundle
+from model.bundle.bundle import Bundle
 from model.config import ModelConfig
+from model.network.export import random_bundle
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2_grpc as pb_grpc
 

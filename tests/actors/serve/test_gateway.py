@@ -28,8 +28,8 @@ from actors.serve.traffic import Arm
 from actors.shard.roles import Role
 from cluster.broker.free_port import free_port
 from cluster.coordinator.routing import Replica, Route, RoutingTable
-from model.bundle.bundle import random_bundle
 from model.config import ModelConfig
+from model.network.export import random_bundle
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc

@@ -19,8 +19,8 @@ from actors.clicks.partitioner import partition_of
 from actors.errors import DeadlineExceeded
 from actors.serve.limits import RequestLimits
 from actors.shard.roles import Feed
-from model.bundle.bundle import random_bundle
 from model.config import ModelConfig
+from model.network.export import random_bundle
 from rpc import echorank_pb2 as pb
 from tests.actors.serve.served_shard import (
     ITEMS,

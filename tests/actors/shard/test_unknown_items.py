@@ -8,8 +8,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from actors.shard.unknown_items import EVENTS_MIN, Known, UnknownItems
-from model.bundle.bundle import Bundle, random_bundle
+from model.bundle.bundle import Bundle
 from model.config import ModelConfig
+from model.network.export import random_bundle
 from monitoring.metrics import Metrics
 
 

@@ -13,7 +13,7 @@ from model.config import ModelConfig
 from model.network.network import Network
 from model.state import layout
 from tests.training.logs import cyclic_log
-from training.runs import prepare_process
+from training.fit.allocation import prepare_process
 
 TINY = {"epochs": 1, "tokens": 256, "length": 20}
 

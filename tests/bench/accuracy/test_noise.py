@@ -9,8 +9,8 @@ import numpy as np
 from bench.accuracy import noise
 from tests.training.logs import cyclic_log
 from training.data.sequences import Histories, Vocabulary
+from training.fit.allocation import prepare_process
 from training.fit.train import TrainConfig
-from training.runs import prepare_process
 
 LOG = cyclic_log()
 VOCABULARY = Vocabulary.of(LOG, hashed=4)

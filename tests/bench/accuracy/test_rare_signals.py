@@ -7,7 +7,7 @@ import torch
 
 from bench.accuracy import rare_signals
 from bench.accuracy.rare_signals import CATEGORIES
-from training.runs import prepare_process
+from training.fit.allocation import prepare_process
 
 
 def test_the_purchase_alone_decides_the_label() -> None:

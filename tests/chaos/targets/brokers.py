@@ -14,7 +14,7 @@ from kafka.errors import KafkaError
 from actors.errors import ConfigError
 from cluster.broker.broker import Broker, resolve
 from cluster.broker.free_port import free_port
-from cluster.kafka.clients import KafkaAccess
+from cluster.kafka.access import KafkaAccess
 from tests.chaos.recovery import until
 from tests.conftest import kafka_home
 from tests.kafka.cluster_of_brokers import ClusterOfBrokers

@@ -19,7 +19,8 @@ from cluster.broker import process as broker_process
 from cluster.broker.broker import Broker, resolve
 from cluster.broker.free_port import free_port
 from cluster.broker.process import BrokerProcess
-from cluster.kafka.clients import KafkaAccess, KafkaAdmin, producer
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaAdmin, producer
 from cluster.kafka.topics import Topic, ensure_topics
 from tests.conftest import SMALL_JAVA, kafka_home
 

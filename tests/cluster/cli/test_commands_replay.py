@@ -34,7 +34,8 @@ from cluster.broker.broker import Broker
 from cluster.broker.free_port import free_port
 from cluster.cli.main import app
 from cluster.coordinator.routing import Replica, Route, RoutingTable
-from cluster.kafka.clients import KafkaAccess, KafkaAdmin, producer
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaAdmin, producer
 from cluster.kafka.topics import Topic, ensure_topics
 from cluster.operate.admin import Admin
 from monitoring.metrics import Metrics

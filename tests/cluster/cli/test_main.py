@@ -20,8 +20,8 @@ from typer.testing import CliRunner, Result
 
 from cluster.cli.main import app
 from cluster.settings.config import Settings, load
-from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
+from model.network.export import write_bundle
 from monitoring.discovery import Target
 from monitoring.exporter import Exporter
 from monitoring.metrics import Metrics

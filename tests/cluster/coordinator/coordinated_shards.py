@@ -12,7 +12,7 @@ from actors.serve.traffic import Arm
 from actors.shard.roles import Grant, Held, Report, Role, steps
 from cluster.coordinator.coordinator import Coordinator, CoordinatorSettings
 from cluster.coordinator.ledger import Ledger
-from cluster.coordinator.routing import shard_name
+from cluster.names import shard_name
 from monitoring.discovery import Target
 
 ARM = Arm(name="main", model_version="v1", role="live", weight=10_000)

@@ -26,7 +26,8 @@ from actors.clicks.formats import EventFormat, encode
 from actors.clock import SystemClock
 from actors.errors import ArchiveError
 from cluster.broker.broker import Broker
-from cluster.kafka.clients import KafkaAccess, KafkaAdmin, producer
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaAdmin, producer
 from cluster.kafka.log import KafkaLog
 from cluster.kafka.topics import Topic, ensure_topics
 from monitoring.metrics import Metrics

@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 from actors.clicks.partitioner import partition_of
 from actors.serve.exposure import ExposureLog
 from cluster.broker.broker import Broker
-from cluster.kafka.clients import KafkaAccess, KafkaAdmin, KafkaSink
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaAdmin, KafkaSink
 from cluster.kafka.topics import Topic, ensure_topics
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2 as pb

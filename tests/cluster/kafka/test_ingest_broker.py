@@ -30,7 +30,8 @@ from actors.ingest.lane import Backoff
 from actors.ingest.ports import ClickHistory
 from cluster.broker.broker import Broker, resolve
 from cluster.broker.free_port import free_port
-from cluster.kafka.clients import KafkaAccess, KafkaAdmin, KafkaSink, producer
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaAdmin, KafkaSink, producer
 from cluster.kafka.log import KafkaLog
 from cluster.kafka.topics import Topic, ensure_topics
 from monitoring.metrics import Metrics

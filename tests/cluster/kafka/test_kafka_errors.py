@@ -12,7 +12,8 @@ from kafka.errors import KafkaTimeoutError, TopicAuthorizationFailedError
 
 from actors.errors import BrokerUnavailable
 from cluster.broker.free_port import free_port
-from cluster.kafka.clients import KafkaAccess, KafkaAdmin
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaAdmin
 from cluster.kafka.errors import FailedTries, failure
 
 SASL = {"security_protocol": "SASL_SSL", "sasl_mechanism": "SCRAM-SHA-256", "sasl_username": "ann"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cluster.broker.broker import Broker
-from cluster.kafka.clients import KafkaAccess, KafkaAdmin, producer
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaAdmin, producer
 from cluster.kafka.log import KafkaLog
 from cluster.kafka.topics import Topic, ensure_topics
 

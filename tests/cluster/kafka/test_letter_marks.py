@@ -15,7 +15,8 @@ from actors.clicks.formats import EventFormat
 from actors.clock import SystemClock
 from actors.ingest.ingest import Ingest, IngestSettings
 from cluster.broker.broker import Broker
-from cluster.kafka.clients import KafkaAccess, KafkaAdmin, KafkaSink, producer
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaAdmin, KafkaSink, producer
 from cluster.kafka.letter_marks import KafkaLetterMarks
 from cluster.kafka.log import KafkaLog
 from cluster.kafka.topics import Topic, ensure_topics

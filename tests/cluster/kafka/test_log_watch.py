@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry
 from actors.clock import ManualClock
 from actors.errors import BrokerUnavailable
 from cluster.broker.broker import Broker
-from cluster.kafka.clients import KafkaAccess, KafkaAdmin, producer
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaAdmin, producer
 from cluster.kafka.log_watch import SILENT_S, LogWatch, watch_kafka
 from cluster.kafka.topics import Topic, ensure_topics
 from monitoring.metrics import Metrics

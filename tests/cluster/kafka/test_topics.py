@@ -9,7 +9,8 @@ import pytest
 
 from actors.errors import BrokerUnavailable, ConfigError
 from cluster.broker.broker import Broker
-from cluster.kafka.clients import KafkaAccess, KafkaAdmin
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaAdmin
 from cluster.kafka.topics import UNCLEAN, Topic, ensure_topics, warn_of_lossy_settings
 from cluster.settings import for_parts as derived
 from cluster.settings.config import ServingSettings, Settings, TopicSettings

@@ -8,7 +8,8 @@ from typing import Any
 from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 
-from cluster.kafka.clients import KafkaAccess, KafkaAdmin
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import KafkaAdmin
 
 
 def records(access: KafkaAccess, topic: str, count: int, within_s: float = 20.0) -> list[Any]:

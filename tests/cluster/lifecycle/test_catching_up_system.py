@@ -38,8 +38,9 @@ from cluster.settings.config import (
     TopicSettings,
 )
 from cluster.wiring import start as wiring
-from model.bundle.bundle import Bundle, random_bundle
+from model.bundle.bundle import Bundle
 from model.config import ModelConfig
+from model.network.export import random_bundle
 from tests.cluster.lifecycle.test_system import PARTITIONS, USERS, Clicks
 from tests.waiting import until
 

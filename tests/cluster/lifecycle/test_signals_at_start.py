@@ -22,7 +22,7 @@ PROGRAM = """
 import sys
 sys.path.insert(0, {root!r})
 from cluster.wiring import start as wiring
-from model.bundle.bundle import random_bundle
+from model.network.export import random_bundle
 from model.config import ModelConfig
 start = wiring.start
 load = lambda _: random_bundle(ModelConfig(), ("a", "b"))

@@ -29,7 +29,8 @@ from actors.shard.shard import Shard, ShardSettings
 from actors.snapshots.store import SnapshotStore
 from cluster.broker.broker import Broker
 from cluster.broker.free_port import free_port
-from cluster.kafka.clients import KafkaAccess, producer
+from cluster.kafka.access import KafkaAccess
+from cluster.kafka.clients import producer
 from cluster.kafka.log import KafkaLog
 from cluster.lifecycle.system import System
 from cluster.operate.admin_client import AdminClient
@@ -49,8 +50,9 @@ from cluster.settings.config import (
     TopicSettings,
 )
 from cluster.wiring import start as wiring
-from model.bundle.bundle import load_bundle, write_bundle
+from model.bundle.load import load_bundle
 from model.config import ModelConfig
+from model.network.export import write_bundle
 from model.network.network import Network
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2 as pb

@@ -17,8 +17,8 @@ from cluster.lifecycle import system
 from cluster.lifecycle.system import System
 from cluster.settings.config import ServingSettings, Settings, StateSettings
 from cluster.wiring import start as wiring
-from model.bundle.bundle import random_bundle
 from model.config import ModelConfig
+from model.network.export import random_bundle
 
 
 class FakeRay:

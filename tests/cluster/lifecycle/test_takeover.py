@@ -12,8 +12,8 @@ import pytest
 
 from actors.clicks.partitioner import partition_of
 from cluster.broker.broker import Broker
+from cluster.names import COORDINATOR
 from cluster.operate.client import Client
-from cluster.processes.remote import COORDINATOR
 from tests.cluster.lifecycle.test_system import ITEMS, PARTITIONS, USERS
 from tests.cluster.lifecycle.under_load import PATIENCE_S, Running, under_load
 

@@ -27,8 +27,9 @@ from cluster.settings.config import (
     TopicSettings,
 )
 from cluster.wiring import start as wiring
-from model.bundle.bundle import Bundle, random_bundle
+from model.bundle.bundle import Bundle
 from model.config import ModelConfig
+from model.network.export import random_bundle
 from tests.ray_nodes import add_node, head_node
 
 pytestmark = [pytest.mark.ray, pytest.mark.broker]

@@ -23,9 +23,9 @@ from actors.shard.held import Fingerprint
 from cluster.broker.broker import Broker
 from cluster.broker.free_port import free_port
 from cluster.coordinator.routing import RoutingTable
-from cluster.kafka.clients import KafkaAccess
+from cluster.kafka.access import KafkaAccess
 from cluster.lifecycle.system import System
-from cluster.processes.remote import COORDINATOR
+from cluster.names import COORDINATOR
 from cluster.settings.config import (
     ArchiveSettings,
     ArmSettings,
@@ -38,8 +38,8 @@ from cluster.settings.config import (
     TopicSettings,
 )
 from cluster.wiring import start as wiring
-from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
+from model.network.export import write_bundle
 from model.network.network import Network
 from tests.chaos.questions import OK, Questions
 from tests.chaos.recovery import until

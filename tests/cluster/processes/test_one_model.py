@@ -32,8 +32,9 @@ from cluster.settings.config import (
     TopicSettings,
 )
 from cluster.wiring import start as wiring
-from model.bundle.bundle import load_bundle, write_bundle
+from model.bundle.load import load_bundle
 from model.config import ModelConfig
+from model.network.export import write_bundle
 from model.network.network import Network
 
 pytestmark = [pytest.mark.ray, pytest.mark.broker, pytest.mark.timeout(500)]

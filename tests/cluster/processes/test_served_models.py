@@ -15,8 +15,9 @@ from cluster.processes import served_models
 from cluster.processes.served_models import ServedModels
 from model.bundle import files as bundle_files
 from model.bundle import lease as bundle_lease
-from model.bundle.bundle import load_bundle, write_bundle
+from model.bundle.load import load_bundle
 from model.config import ModelConfig
+from model.network.export import write_bundle
 from model.network.network import Network
 from monitoring.metrics import Metrics
 from tests.actors.click_log import sample

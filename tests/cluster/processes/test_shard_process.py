@@ -21,8 +21,9 @@ from actors.shard.shard import Shard, ShardSettings
 from actors.snapshots.store import SnapshotStore
 from cluster.processes import shard_process
 from cluster.processes.shard_process import ShardProcess
-from model.bundle.bundle import Bundle, random_bundle
+from model.bundle.bundle import Bundle
 from model.config import ModelConfig
+from model.network.export import random_bundle
 from monitoring.discovery import Target
 from monitoring.metrics import Metrics
 from tests.actors.serve.served_shard import ITEMS, clicks

@@ -10,8 +10,8 @@ import pytest
 from actors.errors import ConfigError
 from cluster.settings.checks import check_around
 from cluster.settings.config import ArmSettings, KafkaSettings, Settings, StateSettings
-from model.bundle.bundle import write_bundle
 from model.config import ModelConfig
+from model.network.export import write_bundle
 from tests.model.models import VARIANTS, network
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import ConfigError
-from cluster.kafka.clients import KafkaAccess
+from cluster.kafka.access import KafkaAccess
 from cluster.operate.replay.run import Order
 from cluster.settings.config import KafkaSettings, Settings, load
 from cluster.settings.docs import to_yaml

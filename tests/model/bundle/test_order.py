@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from model.bundle import files as bundle_files
-from model.bundle.bundle import RETRIEVED_MIN, Bundle, load_bundle, of_content, write_bundle
+from model.bundle.bundle import RETRIEVED_MIN, Bundle
+from model.bundle.load import load_bundle, of_content
 from model.config import ModelConfig
 from model.errors import BundleError
 from model.kernels.scorer import Level, top
+from model.network.export import write_bundle
 from model.order import Order
 from tests.model.models import VARIANTS, fold_all, histories, network
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xxhash
 
-from model.bundle.bundle import random_bundle
 from model.config import ModelConfig
+from model.network.export import random_bundle
 from tests.training.logs import cyclic_log, make_log
 from training.data.sequences import Held, Histories, Vocabulary, groups, pad, training_windows
 from training.errors import DatasetError

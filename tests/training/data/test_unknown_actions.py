@@ -11,8 +11,9 @@ import pytest
 
 from actors.clicks.click import ClickBatch, key
 from actors.state.store import PartitionStore
-from model.bundle.bundle import Bundle, random_bundle
+from model.bundle.bundle import Bundle
 from model.config import ModelConfig
+from model.network.export import random_bundle
 from tests.training.logs import cyclic_log
 from training.data.clicklog import ClickLog
 from training.data.sequences import UNKNOWN, Histories, Vocabulary

@@ -16,7 +16,8 @@ from rich.console import Console
 from actors.clicks.click import key
 from actors.clicks.partitioner import partition_of
 from model.bundle import files as bundle_files
-from model.bundle.bundle import Bundle, of_content
+from model.bundle.bundle import Bundle
+from model.bundle.load import of_content
 from model.order import Order
 from rpc import echorank_pb2 as pb
 from tests.actors.serve.served_shard import NOW_MS, PARTITIONS, served_shard

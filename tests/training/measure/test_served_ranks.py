@@ -7,9 +7,10 @@ import pytest
 import torch
 import xxhash
 
-from model.bundle.bundle import Bundle, random_bundle
+from model.bundle.bundle import Bundle
 from model.config import ModelConfig
 from model.network.absorb import absorb, absorb_head
+from model.network.export import random_bundle
 from model.network.network import Network
 from model.state import zeros
 from tests.training.logs import cyclic_log, make_log
