@@ -23,9 +23,8 @@ def open_root(uri_or_path: str) -> tuple[fs.FileSystem, str]:
     try:
         filesystem, root = fs.FileSystem.from_uri(uri_or_path)
     except (ValueError, pa.ArrowException) as error:
-        raise ValueError(
-            shown(str(error))
-        ) from None  # its traceback would show what the message does not
+        # its traceback would show what the message does not
+        raise ValueError(shown(str(error))) from None
     return filesystem, root.rstrip("/")
 
 

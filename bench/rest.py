@@ -39,10 +39,8 @@ from cluster.wiring import start as wiring
 ITEMS = 1000
 SHARDS = 2
 READY_S = 180.0
-RAY = {
-    "gcs_server": "control store",
-    "raylet": "raylet",
-}  # by name; Ray's Python processes by what they run
+# by name; Ray's Python processes by what they run
+RAY = {"gcs_server": "control store", "raylet": "raylet"}
 SCRIPTS = {
     "ray::DashboardAgent": "agent",
     "ray::RuntimeEnvAgent": "environments",

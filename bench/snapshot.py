@@ -111,9 +111,8 @@ class Filled:
             self.shard.apply(batch, 1)
         self.shard._owned[0].restored()[stored.ARM]._tiers.lock = self.lock
         self.folded_at_s: list[float] = []  # when each batch of BATCH_EVENTS was through,
-        self.folded_cpu_s: list[
-            float
-        ] = []  # and what it took of the folding thread's processor time
+        # and what it took of the folding thread's processor time
+        self.folded_cpu_s: list[float] = []
         self.taken: list[Taken] = []
         self.resident_bytes = [_resident_bytes()]
 

@@ -66,11 +66,8 @@ def _scrape_one(address: str, labels: dict[str, str]) -> Scraped:
         samples = [
             sample for family in text_string_to_metric_families(text) for sample in family.samples
         ]
-    except (
-        OSError,
-        HTTPException,
-        ValueError,
-    ) as error:  # a process that ends may send half of its text
+    except (OSError, HTTPException, ValueError) as error:
+        # a process that ends may send half of its text
         return Scraped(address=address, labels=labels, error=_reason(error))
     return Scraped(address=address, labels=labels, samples=samples)
 

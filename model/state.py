@@ -32,9 +32,8 @@ class StateLayout(NamedTuple):
     last_time: int  # i64: event time of the newest event, ms since 1970
     events: int  # u32: events folded so far
     ring_items: int  # u32 (K): item rows, position = event number mod K
-    ring_times: (
-        int  # u32 (K): low 32 bits of the event times in ms, absent without `drop_duplicates`
-    )
+    # u32 (K): low 32 bits of the event times in ms, absent without `drop_duplicates`
+    ring_times: int
     ring_actions: int  # u8 (K)
     ring_gaps: int  # u8 (K): bucket of the gap before each event
     tail: int  # u16 (T): fingerprints of the items that left the ring

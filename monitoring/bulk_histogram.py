@@ -17,9 +17,8 @@ class BulkHistogram(Histogram):
 
     def observe_many(self, values: npt.NDArray[np.float64]) -> None:
         """Observe each value, (n,); the same as n times `observe`."""
-        at = np.searchsorted(
-            self._upper_bounds, values
-        )  # the first bound that is not below the value
+        # the first bound that is not below the value
+        at = np.searchsorted(self._upper_bounds, values)
         for bucket, count in enumerate(np.bincount(at, minlength=len(self._upper_bounds))):
             if count:
                 self._buckets[bucket].inc(int(count))

@@ -26,9 +26,8 @@ def set_up(*, level: str, as_json: bool, actor: str, stream: TextIO | None = Non
     handler.addFilter(FewOfKafka())
     handler.setFormatter(JsonFormatter(actor) if as_json else text_formatter(actor))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    logging.getLogger("kafka").setLevel(
-        max(logging.WARNING, logging.getLevelName(level))
-    )  # a line a connection
+    # a line a connection
+    logging.getLogger("kafka").setLevel(max(logging.WARNING, logging.getLevelName(level)))
     logging.captureWarnings(True)
 
 

@@ -18,9 +18,8 @@ def head_node(directory: Path, **system: Any) -> Cluster:
     """A head without processors, which keeps its files in `directory`;
     `system` are settings of Ray's own.
     """
-    Path(get_default_ray_temp_dir()).mkdir(
-        parents=True, exist_ok=True
-    )  # a cluster's address is written there
+    # a cluster's address is written there
+    Path(get_default_ray_temp_dir()).mkdir(parents=True, exist_ok=True)
     head = {
         "num_cpus": 0,
         "node_ip_address": ray.util.get_node_ip_address(),

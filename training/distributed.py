@@ -130,9 +130,8 @@ def _heard_by(progress: TrainingProgress) -> Iterator[Queue]:
     try:
         yield epochs
     finally:
-        with suppress(
-            RayError
-        ):  # the queue may have died with its node; the training's own error says more
+        with suppress(RayError):
+            # the queue may have died with its node; the training's own error says more
             epochs.put(None)
         listener.join()
 

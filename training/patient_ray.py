@@ -13,10 +13,8 @@ from typing import TypeVar
 import ray
 from ray._private.node import Node
 
-SLOW = (
-    "timed out during startup",
-    "Timed out waiting for file",
-)  # the node's, and its control store's
+# the node's, and its control store's
+SLOW = ("timed out during startup", "Timed out waiting for file")
 TRIES = 3
 
 Started = TypeVar("Started")
@@ -43,9 +41,8 @@ def start(init: Callable[[], Started]) -> Started:
             _end_half_started(error.__traceback__)
             if not ray.is_initialized():
                 ray.shutdown()  # what `ray.init` had begun
-            slow = isinstance(error, Exception) and any(
-                words in str(error) for words in SLOW
-            )  # it has no class
+            # it has no class
+            slow = isinstance(error, Exception) and any(words in str(error) for words in SLOW)
             if not slow or tries == TRIES:
                 raise
             log.warning(

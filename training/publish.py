@@ -42,9 +42,8 @@ class Published:
     version: str
     bundle: Bundle
     recommend: Mapping[str, Any]  # the bundle's record of its order
-    serves: str | None = (
-        None  # the version that was there before and that a running system serves, if it is another
-    )
+    # the version that was there before and that a running system serves, if it is another
+    serves: str | None = None
 
 
 def assess(

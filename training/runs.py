@@ -78,9 +78,8 @@ class Run:
 
     model: TrainedModel
     checkpoint: Checkpoint
-    test: dict[
-        str, float
-    ]  # of the lists that the API gives on at most ASKED_MAX clicks, with intervals
+    # of the lists that the API gives on at most ASKED_MAX clicks, with intervals
+    test: dict[str, float]
     popularity: dict[str, float]  # the same clicks by the baseline
 
 

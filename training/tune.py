@@ -44,10 +44,8 @@ CHOICES: dict[str, tuple[float, ...]] = {
     "average_decay": (0.99, 0.997, 0.999, 0.9995),
     "negatives": (7, 15, 31),
 }
-SHAPE_CHOICES: dict[str, tuple[int, ...]] = {
-    "state_size": (4, 6),
-    "slots": (2, 4),
-}  # no user takes more bytes
+# no user takes more bytes
+SHAPE_CHOICES: dict[str, tuple[int, ...]] = {"state_size": (4, 6), "slots": (2, 4)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,12 +105,8 @@ def _opened(path: str, place: Place, source: Any) -> Any:
             for number in range(file.metadata.num_row_groups)
         )
         types = dict(zip(file.schema_arrow.names, file.schema_arrow.types, strict=True))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        pa.ArrowException,
-    ) as error:  # KeyError: a column is not there
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        # KeyError: a column is not there
         raise ArchiveDamaged(
             path, f"no readable Parquet file with the columns {', '.join(SCHEMA.names)}: {error}"
         ) from error

@@ -35,9 +35,8 @@ from monitoring.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-Erased = Callable[
-    [int], Mapping[int, int]
-]  # of a partition: user key -> the offset below which its clicks are erased
+# of a partition: user key -> the offset below which its clicks are erased
+Erased = Callable[[int], Mapping[int, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +84,8 @@ class Archive:
         self._working = threading.Lock()
         self._pending: dict[int, Pending] = {}  # of each partition that is read
         self._erased: dict[int, dict[int, int]] = {partition: {} for partition in self._partitions}
-        self._compared: set[int] = (
-            set()
-        )  # partitions whose log was found to reach as far as the archive
+        # partitions whose log was found to reach as far as the archive
+        self._compared: set[int] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then write what is left;
@@ -236,9 +234,8 @@ class Archive:
         except OffsetOutOfRange as error:
             self._pass_lost_offsets(error)
         except OtherLog as error:
-            self._write(
-                self._pending[error.partition]
-            )  # of the old log, which nobody can read again
+            # of the old log, which nobody can read again
+            self._write(self._pending[error.partition])
             self._stand_still(error.partition)
         return []
 

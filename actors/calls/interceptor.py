@@ -53,9 +53,8 @@ class RequestInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] 
         self._metrics = metrics
         self._wait_s = wait_s
         self._room = Admission(metrics, bounds)
-        self.pending_max = max(
-            bounds.queue_max, PENDING_MIN
-        )  # calls that wait inside gRPC until they are looked at
+        # calls that wait inside gRPC until they are looked at
+        self.pending_max = max(bounds.queue_max, PENDING_MIN)
         self._lateness = Lateness()
         self._seen = 0
 

@@ -48,19 +48,15 @@ class RpcServer:
         self._server = grpc.aio.server(
             interceptors=[requests],
             options=[
-                (
-                    "grpc.so_reuseport",
-                    0,
-                ),  # a port in use must be an error, not a silent split of the traffic
+                # a port in use must be an error, not a silent split of the traffic
+                ("grpc.so_reuseport", 0),
                 *PINGS,
                 ("grpc.max_receive_message_length", message_bytes_max),
                 ("grpc.max_send_message_length", message_bytes_max),
                 ("grpc.enable_channelz", 1),  # it counts what it ends, see UnreadCalls
                 ("grpc.server.max_pending_requests", requests.pending_max),  # beyond this some,
-                (
-                    "grpc.server.max_pending_requests_hard_limit",
-                    2 * requests.pending_max,
-                ),  # and then all, end
+                # and then all, end
+                ("grpc.server.max_pending_requests_hard_limit", 2 * requests.pending_max),
             ],
         )
         [server_id] = server_ids() - others

@@ -221,10 +221,8 @@ class Decoder:
         """
         try:
             return self._check(record, partition)
-        except (
-            BadRecord,
-            MemoryError,
-        ):  # memory that is short is no record's fault: to be read again
+        except (BadRecord, MemoryError):
+            # memory that is short is no record's fault: to be read again
             raise
         except Exception as error:
             return self._judge_again(record, partition, error)

@@ -43,9 +43,8 @@ class DeadLetter:
     value: bytes | None
     reason: str
     message: str
-    partitioners: tuple[
-        str, ...
-    ] = ()  # of a record in a wrong partition: who would have put it there
+    # of a record in a wrong partition: who would have put it there
+    partitioners: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, partition: int, record: BadRecordSource, error: BadRecord) -> DeadLetter:

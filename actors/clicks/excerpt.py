@@ -22,9 +22,8 @@ def excerpt(value: object, longest: int = SHOWN) -> str:
         )
     if isinstance(value, bool | float | None):
         return repr(value)
-    return (
-        "{...}" if isinstance(value, dict) else "[...]"
-    )  # never its repr, which goes as deep as the value
+    # never its repr, which goes as deep as the value
+    return "{...}" if isinstance(value, dict) else "[...]"
 
 
 def of_error(error: BaseException) -> str:

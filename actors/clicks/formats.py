@@ -25,15 +25,12 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 # the year 2100: a time beyond is in another unit, whatever the record's own says
 CEILING_MS = 4_102_444_800_000
-SECONDS_BELOW_MS = (
-    10**11
-)  # as milliseconds a time below is before March 1973, as seconds it is any time of these days
-NEVER_MS = (
-    10**19
-)  # beyond 64 bits: stands for any time that is no number of milliseconds a record could mean
-TIME_DIGITS_MAX = (
-    19  # of an integer that may still be a time; a longer one is beyond NEVER_MS in every unit
-)
+# as milliseconds a time below is before March 1973, as seconds it is any time of these days
+SECONDS_BELOW_MS = 10**11
+# beyond 64 bits: stands for any time that is no number of milliseconds a record could mean
+NEVER_MS = 10**19
+# of an integer that may still be a time; a longer one is beyond NEVER_MS in every unit
+TIME_DIGITS_MAX = 19
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +60,8 @@ class EventFormat:
     record_bytes_max: int = 65_536
     id_bytes_max: int = 256
     future_tolerance_s: float = 86_400.0
-    action_map: Mapping[str, str] = field(
-        default_factory=dict
-    )  # a record's name of an action -> the models'
+    # a record's name of an action -> the models'
+    action_map: Mapping[str, str] = field(default_factory=dict)
     actions: frozenset[str] = frozenset()  # the names that are taken, after the map; empty: any
 
     def __post_init__(self) -> None:

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-NESTING_MAX = (
-    100  # objects and arrays within each other; a tenth of what an empty stack lets the parser read
-)
+# objects and arrays within each other; a tenth of what an empty stack lets the parser read
+NESTING_MAX = 100
 
 _BESIDE = bytes(set(range(256)) - set(b'[]{}"'))  # neither bracket nor quote
 _STEPS = np.zeros(256, dtype=np.int8)
@@ -50,9 +49,8 @@ def is_nested_too_deep(value: bytes) -> bool:
         return False
     if b"\\" in value:
         value = value.replace(b"\\\\", b"").replace(b'\\"', b"")
-    marks = value.translate(None, _BESIDE).replace(
-        b'""', b""
-    )  # most strings have no bracket and are gone by now
+    # most strings have no bracket and are gone by now
+    marks = value.translate(None, _BESIDE).replace(b'""', b"")
     brackets = b"".join(marks.split(b'"')[::2])
     if len(brackets) <= NESTING_MAX:
         return False

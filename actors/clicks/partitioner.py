@@ -17,9 +17,8 @@ UNSIGNED = 0xFFFFFFFF
 TOGETHER_BYTES = 256  # longer ids are hashed one by one
 SEED = np.uint32(0x9747B28C)
 FACTOR = np.uint32(0x5BD1E995)
-ENDS = np.array(
-    [0, 0xFF, 0xFFFF, 0xFFFFFF], dtype=np.uint32
-)  # masks of the bytes after the last four
+# masks of the bytes after the last four
+ENDS = np.array([0, 0xFF, 0xFFFF, 0xFFFFFF], dtype=np.uint32)
 
 NO_KEY = "none"  # a record without a key goes to any partition
 CRC32 = "crc32"
@@ -71,10 +70,8 @@ def fits(key: bytes | None, partition: int, partitions: int) -> tuple[str, ...]:
     """
     if key is None:
         return (NO_KEY,)
-    hashes = {
-        CRC32: zlib.crc32(key),
-        FNV1A: abs(_fnv1a(key)),
-    }  # Sarama divides, and then takes off the sign
+    # Sarama divides, and then takes off the sign
+    hashes = {CRC32: zlib.crc32(key), FNV1A: abs(_fnv1a(key))}
     return tuple(name for name, number in hashes.items() if number % partitions == partition)
 
 
@@ -108,9 +105,8 @@ def _murmur2_of(key: bytes) -> int:
 def _murmur2(keys: Sequence[bytes], sizes: Longs) -> npt.NDArray[np.uint32]:
     """Kafka's hash of each key, (n,)."""
     joined = b"".join(keys) + b"\0\0\0\0"
-    words = np.ndarray(
-        (len(joined) - 3,), dtype="<u4", buffer=joined, strides=(1,)
-    )  # the four bytes at each place
+    # the four bytes at each place
+    words = np.ndarray((len(joined) - 3,), dtype="<u4", buffer=joined, strides=(1,))
     at = np.cumsum(sizes) - sizes
     found = SEED ^ sizes.astype(np.uint32)
     left = sizes >> 2

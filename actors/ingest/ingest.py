@@ -44,22 +44,17 @@ class IngestSettings:
     commits: bool = True  # write what is durable to the log, for lag tools
     commit_interval_s: float = 5.0
     backoff: Backoff = field(default_factory=Backoff)
-    apply_patience_s: float = (
-        0.1  # how long a slow shard may delay the others' next poll, once a batch
-    )
-    round_s: float = (
-        0.01  # from one round's start to the next: a few clicks at a time cost as much as hundreds
-    )
+    # how long a slow shard may delay the others' next poll, once a batch
+    apply_patience_s: float = 0.1
+    # from one round's start to the next: a few clicks at a time cost as much as hundreds
+    round_s: float = 0.01
     round_full: int = 500  # clicks; a round of so many is followed at once
-    tell_ends_s: float = (
-        1.0  # between reminders of where the log ends: a shard that hears none calls itself stale
-    )
-    rest: float = (
-        0.0  # seconds of rest for each second of work, for a reader that others are to go before
-    )
-    history_patience_s: float = (
-        120.0  # how long lost offsets wait for an archive that has not reached their end
-    )
+    # between reminders of where the log ends: a shard that hears none calls itself stale
+    tell_ends_s: float = 1.0
+    # seconds of rest for each second of work, for a reader that others are to go before
+    rest: float = 0.0
+    # how long lost offsets wait for an archive that has not reached their end
+    history_patience_s: float = 120.0
 
 
 class Ingest:

@@ -65,9 +65,8 @@ class Lane:
         self._applied: int | None = None  # the shard's position, as it last said
         self._heard: int | None = None  # the log's end, as somebody beside this reader heard it
         self._end: int | None = None  # the newest end that is known
-        self._read: int | None = (
-            None  # the reader's position; None before the first seek and after a failure
-        )
+        # the reader's position; None before the first seek and after a failure
+        self._read: int | None = None
         self._open = False
         self._failures = 0  # since the shard's position last moved, or a batch last arrived
         self._retry_at = 0.0
@@ -108,9 +107,8 @@ class Lane:
         except EchoRankError as error:
             self.back_off(error)
         else:
-            if (
-                delivered or position != self._applied
-            ):  # a shard that only says where it stands helps nobody yet
+            if delivered or position != self._applied:
+                # a shard that only says where it stands helps nobody yet
                 self._failures = 0
             self._go_on_at(position)
 

@@ -20,9 +20,8 @@ class Slice:
     records: Sequence[Record]
 
 
-LogEnds = Callable[
-    [], Mapping[int, int]
-]  # where partitions end, of those whose leaders said so lately
+# where partitions end, of those whose leaders said so lately
+LogEnds = Callable[[], Mapping[int, int]]
 
 
 @dataclass(frozen=True, slots=True)

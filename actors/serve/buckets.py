@@ -45,9 +45,8 @@ def first_buckets(arms: Iterable[Weighted]) -> Runs:
     reached = 0
     for arm in live:
         reached += arm.weight
-        ends.append(
-            -(-reached * BUCKETS // total)
-        )  # the first bucket whose place in the sum of weights is beyond
+        # the first bucket whose place in the sum of weights is beyond
+        ends.append(-(-reached * BUCKETS // total))
     return tuple(
         (arm.name, end - begin)
         for arm, begin, end in zip(live, ends[:-1], ends[1:], strict=True)

@@ -166,9 +166,8 @@ class ScoringService(pb_grpc.ScoringServicer):
         deadline = question.deadline
 
         def position() -> int:
-            return self._shard.position(
-                partition, arm
-            )  # NotOwner once it is given up: the gateway asks elsewhere
+            # NotOwner once it is given up: the gateway asks elsewhere
+            return self._shard.position(partition, arm)
 
         if not await self._applied.wait(partition, offset, position, deadline.wait_s()):
             raise DeadlineExceeded(
@@ -290,9 +289,8 @@ class ScoringService(pb_grpc.ScoringServicer):
             self._pace[question.arm].learn(scores.level, seconds, candidates)
         if state.row is None:
             self._metrics.degraded_total.labels("restoring" if state.partial else "cold_user").inc()
-        elif (
-            candidates is not None and scores.level != FULL
-        ):  # recommendations have the level of their order
+        elif candidates is not None and scores.level != FULL:
+            # recommendations have the level of their order
             self._metrics.degraded_total.labels("deadline").inc()
 
     def _origin(self, question: _Question, state: StateRead, level: int) -> pb.Origin:

@@ -76,22 +76,19 @@ class Owned:
     grant: Grant
     attempted_s: float  # monotonic time of the last try to take a snapshot
     saved_s: float  # and of the last one that is still the newest state
-    traffic: frozenset[str] = (
-        frozenset()
-    )  # the arms that decide whether the partition is ready; none named: all
+    # the arms that decide whether the partition is ready; none named: all
+    traffic: frozenset[str] = frozenset()
     apart: int = 1000  # records behind the most advanced arm, beyond which an arm is fed apart
     saved: dict[str, int] = field(default_factory=dict)  # by arm, up to where it is in a snapshot
-    chains: dict[str, Chain] = field(
-        default_factory=dict
-    )  # by arm, the files that the next snapshot adds to,
+    # by arm, the files that the next snapshot adds to,
+    chains: dict[str, Chain] = field(default_factory=dict)
     chains_epoch: int = -1  # which were written under this epoch
     size_bytes: int = 0  # of the newest complete snapshot
     stores: Stores | None = None
     front: int = 0  # the next offset of the arms in front, after the last write
     newest: int = 0  # that of the most advanced one
-    lagging: tuple[
-        str, ...
-    ] = ()  # the arms behind, after the last write: those with traffic first, then the nearest
+    # the arms behind, after the last write: those with traffic first, then the nearest
+    lagging: tuple[str, ...] = ()
     closed: bool = False
     ready: bool = False
     end: int | None = None  # the log's high watermark, as last heard

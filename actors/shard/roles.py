@@ -52,9 +52,8 @@ class Report:
 
     incarnation: int  # as the coordinator gave it to this process
     held: Mapping[int, Held] = field(default_factory=dict)
-    failed: Mapping[int, int] = field(
-        default_factory=dict
-    )  # given up because folding failed: the epoch it had
+    # given up because folding failed: the epoch it had
+    failed: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

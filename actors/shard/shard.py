@@ -48,12 +48,10 @@ class ShardSettings:
     users_initial: int = 1024
     ready_lag_records_max: int = 1000
     silence_s: float = math.inf  # without news of the log's end, after which newer clicks may exist
-    traffic: frozenset[str] = (
-        frozenset()
-    )  # arms that are asked unless one is named; none: all count alike
-    arms_apart_records: int = (
-        1000  # an arm further behind the most advanced one is fed apart from it
-    )
+    # arms that are asked unless one is named; none: all count alike
+    traffic: frozenset[str] = frozenset()
+    # an arm further behind the most advanced one is fed apart from it
+    arms_apart_records: int = 1000
     tiers: TierSettings | None = None  # None: everybody stays in memory
     shadows_one_in: int = 0  # users, of whom one is also kept unrounded; 0: nobody
 

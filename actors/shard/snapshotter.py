@@ -184,9 +184,8 @@ class Snapshotter:
             self._metrics.snapshot_failures_total.labels("missing").inc()
             before = None
         with owned.writer:
-            owned.check_owned(
-                epoch
-            )  # nobody gave the partition up meanwhile, which may leave rows between two clicks
+            # nobody gave the partition up meanwhile, which may leave rows between two clicks
+            owned.check_owned(epoch)
             image = store.image(arm, full or before is None or _outgrown(before))
             users = store.users
         written = False

@@ -56,9 +56,8 @@ def claim(uri_or_path: str, identity: Identity) -> None:
         found = _read(filesystem, path)
         if found is None or (found.is_same(identity) and identity.log and not found.log):
             _write(filesystem, path, identity)
-            found = (
-                _read(filesystem, path) or identity
-            )  # whoever claimed it at the same time and wrote last has it
+            # whoever claimed it at the same time and wrote last has it
+            found = _read(filesystem, path) or identity
     except (OSError, ValueError, pa.ArrowException) as error:
         raise SnapshotError(
             f"state.directory {shown(uri_or_path)} cannot be used: {error!r}; it must be a "

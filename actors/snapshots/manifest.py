@@ -33,9 +33,8 @@ class Chain(BaseModel):
     # the states hold every event below it; the last file's, or more where nothing changed since
     position: int
     users: int
-    files: Annotated[
-        tuple[StateFile, ...], Field(min_length=1)
-    ]  # the base first; of a user's rows the last counts
+    # the base first; of a user's rows the last counts
+    files: Annotated[tuple[StateFile, ...], Field(min_length=1)]
 
     @property
     def size_bytes(self) -> int:

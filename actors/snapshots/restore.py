@@ -22,9 +22,8 @@ log = logging.getLogger(__name__)
 NewStore = Callable[[Bundle], PartitionStore]
 OnDamage = Callable[[SnapshotDamaged], None]
 
-LISTINGS_MAX = (
-    10  # the owner before may still retire what was just listed, but is not faster ten times
-)
+# the owner before may still retire what was just listed, but is not faster ten times
+LISTINGS_MAX = 10
 
 
 class Restored(NamedTuple):
@@ -79,9 +78,8 @@ class _Restoring:
         self._on_damage = on_damage
         self._at_most = at_most
         self._erased = snapshots.tombstones.read(partition)
-        self._damaged: dict[
-            str, SnapshotDamaged
-        ] = {}  # by file, so that none is read or reported twice
+        # by file, so that none is read or reported twice
+        self._damaged: dict[str, SnapshotDamaged] = {}
         self._manifests = self._list()
 
     def arm(self, arm: str, bundle: Bundle) -> Restored:

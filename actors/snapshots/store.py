@@ -203,10 +203,8 @@ class SnapshotStore:
     def _delete(self, partition: int, files: Iterable[str]) -> None:
         for name in files:
             path = self._path(partition, name)
-            with (
-                _explained("delete", path),
-                suppress(FileNotFoundError),
-            ):  # an owner before or after us was faster
+            with _explained("delete", path), suppress(FileNotFoundError):
+                # an owner before or after us was faster
                 self._filesystem.delete_file(path)
 
     def _checksum(self, path: str) -> str:

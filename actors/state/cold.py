@@ -48,9 +48,8 @@ class ColdTier:
         self._row_bytes = row_bytes
         self._bytes_max = bytes_max
         self._users = 0
-        self._open: lmdb.Environment | None = (
-            None  # None while the disk has no room for an empty file
-        )
+        # None while the disk has no room for an empty file
+        self._open: lmdb.Environment | None = None
 
     @classmethod
     def below(cls, root: Path, name: str, row_bytes: int, bytes_max: int) -> ColdTier:
@@ -198,9 +197,8 @@ class ColdView:
         """Let the pages go; closing again does nothing."""
         if self._transaction is not None:
             self._transaction.abort()
-            self._transaction = (
-                None  # the object alone would keep its place in LMDB's table of readers
-            )
+            # the object alone would keep its place in LMDB's table of readers
+            self._transaction = None
 
     def _cursor(self) -> lmdb.Cursor:
         if self._transaction is None:

@@ -37,9 +37,8 @@ class ColdRoom:
     def __init__(self, cold: ColdTier, clock: Clock) -> None:
         self._cold = cold
         self._clock = clock
-        self._copies: set[int] = (
-            set()
-        )  # users who are in memory and whose rows on disk are not theirs any more
+        # users who are in memory and whose rows on disk are not theirs any more
+        self._copies: set[int] = set()
         self._failures = 0  # in a row
         self._retry_at = self._remind_at = self._full_since = 0.0
 
@@ -79,9 +78,8 @@ class ColdRoom:
         self._copies.update(returned.tolist())
         if not self.may_take:
             return 0
-        self._copies.difference_update(
-            leaving.tolist()
-        )  # their rows are written over, or deleted with the others
+        # their rows are written over, or deleted with the others
+        self._copies.difference_update(leaving.tolist())
         gone = _keys(self._copies)[: max(DELETED_AT_ONCE, len(returned))]
         try:
             self._cold.exchange(leaving, rows, gone)

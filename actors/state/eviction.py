@@ -21,9 +21,8 @@ class LeastRecentlyUsed:
     def __init__(self, hot: HotRows) -> None:
         self._hot = hot
         self._keys: Keys = np.empty(0, dtype=np.uint64)  # the queue
-        self._used: Ticks = np.empty(
-            0, dtype=np.uint32
-        )  # when they had been used as they were ranked
+        # when they had been used as they were ranked
+        self._used: Ticks = np.empty(0, dtype=np.uint32)
 
     def choose(self, count: int, spared: Keys) -> Keys:
         """The `count` users who were not used for longest, without `spared` (n,);

@@ -22,9 +22,8 @@ from actors.state.rows import Flags, HotRows
 from model.state import Rows
 
 PIECE_ROWS = 256  # copied under the lock at a time, about 1 MB
-SCAN_ROWS = (
-    1 << 16
-)  # flags looked through at a time, so that a scan does not hold the interpreter for long
+# flags looked through at a time, so that a scan does not hold the interpreter for long
+SCAN_ROWS = 1 << 16
 
 Piece = tuple[Keys, Rows]  # (n,) and (n, row_bytes), n <= PIECE_ROWS
 
@@ -47,9 +46,8 @@ class StateImage:
     model: str
     schema: str
     position: int
-    full: (
-        bool  # all users; else those that changed since the last image that was closed as completed
-    )
+    # all users; else those that changed since the last image that was closed as completed
+    full: bool
     users: int  # rows that the pieces hold, unless users are erased meanwhile
     row_bytes: int
     pieces: Callable[[], Iterator[Piece]]
@@ -187,9 +185,8 @@ def _merged(held: list[Piece], rest: bool = False) -> Iterator[Piece]:
     """
     while held and (rest or sum(len(users) for users, _ in held[:PIECE_ROWS]) >= PIECE_ROWS):
         sizes = np.cumsum([len(users) for users, _ in held[:PIECE_ROWS]])
-        count = int(
-            np.searchsorted(sizes, PIECE_ROWS, side="right")
-        )  # 1 or more, as no piece is larger
+        # 1 or more, as no piece is larger
+        count = int(np.searchsorted(sizes, PIECE_ROWS, side="right"))
         taken = held[:count]
         del held[:count]
         yield (

@@ -26,9 +26,8 @@ RowNumbers = npt.NDArray[np.int64]
 
 ROWS_MAX = 2**31 - 1
 FREE = -1
-BYTES_PER_ENTRY_MAX = (
-    8 + 4 * 3
-)  # the key, and 3 slots an entry just after the slots doubled at load 2/3
+# the key, and 3 slots an entry just after the slots doubled at load 2/3
+BYTES_PER_ENTRY_MAX = 8 + 4 * 3
 
 
 class Moved(NamedTuple):
@@ -53,9 +52,8 @@ class KeyIndex:
         self._keys: Keys = np.empty(capacity, dtype=np.uint64)
         self._slots = _slots_for(capacity)
         frozen = self.keys
-        frozen.flags.writeable = (
-            False  # columns that came through Ray are; numba compiles for either kind
-        )
+        # columns that came through Ray are; numba compiles for either kind
+        frozen.flags.writeable = False
         for none in (self.keys, frozen):  # compile now, not while a lock is held
             self.add(none)
             self.rows_of(none)
@@ -188,9 +186,8 @@ def _remove(keys, slots, rows):  # type: ignore[no-untyped-def]
         gap = _slot(keys, slots, keys[rows[i]])
         at = (gap + np.uint64(1)) & mask
         while slots[at] != FREE:
-            if (at - _home(slots, keys[slots[at]])) & mask >= (
-                at - gap
-            ) & mask:  # its chain passes the gap
+            # its chain passes the gap
+            if (at - _home(slots, keys[slots[at]])) & mask >= at - gap & mask:
                 slots[gap] = slots[at]
                 gap = at
             at = (at + np.uint64(1)) & mask

@@ -51,9 +51,8 @@ class RowMemory:
             self._map.madvise(mmap.MADV_DONTNEED, start, size)
 
     def _grow(self, size: int) -> None:
-        self.matrix = np.empty(
-            (0, self._row_bytes), dtype=np.uint8
-        )  # resize refuses while a view exists
+        # resize refuses while a view exists
+        self.matrix = np.empty((0, self._row_bytes), dtype=np.uint8)
         try:
             self._map.resize(size)
         except (BufferError, SystemError):
@@ -75,7 +74,6 @@ class RowMemory:
 def _allocate(size: int) -> mmap.mmap:
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
-        memory.madvise(
-            mmap.MADV_HUGEPAGE
-        )  # a quarter of the time to touch, fewer misses on random rows
+        # a quarter of the time to touch, fewer misses on random rows
+        memory.madvise(mmap.MADV_HUGEPAGE)
     return memory

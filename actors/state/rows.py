@@ -12,9 +12,8 @@ from actors.state.row_memory import GROWTH, RowMemory
 from model.state import Rows
 
 BYTES_BESIDE_ROW_MAX = BYTES_PER_ENTRY_MAX + 1 + 4  # index, changed, used
-RELEASED_ROWS_MIN = (
-    4096  # about 16 MB, so that rows in daily use are not given back and taken again
-)
+# about 16 MB, so that rows in daily use are not given back and taken again
+RELEASED_ROWS_MIN = 4096
 
 Ticks = npt.NDArray[np.uint32]
 Flags = npt.NDArray[np.bool_]
@@ -33,9 +32,8 @@ class HotRows:
         self._memory = RowMemory(row_bytes, users_initial)
         self._rows_touched = 0
         self.changed: Flags = np.zeros(0, dtype=np.bool_)  # (at least len,): since the last image
-        self.used: Ticks = np.zeros(
-            0, dtype=np.uint32
-        )  # (at least len,): when an event or a request came last
+        # (at least len,): when an event or a request came last
+        self.used: Ticks = np.zeros(0, dtype=np.uint32)
 
     def __len__(self) -> int:
         return len(self._index)

@@ -29,15 +29,13 @@ from model.state import Rows
 
 TICKS_PER_S = 10  # so that a count of 32 bits lasts 13 years
 MOVED_AT_ONCE = 1024  # users on their way to the disk in one transaction
-CAUGHT_UP_AT_ONCE = (
-    4 * MOVED_AT_ONCE
-)  # and beyond those who come, of those whom a full disk had left in memory
+# and beyond those who come, of those whom a full disk had left in memory
+CAUGHT_UP_AT_ONCE = 4 * MOVED_AT_ONCE
 TICK_MAX = 2**32 - 1
 ORDERED_AT_ONCE = 1024
 DROPPED_AT_ONCE = 256  # rows dropped under the lock
-ASKED_MAX = (
-    256  # users of the cold tier who were asked for and wait for the writer to bring them back
-)
+# users of the cold tier who were asked for and wait for the writer to bring them back
+ASKED_MAX = 256
 
 OnEvicted = Callable[[str, int], None]  # reason, users
 
@@ -64,9 +62,8 @@ class Tiers:
         self.lock = FairLock()
         self._moving = FairLock()
         self._least_recent = LeastRecentlyUsed(hot)
-        self._cold_changed: set[int] = (
-            set()
-        )  # users of the cold tier who changed since the last image
+        # users of the cold tier who changed since the last image
+        self._cold_changed: set[int] = set()
         self._asked: set[int] = set()
         self._image: OpenImage | None = None
         self._now = 0  # the tick of the last `admit` or `enter`

@@ -209,6 +209,5 @@ def compression(
             flush=True,
         )
         figures: dict[str, object] = {"rows": lines, **about}
-        report.write(
-            "compression", figures, markdown(lines, about), quick
-        )  # after each: a stopped run leaves its part
+        # after each: a stopped run leaves its part
+        report.write("compression", figures, markdown(lines, about), quick)

@@ -127,9 +127,8 @@ class DiagonalStateSpace(StateSpace):
         N = self.config.state_size
         heads = (self.config.heads, -1)
         inner, b, c = silu(conv).split([E, N, N], dim=-1)
-        dt = softplus(self.dt_spread(self.step_size(x)) + self.dt_bias).unflatten(
-            -1, heads
-        )  # (..., H, P)
+        # (..., H, P)
+        dt = softplus(self.dt_spread(self.step_size(x)) + self.dt_bias).unflatten(-1, heads)
         rate = self.log_A.exp().unflatten(0, heads)  # (H, P, N)
         return DiagonalDrive(inner.unflatten(-1, heads), b, c, dt, -dt[..., None] * rate)
 

@@ -130,9 +130,8 @@ class Reader(nn.Module):
                 )
                 answer = self.network.lowrank.read(cache, mass, vectors)
             elif part == "ring":
-                back = task.at[..., None] - torch.arange(
-                    self.network.config.ring_length
-                )  # (B, Q, K)
+                # (B, Q, K)
+                back = task.at[..., None] - torch.arange(self.network.config.ring_length)
                 answer = self.network.ring(vectors, _at(encoding.x, back.clamp(min=0)), back >= 0)
             elif part == "sequence":
                 answer = _at(encoding.sequence, task.at[..., None]).expand_as(vectors)
@@ -141,9 +140,8 @@ class Reader(nn.Module):
                     task.events.actions > 0, task.at, self.network.config.ring_length
                 )
                 whole = table.item(task.events.items) + table.action(task.events.actions)
-                none = ~kept.any(
-                    dim=-1, keepdim=True
-                )  # (B, Q, 1): attention over nothing is not a number
+                # (B, Q, 1): attention over nothing is not a number
+                none = ~kept.any(dim=-1, keepdim=True)
                 answer = self.places(vectors, _at(whole, place), kept | none) * ~none[..., None]
             seen += [answer, answer * vectors]
         logits: Tensor = self.head(torch.cat(seen, dim=-1)).squeeze(-1)
@@ -187,9 +185,8 @@ def train(
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     reader = Reader(parts)
-    with (
-        torch.no_grad()
-    ):  # the catalogue is tiny: start with items and actions that can be told apart
+    with torch.no_grad():
+        # the catalogue is tiny: start with items and actions that can be told apart
         for table in (reader.network.embedding.item, reader.network.embedding.action):
             table.weight.normal_(std=0.5)
     optimizer = torch.optim.AdamW(reader.parameters(), lr=1e-2, weight_decay=0.0)

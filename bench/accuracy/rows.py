@@ -73,9 +73,8 @@ def add(new: Row, path: Path = PATH) -> None:
     with _only_one(path):
         kept = [old for old in read(path) if _key(old) != _key(new)]
         ordered = sorted([*kept, new], key=_key)
-        text = ",\n".join(
-            json.dumps(each) for each in ordered
-        )  # one line a row: a diff shows which runs are new
+        # one line a row: a diff shows which runs are new
+        text = ",\n".join(json.dumps(each) for each in ordered)
         beside = path.with_suffix(".tmp")
         beside.write_text(f"[\n{text}\n]\n")
         beside.replace(path)

@@ -273,9 +273,8 @@ def evaluate(
       [cyan]echorank evaluate out/new --data file --path clicks.parquet --field user=uid --against
           out/bundle[/cyan]
     """
-    os.environ.setdefault(
-        "OPENBLAS_NUM_THREADS", "1"
-    )  # as shards score; must stand before numpy is imported
+    # as shards score; must stand before numpy is imported
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from actors.state.rows import BYTES_BESIDE_ROW_MAX  # noqa: PLC0415
     from training.commands import column_mapping  # noqa: PLC0415
     from training.pilot.pilot import evaluate_bundle  # noqa: PLC0415

@@ -51,13 +51,11 @@ class CoordinatorSettings:
     standbys: int = 0  # of each partition: 0 or 1
     lease_s: float = 1.0  # without a heartbeat for so long, a shard's standbys take over
     grace_s: float = 5.0  # and so much later its partitions go to others
-    start_s: float = (
-        120.0  # a shard that has not registered yet gets so long: the first start compiles
-    )
+    # a shard that has not registered yet gets so long: the first start compiles
+    start_s: float = 120.0
     handover_lag_max: int = 1000  # records by which a new owner may be behind the old one
-    moves_max: int = (
-        4  # partitions that move at a time: each is in memory twice, and without its standby
-    )
+    # partitions that move at a time: each is in memory twice, and without its standby
+    moves_max: int = 4
 
 
 class Progress(NamedTuple):
@@ -101,9 +99,8 @@ class Coordinator:
         self._reports: dict[str, Report] = {}  # of the newest incarnations
         self._said = 0  # reports with news
         self._settled: object = None  # what was known when a step changed nothing
-        self._refusing: set[str] = (
-            set()
-        )  # nodes on which a shard was to start that started elsewhere
+        # nodes on which a shard was to start that started elsewhere
+        self._refusing: set[str] = set()
         self._ledger = first_ledger(
             memory.load(),
             run=run,
@@ -136,9 +133,8 @@ class Coordinator:
         """
         member = self._ledger.member(shard)
         incarnation = self._ledger.incarnations + 1
-        moves_to = (
-            member.moves_to if member.stopping else ""
-        )  # else it came back before it was empty
+        # else it came back before it was empty
+        moves_to = member.moves_to if member.stopping else ""
         came = replace(
             member,
             address=address,

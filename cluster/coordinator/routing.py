@@ -22,9 +22,8 @@ class Replica:
     epoch: int
     incarnation: int = 0  # of the process that was granted it; the state ends with that process
     address: str = ""  # host:port of the shard's gRPC server
-    ready: bool = (
-        False  # heard of within the lease, and close to the end of the log since it was granted
-    )
+    # heard of within the lease, and close to the end of the log since it was granted
+    ready: bool = False
     behind: bool = False  # some arm is behind the front, and is fed apart
 
 

@@ -23,9 +23,8 @@ from cluster.demo.clicks import Question
 from cluster.operate.client import Client
 
 WINDOW = 1000  # clicks looked ahead, so that several users are busy at a time
-IN_FLIGHT = (
-    3  # questions asked at a time: more would measure the queue for two cores, not the system
-)
+# questions asked at a time: more would measure the queue for two cores, not the system
+IN_FLIGHT = 3
 PROBE_EVERY = 20  # clicks; after one of so many, ask at once and measure when its state is visible
 TOP = 10
 PATIENCE_S = 60.0  # a question that gets no answer for so long counts as an error
@@ -52,19 +51,15 @@ class Answers:
     (-1 rank: not among the top).
     """
 
-    ranks: list[int] = field(
-        default_factory=list
-    )  # place of the clicked item in the top 10 of the catalogue
-    places: list[int] = field(
-        default_factory=list
-    )  # place of the clicked item among the candidates, ties against us
-    aucs: list[float] = field(
-        default_factory=list
-    )  # share of unseen candidates that score lower, ties by half
+    # place of the clicked item in the top 10 of the catalogue
+    ranks: list[int] = field(default_factory=list)
+    # place of the clicked item among the candidates, ties against us
+    places: list[int] = field(default_factory=list)
+    # share of unseen candidates that score lower, ties by half
+    aucs: list[float] = field(default_factory=list)
     score_ms: list[float] = field(default_factory=list)
-    visible_ms: list[float] = field(
-        default_factory=list
-    )  # from producing a click to an answer from a state that holds it
+    # from producing a click to an answer from a state that holds it
+    visible_ms: list[float] = field(default_factory=list)
     levels: Counter[int] = field(default_factory=Counter)
     retries: int = 0
     errors: int = 0

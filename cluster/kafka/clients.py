@@ -31,11 +31,8 @@ from cluster.kafka.errors import FailedTries
 # Clients learn of a new leader from the old one's refusal or reset connection. One that hangs sends
 # neither: without fresh metadata, its partitions would wait for request_timeout_s.
 METADATA_AGE_MS = 5000
-NEVER_TAKEN = (
-    MessageSizeTooLargeError,
-    RecordListTooLargeError,
-    InvalidRecordError,
-)  # as often as one may try
+# as often as one may try
+NEVER_TAKEN = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordError)
 
 
 @contextmanager
@@ -131,9 +128,8 @@ class KafkaSink:
 
     def close(self) -> None:
         """Close the connections; what is not acknowledged by then never will be."""
-        self._producer.close(
-            timeout=self._access.request_timeout_s + 1
-        )  # by then, everything has expired
+        # by then, everything has expired
+        self._producer.close(timeout=self._access.request_timeout_s + 1)
 
 
 class KafkaAdmin:

@@ -17,9 +17,8 @@ from cluster.kafka.access import KafkaAccess
 from cluster.kafka.clients import METADATA_AGE_MS, connected, reported
 from cluster.kafka.group_commits import GroupCommits
 
-PAUSE_S = (
-    0.05  # without a poll; in a shorter time nobody deletes a topic, makes it anew and writes to it
-)
+# without a poll; in a shorter time nobody deletes a topic, makes it anew and writes to it
+PAUSE_S = 0.05
 CONFIRM_S = 1.0  # how long to wait for the topic's id where there are doubts
 EARLIEST_TIMEOUT_MS = 5000  # less than a request may take: reading waits for this answer
 
@@ -178,9 +177,8 @@ class KafkaLog:
         self._refuse_cuts()
         self._follow()
         if not self._read:
-            time.sleep(
-                self._poll_timeout_ms / 1000
-            )  # a client without partitions does not wait by itself
+            # a client without partitions does not wait by itself
+            time.sleep(self._poll_timeout_ms / 1000)
             return []
         self._in_doubt |= time.monotonic() - self._polled_s > PAUSE_S
         try:
@@ -224,9 +222,8 @@ class KafkaLog:
             self._in_doubt = not self._ask_for_the_topic()
         found: UUID | None = self._cluster.topic_id(self._topic)
         if not found or not found.int:
-            self._in_doubt |= (
-                self._topic_id is not None
-            )  # the topic is gone, else the broker has no topic ids
+            # the topic is gone, else the broker has no topic ids
+            self._in_doubt |= self._topic_id is not None
         elif self._topic_id is None:
             self._topic_id = str(found)
         elif self._topic_id != str(found):

@@ -12,9 +12,8 @@ import os
 import socket
 from collections.abc import Mapping
 
-PATIENCE_S = (
-    300  # until the next word: Ray and its actors take a minute to start, on a busy machine more
-)
+# until the next word: Ray and its actors take a minute to start, on a busy machine more
+PATIENCE_S = 300
 
 log = logging.getLogger(__name__)
 

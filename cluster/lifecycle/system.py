@@ -221,11 +221,8 @@ class System:
         while True:
             try:
                 return ray.get(getattr(self._actor(name), method).remote(*args), timeout=ASK_S)
-            except (
-                RayActorError,
-                GetTimeoutError,
-                ValueError,
-            ) as error:  # Ray knows no actor of that name, just now
+            except (RayActorError, GetTimeoutError, ValueError) as error:
+                # Ray knows no actor of that name, just now
                 if time.monotonic() > deadline:
                     raise ShardUnavailable(
                         f"{name} does not answer {method} within {ASK_S:g} s: {error}"

@@ -202,9 +202,8 @@ class Erasure:
         states = await self._erase_at(route.owner, receipt)
         receipt.until = states.until
         receipt.states(Role.OWNER, route.owner.shard, states)
-        if (
-            route.standby is not None and route.standby.address
-        ):  # without one, a process that starts reads tombstones
+        if route.standby is not None and route.standby.address:
+            # without one, a process that starts reads tombstones
             states = await self._erase_at(route.standby, receipt)
             receipt.states(Role.STANDBY, route.standby.shard, states)
         receipt.snapshots(await self._replicas.forget_older(route.owner.shard, receipt.partition))

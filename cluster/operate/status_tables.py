@@ -23,9 +23,8 @@ def render(report: Report) -> Iterator[RenderableType]:
     """The report, a headline first; lines are cut where they do not fit,
     except for the sentences at the end.
     """
-    yield Styled(
-        _headline(report), ""
-    )  # a bare text would be printed without its own way to be cut
+    # a bare text would be printed without its own way to be cut
+    yield Styled(_headline(report), "")
     for table in (_partitions(report), _arms(report), _processes(report)):
         yield ""
         yield table

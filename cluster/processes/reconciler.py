@@ -27,9 +27,8 @@ class Reconciler:
         self._clock = clock
         self._restores = asyncio.Semaphore(RESTORES)
         self._steps: dict[int, asyncio.Task[None]] = {}  # under way, by partition
-        self._taken: dict[
-            int, int
-        ] = {}  # the epoch under which each partition was owned or renewed last
+        # the epoch under which each partition was owned or renewed last
+        self._taken: dict[int, int] = {}
         self._retry_at: dict[int, float] = {}
         self._defect: BaseException | None = None
 

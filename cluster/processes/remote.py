@@ -26,16 +26,14 @@ log = logging.getLogger(__name__)
 LONG_POLL_S = 20.0
 CALL_S = 30.0  # a call that takes longer counts as failed; restoring a large partition may
 HEARTBEAT_CALL_S = 1.0
-BATCH_CALL_S = (
-    5.0  # folding takes milliseconds, and what restores says so at once; ingest asks where to go on
-)
+# folding takes milliseconds, and what restores says so at once; ingest asks where to go on
+BATCH_CALL_S = 5.0
 END_CALL_S = 1.0
 SNAPSHOT_CALL_S = 600.0
 RETRY_S = 0.1
 RETRY_MAX_S = 2.0
-TELL_S = (
-    0.1  # between messages about high watermarks, which decide only how stale answers are called
-)
+# between messages about high watermarks, which decide only how stale answers are called
+TELL_S = 0.1
 
 
 class Handed(NamedTuple):
@@ -66,11 +64,8 @@ async def call(
         raise ShardUnavailable(
             f"{actor} failed in {method}: {error.cause!r}; its log has the traceback"
         ) from error
-    except (
-        RayError,
-        ValueError,
-        TimeoutError,
-    ) as error:  # get_actor raises ValueError for an unknown name
+    except (RayError, ValueError, TimeoutError) as error:
+        # get_actor raises ValueError for an unknown name
         reason = (
             f"{type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else f'none in {timeout_s:g} s'}"
@@ -132,10 +127,8 @@ class RemoteCoordinator:
         while True:
             try:
                 return await call(COORDINATOR, self._namespace, method, *args)
-            except (
-                ShardUnavailable,
-                SnapshotError,
-            ) as error:  # a full disk is no reason to end: it may be mended
+            except (ShardUnavailable, SnapshotError) as error:
+                # a full disk is no reason to end: it may be mended
                 log.warning("%s; asked again in %.1f s", error, delay_s)
                 await asyncio.sleep(delay_s)
                 delay_s = min(2 * delay_s, RETRY_MAX_S)
@@ -172,9 +165,8 @@ class RemoteShards:
         self._feed = feed
         self._owners: dict[int, str] = {}
         self._epochs: dict[int, int] = {}  # under which these own them
-        self._batches: dict[
-            str, list[Handed]
-        ] = {}  # by owner: what the next message to it takes along
+        # by owner: what the next message to it takes along
+        self._batches: dict[str, list[Handed]] = {}
         self._sending: set[asyncio.Task[None]] = set()
         self._ends: dict[int, int] = {}  # high watermarks still to be told
         self._telling: asyncio.Task[None] | None = None
@@ -286,9 +278,8 @@ class RemoteShards:
             await call(owner, self._namespace, "observe_ends", ends, timeout_s=END_CALL_S)
         except EchoRankError as error:  # its successor is told again, by the lane of the new epoch
             log.warning("%s", error)
-        except (
-            Exception
-        ):  # nobody awaits this: it would end in silence, and the other owners would not be told
+        except Exception:
+            # nobody awaits this: it would end in silence, and the other owners would not be told
             log.exception(
                 "%s cannot be told where its partitions end; it is told again with the next clicks",
                 owner,

@@ -141,9 +141,8 @@ class ShardProcess:
         What is held under an older one may be given up instead of renewed, and be restored from
         further back; under its own epoch a partition only moves on.
         """
-        grants = (
-            self._shard.grants()
-        )  # before the offsets, which therefore are of these epochs or of newer ones
+        # before the offsets, which therefore are of these epochs or of newer ones
+        grants = self._shard.grants()
         offsets = self._shard.next_offsets(feed)
         return {
             p: offsets[p]

@@ -27,9 +27,8 @@ from cluster.settings.docs import (
 )
 from cluster.settings.yaml_text import NotYaml
 
-KUBERNETES_LINK = re.compile(
-    r"(tcp|udp|sctp)://"
-)  # what a service named echorank-... puts into every pod beside it
+# what a service named echorank-... puts into every pod beside it
+KUBERNETES_LINK = re.compile(r"(tcp|udp|sctp)://")
 ALIKE = 0.9
 
 

@@ -80,9 +80,8 @@ from rpc import echorank_pb2_grpc as pb_grpc
 # to 51 ms on one and 30 to 71 ms inline (a stand-in kernel, 2 busy cores); the hop costs 0.3 ms of
 # the median.
 SCORING_THREADS = 2
-EXPOSURE_BATCH_BYTES = (
-    256 << 10
-)  # an exposure of 500 candidates has 7 kB, and a batch for each would cost a request
+# an exposure of 500 candidates has 7 kB, and a batch for each would cost a request
+EXPOSURE_BATCH_BYTES = 256 << 10
 
 # Nobody waits for the archive: few and large polls, 1.1 CPU seconds for 100,000 clicks, and others
 # go first.
@@ -120,9 +119,8 @@ def start(
         settings = derived.placed(settings, broker, run)
         with KafkaAdmin(derived.access(settings)) as admin:
             ensure_topics(admin, derived.topics(settings, own_broker=broker.kind != "external"))
-            if (
-                broker.kind != "embedded"
-            ):  # it has no replicas, and hangs up when it is asked for settings
+            if broker.kind != "embedded":
+                # it has no replicas, and hangs up when it is asked for settings
                 warn_of_lossy_settings(admin, settings.topics.clicks)
             identity = Identity(
                 namespace=settings.ray.namespace,
@@ -137,9 +135,8 @@ def start(
         actors: dict[str, Any] = {}
         system = System(settings, broker, actors, ephemeral_state=broker.kind == "embedded")
         undo.callback(system.kill)
-        actors.update(
-            _actors(settings, run, arms, load)
-        )  # those that were made, should a later one fail
+        # those that were made, should a later one fail
+        actors.update(_actors(settings, run, arms, load))
         system.wait_constructed()
         undo.pop_all()
     return system

@@ -83,9 +83,8 @@ def write(
         RECORD: dict(recommend or {}),
     }
     _write_json(temporary / CONFIG, about)
-    shutil.copymode(
-        temporary / CONFIG, temporary / WEIGHTS
-    )  # safetensors lets nobody else read what it writes
+    # safetensors lets nobody else read what it writes
+    shutil.copymode(temporary / CONFIG, temporary / WEIGHTS)
     _write_json(temporary / GOLDEN, golden)
     files = {name: _digest(temporary / name) for name in (CONFIG, WEIGHTS, ITEMS, GOLDEN)}
     version = _version(files)
@@ -157,9 +156,8 @@ def _read(path: Path) -> BundleContent:
 
 
 def _items(content: bytes) -> tuple[str, ...]:
-    with pq.ParquetFile(
-        pa.BufferReader(content)
-    ) as file:  # read_table imports pandas: a second of processor in each shard that starts
+    with pq.ParquetFile(pa.BufferReader(content)) as file:
+        # read_table imports pandas: a second of processor in each shard that starts
         return tuple(file.read(columns=["item"])["item"].to_pylist())
 
 

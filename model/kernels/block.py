@@ -30,9 +30,8 @@ class Block(NamedTuple):
     events: Integers  # (B) of its user up to this one
     elapsed_ms: Integers  # (B) since its user's last one
     seed: npt.NDArray[np.uint32]  # (B) of its roundings
-    items: (
-        Integers  # (B, K) the ring with the event in it, newest first, min(events, K) of it filled
-    )
+    # (B, K) the ring with the event in it, newest first, min(events, K) of it filled
+    items: Integers
     actions: Integers  # (B, K)
     gaps: Integers  # (B, K)
     newest: Floats  # (B, D) input x_t of the event

@@ -24,9 +24,8 @@ from model.kernels.compiled import kernel
 _LOG2E = np.float32(1.4426950408889634)
 _LN2_HIGH = np.float32(0.693359375)
 _LN2_LOW = np.float32(-2.12194440e-4)
-_ROUND = np.float32(
-    12582912.0
-)  # 1.5 * 2^23: adding and subtracting it rounds to the nearest integer
+# 1.5 * 2^23: adding and subtracting it rounds to the nearest integer
+_ROUND = np.float32(12582912.0)
 _LOWEST = np.float32(-87.0)
 _HIGHEST = np.float32(88.0)
 _ZERO = np.float32(0)

@@ -54,7 +54,6 @@ class Embedding(nn.Module):
 
     def forward(self, items: Tensor, actions: Tensor, gaps: Tensor) -> Tensor:
         """Indices of any shape (...) to inputs (..., D)."""
-        summed: Tensor = self.norm(
-            self.item(items) + self.action(actions) + self.gap(gaps)
-        )  # (..., D)
+        # (..., D)
+        summed: Tensor = self.norm(self.item(items) + self.action(actions) + self.gap(gaps))
         return summed

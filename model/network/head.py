@@ -44,9 +44,8 @@ class RingAttention(nn.Module):
         """Candidates (..., M, D) over inputs (..., J, D) newest first,
         filled (..., J), to (..., M, D).
         """
-        scores = (
-            self.query(vectors) @ self.key(ring).mT * vectors.shape[-1] ** -0.5 + self.age_bias
-        )  # (..., M, J)
+        # (..., M, J)
+        scores = self.query(vectors) @ self.key(ring).mT * vectors.shape[-1] ** -0.5 + self.age_bias
         weights = scores.masked_fill(~filled[..., None, :], float("-inf")).softmax(dim=-1)
         mixed: Tensor = weights @ self.value(ring)
         return mixed

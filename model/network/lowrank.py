@@ -84,9 +84,8 @@ class LowRank(nn.Module):
         # (..., R, D)
         key = leaky_relu(self.key(mean), SLOPE)
         value = leaky_relu(self.value(mean), SLOPE)
-        scores = (
-            self.query(vectors) @ key.mT @ self.mixing * vectors.shape[-1] ** -0.5
-        )  # (..., M, R)
+        # (..., M, R)
+        scores = self.query(vectors) @ key.mT @ self.mixing * vectors.shape[-1] ** -0.5
         weights = (scores + (mass + EPSILON).log()[..., None, :]).softmax(dim=-1)
         return weights @ value
 

@@ -78,13 +78,11 @@ class Membership(nn.Module):
         position = torch.arange(length, device=items.device)
         same = items[:, :, None] == items[:, None, :]  # (B, t, t')
         later = position[None, :] > position[:, None]
-        following = torch.where(same & later, position[None, None, :], length).amin(
-            dim=2
-        )  # (B, t): next occurrence
+        # (B, t): next occurrence
+        following = torch.where(same & later, position[None, None, :], length).amin(dim=2)
         now = position[None, None, :]  # last axis: the position that looks back
-        shown = (
-            (now >= position[:, None]) & (now < following[:, :, None]) & usable[:, :, None]
-        )  # (B, t, p)
+        # (B, t, p)
+        shown = (now >= position[:, None]) & (now < following[:, :, None]) & usable[:, :, None]
         user, p, t = shown.mT.nonzero(as_tuple=True)
         return Seen(user, p, items[user, t], p - t)
 

@@ -87,9 +87,8 @@ class Network(nn.Module):
         user = _take(encoding.sequence, at)  # (B, Q, D)
         ring, filled = self._ring(encoding.x, at)
         cache, mass = self.lowrank.caches_at(encoding.x, batch.times_ms, at)
-        member = self.membership.bucket(
-            self.membership.ages(batch.items, at, candidates)
-        )  # (B, Q, M)
+        # (B, Q, M)
+        member = self.membership.bucket(self.membership.ages(batch.items, at, candidates))
         next_item = (vectors @ user[..., None]).squeeze(-1) + self.item_bias[candidates]
         next_item = next_item + self.membership.bias_of(member)
         logits: Tensor = self.evidence(

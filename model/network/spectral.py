@@ -28,17 +28,15 @@ class SpectralFilter(nn.Module):
 
     def taps(self) -> Tensor:
         """The filter in time: k (K, D), tap j weighs the event j steps back."""
-        return torch.fft.irfft(
-            torch.view_as_complex(self.response), n=self.taps_count, dim=0
-        )  # (K, D)
+        # (K, D)
+        return torch.fft.irfft(torch.view_as_complex(self.response), n=self.taps_count, dim=0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Filter whole histories: (B, L, D) to (B, L, D), by FFT over zero-padded time."""
         length = x.shape[1]
         size = length + self.taps_count
-        spectrum = torch.fft.rfft(x, n=size, dim=1) * torch.fft.rfft(
-            self.taps(), n=size, dim=0
-        )  # (B, F, D)
+        # (B, F, D)
+        spectrum = torch.fft.rfft(x, n=size, dim=1) * torch.fft.rfft(self.taps(), n=size, dim=0)
         smooth = torch.fft.irfft(spectrum, n=size, dim=1)[:, :length]  # (B, L, D)
         filtered: Tensor = self.norm(x + smooth)
         return filtered

@@ -37,9 +37,8 @@ class WindowAttention(nn.Module):
             self._split(t)
             for t in (self.query(x), self.key(item_vectors), self.value(item_vectors))
         )
-        scores = (
-            torch.einsum("blhd,bmhd->bhlm", query, key) * query.shape[-1] ** -0.5
-        )  # (B, h, L, L)
+        # (B, h, L, L)
+        scores = torch.einsum("blhd,bmhd->bhlm", query, key) * query.shape[-1] ** -0.5
         positions = torch.arange(length, device=x.device)
         age = positions[:, None] - positions[None, :]  # (L, L)
         inside = (age >= 0) & (age < self.ring_length)

@@ -76,9 +76,8 @@ def deliveries(length: int) -> st.SearchStrategy[list[tuple[int, int]]]:
     """Ranges that cover [0, length) in order, cut anywhere,
     some sent again or overlapping what was sent.
     """
-    steps = st.tuples(
-        st.integers(0, length // 4), st.integers(0, length // 3)
-    )  # so far back, so many offsets
+    # so far back, so many offsets
+    steps = st.tuples(st.integers(0, length // 4), st.integers(0, length // 3))
     return st.lists(steps, max_size=12).map(lambda drawn: _ranges(drawn, length))
 
 

@@ -36,9 +36,8 @@ class Ledger:
         self._changed = threading.Condition()
         self._sent: dict[int, float] = {}  # number: when, of clicks without an answer yet
         self._acknowledged: dict[Place, int] = {}
-        self._fresh: dict[
-            int, tuple[float, int]
-        ] = {}  # partition: when its newest click was sent, the offset after it
+        # partition: when its newest click was sent, the offset after it
+        self._fresh: dict[int, tuple[float, int]] = {}
         self.refused: dict[int, Exception] = {}
 
     def sent(self, number: int) -> None:

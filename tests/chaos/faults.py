@@ -16,9 +16,8 @@ from tests.chaos.targets.brokers import OneBroker, SeveralBrokers
 from tests.chaos.targets.nodes import SILENT_S
 
 SLOW_S = 0.5  # more for each fsync: a disk under a full queue
-DISK_LASTS = (
-    1 / 3
-)  # snapshots are due every second, and a sleeper's lease ends later than they fail
+# snapshots are due every second, and a sleeper's lease ends later than they fail
+DISK_LASTS = 1 / 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +27,10 @@ class Wound:
     what: str  # was struck
     lasts: float = 1.0  # of the time that faults last in this session
     lasts_min_s: float = 0.0
-    killed: Mapping[str, int] = field(
-        default_factory=dict
-    )  # actors that die of it, with their process ids
-    doubled: Mapping[str, int] = field(
-        default_factory=dict
-    )  # actors that live on while others take their names
+    # actors that die of it, with their process ids
+    killed: Mapping[str, int] = field(default_factory=dict)
+    # actors that live on while others take their names
+    doubled: Mapping[str, int] = field(default_factory=dict)
     dismissed: frozenset[str] = frozenset()  # actors that end for good: nobody takes their names
     repair: Callable[[], None] | None = None  # at once: by who runs the machine
     lift: Callable[[], None] | None = None  # when the fault has lasted as long as it is to
@@ -42,9 +39,8 @@ class Wound:
     check: Callable[[], None] | None = None  # NotRecovered if the fault did not bite
 
 
-Pids = Mapping[
-    str, int
-]  # by actor, as they were before the first blow: who is struck does not answer
+# by actor, as they were before the first blow: who is struck does not answer
+Pids = Mapping[str, int]
 Strike = Callable[[Stage, Pids, np.random.Generator], Wound]
 
 

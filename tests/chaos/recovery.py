@@ -66,9 +66,8 @@ class Gateway:
         with `owner` from one that no answer flags as stale.
         """
         user = self._users[partition]
-        question = pb.RecommendRequest(
-            user=user, k=1, min_offset=end
-        )  # not Score, whose calls are counted
+        # not Score, whose calls are counted
+        question = pb.RecommendRequest(user=user, k=1, min_offset=end)
 
         def ask(channel: Any) -> bool:
             origin = pb_grpc.ScoringStub(channel).Recommend(question, timeout=TRY_S).origin
@@ -113,9 +112,8 @@ class Gateway:
         return self._asked(ask)
 
     def _asked(self, ask: Callable[[Any], bool]) -> bool:
-        options = [
-            ("grpc.use_local_subchannel_pool", 1)
-        ]  # else a broken connection is shared with its back-off
+        # else a broken connection is shared with its back-off
+        options = [("grpc.use_local_subchannel_pool", 1)]
         with grpc.insecure_channel(self._address, options=options) as channel:
             try:
                 return ask(channel)

@@ -52,19 +52,15 @@ class Struck:
 
     kind: str
     what: str
-    repair_s: (
-        float | None
-    )  # of this, until the broker, which is no part of the system, was started again
-    recovery_s: (
-        float | None
-    )  # until every partition's fresh clicks were visible and health was well; None: never
-    takeover_s: (
-        float | None
-    )  # until every partition's owner had them, and its answers were not flagged
+    # of this, until the broker, which is no part of the system, was started again
+    repair_s: float | None
+    # until every partition's fresh clicks were visible and health was well; None: never
+    recovery_s: float | None
+    # until every partition's owner had them, and its answers were not flagged
+    takeover_s: float | None
     replaced_s: float | None  # until each killed process had a successor that answers
-    redundant_s: (
-        float | None
-    )  # since the last repair, until each partition had a standby on another node again
+    # since the last repair, until each partition had a standby on another node again
+    redundant_s: float | None
     silence_s: float  # the longest time without a good answer
     asked: tuple[Asked, ...]  # while it was disturbed
     refused_attempts: int  # at Score, answered UNAVAILABLE by the gateway
@@ -207,9 +203,8 @@ class Session:
             if wound.settled:
                 self._until(wound.settled, f"{wound.what}: to be done")
         finally:
-            healed = lifted.wait(
-                lasts_s + LIFT_S
-            )  # also where it failed: nothing stays stopped or full
+            # also where it failed: nothing stays stopped or full
+            healed = lifted.wait(lasts_s + LIFT_S)
         if not healed:
             raise NotRecovered(f"{wound.what} was not healed {LIFT_S:g} s after its time")
         if wound.check:

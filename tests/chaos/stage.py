@@ -66,9 +66,8 @@ class Deployment:
     snapshot_interval_s: float = 1.0  # often, so that faults strike while one is written
     standbys: int = 0
     brokers: int = 1
-    memory_rows: int | None = (
-        None  # users of a partition that are in memory, the others wait on disk; None: all
-    )
+    # users of a partition that are in memory, the others wait on disk; None: all
+    memory_rows: int | None = None
 
     @property
     def users_all(self) -> int:
@@ -91,14 +90,12 @@ class Stage:
         self.deployment = deployment
         self.users = [f"user-{number}" for number in range(deployment.users_all)]
         with ExitStack() as undo:
-            self._scratch = scratch = Path(
-                tempfile.mkdtemp(prefix="chaos-", dir="/tmp")
-            )  # Ray's socket paths must be short
+            # Ray's socket paths must be short
+            self._scratch = scratch = Path(tempfile.mkdtemp(prefix="chaos-", dir="/tmp"))
             undo.callback(shutil.rmtree, scratch, ignore_errors=True)
             aside = undo.enter_context(ThreadPoolExecutor(1))
-            bundle = aside.submit(
-                _untrained, scratch / "bundle", deployment.items
-            )  # while brokers and nodes start
+            # while brokers and nodes start
+            bundle = aside.submit(_untrained, scratch / "bundle", deployment.items)
             self.small_disk = SmallDisk(scratch / "disk", DISK_BYTES)
             undo.callback(self.small_disk.close)
             self.slow_disk = SlowDisk(scratch / "slow")

@@ -225,9 +225,8 @@ class ClusterOfBrokers:
             bootstrap_servers=",".join(alive), request_timeout_s=1.0, connect_timeout_s=1.0
         )
         try:
-            with closing(
-                KafkaAdminClient(**access.options())
-            ) as admin:  # a new one, which knows no frozen node yet
+            with closing(KafkaAdminClient(**access.options())) as admin:
+                # a new one, which knows no frozen node yet
                 [described] = admin.describe_topics([topic])
         except KafkaError:
             return None
@@ -250,9 +249,8 @@ class ClusterOfBrokers:
             data=node.data,
             replicas=self._replicas,
         )
-        node.properties.write_text(
-            text + self._extra
-        )  # of a setting that stands twice, Kafka takes the last
+        # of a setting that stands twice, Kafka takes the last
+        node.properties.write_text(text + self._extra)
         format_data(
             self._home, node.properties, node.data, self._environ(node), cluster=self._cluster
         )
@@ -274,9 +272,8 @@ class ClusterOfBrokers:
     def _ended(self, number: int) -> None:
         node = self.nodes[number]
         assert node.process is not None
-        shutil.copy(
-            node.process.log_path, node.directory / "last.log"
-        )  # `stop` removes the original
+        # `stop` removes the original
+        shutil.copy(node.process.log_path, node.directory / "last.log")
         node.process.stop()
         node.process = None
         node.frozen = False

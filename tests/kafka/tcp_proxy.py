@@ -41,9 +41,8 @@ class Link:
             with contextlib.suppress(OSError):
                 side.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         with contextlib.suppress(OSError):
-            self.broker.shutdown(
-                socket.SHUT_RDWR
-            )  # wakes the thread, which may wait for a broker that does not read
+            # wakes the thread, which may wait for a broker that does not read
+            self.broker.shutdown(socket.SHUT_RDWR)
 
 
 class TcpProxy:

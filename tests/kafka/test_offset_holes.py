@@ -111,9 +111,8 @@ async def test_a_compacted_topic_keeps_each_keys_newest_click(stage: Scene) -> N
                 writer.flush(20)
                 await path.reach(start + 100)
         assert path.digests() == path.clean([acknowledged(n, n) for n in range(400)])
-        stage.configure(
-            topic, min_compaction_lag_ms=0
-        )  # not before: a slow reader would find holes already
+        # not before: a slow reader would find holes already
+        stage.configure(topic, min_compaction_lag_ms=0)
         number = 400
         with producer(stage.access) as writer:  # segments roll when something is written
             while len(left := await asyncio.to_thread(read, stage.access, topic)) > number - 200:

@@ -200,9 +200,8 @@ def _cut_log(world: World, partition: int, share: float) -> None:
 def _damage(world: World, fault: Fault) -> None:
     """Harm one of the newest files of a partition's snapshots."""
     paths = world.disk.paths(f"state/partition-{int(fault.target):05d}/")
-    files = [
-        path for path in paths if "/tombstone-" not in path
-    ]  # of which a damaged one waits for a person
+    # of which a damaged one waits for a person
+    files = [path for path in paths if "/tombstone-" not in path]
     if files:
         path = files[max(0, len(files) - 1 - int(fault.amount))]
         world.trace.say("fault", f"{fault.kind}s {path}")

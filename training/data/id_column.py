@@ -21,11 +21,8 @@ from training.data.remarks import Remarks
 from training.errors import DatasetError
 
 ID_BYTES_MAX = 256  # what serving takes unless events.id_bytes_max says otherwise
-WHOLE_MAX = {
-    pa.float16(): 2.0**11,
-    pa.float32(): 2.0**24,
-    pa.float64(): 2.0**53,
-}  # beyond, neighbours are one number
+# beyond, neighbours are one number
+WHOLE_MAX = {pa.float16(): 2.0**11, pa.float32(): 2.0**24, pa.float64(): 2.0**53}
 
 
 def texts(column: pa.ChunkedArray, place: Place, remarks: Remarks) -> pa.ChunkedArray:
@@ -135,9 +132,8 @@ def _as_text(column: pa.ChunkedArray, place: Place, remarks: Remarks) -> pa.Chun
 
 
 def _whole_floats(column: pa.ChunkedArray, place: Place, remarks: Remarks) -> pa.ChunkedArray:
-    values = column.cast(
-        pa.float64()
-    ).to_numpy()  # NaN where null: data frames mean the same by both
+    # NaN where null: data frames mean the same by both
+    values = column.cast(pa.float64()).to_numpy()
     there = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         wrong = there & ~((np.rint(values) == values) & (np.abs(values) < WHOLE_MAX[column.type]))

@@ -96,9 +96,8 @@ class Histories:
     def of(cls, log: ClickLog, vocabulary: Vocabulary) -> Histories:
         """The histories of `log`, users in the order of their first event in it."""
         codes, names = factorize(log.users)
-        order = np.lexsort(
-            (log.times_ms, codes)
-        )  # by user, then time; stable, so ties stay in the log's order
+        # by user, then time; stable, so ties stay in the log's order
+        order = np.lexsort((log.times_ms, codes))
         lengths = np.bincount(codes, minlength=len(names))
         return cls(
             users=tuple(names),

@@ -39,9 +39,8 @@ class Checkpoint:
     counts: Longs  # (V,) events of each item in the training part
     calibration: Doubles  # (3, 2): slope and shift of FULL, SEQUENCE and PRIOR
     metadata: dict[str, Any]  # of JSON values
-    recommend: dict[str, Any] = field(
-        default_factory=dict
-    )  # of `training.measure.order`; empty where nothing was measured
+    # of `training.measure.order`; empty where nothing was measured
+    recommend: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the directory `path`; files of an older model are replaced
@@ -57,9 +56,8 @@ class Checkpoint:
         new = {name: path / f".{name}.new" for name in (WEIGHTS, ITEMS, MODEL)}
         new[MODEL].write_text(json.dumps(about, indent=2) + "\n")
         save_file(dict(self.network.state_dict()), new[WEIGHTS])
-        shutil.copymode(
-            new[MODEL], new[WEIGHTS]
-        )  # safetensors lets nobody else read what it writes
+        # safetensors lets nobody else read what it writes
+        shutil.copymode(new[MODEL], new[WEIGHTS])
         parquet.write_table(pa.table({"item": list(self.items), "count": self.counts}), new[ITEMS])
         (path / MODEL).unlink(missing_ok=True)
         for name, file in new.items():

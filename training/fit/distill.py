@@ -102,9 +102,8 @@ class Teachers:
     def __init__(self, opinions: Sequence[Opinion], weight: float) -> None:
         self.weight = weight
         share = 1 / len(opinions)
-        self.encodings = (
-            torch.cat([each.encodings for each in opinions], dim=1) * share
-        )  # (n, sum of D)
+        # (n, sum of D)
+        self.encodings = torch.cat([each.encodings for each in opinions], dim=1) * share
         self.table = torch.cat([each.table for each in opinions], dim=1)  # (V, sum of D)
         self.bias = torch.stack([each.bias for each in opinions]).mean(dim=0)  # (V)
         self.memberships = [each.membership for each in opinions if each.membership is not None]

@@ -12,21 +12,18 @@ from torch import nn
 STEPS = 8  # measured after the first one, which warms up
 MINUTE_S = 60
 
-Finishing = Callable[
-    [nn.Module, float], float
-]  # seconds of what follows a training whose validation takes so many
+# seconds of what follows a training whose validation takes so many
+Finishing = Callable[[nn.Module, float], float]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
     """What takes time beside the steps."""
 
-    begun: float | None = (
-        None  # of time.monotonic(), when the clock of minutes_max began; None: with the first step
-    )
-    validation: Callable[[nn.Module], float] = lambda _: (
-        0.0
-    )  # measures about how many seconds a validation takes
+    # of time.monotonic(), when the clock of minutes_max began; None: with the first step
+    begun: float | None = None
+    # measures about how many seconds a validation takes
+    validation: Callable[[nn.Module], float] = lambda _: 0.0
     finishing: Finishing = lambda *_: 0.0
 
 

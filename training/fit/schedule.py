@@ -20,9 +20,8 @@ class FitConfig:
     """
 
     epochs: int = 30
-    minutes_max: float | None = (
-        None  # the schedule then shrinks to fit, which makes results depend on the machine
-    )
+    # the schedule then shrinks to fit, which makes results depend on the machine
+    minutes_max: float | None = None
     patience: int = 5  # epochs without a better validation NDCG@10
     seed: int = 0
     length: int = 200  # L: a window holds at most L + 1 events

@@ -56,9 +56,8 @@ class TrainConfig(FitConfig):
     negativity_weight: float = 0.1
     positions: int = 8  # Q: positions a window that the head learns from, at most one in SPARSE
     negatives: int = 15  # M - 1
-    teacher_weight: float = (
-        0.5  # of what teachers say, where there are any, against the clicks themselves
-    )
+    # of what teachers say, where there are any, against the clicks themselves
+    teacher_weight: float = 0.5
     context: int | None = None  # events before a validation target; None: all
 
     def __post_init__(self) -> None:

@@ -24,9 +24,8 @@ from training.measure.targets import Bools, ClickTargets, NegativeSampler, label
 from training.workers import Alone, Workers
 
 TOKENS = 12_800
-WORK_MAX = (
-    8_000_000  # elements of the largest temporary: events x catalogue, or events x history x WIDEST
-)
+# elements of the largest temporary: events x catalogue, or events x history x WIDEST
+WORK_MAX = 8_000_000
 WIDEST = 128  # about the numbers that a model holds for each event of a history
 
 
@@ -77,9 +76,8 @@ def next_item_logits_at(
     network: Network, encoding: Encoding, items: Tensor, row: Tensor, at: Tensor
 ) -> Tensor:
     """`Network.next_item_logits` for users `row` (m,) at positions `at` (m,) only: (m, V)."""
-    logits = (
-        encoding.sequence[row, at] @ network.embedding.item.weight.mT + network.item_bias
-    )  # (m, V+U)
+    # (m, V+U)
+    logits = encoding.sequence[row, at] @ network.embedding.item.weight.mT + network.item_bias
     return add_membership_at(network.membership, logits, items, row, at)[:, : network.items]
 
 
@@ -91,9 +89,8 @@ def add_membership_at(
     """
     position = torch.arange(items.shape[1], device=items.device)
     again = (items[:, :, None] == items[:, None, :]) & (position > position[:, None])  # (B, L, L)
-    following = torch.where(again, position, items.shape[1]).amin(
-        dim=2
-    )  # (B, L): where the item comes next
+    # (B, L): where the item comes next
+    following = torch.where(again, position, items.shape[1]).amin(dim=2)
     newest = (position <= at[:, None]) & (following[row] > at[:, None])  # (m, L)
     age = torch.where(newest, at[:, None] - position, -1)
     bias = membership.bias_of(membership.bucket(age))  # (m, L), 0 where not the newest

@@ -33,9 +33,8 @@ def estimates(values: Mapping[str, Doubles], users: Longs, *, seed: int = 0) -> 
     Differences of two models' values per question give a paired comparison.
     """
     _, whose, counts = np.unique(users, return_inverse=True, return_counts=True)
-    sums = np.stack(
-        [np.bincount(whose, weights=column) for column in values.values()]
-    )  # (names, users)
+    # (names, users)
+    sums = np.stack([np.bincount(whose, weights=column) for column in values.values()])
     random = np.random.default_rng(seed)
     drawn = np.empty((SAMPLES, len(sums)))
     for sample in drawn:

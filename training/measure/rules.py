@@ -15,9 +15,8 @@ from training.data.sequences import Histories
 from training.measure.metrics import Doubles
 from training.measure.ranking import UNLISTED, Ranking
 
-Rule = Callable[
-    [Longs], Doubles
-]  # item rows (n,) of a user's events, oldest first -> scores (V,), changed by nobody
+# item rows (n,) of a user's events, oldest first -> scores (V,), changed by nobody
+Rule = Callable[[Longs], Doubles]
 
 
 def popular(counts: Longs) -> Rule:
@@ -33,9 +32,8 @@ def last(counts: Longs) -> Rule:
     def scored(history: Longs) -> Doubles:
         scores = after.copy()
         known = np.flatnonzero(history < len(counts))
-        scores[history[known]] = (
-            1.0 + known
-        )  # a later event overwrites an earlier one of the same item
+        # a later event overwrites an earlier one of the same item
+        scores[history[known]] = 1.0 + known
         return scores
 
     return scored

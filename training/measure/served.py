@@ -22,9 +22,8 @@ from training.measure.targets import NegativeSampler
 Row = npt.NDArray[np.uint8]  # (row_bytes,)
 Probabilities = npt.NDArray[np.float32]
 LISTED = 10  # items of the lists that are asked for
-SMALLEST = (
-    1e-9  # probabilities come as float32; closer to 0 or 1 their logit is taken as this one's
-)
+# probabilities come as float32; closer to 0 or 1 their logit is taken as this one's
+SMALLEST = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,9 +11,8 @@ from training.pilot.offline import BUNDLE, FLOAT, POPULAR, RULES, Assessment
 LOSS_MAX = 0.002  # of NDCG@10 and of AUC, through rounded states
 ECE_MAX_OF_BASE = 0.25  # of the average click probability
 BYTES_MAX = 4096  # a user and arm, index included
-P99_MAX_MS = (
-    5.0  # of a score call with 500 candidates; a third of 15 ms, the rest is for network and queue
-)
+# of a score call with 500 candidates; a third of 15 ms, the rest is for network and queue
+P99_MAX_MS = 5.0
 ASKED_MIN = 500
 CATALOGUE_MIN = 0.8
 

@@ -336,9 +336,8 @@ def _batch(data: Impressions, rows: Rows, part: Longs, length: int) -> CtrBatch:
     at = begins[:, None] + np.minimum(np.arange(sizes.max()), sizes[:, None] - 1)  # (B, L)
     counts = rows.cuts[part + 1] - rows.cuts[part]
     turn = np.arange(counts.max())  # (Q,)
-    position = rows.asked[
-        rows.cuts[part][:, None] + np.minimum(turn, counts[:, None] - 1)
-    ]  # (B, Q)
+    # (B, Q)
+    position = rows.asked[rows.cuts[part][:, None] + np.minimum(turn, counts[:, None] - 1)]
     ends = data.ends[position]
     first = np.maximum(data.starts[position], ends - length)
     return CtrBatch(

@@ -34,9 +34,8 @@ from model.config import ModelConfig
 from model.network.embedding import Embedding
 from training.errors import TrainingError
 
-SHAPE = ModelConfig(
-    width=32, expand=2
-)  # slots and ring as shipped: 1/50 of dot-product attention at 1,000 events
+# slots and ring as shipped: 1/50 of dot-product attention at 1,000 events
+SHAPE = ModelConfig(width=32, expand=2)
 LARGE = dataclasses.replace(SHAPE, slots=16, head_ring=32)
 RECENT = 32
 HIDDEN = 64

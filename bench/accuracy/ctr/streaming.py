@@ -66,9 +66,8 @@ class Streaming(Interest):
             source = asked.vectors if self.of_ring == "items" else asked.x
             back = at[..., None] - torch.arange(self.config.attended, device=at.device)  # (B, Q, J)
             filled = back >= asked.begins[..., None]
-            kept = _take(source, back.clamp(min=0).flatten(1)).unflatten(
-                1, back.shape[1:]
-            )  # (B, Q, K, D)
+            # (B, Q, K, D)
+            kept = _take(source, back.clamp(min=0).flatten(1)).unflatten(1, back.shape[1:])
             found.append(self.ring(one, kept, filled).squeeze(2))
         if self.ssm is not None and self.norm is not None:
             found.append(_take(self.norm(asked.x + self.ssm(asked.x)), at))

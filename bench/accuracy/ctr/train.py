@@ -34,9 +34,8 @@ class CtrConfig:
     """
 
     epochs: int = 3
-    minutes_max: float | None = (
-        None  # the schedule then shrinks to fit, which makes results depend on the machine
-    )
+    # the schedule then shrinks to fit, which makes results depend on the machine
+    minutes_max: float | None = None
     seed: int = 0
     length: int = 1000
     per_row: int = 16  # Q

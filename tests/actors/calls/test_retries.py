@@ -81,9 +81,8 @@ async def test_the_last_try_waits_while_there_is_room(
     async with Client(door.address, timeout_s=7.0) as client:
         error = await refused(client.score(LOW, ["a"]))
     assert error.code().name == code
-    own_clock = (
-        code == "DEADLINE_EXCEEDED" and error.details() == "Deadline Exceeded"
-    )  # it may be the first to say so
+    # it may be the first to say so
+    own_clock = code == "DEADLINE_EXCEEDED" and error.details() == "Deadline Exceeded"
     assert own_clock or "the shard of partition 0 does not answer" in (error.details() or "")
     assert sum(WAITS_MS) / 1000 < time.monotonic() - began < 7.5
 

@@ -145,9 +145,8 @@ async def test_a_question_that_waits_is_not_idle(tmp_path: Path, server: Any) ->
         stream = served.stub.ScoreStream(timeout=PATIENCE_S)
         await stream.write(question(min_offset=1))
         await until(lambda: served.counted("requests_in_flight"))
-        await refused(
-            (await served.stream()).read()
-        )  # one that is idle from now on is closed meanwhile
+        # one that is idle from now on is closed meanwhile
+        await refused((await served.stream()).read())
         await asyncio.to_thread(served.click, USER, ITEMS[0])
         assert (await stream.read()).origin.offset == 1
 

@@ -56,9 +56,8 @@ async def test_a_flood_is_counted_to_the_last_call() -> None:
                 or 0.0
             )
 
-        await until(
-            lambda: counted("unread", "CANCELLED") == seen["CANCELLED"]
-        )  # a look counts them, or the next one
+        # a look counts them, or the next one
+        await until(lambda: counted("unread", "CANCELLED") == seen["CANCELLED"])
         await server.stop(0)
     assert counted("unread", "CANCELLED") == seen["CANCELLED"]
     assert counted("Score", "OK") == seen["OK"]

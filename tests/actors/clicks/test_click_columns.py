@@ -126,17 +126,15 @@ ODD_JSON = [
     json_click().replace(b'"time": 1', b'"time": 1e400'),
     json_click().replace(b'"time": 1', b'"time": 01'),
     json_click().replace(b'"time": 1', b'"time": -0'),
-    json_click().replace(
-        b'"time": 1', b'"x": ' + b"9" * 4_400 + b', "time": 1'
-    ),  # Python's own limit is 4,300
+    # Python's own limit is 4,300
+    json_click().replace(b'"time": 1', b'"x": ' + b"9" * 4_400 + b', "time": 1'),
     json_click().replace(b'"u"', b'"\xff"'),
     json_click(extra="x").replace(b'"x"', b'"\xff"'),
     json_click(extra="x").replace(b'"x"', b'"\x01"'),
     json_click(extra="x").replace(b'"x"', b'"\\x"'),
     json_click(extra="x").replace(b'"x"', b"[" * 150 + b"]" * 150),
-    json_click(extra="x").replace(
-        b'"x"', b"[" * 1_000 + b"]" * 1_000
-    ),  # too deep for us, not for orjson
+    # too deep for us, not for orjson
+    json_click(extra="x").replace(b'"x"', b"[" * 1_000 + b"]" * 1_000),
     json_click(extra="x").replace(b'"x"', b"[" * 2_400 + b"]" * 2_400),
     json_click(extra="x" * 5_000),
     json.dumps({"user": "u", "item": "i", "time": 1}).encode(),

@@ -105,13 +105,11 @@ def test_the_nearest_arm_catches_up_first(tmp_path: Path) -> None:
     owner.own(0, 3)
     assert positions(owner) == {"main": 600, "near": 400, "far": 0}
     assert owner.next_offsets(Feed.BEHIND) == {0: 400}
-    assert (
-        owner.apply(LOG.batch(400, 550), 3, Feed.BEHIND) == 550
-    )  # near enough for the front, but not yet level
+    # near enough for the front, but not yet level
+    assert owner.apply(LOG.batch(400, 550), 3, Feed.BEHIND) == 550
     assert owner.next_offsets() == {0: 550}
-    assert (
-        owner.apply(LOG.batch(550, 700), 3) == 700
-    )  # the front takes it along; now it is the other one's turn
+    # the front takes it along; now it is the other one's turn
+    assert owner.apply(LOG.batch(550, 700), 3) == 700
     assert owner.next_offsets(Feed.BEHIND) == {0: 0}
     with pytest.raises(OffsetGap) as gap:
         owner.apply(LOG.batch(550, 600), 3, Feed.BEHIND)

@@ -52,9 +52,8 @@ def test_limited_memory_changes_no_state_and_survives_a_crash(tmp_path: Path) ->
     apply(owner, 1500, 2500)
     owner.snapshot(0)  # a delta, of users who have been on disk since
     assert sample(owner._metrics, "evictions_total", reason="memory") > 400
-    successor = small(
-        tmp_path, hot_bytes_max=hot_bytes
-    )  # clears what the first left, which goes on all the same
+    # clears what the first left, which goes on all the same
+    successor = small(tmp_path, hot_bytes_max=hot_bytes)
     assert successor.own(0, 2) == 2500
     assert successor.digest(0, "main") == owner.digest(0, "main") == digest(tmp_path / "a", 2500)
     apply(successor, 2500, LOG.length, epoch=2)
@@ -105,9 +104,8 @@ def test_a_full_disk_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert sample(owner._metrics, "cold_tier_full", arm="main") == 1
     assert caplog.text.count("users stay in memory, above the limit") == 1
     owner.snapshot(0)
-    successor = small(
-        tmp_path, cold_bytes=1 << 17, hot_bytes_max=50 * 1000
-    )  # whose disk has no more room either
+    # whose disk has no more room either
+    successor = small(tmp_path, cold_bytes=1 << 17, hot_bytes_max=50 * 1000)
     assert successor.own(0, 2) == LOG.length
     assert successor.digest(0, "main") == owner.digest(0, "main")
     assert sample(successor._metrics, "cold_tier_full", arm="main") == 1

@@ -241,6 +241,5 @@ def test_a_disk_without_room_for_an_empty_file_keeps_no_partition_from_starting(
     clock.advance(60)
     fold(1000, 1100, store)
     assert store.users_cold > 0
-    assert (
-        os.strerror(errno.ENOSPC) == "No space left on device"
-    )  # by which LMDB's errors are told apart
+    # by which LMDB's errors are told apart
+    assert os.strerror(errno.ENOSPC) == "No space left on device"

@@ -126,9 +126,8 @@ def test_a_full_cluster_survives_removal_at_every_place() -> None:
     """Keys whose chains overlap, round the table's end too,
     are all found after any one of them is removed.
     """
-    many = np.arange(
-        5000, dtype=np.uint64
-    )  # 2/3 full: long clusters, some over the end of the table
+    # 2/3 full: long clusters, some over the end of the table
+    many = np.arange(5000, dtype=np.uint64)
     for row in range(0, 5000, 97):
         index = KeyIndex(16)
         index.add(many)

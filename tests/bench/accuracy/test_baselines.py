@@ -155,9 +155,8 @@ def test_each_reference_learns_an_order_that_popularity_cannot_see(name: str) ->
     training = everything.without_last(2)
     held = Held.last(everything.without_last(1))
     model = Reference(encoder_of(name), vocabulary, WIDTH, membership=False)
-    settings = (
-        replace(QUICK, learning_rate=4e-2) if name == "gru4rec" else QUICK
-    )  # its small inputs start it slowly
+    # its small inputs start it slowly
+    settings = replace(QUICK, learning_rate=4e-2) if name == "gru4rec" else QUICK
     task = ReferenceTask(model, settings, training, held, prefixes=400)
     fitted = fit(model, task, settings, np.random.default_rng(0), show_progress=False)
     test = Held.last(everything)

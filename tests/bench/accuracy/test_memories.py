@@ -20,9 +20,8 @@ def test_a_memory_knows_the_newest_events_and_their_ages() -> None:
     added = bias_of(Memory("two", 0, 2), None, np.array([7, 2, 2, 5]), OF_AGE, 9)
     assert added.tolist() == [0, 0, 2, 0, 0, 1, 0, 0, 0]
     assert bias_of(Memory("all", 0, ALL), None, np.array([7, 2, 2, 5]), OF_AGE, 9)[7] == 4
-    assert (
-        bias_of(Memory("all", 0, ALL), None, np.array([7, 1, 1, 1, 1, 1]), OF_AGE, 9)[7] == 4
-    )  # older than any bias
+    # older than any bias
+    assert bias_of(Memory("all", 0, ALL), None, np.array([7, 1, 1, 1, 1, 1]), OF_AGE, 9)[7] == 4
 
 
 def test_a_filter_forgets_nothing_and_errs_on_the_safe_side() -> None:

@@ -24,9 +24,8 @@ SYSTEM = {
     "raylet_death_check_interval_milliseconds": 200,
     **OF_RAY,
 }
-SILENT_S = (
-    25.0  # three times the period and the time-out, and some more: a silent node is dead by then
-)
+# three times the period and the time-out, and some more: a silent node is dead by then
+SILENT_S = 25.0
 
 
 class Nodes:

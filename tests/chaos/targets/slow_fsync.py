@@ -27,7 +27,6 @@ def slow_fsync(descriptor: int) -> None:
     fsync_itself(descriptor)
 
 
-if HERE.joinpath(
-    "delay_s.armed"
-).exists():  # only where it was put on purpose, never when imported from here
+if HERE.joinpath("delay_s.armed").exists():
+    # only where it was put on purpose, never when imported from here
     os.fsync = slow_fsync

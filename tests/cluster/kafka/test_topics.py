@@ -127,9 +127,8 @@ def test_topics_on_a_broker(broker: Broker) -> None:
         ensure_topics(admin, [topic])
         assert admin.partitions("topics-test") == 3
         assert "topics-test" in admin.names()
-        admin.require(
-            "topics-test", "Read"
-        )  # who may do everything, or is told nothing, is refused nothing
+        # who may do everything, or is told nothing, is refused nothing
+        admin.require("topics-test", "Read")
         assert not admin.create("topics-test", 3, 1)
         with pytest.raises(ConfigError, match="has 3 partitions"):
             ensure_topics(admin, [Topic(name="topics-test", partitions=4, exact=True)])

@@ -77,9 +77,8 @@ async def test_an_owner_that_sleeps_is_fenced_when_it_wakes(paired: Running) -> 
         try:
             assert (await sleeper.score(user, ITEMS[:2], arm="main")).origin.stale
         except grpc.aio.AioRpcError as error:
-            if (
-                error.code() is not grpc.StatusCode.UNAVAILABLE
-            ):  # it has let go of the partition already
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                # it has let go of the partition already
                 raise
     print(f"the sleeper answered {time.monotonic() - woken:.2f} s after it woke")  # noqa: T201
     paired.until(paired.settled, "everything in its place again")

@@ -139,9 +139,8 @@ def test_a_failing_disk_leaves_states_that_equal_a_replay(crash_at: int) -> None
     deployment.files.on_operation = fail
     with pytest.raises(ErasureIncomplete, match=r"planted.*Erase the user again"):
         erase(deployment)
-    if not deployment.shards[
-        "shard-0"
-    ].grants():  # given up: it was not sure whether the tombstone is there
+    if not deployment.shards["shard-0"].grants():
+        # given up: it was not sure whether the tombstone is there
         deployment.grant_anew()
     deployment.own().fold(STOP)
     owner, standby = deployment.digests()

@@ -76,9 +76,8 @@ async def test_a_partition_given_up_between_two_epochs_is_read_again(
     assert await rig.rounds() == {0: 3}
     rig.read_under(2)
     assert await rig.rounds() == {0: 3}
-    SnapshotStore.from_uri(str(tmp_path), kept=2).tombstones.write(
-        0, USER, 2
-    )  # by another owner meanwhile
+    # by another owner meanwhile
+    SnapshotStore.from_uri(str(tmp_path), kept=2).tombstones.write(0, USER, 2)
     with pytest.raises(ShardUnavailable, match="given up and restored"):
         rig.shard.own(0, 2)
     assert rig.shard.own(0, 2) == 0

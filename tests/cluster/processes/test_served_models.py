@@ -115,9 +115,8 @@ def test_a_bundle_that_is_replaced_while_it_is_read_is_one_or_the_other(tmp_path
         content = bundle_files.read(path)
     assert content.version in versions
     assert content.metadata["about"] == "new"
-    path.rename(
-        bundle_files._aside(path)
-    )  # where a publication that is killed between its two renames leaves it
+    # where a publication that is killed between its two renames leaves it
+    path.rename(bundle_files._aside(path))
     assert bundle_files.read(path).version == content.version
 
 

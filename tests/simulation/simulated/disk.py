@@ -35,9 +35,8 @@ class Disk:
         self._on_named = on_named
         self._files: dict[str, bytes] = {}
         self._torn: dict[str, bytes | None] = {}  # not synced yet: what the path held before
-        self._moves: dict[
-            str, list[tuple[str, str, bytes | None]]
-        ] = {}  # by directory, not synced yet
+        # by directory, not synced yet
+        self._moves: dict[str, list[tuple[str, str, bytes | None]]] = {}
         self.full = self.unreadable = 0  # by so many faults at a time
         self.slowness = 1.0
 

@@ -107,9 +107,8 @@ class SimLog:
         return found
 
     def _read(self) -> list[Slice]:
-        for partition in sorted(
-            self._open
-        ):  # before any position moves: what is read is handed over
+        for partition in sorted(self._open):
+            # before any position moves: what is read is handed over
             if (
                 not self._topic.partitions[partition].start
                 <= self._positions[partition]

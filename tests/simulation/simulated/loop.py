@@ -35,9 +35,8 @@ class Process:
         self.node = ""  # which takes the process along when it ends; empty: one that does not
         self.alive = True
         self.held: list[asyncio.Handle] | None = None  # while it is paused: what would have run
-        self.fuse: tuple[int, Callable[[Process], None]] | None = (
-            None  # after so many operations, that happens
-        )
+        # after so many operations, that happens
+        self.fuse: tuple[int, Callable[[Process], None]] | None = None
         self.clock_offset_ms = 0.0
         self.context = contextvars.copy_context()
         self.context.run(PROCESS.set, self)

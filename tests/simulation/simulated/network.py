@@ -49,17 +49,14 @@ class Network:
         self._world = world
         self._say = say
         self._on_defect = on_defect
-        self._waiting: dict[
-            Process, dict[asyncio.Future[Any], Callable[[], None]]
-        ] = {}  # for an answer, by callee
+        # for an answer, by callee
+        self._waiting: dict[Process, dict[asyncio.Future[Any], Callable[[], None]]] = {}
         self.names: dict[str, Process] = {}
-        self.actors: dict[
-            Process, asyncio.Future[Any]
-        ] = {}  # each, once its constructor is through
+        # each, once its constructor is through
+        self.actors: dict[Process, asyncio.Future[Any]] = {}
         self.addresses: dict[str, tuple[Process, SimServer]] = {}
-        self.cuts: list[
-            frozenset[str]
-        ] = []  # pairs that cannot talk; one name: cut off from everybody
+        # pairs that cannot talk; one name: cut off from everybody
+        self.cuts: list[frozenset[str]] = []
         self.loss = self.doubling = self.late = 0.0  # chances
 
     async def ask(self, callee: Process, what: str, work: Work) -> Any:

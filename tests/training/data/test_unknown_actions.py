@@ -64,11 +64,8 @@ def served(model: Bundle, log: ClickLog, user: str) -> np.ndarray | None:
 def test_a_vocabulary_numbers_actions_as_a_bundle_does() -> None:
     """Known ones by place, nameless ones as clicks, others not at all."""
     vocabulary = Vocabulary.of(mixed("view", "view", "", "buy", "click"), hashed=8)
-    assert vocabulary.actions == (
-        "view",
-        "click",
-        "buy",
-    )  # most used first, equal ones as they come
+    # most used first, equal ones as they come
+    assert vocabulary.actions == ("view", "click", "buy")
     names = np.array(["view", "", "click", "buy", "order_refunded"], dtype=object)
     assert vocabulary.action_ids(names).tolist() == [0, 1, 1, 2, UNKNOWN]
     old = dataclasses.replace(vocabulary, actions=("view", ""))

@@ -21,12 +21,8 @@ from training.measure.evaluate import NetworkRanker, rank
 SHAPE = ModelConfig(
     width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4
 )
-GOLDEN = [
-    (1.9614, 0.5120),
-    (1.0855, 0.3340),
-    (0.6743, 0.2388),
-    (0.5454, 0.1987),
-]  # next item, click
+# next item, click
+GOLDEN = [(1.9614, 0.5120), (1.0855, 0.3340), (0.6743, 0.2388), (0.5454, 0.1987)]
 QUICK = TrainConfig(
     epochs=4,
     tokens=64,

@@ -116,9 +116,8 @@ async def test_the_rpc_answers_what_was_evaluated(
     """Through service and shard, whatever the order:
     each held-out click has the rank that the evaluation gave it.
     """
-    bundle = (
-        planted(content, good_head=False).ordered(order).unrounded()
-    )  # rounding depends on offsets, which differ
+    # rounding depends on offsets, which differ
+    bundle = planted(content, good_head=False).ordered(order).unrounded()
     vocabulary = vocabulary_of(bundle)
     log = cyclic_log(users=12, length=15)
     log = dataclasses.replace(log, times_ms=np.full(len(log), NOW_MS))

@@ -47,9 +47,8 @@ class HashedSearch(Interest):
         query, events = (
             torch.sign(part @ self.planes) for part in (asked.candidates, asked.vectors)
         )
-        near = (query @ events.mT).masked_fill(
-            ~inside, -torch.inf
-        )  # (B, Q, L): BITS - 2 * distance
+        # (B, Q, L): BITS - 2 * distance
+        near = (query @ events.mT).masked_fill(~inside, -torch.inf)
         picked = near.topk(min(KEPT, near.shape[-1]), dim=-1).indices
         return torch.zeros_like(inside).scatter(-1, picked, value=True) & inside
 

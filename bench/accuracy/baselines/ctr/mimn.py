@@ -39,9 +39,8 @@ class MemorySlots(Interest):
     def forward(self, asked: Asked) -> Tensor:
         """(B, Q, D)."""
         memory = self.memory(asked)  # (B, Q, S, D)
-        scores = (
-            self.query(asked.candidates)[:, :, None] @ memory.mT * self.width**-0.5
-        )  # (B, Q, 1, S)
+        # (B, Q, 1, S)
+        scores = self.query(asked.candidates)[:, :, None] @ memory.mT * self.width**-0.5
         return (scores.softmax(dim=-1) @ memory).squeeze(2)
 
     def memory(self, asked: Asked) -> Tensor:

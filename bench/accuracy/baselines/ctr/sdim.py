@@ -47,9 +47,8 @@ class HashCollisions(Interest):
         """(B, Q, D)."""
         query = self.signatures(asked.candidates.detach())
         events = self.signatures(asked.vectors.detach())
-        collide = (query[..., None] == events.mT[:, None]) & asked.inside()[
-            :, :, None
-        ]  # (B, Q, G, L)
+        # (B, Q, G, L)
+        collide = (query[..., None] == events.mT[:, None]) & asked.inside()[:, :, None]
         sums = collide.to(asked.x.dtype).flatten(1, 2) @ asked.x  # (B, Q*G, D)
         return normalize(sums, dim=-1).unflatten(1, (-1, GROUPS)).mean(dim=2)
 

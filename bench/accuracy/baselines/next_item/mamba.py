@@ -48,9 +48,8 @@ class Mamba(nn.Module):
         self.conv = nn.Conv1d(inner, inner, conv_width, groups=inner)
         self.select = nn.Linear(inner, rank + 2 * states, bias=False)
         self.step = nn.Linear(rank, inner)
-        self.log_rate = nn.Parameter(
-            torch.arange(1, states + 1).float().log().repeat(inner, 1)
-        )  # (E, N)
+        # (E, N)
+        self.log_rate = nn.Parameter(torch.arange(1, states + 1).float().log().repeat(inner, 1))
         self.skip = nn.Parameter(torch.ones(inner))
         self.leave = nn.Linear(inner, width, bias=False)
         dt = torch.exp(torch.rand(inner) * math.log(DT_MAX / DT_MIN) + math.log(DT_MIN))

@@ -65,9 +65,8 @@ class Block(nn.Module):
             self._split(t) for t in (self.query(self.attention_norm(x)), self.key(x), self.value(x))
         )
         rate = self.rate if self.training else 0.0
-        seen = scaled_dot_product_attention(
-            query, key, value, dropout_p=rate, is_causal=True
-        )  # (B, h, L, D/h)
+        # (B, h, L, D/h)
+        seen = scaled_dot_product_attention(query, key, value, dropout_p=rate, is_causal=True)
         x = x + self.dropout(self.mix(seen.transpose(1, 2).flatten(2)))
         shown: Tensor = x + self.dropout(
             self.outer(self.dropout(relu(self.inner(self.forward_norm(x)))))

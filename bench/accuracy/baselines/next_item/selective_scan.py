@@ -114,9 +114,8 @@ def _backward(x, dt, rate, b, c, grad_y, grad_x, grad_dt, grad_rate, grad_b, gra
     states = rate.shape[1]
     h = np.zeros((length + 1, states), np.float32)  # h[t + 1] is the state after event t
     decay = np.zeros((length, states), np.float32)
-    later = np.zeros(
-        (length + 1, states), np.float32
-    )  # later[t]: what events from t on ask of the state before t
+    # later[t]: what events from t on ask of the state before t
+    later = np.zeros((length + 1, states), np.float32)
     to_rate = np.zeros(states, np.float32)
     for user in range(users):
         for e in range(channels):
@@ -126,9 +125,8 @@ def _backward(x, dt, rate, b, c, grad_y, grad_x, grad_dt, grad_rate, grad_b, gra
                 for n in range(states):
                     decay[t, n] = _exp(-step * rate[e, n])
                     h[t + 1, n] = decay[t, n] * h[t, n] + u * b[user, t, n]
-            for past in range(
-                length
-            ):  # counted up: an index that counts down is checked for wrapping around
+            for past in range(length):
+                # counted up: an index that counts down is checked for wrapping around
                 t = length - 1 - past
                 back = grad_y[user, t, e]
                 for n in range(states):
