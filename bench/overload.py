@@ -23,7 +23,7 @@ import typer
 from google.protobuf.json_format import MessageToDict
 
 from bench import report
-from bench.drive import CALL, PROTO, Ghz, choose
+from bench.load import CALL, PROTO, Ghz, choose
 from bench.score import QUICK, requests
 
 CANDIDATES = 100

@@ -29,7 +29,7 @@ from rich.progress import Progress
 from actors.clicks.partitioner import partition_of
 from bench import echo, report, untrained
 from bench.clicks import click, produce
-from bench.drive import Driver, choose
+from bench.load import Driver, choose
 from cluster.broker.free_port import free_port
 from cluster.operate.client import Client
 from cluster.settings.config import (

@@ -10,7 +10,7 @@ import pytest
 from rich.progress import Progress
 
 from bench import echo, fold, recovery, replay, report, snapshot, stored, untrained
-from bench.drive import Ghz, PythonClient, choose, parse_ghz
+from bench.load import Ghz, PythonClient, choose, parse_ghz
 from rpc.echorank_pb2 import ScoreRequest, ScoreResponse
 
 TINY = fold.Sizes(events=300, users=20, items=50, repeats=2, torch_steps=2)
