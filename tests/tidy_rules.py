@@ -16,7 +16,6 @@ LONG = {  # to be split
     "actors/shard/shard.py",
     "cluster/coordinator/coordinator.py",
     "cluster/settings/config.py",
-    "cluster/wiring/start.py",
     "tests/actors/archive/test_archive.py",
     "tests/actors/clicks/test_strange_records.py",
     "tests/actors/ingest/test_ingest.py",

@@ -1,0 +1,51 @@
+"""The gateway, listening."""
+
+from __future__ import annotations
+
+from actors.serve.gateway import Gateway
+from cluster.names import GATEWAY
+from cluster.operate.admin import Admin
+from cluster.operate.remote_erasure import erasure
+from cluster.processes.gateway_process import GatewayProcess
+from cluster.processes.promptness import answer_promptly
+from cluster.processes.remote import RemoteCoordinator, RemoteReplicas
+from cluster.settings import for_parts as derived
+from cluster.settings.config import Settings
+from cluster.wiring.process import export, new_metrics, rpc_server
+
+
+async def build_gateway(settings: Settings) -> GatewayProcess:
+    """The gateway, listening."""
+    metrics = new_metrics(settings, GATEWAY)
+    message_bytes_max = settings.serving.message_bytes_max
+    gateway = Gateway(
+        limits=derived.limits(settings),
+        salt=settings.ray.namespace,
+        message_bytes_max=message_bytes_max,
+        metrics=metrics,
+    )
+    coordinator = RemoteCoordinator(settings.ray.namespace)
+    admin = Admin(
+        overseer=coordinator,
+        replicas=RemoteReplicas(settings.ray.namespace),
+        table=lambda: process.table(),  # noqa: PLW0108 (made below)
+        erase=erasure(settings).erase,
+        token=settings.serving.admin_token,
+    )
+    process = GatewayProcess(
+        gateway=gateway,
+        server=rpc_server(settings, metrics, gateway.wait_s, gateway.add_to, admin.add_to),
+        host=settings.serving.host,
+        port=settings.serving.port,
+        publisher=coordinator,
+        metrics=metrics,
+    )
+    sites = {
+        "port": settings.monitoring.port,
+        "targets": process.targets,
+        "health": process.trouble,
+    }
+    target = export(settings, metrics, "gateway", GATEWAY, **sites)
+    answer_promptly()
+    await process.start(target)
+    return process

@@ -1,0 +1,63 @@
+"""What every process has: logs, metrics, and a server if it answers requests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from prometheus_client import CollectorRegistry
+
+from actors.calls.interceptor import ADMIN, SERVICE, RequestInterceptor
+from actors.calls.server import RpcServer
+from cluster.settings import for_parts as derived
+from cluster.settings.config import Settings
+from monitoring import logs
+from monitoring.addresses import WILDCARDS, bare
+from monitoring.discovery import ActorKind, Target
+from monitoring.exporter import Exporter
+from monitoring.metrics import Metrics
+
+
+def reachable(host: str) -> str:
+    """An address by which other nodes reach this one where `host`
+    means all addresses, else `host`.
+    """
+    address: str = ray.util.get_node_ip_address() if bare(host) in WILDCARDS else host
+    return address
+
+
+def export(
+    settings: Settings, metrics: Metrics, kind: ActorKind, name: str, **options: Any
+) -> Target:
+    """Serve the metrics as long as the process lives."""
+    host = settings.monitoring.host
+    exporter = Exporter(metrics.registry, host=host, advertised_host=reachable(host), **options)
+    return Target(kind=kind, name=name, address=exporter.address)
+
+
+def new_metrics(settings: Settings, actor: str) -> Metrics:
+    """Logging and metrics of a process, which begins here."""
+    logs.set_up(
+        level=settings.monitoring.log_level, as_json=settings.monitoring.log_json, actor=actor
+    )
+    return Metrics(CollectorRegistry())
+
+
+def rpc_server(
+    settings: Settings,
+    metrics: Metrics,
+    wait_s: Callable[[], float],
+    *add_services: Callable[[Any], None],
+) -> RpcServer:
+    """A server of the scoring service and,
+    if its way to be added is given, of the admin service.
+    """
+
+    def add(server: Any) -> None:
+        for add_service in add_services:
+            add_service(server)
+
+    requests = RequestInterceptor(metrics, derived.bounds(settings), wait_s)
+    names = (SERVICE, ADMIN)[: len(add_services)]
+    return RpcServer(add, requests, settings.serving.message_bytes_max, names)
