@@ -23,7 +23,7 @@ LONG = {  # to be split
     "tests/actors/serve/test_scoring.py",
     "tests/cluster/cli/test_commands_replay.py",
     "tests/cluster/cli/test_main.py",
-    "tests/cluster/lifecycle/test_system.py",
+    "tests/system/test_system.py",
     "tests/simulation/system.py",
 }
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base"}

@@ -8,7 +8,7 @@ import pytest
 
 from actors.archive.check import gaps, overlaps, problem, problems_between, summary
 from actors.archive.files import ArchiveFile
-from tests.actors.archive.archived_clicks import DAY_MS, add, archive
+from tests.actors.archived_clicks import DAY_MS, add, archive
 
 
 def test_a_summary_counts_what_is_there(tmp_path: Path) -> None:

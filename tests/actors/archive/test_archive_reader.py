@@ -23,7 +23,7 @@ from actors.clicks.formats import EventFormat, encode
 from actors.clock import ManualClock
 from actors.errors import ArchiveError
 from actors.ingest.ports import Gap
-from tests.actors.archive.archived_clicks import START_MS, add, archive, table
+from tests.actors.archived_clicks import START_MS, add, archive, table
 
 
 def pieces(root: Path, start: int, stop: int, batch_clicks: int = 1000) -> list[ClickBatch | Gap]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from actors.clicks.click import ClickBatch
 from actors.ingest.ports import Gap
-from tests.actors.archive.archived_clicks import table
+from tests.actors.archived_clicks import table
 
 
 @dataclass

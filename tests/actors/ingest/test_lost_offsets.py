@@ -24,7 +24,7 @@ from actors.ingest.ingest import Ingest, IngestSettings
 from actors.ingest.lane import Backoff
 from actors.ingest.ports import ClickHistory
 from monitoring.metrics import Metrics
-from tests.actors.archive.archived_clicks import add, archive
+from tests.actors.archived_clicks import add, archive
 from tests.actors.ingest.fake_history import FakeHistory
 from tests.actors.ingest.ingest_fakes import (
     NOW_MS,

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cluster.cli.main import app
-from tests.actors.archive.archived_clicks import add
+from tests.actors.archived_clicks import add
 
 
 @pytest.fixture(autouse=True)

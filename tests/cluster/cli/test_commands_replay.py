@@ -39,7 +39,7 @@ from cluster.kafka.clients import KafkaAdmin, producer
 from cluster.kafka.topics import Topic, ensure_topics
 from cluster.operate.admin import Admin
 from monitoring.metrics import Metrics
-from tests.actors.archive.archived_clicks import add, archive, table, user
+from tests.actors.archived_clicks import add, archive, table, user
 from tests.actors.click_log import bundle
 
 CLICKS = 120

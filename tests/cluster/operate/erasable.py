@@ -27,7 +27,7 @@ from cluster.operate.erasure import Erasure
 from model.bundle.bundle import Bundle
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2 as pb
-from tests.actors.archive.archived_clicks import START_MS, table, user
+from tests.actors.archived_clicks import START_MS, table, user
 from tests.actors.click_log import bundle
 from tests.actors.faulty_fs import Disk, FaultyFiles
 

@@ -13,7 +13,7 @@ from actors.errors import ErasureIncomplete, InvalidRequest, ShardUnavailable, S
 from actors.state.maker import TierSettings
 from cluster.operate import erasure
 from cluster.operate.remote_erasure import retention
-from tests.actors.archive.archived_clicks import user
+from tests.actors.archived_clicks import user
 from tests.actors.faulty_fs import Crashed, Disk
 from tests.cluster.operate.erasable import (
     KEY,

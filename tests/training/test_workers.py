@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from tests.training.fit.deadly import Deadly
+from tests.training.deadly import Deadly
 from tests.training.fit.test_train import QUICK, SHAPE
 from tests.training.logs import cyclic_log
 from training.data.sequences import Histories, Windows

@@ -13,8 +13,8 @@ import pytest
 
 from cluster.broker.broker import Broker
 from cluster.operate.admin_client import AdminClient
-from tests.cluster.lifecycle.test_system import PARTITIONS
-from tests.cluster.lifecycle.under_load import TOKEN, Running, under_load
+from tests.system.test_system import PARTITIONS
+from tests.system.under_load import TOKEN, Running, under_load
 
 pytestmark = [pytest.mark.ray, pytest.mark.broker]
 

@@ -43,7 +43,7 @@ from model.network.export import write_bundle
 from model.network.network import Network
 from tests.chaos.questions import OK, Questions
 from tests.chaos.recovery import until
-from tests.cluster.lifecycle.test_system import ITEMS, PARTITIONS, USERS, Clicks, offline_digests
+from tests.system.test_system import ITEMS, PARTITIONS, USERS, Clicks, offline_digests
 
 TOKEN = "open-sesame"
 PATIENCE_S = 60.0
