@@ -60,6 +60,7 @@ BAD: tuple[tuple[Rule, str, str], ...] = (
     (rules.torch_free, "model/kernels/a.py", "import torch\n"),
     (rules.torch_free, "model/bundle/a.py", "def f():\n    from model.network import ssm\n"),
     (rules.own_files, "training/a.py", 'PATH = "bench/results/accuracy.json"\n'),
+    (rules.own_files, "training/a.py", 'PATH = ROOT / "bench" / "results"\n'),
     (rules.own_files, "cluster/a.py", 'def f():\n    open(f"{root}/tests/a.json")\n'),
     (rules.assignments, "model/a.py", "a, b = 1, 2\n"),
     (rules.assignments, "tests/a.py", "def f():\n    self.a, self.b = a, b\n"),

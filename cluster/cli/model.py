@@ -249,11 +249,12 @@ def evaluate(
         typer.Option(help="Another bundle, asked the same questions; differences are paired."),
     ] = None,
     results: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            help="Folder with accuracy.json and compression.json of studies, for the report."
+            help="Folder with accuracy.json and compression.json of studies, to show beside the "
+            "bundle in the report; docs/training.md says where a checkout has them."
         ),
-    ] = Path("bench/results"),
+    ] = None,
     samples: Annotated[
         int, typer.Option(help="At most so many held-out clicks are asked about.", min=1)
     ] = 10_000,

@@ -36,7 +36,7 @@ def evaluate_bundle(
     report: Path | None = None,
     json_out: Path | None = None,
     against: Path | None = None,
-    results: Path = Path("bench/results"),
+    results: Path | None = None,
     count_max: int = 10_000,
     seed: int = 0,
     cache: Path | None = None,
@@ -44,7 +44,8 @@ def evaluate_bundle(
 ) -> tuple[Assessment, list[Criterion]]:
     """Measure, print tables or write the page, and return what was found.
 
-    `beside_bytes` is what a store keeps of a user beside the state, at most.
+    `beside_bytes` is what a store keeps of a user beside the state, at most. `results` is a folder
+    of studies (`training/pilot/results.py`), which the page then shows beside the bundle.
 
     Raises:
         BundleError: a bundle is missing or damaged.
@@ -93,7 +94,7 @@ def evaluate_bundle(
 def _hand_over(
     found: Assessment,
     tested: list[Criterion],
-    results: Path,
+    results: Path | None,
     report: Path | None,
     json_out: Path | None,
     console: Console,
@@ -104,10 +105,9 @@ def _hand_over(
             console.print(table)
     else:
         date = datetime.datetime.now(datetime.UTC).date().isoformat()
-        models = read_accuracy(results, found.data_set)
-        report_page.write(
-            report, report_page.page(found, tested, read_frontier(results), models, date)
-        )
+        models = read_accuracy(results, found.data_set) if results else []
+        frontier = read_frontier(results) if results else None
+        report_page.write(report, report_page.page(found, tested, frontier, models, date))
     if json_out is not None:
         json_out.parent.mkdir(parents=True, exist_ok=True)
         json_out.write_text(report_tables.as_json(found, tested))

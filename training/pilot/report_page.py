@@ -198,9 +198,9 @@ def _frontier(found: Assessment, frontier: Frontier | None) -> str:
     if frontier is None:
         return _section(
             title,
-            "<p>No results of a compression study were found. Make them with <code>python -m "
-            "bench.accuracy compression out/model --data ml-1m</code> (minutes to hours), then "
-            "name their folder with <code>--results</code>.</p>",
+            "<p>No results of a compression study were given. In a checkout of EchoRank <code>"
+            "python -m bench.accuracy compression out/model --data ml-1m</code> makes them (minutes"
+            " to hours); name their folder with <code>--results</code>.</p>",
         )
     metric = plots.TITLES[frontier.metric]
     rows = [
@@ -221,9 +221,10 @@ def _models(found: Assessment, models: Sequence[ModelResult]) -> str:
     if not models:
         return _section(
             title,
-            f"<p>No results of reference models on {_text(found.data_set)} were found. The "
-            "studies below <code>python -m bench.accuracy --help</code> train them (hours); name "
-            "the folder of their <code>accuracy.json</code> with <code>--results</code>.</p>",
+            f"<p>No results of reference models on {_text(found.data_set)} were given. In a "
+            "checkout of EchoRank <code>python -m bench.accuracy --help</code> lists the studies "
+            "that train them (hours); name the folder of their <code>accuracy.json</code> with "
+            "<code>--results</code>.</p>",
         )
     tables = []
     for task in sorted({model.task for model in models}):

@@ -1,8 +1,8 @@
-"""Committed results of studies, as the report shows them beside a bundle:
-`accuracy.json` and `compression.json`.
+"""Results of studies, as the report shows them beside a bundle: `accuracy.json` and
+`compression.json` of a folder that the caller names.
 
-`make bench` does not make them: they come from trainings of hours (`python -m bench.accuracy
---help`). Neither file has to be there.
+They come from trainings of hours, which are no part of what is installed (docs/training.md,
+"Studies"). Neither file has to be there.
 """
 
 from __future__ import annotations
