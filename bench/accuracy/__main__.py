@@ -11,13 +11,13 @@ import typer
 
 from bench.accuracy import next_item, page, rows
 from bench.accuracy.ablations import ablations
-from bench.accuracy.compression import compression
 from bench.accuracy.ctr.study import ctr
-from bench.accuracy.drift import drift
 from bench.accuracy.memories import compare_memories
 from bench.accuracy.noise import noise
 from bench.accuracy.rare_signals import rare_signals
 from bench.accuracy.recipes import MODELS
+from bench.accuracy.states.compression import compression
+from bench.accuracy.states.drift import drift
 from training.errors import DatasetError, TrainingError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)

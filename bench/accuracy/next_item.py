@@ -31,6 +31,7 @@ from bench.accuracy.baselines.next_item.mamba4rec import Mamba4Rec
 from bench.accuracy.baselines.next_item.popularity import Popularity
 from bench.accuracy.baselines.next_item.sasrec import SASRec
 from bench.accuracy.recipes import recipe_of
+from bench.accuracy.states.served_ranks import rank_served
 from bench.accuracy.variants import Variant
 from model.config import ModelConfig
 from model.network.network import Network
@@ -46,7 +47,6 @@ from training.fit.train import TrainConfig, TrainedModel, train
 from training.measure.evaluate import NetworkRanker, rank
 from training.measure.order import measured
 from training.measure.ranking import Ranking
-from training.measure.served import rank_served
 from training.publish import assess, in_memory
 from training.runs import ITEM_EVENTS_MIN
 

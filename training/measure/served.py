@@ -82,41 +82,9 @@ def ask(
     )
 
 
-def rank_served(bundle: Bundle, held: Held) -> Ranking:
-    """Rank each held-out catalogue event as `Recommend` lists it,
-    by the states that the shipped fold left before it.
-
-    All users' events up to their next held-out one are folded together, then each is read and the
-    next folded.
-
-    Raises:
-        TrainingError: there is nothing to rank.
-    """
-    histories = held.histories
-    items = len(bundle.items)
-    users = np.flatnonzero(held.tails)
-    keys = np.array(
-        [xxhash.xxh64_intdigest(histories.users[user].encode()) for user in users], dtype=np.uint64
-    )
-    rows = zeros(bundle.config, len(users))
-    folded = histories.starts[users]
-    ends = histories.starts[users + 1]
-    ranks: list[tuple[int, int]] = []
-    for turn in range(int(held.tails.max(initial=0))):
-        asking = np.flatnonzero(held.tails[users] > turn)  # places in `users` and `rows`
-        targets = ends[asking] - held.tails[users[asking]] + turn
-        _fold_many(bundle, rows, histories, asking, keys[asking], folded[asking], targets)
-        folded[asking] = targets
-        known = histories.items[targets] < items
-        ranks += [
-            places(bundle, rows[row], int(histories.items[target]), int(histories.times_ms[target]))
-            for row, target in zip(asking[known], targets[known], strict=True)
-        ]
-    return Ranking.listed(ranks)
-
-
 def rank_targets(bundle: Bundle, histories: Histories, targets: Longs) -> Ranking:
-    """Rank the catalogue events at `targets`, ascending flat positions, as `rank_served` does.
+    """Rank the catalogue events at `targets`, ascending flat positions, as `Recommend` lists them
+    by the states that the shipped fold left before each.
 
     Raises:
         TrainingError: there is nothing to rank.
@@ -165,33 +133,6 @@ def logit(probabilities: Probabilities) -> Doubles:
     """The logit of each served probability, finite also where that was rounded to 0 or 1."""
     p = probabilities.astype(np.float64).clip(SMALLEST, 1 - SMALLEST)
     return np.asarray(np.log(p) - np.log1p(-p))
-
-
-def _fold_many(
-    bundle: Bundle,
-    rows: np.ndarray,
-    histories: Histories,
-    index: Longs,
-    keys: npt.NDArray[np.uint64],
-    starts: Longs,
-    stops: Longs,
-) -> None:
-    """Fold the flat events [start, stop) of each user with a row in
-    `index`, one user after the other.
-    """
-    counts = stops - starts
-    place = np.arange(counts.sum()) + np.repeat(starts - np.cumsum(counts) + counts, counts)
-    known = histories.actions[place] != UNKNOWN
-    place = place[known]
-    bundle.fold(
-        rows,
-        np.repeat(index, counts)[known],
-        np.repeat(keys, counts)[known],
-        histories.items[place],
-        histories.actions[place].astype(np.uint8),
-        histories.times_ms[place],
-        place,
-    )
 
 
 def _fold(

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from actors.clicks.click import key
 from actors.clicks.partitioner import partition_of
+from bench.accuracy.states.served_ranks import rank_served
 from model.bundle import files as bundle_files
 from model.bundle.bundle import Bundle
 from model.bundle.load import of_content
@@ -28,7 +29,7 @@ from training.data.sequences import Held, Histories
 from training.measure.order import measured
 from training.measure.ranking import UNLISTED
 from training.measure.rules import frequent, last, popular, rank_by
-from training.measure.served import places, rank_served
+from training.measure.served import places
 from training.pilot.questions import vocabulary_of
 from training.publish import publish
 from training.runs import Run, train_by_time

@@ -16,8 +16,8 @@ import numpy as np
 import typer
 
 from bench import report
-from bench.accuracy import served_model
-from bench.accuracy.rounding import (
+from bench.accuracy.states import served_model
+from bench.accuracy.states.rounding import (
     FLOAT16,
     INT4,
     INT8,
@@ -27,7 +27,7 @@ from bench.accuracy.rounding import (
     RoundedBundle,
     state_bytes,
 )
-from bench.accuracy.served_model import ServedModel
+from bench.accuracy.states.served_model import ServedModel
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
 from model.kernels.scorer import Level

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.accuracy import compression
-from bench.accuracy.rounding import (
+from bench.accuracy.states import compression
+from bench.accuracy.states.rounding import (
     FLOAT16,
     FLOAT32,
     INT4,

@@ -7,6 +7,7 @@ import pytest
 import torch
 import xxhash
 
+from bench.accuracy.states.served_ranks import rank_served
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
 from model.network.absorb import absorb, absorb_head
@@ -19,7 +20,7 @@ from training.errors import TrainingError
 from training.measure import metrics
 from training.measure.evaluate import NetworkRanker, rank
 from training.measure.ranking import UNLISTED
-from training.measure.served import LISTED, rank_served, rank_targets
+from training.measure.served import LISTED, rank_targets
 
 SHAPE = ModelConfig(
     width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4

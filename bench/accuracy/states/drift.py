@@ -15,8 +15,8 @@ import numpy as np
 import typer
 
 from bench import report
-from bench.accuracy import served_model
-from bench.accuracy.rounding import FLOAT16, INT4, INT8, INT16, Formats, RoundedBundle
+from bench.accuracy.states import served_model
+from bench.accuracy.states.rounding import FLOAT16, INT4, INT8, INT16, Formats, RoundedBundle
 from model.bundle.bundle import Bundle
 from model.kernels.scorer import Level
 from model.params import EPSILON

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.accuracy import drift
-from bench.accuracy.rounding import INT4, INT8, Formats, RoundedBundle
-from tests.bench.accuracy.test_compression import bundle
+from bench.accuracy.states import drift
+from bench.accuracy.states.rounding import INT4, INT8, Formats, RoundedBundle
+from tests.bench.accuracy.states.test_compression import bundle
 from tests.training.logs import cyclic_log
 from training.data.sequences import Histories, Vocabulary
 
