@@ -3,7 +3,7 @@
 One process pinned to one core folds the same interleaved stream three ways, in turn, several times
 over:
     fold    `Bundle.fold`, the compiled kernel alone
-    store   `PartitionStore.apply`, with index, item lookup and locks: what a shard does with a
+    store   `PartitionStore.fold`, with index, item lookup and locks: what a shard does with a
             batch
     torch   `model.network.reference.step`, the same model in PyTorch, many users a step. It is
             spared what the fold has to do: its users' states lie ready in one tensor (no lookup,
@@ -131,7 +131,7 @@ def store_pass(store: PartitionStore, batches: list[ClickBatch]) -> Callable[[],
         for batch in batches:
             start = batch.start + first
             stop = batch.stop + first
-            store.apply(replace(batch, start=start, stop=stop, offsets=batch.offsets + first))
+            store.fold(replace(batch, start=start, stop=stop, offsets=batch.offsets + first))
 
     return run
 

@@ -44,7 +44,7 @@ REPLAYED_EVENTS = 50_000  # 10 s, the snapshot interval, of 5,000 clicks/s
 def fill(shard: Shard, clicks: stored.Clicks) -> list[str]:
     """Save everybody's first click, then a second one of some; the digest of each partition."""
     for partition in range(clicks.partitions):
-        shard.own(partition, 1)
+        shard.hold(partition, 1)
         for share in (1.0, CHANGED_SHARE):
             for batch in clicks.of_everybody(partition, share):
                 shard.apply(batch, 1)
@@ -86,7 +86,7 @@ def restore(shard: Shard, partitions: int, epoch: int) -> float:
     """Own all partitions; the seconds."""
     started = time.perf_counter()
     for partition in range(partitions):
-        shard.own(partition, epoch)
+        shard.hold(partition, epoch)
     return time.perf_counter() - started
 
 

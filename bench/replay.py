@@ -9,7 +9,7 @@ One process pinned to one core rebuilds a partition into a fresh store, in turn,
     ..., no fold     the same without folding
     ..., one by one  every record decoded by itself, as odd ones are: what decoding together is
                      worth
-    store            `PartitionStore.apply` alone, on batches that are ready: what the fold leaves
+    store            `PartitionStore.fold` alone, on batches that are ready: what the fold leaves
                      room for
 Each store starts empty, as a replay's does, so pages are faulted in and the index grows within the
 time. Rates are by the clock, and by the processor time of the process: on a machine that others use

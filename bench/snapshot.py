@@ -106,10 +106,10 @@ class Filled:
         self.clicks = stored.Clicks(users, 1)
         self.lock = WatchedLock()
         self.shard = stored.shard(folder, bundle, Metrics(CollectorRegistry()), settings)
-        self.shard.own(0, 1)
+        self.shard.hold(0, 1)
         for batch in self.clicks.of_everybody(0):
             self.shard.apply(batch, 1)
-        self.shard._owned[0].restored()[stored.ARM]._tiers.lock = self.lock
+        self.shard._held[0].restored()[stored.ARM]._tiers.lock = self.lock
         self.folded_at_s: list[float] = []  # when each batch of BATCH_EVENTS was through,
         # and what it took of the folding thread's processor time
         self.folded_cpu_s: list[float] = []

@@ -84,7 +84,7 @@ def fold(
             if isinstance(piece, Gap):
                 store.skip_to(min(piece.stop, stops[arm]))
             else:
-                store.apply(_by_user(piece.after(store.position).before(stops[arm])))
+                store.fold(_by_user(piece.after(store.position).before(stops[arm])))
         yield piece
 
 

@@ -260,11 +260,11 @@ class Ingest:
 
     async def _deliver(self, lane: Lane, batch: ClickBatch, dead: Sequence[DeadLetter]) -> int:
         """Make the batch's dead letters durable,
-        and only then apply it; where the shard goes on.
+        and only then have it applied; where the shard goes on.
         """
         if self._letters:
             await self._letters.write(batch, dead)
-        return await self._shards.apply(batch, lane.epoch)
+        return await self._shards.deliver(batch, lane.epoch)
 
     def _report_ends(self) -> None:
         """Show lags and tell shards where the log ends,

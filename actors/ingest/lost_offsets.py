@@ -48,7 +48,7 @@ class LostOffsets:
         pieces = self._history.read(partition, start, stop)
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             if isinstance(piece, ClickBatch):
-                position = await self._shards.apply(piece, epoch)
+                position = await self._shards.deliver(piece, epoch)
                 filled += len(piece)
             elif piece.stop > position:
                 missing = Gap(partition, max(position, piece.start), piece.stop, piece.reason)

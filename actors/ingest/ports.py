@@ -111,8 +111,12 @@ class ShardPort(Protocol):
         """
         ...
 
-    async def apply(self, batch: ClickBatch, epoch: int) -> int:
-        """Apply a batch; the next offset to apply. OffsetGap if the batch starts beyond that."""
+    async def deliver(self, batch: ClickBatch, epoch: int) -> int:
+        """Have a batch applied; the next offset to apply.
+
+        Raises:
+            OffsetGap: the batch starts beyond that.
+        """
         ...
 
     async def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int) -> int:

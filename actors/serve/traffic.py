@@ -12,7 +12,7 @@ import xxhash
 from actors.errors import UnknownArm
 from actors.serve.buckets import BUCKETS, Runs, expanded, first_buckets
 
-Role = Literal["live", "shadow", "candidate"]
+ArmRole = Literal["live", "shadow", "candidate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,7 @@ class Arm:
 
     name: str
     model_version: str
-    role: Role
+    role: ArmRole
     weight: int
 
 

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 import xxhash
 
 from actors.errors import ShardUnavailable, SnapshotError, TombstoneTooLow
-from actors.shard.held import Owned, Stores
+from actors.shard.held import HeldPartition, Stores
 from actors.shard.roles import Role
 from actors.snapshots.tombstone_files import TombstoneFiles
 from actors.state.store import PartitionStore
 
 log = logging.getLogger(__name__)
 
-GiveUp = Callable[[Owned], None]  # for who holds the partition's writer
+GiveUp = Callable[[HeldPartition], None]  # for who holds the partition's writer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class Eraser:
         self._tombstones = tombstones
         self._give_up = give_up
 
-    def erase(self, owned: Owned, stores: Stores, user_key: int, until: int) -> ErasedStates:
+    def erase(self, held: HeldPartition, stores: Stores, user_key: int, until: int) -> ErasedStates:
         """Forget the user and every click of theirs below `until`;
         for who holds the partition's writer.
 
@@ -72,19 +72,19 @@ class Eraser:
             ColdTierError: the disk is full; the partition was given up, and restores without the
                 user.
         """
-        if owned.role is Role.STANDBY:
+        if held.role is Role.STANDBY:
             return ErasedStates(
-                until=until, tombstone="", arms=self._follow(owned, stores, user_key, until)
+                until=until, tombstone="", arms=self._follow(held, stores, user_key, until)
             )
         known = self._known(stores)
-        written = self._tombstones.read(owned.partition, known).get(user_key, 0)
-        until = max(until, _reached(stores), owned.end or 0, written, known.get(user_key, 0))
-        path = self._write(owned, user_key, until, is_new=until > known.get(user_key, -1))
+        written = self._tombstones.read(held.partition, known).get(user_key, 0)
+        until = max(until, _reached(stores), held.end or 0, written, known.get(user_key, 0))
+        path = self._write(held, user_key, until, is_new=until > known.get(user_key, -1))
         return ErasedStates(
-            until=until, tombstone=path, arms=self._forget(owned, stores, user_key, until)
+            until=until, tombstone=path, arms=self._forget(held, stores, user_key, until)
         )
 
-    def learn(self, owned: Owned) -> None:
+    def learn(self, held: HeldPartition) -> None:
         """Erase whoever has a tombstone that this replica was not told of;
         before it takes another role.
 
@@ -93,43 +93,45 @@ class Eraser:
             ShardUnavailable: such a tombstone lies below the position; the partition was given up,
                 to be restored.
         """
-        if owned.stores is None:
+        if held.stores is None:
             return  # whoever restores reads them
-        found = self._tombstones.read(owned.partition, self._known(owned.stores))
-        with owned.writer:
-            stores = owned.restored()
+        found = self._tombstones.read(held.partition, self._known(held.stores))
+        with held.writer:
+            stores = held.restored()
             known = self._known(stores)
             for user_key, until in found.items():
                 if until <= known.get(user_key, -1):
                     continue
                 if until < _reached(stores):
-                    self._give_up(owned)
+                    self._give_up(held)
                     raise ShardUnavailable(
-                        f"partition {owned.partition} has gone beyond offset {until}, below which "
+                        f"partition {held.partition} has gone beyond offset {until}, below which "
                         "a user was erased meanwhile; it is given up and restored from a snapshot"
                     )
-                self._forget(owned, stores, user_key, until)
+                self._forget(held, stores, user_key, until)
 
-    def _follow(self, owned: Owned, stores: Stores, user_key: int, until: int) -> list[ErasedState]:
+    def _follow(
+        self, held: HeldPartition, stores: Stores, user_key: int, until: int
+    ) -> list[ErasedState]:
         if until <= self._known(stores).get(user_key, -1):
             return [ErasedState(arm=arm, digest="", cold=False) for arm in stores]
         if until < (reached := _reached(stores)):
-            raise TombstoneTooLow(owned.partition, until, reached)
-        return self._forget(owned, stores, user_key, until)
+            raise TombstoneTooLow(held.partition, until, reached)
+        return self._forget(held, stores, user_key, until)
 
-    def _write(self, owned: Owned, user_key: int, until: int, *, is_new: bool) -> str:
+    def _write(self, held: HeldPartition, user_key: int, until: int, *, is_new: bool) -> str:
         """Whether a new tombstone whose writing failed is there or not decides
         whether these states are right.
         """
         try:
-            return self._tombstones.write(owned.partition, user_key, until)
+            return self._tombstones.write(held.partition, user_key, until)
         except SnapshotError:
-            if is_new and self._may_be_written(owned.partition, user_key, until):
+            if is_new and self._may_be_written(held.partition, user_key, until):
                 log.error(
                     "partition %d: a tombstone may be written or not; it is given up",
-                    owned.partition,
+                    held.partition,
                 )
-                self._give_up(owned)
+                self._give_up(held)
             raise
 
     def _may_be_written(self, partition: int, user_key: int, until: int) -> bool:
@@ -139,16 +141,18 @@ class Eraser:
             log.warning("%s", error)
             return True
 
-    def _forget(self, owned: Owned, stores: Stores, user_key: int, until: int) -> list[ErasedState]:
+    def _forget(
+        self, held: HeldPartition, stores: Stores, user_key: int, until: int
+    ) -> list[ErasedState]:
         try:
             for store in stores.values():
                 store.set_tombstone(user_key, until)
             return [_forgotten(arm, store, user_key) for arm, store in stores.items()]
         except Exception:
             log.error(
-                "partition %d: an erased user could not be removed; it is given up", owned.partition
+                "partition %d: an erased user could not be removed; it is given up", held.partition
             )
-            self._give_up(owned)
+            self._give_up(held)
             raise
 
     @staticmethod

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from actors.errors import NotOwner, OffsetGap, ShardUnavailable, StaleEpoch
-from actors.shard.roles import Feed, Grant, Held, Role
+from actors.shard.roles import Feed, Grant, PartitionReport, Role
 from actors.snapshots.manifest import Chain
 from actors.state.store import PartitionStore
 from model.state import Rows
@@ -65,7 +65,7 @@ class PartitionStats:
 
 
 @dataclass(slots=True, eq=False)
-class Owned:
+class HeldPartition:
     """The arms' stores move on their own: each skips what it has,
     so arms restored at different offsets catch up.
 
@@ -279,11 +279,11 @@ class Owned:
         """Whether more than `lag_max` records lie beyond `position`, as far as is known."""
         return self.end is not None and self.end - position > lag_max
 
-    def held(self, lag_max: int, now_s: float) -> Held:
+    def report(self, lag_max: int, now_s: float) -> PartitionReport:
         """The partition in a heartbeat; clicks may have been applied since its end was heard."""
         self.check_ready(lag_max)
         self._check_still(lag_max, now_s)
-        return Held(
+        return PartitionReport(
             epoch=self.epoch,
             role=self.role,
             position=self.answering,

@@ -36,7 +36,7 @@ class Grant(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class PartitionReport:
     """A restored partition of a shard, as its heartbeat reports it."""
 
     epoch: int
@@ -51,7 +51,7 @@ class Report:
     """One heartbeat: what a shard's process holds."""
 
     incarnation: int  # as the coordinator gave it to this process
-    held: Mapping[int, Held] = field(default_factory=dict)
+    held: Mapping[int, PartitionReport] = field(default_factory=dict)
     # given up because folding failed: the epoch it had
     failed: Mapping[int, int] = field(default_factory=dict)
 
@@ -71,17 +71,17 @@ class Steps(NamedTuple):
 
     release: list[int]
     renew: dict[int, Grant]
-    own: dict[int, Grant]
+    hold: dict[int, Grant]
 
 
 def steps(held: Mapping[int, Grant], granted: Mapping[int, Grant]) -> Steps:
     """Release what is not granted,
-    renew what is granted under a newer epoch, own what is not held.
+    renew what is granted under a newer epoch, hold what is not held yet.
     """
     return Steps(
         release=[partition for partition in held if partition not in granted],
         renew={
             p: grant for p, grant in granted.items() if p in held and grant.epoch > held[p].epoch
         },
-        own={p: grant for p, grant in granted.items() if p not in held},
+        hold={p: grant for p, grant in granted.items() if p not in held},
     )

@@ -2,9 +2,9 @@
 answers reads, saves and restores.
 
 A plain class; the Ray actor around it only forwards. Locks, in the order in which they are taken:
-`Shard._owning` (who holds what; never during a restore), the snapshotter's (one partition at a
-time), `Owned.writer` (one writer a partition, for a whole batch), the store's own (one slice of a
-batch, or one read). Reads take only the last.
+`Shard._holding` (who holds what; never during a restore), the snapshotter's (one partition at a
+time), `HeldPartition.writer` (one writer a partition, for a whole batch), the store's own (one
+slice of a batch, or one read). Reads take only the last.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from actors.clock import Clock
 from actors.errors import ConfigError, InvalidRequest, NotOwner, SnapshotError
 from actors.shard.allowance import SnapshotAllowance
 from actors.shard.erasure import ErasedStates, Eraser
-from actors.shard.held import Fingerprint, Owned, PartitionStats, StateRead, Stores
-from actors.shard.roles import Feed, Grant, Held, Role
+from actors.shard.held import Fingerprint, HeldPartition, PartitionStats, StateRead, Stores
+from actors.shard.roles import Feed, Grant, PartitionReport, Role
 from actors.shard.snapshotter import Snapshotter
 from actors.shard.unknown_items import UnknownItems
 from actors.snapshots.store import Deleted, SnapshotStore
@@ -89,8 +89,8 @@ class Shard:
         self._snapshotter = Snapshotter(snapshots, metrics, clock, allowance)
         self._unknown_items = UnknownItems(metrics, arms)
         self._eraser = Eraser(snapshots.tombstones, self._give_up)
-        self._owned: dict[int, Owned] = {}
-        self._owning = threading.Lock()
+        self._held: dict[int, HeldPartition] = {}
+        self._holding = threading.Lock()
         self._lease_ends_s = math.inf  # without a coordinator nobody else can own anything
         self._on_applied: list[OnApplied] = []
         self._new_store = StoreMaker(
@@ -105,7 +105,7 @@ class Shard:
         for arm, bundle in self._arms.items():
             self._export(arm, self._new_store(bundle).bytes_per_user)
 
-    def own(self, partition: int, epoch: int, role: Role = Role.OWNER) -> int:
+    def hold(self, partition: int, epoch: int, role: Role = Role.OWNER) -> int:
         """Take the partition under `epoch` and restore its newest valid
         snapshot; the front's next offset.
 
@@ -119,13 +119,13 @@ class Shard:
                 its back.
             SnapshotError: the snapshot directory cannot be read.
         """
-        if held := self._owned.get(partition):
+        if held := self._held.get(partition):
             self._eraser.learn(held)
-        with self._owning:
-            if held := self._owned.get(partition):
+        with self._holding:
+            if held := self._held.get(partition):
                 return held.renew(Grant(epoch, role), self._clock.monotonic())
             now_s = self._clock.monotonic()
-            owned = Owned(
+            held = HeldPartition(
                 partition,
                 Grant(epoch, role),
                 attempted_s=now_s,
@@ -133,14 +133,14 @@ class Shard:
                 traffic=self._settings.traffic,
                 apart=self._settings.arms_apart_records,
             )
-            self._owned[partition] = owned
+            self._held[partition] = held
         try:
-            self._snapshotter.restore(owned, self._arms, self._new_store)
+            self._snapshotter.restore(held, self._arms, self._new_store)
         except BaseException:
-            with self._owning, owned.writer:
-                self._give_up(owned)
+            with self._holding, held.writer:
+                self._give_up(held)
             raise
-        return owned.front
+        return held.front
 
     def lease(self, until_s: float) -> None:
         """Answers may count until then, in the clock's monotonic time;
@@ -152,60 +152,58 @@ class Shard:
         """Give the partition up after the batch in progress,
         without a snapshot; nothing if it is not held.
         """
-        with self._owning:
-            if owned := self._owned.get(partition):
-                with owned.writer:
-                    self._give_up(owned)
+        with self._holding:
+            if held := self._held.get(partition):
+                with held.writer:
+                    self._give_up(held)
 
     def owned(self) -> dict[int, int]:
         """The epoch of each partition that is held as owner."""
-        return {owned.partition: owned.epoch for owned in self._all() if owned.role is Role.OWNER}
+        return {held.partition: held.epoch for held in self._all() if held.role is Role.OWNER}
 
     def grants(self) -> dict[int, Grant]:
         """Epoch and role of each held partition, restored or not."""
-        return {owned.partition: owned.grant for owned in self._all()}
+        return {held.partition: held.grant for held in self._all()}
 
-    def held(self) -> dict[int, Held]:
+    def reports(self) -> dict[int, PartitionReport]:
         """Each restored partition, for heartbeats."""
         lag_max = self._settings.ready_lag_records_max
         now_s = self._clock.monotonic()
         return {
-            owned.partition: owned.held(lag_max, now_s)
-            for owned in self._all()
-            if owned.stores is not None
+            held.partition: held.report(lag_max, now_s)
+            for held in self._all()
+            if held.stores is not None
         }
 
     def positions(self) -> dict[int, int]:
         """The next offset of each restored partition: the least of its arms',
         as some arm needs what lies above.
         """
-        return {
-            owned.partition: owned.position for owned in self._all() if owned.stores is not None
-        }
+        return {held.partition: held.position for held in self._all() if held.stores is not None}
 
     def next_offsets(self, feed: Feed = Feed.FRONT) -> dict[int, int]:
         """Where a reader goes on, for each restored partition."""
         return {
-            owned.partition: owned.next_offset(feed)
-            for owned in self._all()
-            if owned.stores is not None
+            held.partition: held.next_offset(feed)
+            for held in self._all()
+            if held.stores is not None
         }
 
     def position(self, partition: int, arm: str | None = None) -> int:
         """The next offset of an arm, or the least of all; 0 while restoring,
         NotOwner if it is not held (any more).
         """
-        owned = self._get(partition)
-        return owned.position if arm is None or owned.stores is None else owned.stores[arm].position
+        held = self._get(partition)
+        return held.position if arm is None or held.stores is None else held.stores[arm].position
 
     def durable(self) -> dict[int, int]:
         """Of each restored partition that is owned,
         the offset up to which every arm is in a snapshot.
         """
         return {
-            owned.partition: owned.durable
-            for owned in self._all()
-            if owned.stores is not None and owned.role is Role.OWNER
+            held.partition: held.durable
+            for held in self._all()
+            if held.stores is not None and held.role is Role.OWNER
         }
 
     def on_applied(self, callback: OnApplied) -> None:
@@ -217,20 +215,20 @@ class Shard:
         beyond; where the reader goes on.
 
         Raises:
-            NotOwner, ShardUnavailable, StaleEpoch: not owned, still restoring, or owned under
+            NotOwner, ShardUnavailable, StaleEpoch: not held, still restoring, or held under
                 another epoch.
             OffsetGap: the batch starts beyond where the reader is to go on.
         """
-        owned = self._get(batch.partition)
-        with owned.writer:
-            stores = owned.fed(epoch, batch.start, feed)
-            batch = batch.before(owned.limit(batch.stop, feed))
-            before = owned.next_offset(feed)
+        held = self._get(batch.partition)
+        with held.writer:
+            stores = held.fed(epoch, batch.start, feed)
+            batch = batch.before(held.limit(batch.stop, feed))
+            before = held.next_offset(feed)
             newest = max(store.position for store in stores.values())
-            self._fold(owned, stores, batch)
-            owned.line_up()
-            position = owned.next_offset(feed)
-        self._count(batch, before, newest, feed, owned.role)
+            self._fold(held, stores, batch)
+            held.line_up()
+            position = held.next_offset(feed)
+        self._count(batch, before, newest, feed, held.role)
         self._notify(batch.partition, position)
         return position
 
@@ -249,16 +247,16 @@ class Shard:
         Raises:
             NotOwner, ShardUnavailable, StaleEpoch, OffsetGap: as for `apply`.
         """
-        owned = self._get(partition)
-        with owned.writer:
-            stores = owned.fed(epoch, start, feed)
-            before = owned.next_offset(feed)
-            stop = owned.limit(stop, feed)
+        held = self._get(partition)
+        with held.writer:
+            stores = held.fed(epoch, start, feed)
+            before = held.next_offset(feed)
+            stop = held.limit(stop, feed)
             for store in stores.values():
                 store.skip_to(stop)
-            owned.line_up()
-            position = owned.next_offset(feed)
-        if (lost := max(0, stop - before)) and owned.role is Role.OWNER:
+            held.line_up()
+            position = held.next_offset(feed)
+        if (lost := max(0, stop - before)) and held.role is Role.OWNER:
             text = (
                 "partition %d: %d offsets from %d on are gone from the log (%s); some arm's "
                 "states miss their clicks"
@@ -276,10 +274,10 @@ class Shard:
 
     def ready(self, partition: int) -> bool:
         """Whether the partition came within `ready_lag_records_max` of
-        its end since it was owned.
+        its end since it was held.
         """
-        owned = self._owned.get(partition)
-        return owned is not None and owned.ready
+        held = self._held.get(partition)
+        return held is not None and held.ready
 
     def read(self, partition: int, arm: str, user_key: int) -> StateRead:
         """The user's state; while the partition restores, an empty and stale one.
@@ -288,26 +286,26 @@ class Shard:
             NotOwner: the partition is not this shard's.
             InvalidRequest: no arm has that name.
         """
-        owned = self._get(partition)
+        held = self._get(partition)
         if (bundle := self._arms.get(arm)) is None:
             raise InvalidRequest(
                 "arm", f"there is no arm {arm!r}; this shard has {sorted(self._arms)}"
             )
-        if owned.stores is None:
+        if held.stores is None:
             return StateRead(row=None, offset=0, last_event_ms=-1, stale=True, partial=True)
-        row, offset = owned.stores[arm].read(user_key)
+        row, offset = held.stores[arm].read(user_key)
         at = bundle.layout.last_time
         return StateRead(
             row=row,
             offset=offset,
             last_event_ms=-1 if row is None else int(row[at : at + 8].view(np.int64)[0]),
-            stale=self._is_stale(owned, offset),
-            partial=owned.partial(offset, self._settings.ready_lag_records_max),
+            stale=self._is_stale(held, offset),
+            partial=held.partial(offset, self._settings.ready_lag_records_max),
         )
 
     def snapshot_due(self, now_s: float) -> list[int]:
         """The partitions that are to be saved at `now_s`, the clock's monotonic time."""
-        return [owned.partition for owned in self._all() if self._snapshotter.is_due(owned, now_s)]
+        return [held.partition for held in self._all() if self._snapshotter.is_due(held, now_s)]
 
     def snapshot(self, partition: int) -> int:
         """Save the partition unless nothing is new; the offset that snapshots cover.
@@ -344,9 +342,9 @@ class Shard:
             SnapshotError, ColdTierError: the disk fails; the user may be gone or not, so do it
                 again.
         """
-        owned = self._get(partition)
-        with owned.writer:
-            return self._eraser.erase(owned, owned.writable(epoch), user_key, until)
+        held = self._get(partition)
+        with held.writer:
+            return self._eraser.erase(held, held.writable(epoch), user_key, until)
 
     def remembers(self, partition: int, user_key: int) -> bool:
         """Whether anything of the partition may still name the user: a state,
@@ -356,8 +354,8 @@ class Shard:
             NotOwner, ShardUnavailable: not held, or still restoring.
             SnapshotError: the snapshots cannot be listed.
         """
-        owned = self._get(partition)
-        return owned.knows(user_key) or self._snapshotter.keeps_others(owned)
+        held = self._get(partition)
+        return held.knows(user_key) or self._snapshotter.keeps_others(held)
 
     def snapshot_all_due(self) -> list[SnapshotError]:
         """Save what is due; failures are logged, counted, returned,
@@ -373,88 +371,88 @@ class Shard:
         """
         if (tiers := self._settings.tiers) is None or tiers.idle_s is None:
             return
-        for owned in self._all():
-            while owned.evict_idle(tiers.idle_s):
+        for held in self._all():
+            while held.evict_idle(tiers.idle_s):
                 pass
 
     def digest(self, partition: int, arm: str) -> str:
         """The digest of an arm's states and position;
         pauses the partition's writer, not its readers.
         """
-        owned = self._get(partition)
-        with owned.writer:
-            return owned.restored()[arm].digest()
+        held = self._get(partition)
+        with held.writer:
+            return held.restored()[arm].digest()
 
     def fingerprints(self, partition: int) -> dict[str, Fingerprint]:
         """Position and digest of each arm, all as of one moment;
         pauses the partition's writer, not its readers.
         """
-        owned = self._get(partition)
-        with owned.writer:
+        held = self._get(partition)
+        with held.writer:
             return {
                 arm: Fingerprint(store.position, store.digest())
-                for arm, store in owned.restored().items()
+                for arm, store in held.restored().items()
             }
 
     def stats(self) -> list[PartitionStats]:
         """Every held partition."""
-        return [owned.stats() for owned in self._all()]
+        return [held.stats() for held in self._all()]
 
-    def _is_stale(self, owned: Owned, offset: int) -> bool:
+    def _is_stale(self, held: HeldPartition, offset: int) -> bool:
         """A standby's answers, and those of an owner that may have a successor
         by now, count as stale always.
         """
         now_s = self._clock.monotonic()
-        in_charge = owned.role is Role.OWNER and now_s <= self._lease_ends_s
+        in_charge = held.role is Role.OWNER and now_s <= self._lease_ends_s
         lag_max = self._settings.ready_lag_records_max
         heard_since_s = now_s - self._settings.silence_s
-        return not in_charge or owned.stale(offset, lag_max, heard_since_s)
+        return not in_charge or held.stale(offset, lag_max, heard_since_s)
 
-    def _all(self) -> list[Owned]:
-        return sorted(self._owned.copy().values(), key=lambda owned: owned.partition)
+    def _all(self) -> list[HeldPartition]:
+        return sorted(self._held.copy().values(), key=lambda held: held.partition)
 
-    def _get(self, partition: int) -> Owned:
-        if owned := self._owned.get(partition):
-            return owned
+    def _get(self, partition: int) -> HeldPartition:
+        if held := self._held.get(partition):
+            return held
         raise NotOwner(
             f"shard {self.shard_id} does not own partition {partition} but "
-            f"{sorted(self._owned.copy())}; ask for the routing table again"
+            f"{sorted(self._held.copy())}; ask for the routing table again"
         )
 
-    def _fold(self, owned: Owned, stores: Stores, batch: ClickBatch) -> None:
+    def _fold(self, held: HeldPartition, stores: Stores, batch: ClickBatch) -> None:
         folded = 0
         took_s = 0.0
         try:
             for arm, store in stores.items():
                 started_s = self._clock.monotonic()
-                applied = store.apply(batch)
+                found = store.fold(batch)
                 took_s += (arm_s := self._clock.monotonic() - started_s)
-                folded = max(folded, applied.events)
+                folded = max(folded, found.events)
                 self._metrics.fold_seconds.observe(arm_s)
-                self._unknown_items.count(arm, applied.events, applied.unknown_items)
-                self._metrics.unknown_actions_total.labels(arm).inc(applied.unknown_actions)
+                self._unknown_items.count(arm, found.events, found.unknown_items)
+                self._metrics.unknown_actions_total.labels(arm).inc(found.unknown_actions)
         except Exception:
             # Rows may stand between two events now, which no retry can mend; a restored snapshot
             # can.
             log.error(
                 "partition %d: folding failed at offset %d; it is given up",
-                owned.partition,
-                owned.position,
+                held.partition,
+                held.position,
             )
-            self._give_up(owned)
+            self._give_up(held)
             raise
         self._snapshotter.forecast.folded(folded, took_s)
 
-    def _give_up(self, owned: Owned) -> None:
+    def _give_up(self, held: HeldPartition) -> None:
         """Let go of the partition, for who holds its writer;
         a release may have waited while a fold failed.
         """
-        if not owned.closed:
-            owned.closed = True
-            del self._owned[owned.partition]
-            if owned.stores is not None:
-                self._snapshotter.forget(owned.partition, owned.stores)
-            self._notify(owned.partition, 0)  # who waits for an offset asks elsewhere
+        if not held.closed:
+            held.closed = True
+            del self._held[held.partition]
+            if held.stores is not None:
+                self._snapshotter.forget(held.partition, held.stores)
+            self._notify(held.partition, 0)  # who waits for an offset asks elsewhere
 
     def _count(self, batch: ClickBatch, before: int, newest: int, feed: Feed, role: Role) -> None:
         """Events new to the front are applied; freshness is of those new to all,
@@ -481,6 +479,6 @@ class Shard:
 
     def _export(self, arm: str, bytes_per_user: int) -> None:
         def stores() -> list[PartitionStore]:
-            return [owned.stores[arm] for owned in self._all() if owned.stores is not None]
+            return [held.stores[arm] for held in self._all() if held.stores is not None]
 
         state_gauges.export(self._metrics, arm, bytes_per_user, stores)

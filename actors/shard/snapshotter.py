@@ -14,7 +14,7 @@ from actors.clock import Clock
 from actors.errors import NotOwner, SnapshotError
 from actors.shard.allowance import SnapshotAllowance
 from actors.shard.forecast import RecoveryForecast
-from actors.shard.held import Owned
+from actors.shard.held import HeldPartition
 from actors.shard.roles import Role
 from actors.snapshots.manifest import Chain
 from actors.snapshots.restore import NewStore, restore
@@ -47,7 +47,7 @@ class Snapshotter:
         self.forecast = RecoveryForecast()
         self._one_at_a_time = threading.Lock()
 
-    def restore(self, owned: Owned, arms: Mapping[str, Bundle], new_store: NewStore) -> None:
+    def restore(self, held: HeldPartition, arms: Mapping[str, Bundle], new_store: NewStore) -> None:
         """Give the partition its stores, from the newest sound snapshot of each arm.
 
         Raises:
@@ -55,41 +55,41 @@ class Snapshotter:
             NotOwner: the partition was given up meanwhile.
         """
         started_s = self._clock.monotonic()
-        restored = restore(owned.partition, arms, self._snapshots, new_store, self._report)
-        with owned.writer:
-            owned.check_open()
-            owned.size_bytes = sum(chain.size_bytes for _, chain in restored.values() if chain)
-            owned.saved = {arm: store.position for arm, (store, _) in restored.items()}
-            owned.stores = {arm: store for arm, (store, _) in restored.items()}
-            owned.line_up()
-            self._export(owned)
+        restored = restore(held.partition, arms, self._snapshots, new_store, self._report)
+        with held.writer:
+            held.check_open()
+            held.size_bytes = sum(chain.size_bytes for _, chain in restored.values() if chain)
+            held.saved = {arm: store.position for arm, (store, _) in restored.items()}
+            held.stores = {arm: store for arm, (store, _) in restored.items()}
+            held.line_up()
+            self._export(held)
         took_s = self._clock.monotonic() - started_s
         self._metrics.restore_seconds.observe(took_s)
-        self.forecast.restored(owned.size_bytes, took_s)
+        self.forecast.restored(held.size_bytes, took_s)
 
-    def is_due(self, owned: Owned, now_s: float) -> bool:
+    def is_due(self, held: HeldPartition, now_s: float) -> bool:
         """Whether a partition that is owned and restored is to be saved now."""
-        can = owned.role is Role.OWNER and owned.stores is not None
-        return can and self._allowance.is_due(owned.attempted_s, now_s)
+        can = held.role is Role.OWNER and held.stores is not None
+        return can and self._allowance.is_due(held.attempted_s, now_s)
 
-    def save_due(self, held: Iterable[Owned]) -> list[SnapshotError]:
+    def save_due(self, partitions: Iterable[HeldPartition]) -> list[SnapshotError]:
         """Save those that are due, the longest waiting first;
         failures are logged, counted, and returned.
         """
         failures = []
-        for owned in sorted(held, key=lambda each: each.attempted_s):
+        for held in sorted(partitions, key=lambda each: each.attempted_s):
             started_s = self._clock.monotonic()
             spent_s = self._clock.processor()
-            if not self.is_due(owned, started_s):
+            if not self.is_due(held, started_s):
                 continue
             try:
-                self.save(owned)
+                self.save(held)
             except NotOwner:
                 continue  # given up meanwhile, and its new owner's business
             except SnapshotError as error:
                 log.error(
                     "partition %d: no snapshot this time, next try in an interval: %s",
-                    owned.partition,
+                    held.partition,
                     error,
                 )
                 failures.append(error)
@@ -97,7 +97,7 @@ class Snapshotter:
                 self._allowance.spend(started_s, self._clock.processor() - spent_s)
         return failures
 
-    def save(self, owned: Owned) -> int:
+    def save(self, held: HeldPartition) -> int:
         """Save the partition unless its newest state is saved already;
         the offset that snapshots now cover.
 
@@ -106,15 +106,15 @@ class Snapshotter:
             SnapshotError: it could not be written; counted, and due again after the interval.
         """
         with self._one_at_a_time:
-            epoch = _owner_epoch(owned)
-            started_s = owned.attempted_s = self._clock.monotonic()
-            if any(store.position > owned.saved[arm] for arm, store in owned.restored().items()):
-                self._save(owned, epoch, full=False)
-                self._retire(owned, epoch)
-            owned.saved_s = started_s
-            return owned.durable
+            epoch = _owner_epoch(held)
+            started_s = held.attempted_s = self._clock.monotonic()
+            if any(store.position > held.saved[arm] for arm, store in held.restored().items()):
+                self._save(held, epoch, full=False)
+                self._retire(held, epoch)
+            held.saved_s = started_s
+            return held.durable
 
-    def forget_older(self, owned: Owned) -> list[Deleted]:
+    def forget_older(self, held: HeldPartition) -> list[Deleted]:
         """Save all rows as they are now and delete every other file of a
         snapshot of the partition; which ones.
 
@@ -124,18 +124,18 @@ class Snapshotter:
                 goes on from there.
         """
         with self._one_at_a_time:
-            epoch = _owner_epoch(owned)
-            started_s = owned.attempted_s = self._clock.monotonic()
-            self._save(owned, epoch, full=True)
-            owned.saved_s = started_s
-            return self._snapshots.forget_older(owned.partition, epoch)
+            epoch = _owner_epoch(held)
+            started_s = held.attempted_s = self._clock.monotonic()
+            self._save(held, epoch, full=True)
+            held.saved_s = started_s
+            return self._snapshots.forget_older(held.partition, epoch)
 
-    def keeps_others(self, owned: Owned) -> bool:
+    def keeps_others(self, held: HeldPartition) -> bool:
         """Whether a snapshot may hold states of other arms or models;
         SnapshotError if none can be listed.
         """
-        found = self._snapshots.find(owned.partition)
-        models = {a: s.bundle.version for a, s in owned.restored().items()}
+        found = self._snapshots.find(held.partition)
+        models = {a: s.bundle.version for a, s in held.restored().items()}
         kept = {
             (arm, chain.model)
             for manifest in found.manifests
@@ -150,82 +150,82 @@ class Snapshotter:
         for arm in arms:
             self._metrics.arm_lag_records.remove(str(partition), arm)
 
-    def _save(self, owned: Owned, epoch: int, full: bool) -> None:
+    def _save(self, held: HeldPartition, epoch: int, full: bool) -> None:
         started_s = self._clock.monotonic()
-        if owned.chains_epoch != epoch:
-            owned.chains = {}
-            owned.chains_epoch = epoch
+        if held.chains_epoch != epoch:
+            held.chains = {}
+            held.chains_epoch = epoch
         try:
-            for arm, store in owned.restored().items():
-                owned.chains[arm] = self._extend(owned, epoch, arm, store, full)
-            with owned.writer:
-                owned.check_owned(epoch)
-            self._snapshots.seal(owned.partition, epoch, owned.chains)
+            for arm, store in held.restored().items():
+                held.chains[arm] = self._extend(held, epoch, arm, store, full)
+            with held.writer:
+                held.check_owned(epoch)
+            self._snapshots.seal(held.partition, epoch, held.chains)
         except SnapshotError:
             self._metrics.snapshot_failures_total.labels("write").inc()
             raise
-        owned.saved = {arm: chain.position for arm, chain in owned.chains.items()}
-        owned.size_bytes = sum(chain.size_bytes for chain in owned.chains.values())
+        held.saved = {arm: chain.position for arm, chain in held.chains.items()}
+        held.size_bytes = sum(chain.size_bytes for chain in held.chains.values())
         self._metrics.snapshot_seconds.observe(self._clock.monotonic() - started_s)
 
     def _extend(
-        self, owned: Owned, epoch: int, arm: str, store: PartitionStore, full: bool
+        self, held: HeldPartition, epoch: int, arm: str, store: PartitionStore, full: bool
     ) -> Chain:
         """Write what is new of one arm. Its file is good from then on,
         also if another arm's or the manifest fails.
         """
-        before = owned.chains.get(arm)
-        if before and not self._snapshots.has(owned.partition, before):
+        before = held.chains.get(arm)
+        if before and not self._snapshots.has(held.partition, before):
             text = (
                 "partition %d, arm %s: files of the last snapshot are gone or cut off, so all "
                 "rows are saved anew"
             )
-            log.error(text, owned.partition, arm)
+            log.error(text, held.partition, arm)
             self._metrics.snapshot_failures_total.labels("missing").inc()
             before = None
-        with owned.writer:
+        with held.writer:
             # nobody gave the partition up meanwhile, which may leave rows between two clicks
-            owned.check_owned(epoch)
+            held.check_owned(epoch)
             image = store.image(arm, full or before is None or _outgrown(before))
             users = store.users
         written = False
         try:
-            chain = self._snapshots.add(owned.partition, epoch, image, users, before)
+            chain = self._snapshots.add(held.partition, epoch, image, users, before)
             written = True
         finally:
             image.close(written)
         return chain
 
-    def _retire(self, owned: Owned, epoch: int) -> None:
+    def _retire(self, held: HeldPartition, epoch: int) -> None:
         """Old files that stay cost space only,
         and the next snapshot tries again: no reason to fail this one.
         """
         try:
-            self._snapshots.retire(owned.partition, epoch)
+            self._snapshots.retire(held.partition, epoch)
         except SnapshotError as error:
-            log.warning("partition %d: old snapshots stay for now: %s", owned.partition, error)
+            log.warning("partition %d: old snapshots stay for now: %s", held.partition, error)
             self._metrics.snapshot_failures_total.labels("retire").inc()
 
     def _report(self, damage: SnapshotDamaged) -> None:
         log.error("%s", damage)
         self._metrics.snapshot_failures_total.labels(damage.reason).inc()
 
-    def _export(self, owned: Owned) -> None:
+    def _export(self, held: HeldPartition) -> None:
         """Gauges that are computed when they are read."""
 
         def age_s() -> float:  # a standby takes no snapshots
-            return self._clock.monotonic() - owned.saved_s if owned.role is Role.OWNER else 0.0
+            return self._clock.monotonic() - held.saved_s if held.role is Role.OWNER else 0.0
 
         def predicted_s() -> float:
-            return self.forecast.seconds(owned.size_bytes, max(0, (owned.end or 0) - owned.durable))
+            return self.forecast.seconds(held.size_bytes, max(0, (held.end or 0) - held.durable))
 
-        age, size, predicted = (gauge.labels(str(owned.partition)) for gauge in self._gauges())
+        age, size, predicted = (gauge.labels(str(held.partition)) for gauge in self._gauges())
         age.set_function(age_s)
-        size.set_function(lambda: owned.size_bytes)
+        size.set_function(lambda: held.size_bytes)
         predicted.set_function(predicted_s)
-        for arm, store in owned.restored().items():
-            lag = self._metrics.arm_lag_records.labels(str(owned.partition), arm)
-            lag.set_function(partial(_lag, owned, store))
+        for arm, store in held.restored().items():
+            lag = self._metrics.arm_lag_records.labels(str(held.partition), arm)
+            lag.set_function(partial(_lag, held, store))
 
     def _gauges(self) -> tuple[Gauge, Gauge, Gauge]:
         metrics = self._metrics
@@ -236,14 +236,14 @@ class Snapshotter:
         )
 
 
-def _owner_epoch(owned: Owned) -> int:
-    with owned.writer:
-        return owned.owner_epoch()
+def _owner_epoch(held: HeldPartition) -> int:
+    with held.writer:
+        return held.owner_epoch()
 
 
-def _lag(owned: Owned, store: PartitionStore) -> float:
+def _lag(held: HeldPartition, store: PartitionStore) -> float:
     """Records between an arm and the log's end; NaN until that is known."""
-    return math.nan if owned.end is None else max(0, owned.end - store.position)
+    return math.nan if held.end is None else max(0, held.end - store.position)
 
 
 def _outgrown(chain: Chain) -> bool:

@@ -28,8 +28,8 @@ LOADED_AT_ONCE = 256  # rows entered under the lock at a time
 SYSTEM_CLOCK = SystemClock()
 
 
-class Applied(NamedTuple):
-    """What one `apply` did."""
+class Folded(NamedTuple):
+    """What one `fold` did."""
 
     events: int  # folded
     unknown_items: int  # of these, with an item outside the catalogue
@@ -46,7 +46,7 @@ class UserRow(NamedTuple):
 class PartitionStore:
     """Folds batches into rows, each event exactly once, in log order.
 
-    One thread at a time may write (`apply`, `skip_to`, `load`, `evict_idle`, `erase`,
+    One thread at a time may write (`fold`, `skip_to`, `load`, `evict_idle`, `erase`,
     `set_tombstone`); any number may `read` meanwhile, and one more may take an `image`. `digest`
     and `states` look at all rows and need the writer to pause, but no reader.
 
@@ -136,7 +136,7 @@ class PartitionStore:
         """Of each erased user the offset below which events are not folded."""
         return self._tombstones.until
 
-    def apply(self, batch: ClickBatch) -> Applied:
+    def fold(self, batch: ClickBatch) -> Folded:
         """Fold what of the batch is not yet folded and move `position` to the batch's stop.
 
         Events with an action that the model does not know are passed over: they make no user and
@@ -149,7 +149,7 @@ class PartitionStore:
             raise OffsetGap(batch.partition, self._position, batch.start)
         fresh = self._tombstones.without_erased(batch.after(self._position))
         if fresh.stop <= self._position:
-            return Applied(0, 0, 0)
+            return Folded(0, 0, 0)
         actions = self.bundle.action_ids(fresh.actions)
         known = actions != UNKNOWN_ACTION
         fresh = fresh.where(known)
@@ -170,7 +170,7 @@ class PartitionStore:
                 self._position = int(offsets[-1]) + 1
         self.skip_to(fresh.stop)
         unknown_items = int(np.count_nonzero(items >= len(self.bundle.items)))
-        return Applied(len(fresh), unknown_items, int(np.count_nonzero(~known)))
+        return Folded(len(fresh), unknown_items, int(np.count_nonzero(~known)))
 
     def skip_to(self, offset: int) -> None:
         """Count everything below `offset` as applied; never moves back."""

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 from actors.clock import Clock
 from actors.errors import InvalidRequest, NotOwner
 from actors.serve.traffic import Arm
-from actors.shard.roles import Assignment, Held, Report
+from actors.shard.roles import Assignment, PartitionReport, Report
 from cluster.coordinator.handover import Handover, Host, Hosts
 from cluster.coordinator.leases import Leases
 from cluster.coordinator.ledger import Ledger, Member, first_ledger
@@ -403,7 +403,7 @@ class Coordinator:
             and owner.position - standby.position <= self._settings.handover_lag_max
         )
 
-    def _held(self, partition: int, replica: Replica) -> Held | None:
+    def _held(self, partition: int, replica: Replica) -> PartitionReport | None:
         """What the replica's shard said of the partition last, under any epoch."""
         report = self._reports.get(replica.shard)
         return report.held.get(partition) if report else None

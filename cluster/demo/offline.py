@@ -58,7 +58,7 @@ class Replay:
                 )
                 store = self.stores[part.partition]
                 end = ends[part.partition]
-                store.apply(batch.before(end))
+                store.fold(batch.before(end))
                 if store.position >= end and part.partition in going:
                     going.discard(part.partition)
                     self._log.pause(part.partition)

@@ -13,29 +13,12 @@ from actors.calls.interceptor import Context
 from actors.errors import InvalidRequest, NotOwner, ShardUnavailable, Unauthenticated
 from actors.shard.held import Fingerprint
 from cluster.coordinator.coordinator import Progress
+from cluster.coordinator.ports import CoordinatorForOperators
 from cluster.coordinator.routing import RoutingTable
 from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc
 
 ASK_S = 0.2  # between looks at how far the shards are
-
-
-class Overseer(Protocol):
-    """The coordinator, as far as operators need it."""
-
-    async def scale(self, shards: int) -> Progress:
-        """Ask for so many shards; InvalidRequest for none, or more than there are partitions."""
-        ...
-
-    async def drain(self, shard: str) -> Progress:
-        """Ask for an empty shard; NotOwner if there is none of that name,
-        InvalidRequest if it is the only one.
-        """
-        ...
-
-    async def progress(self) -> Progress:
-        """How far the shards are from what was asked for."""
-        ...
 
 
 class Replicas(Protocol):
@@ -60,14 +43,14 @@ class Admin(pb_grpc.AdminServicer):
     def __init__(
         self,
         *,
-        overseer: Overseer,
+        coordinator: CoordinatorForOperators,
         replicas: Replicas,
         table: Callable[[], RoutingTable | None],
         erase: Callable[[str], Awaitable[pb.EraseReceipt]],
         token: str | None,
         wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._overseer = overseer
+        self._coordinator = coordinator
         self._replicas = replicas
         self._table = table
         self._erase = erase
@@ -85,7 +68,7 @@ class Admin(pb_grpc.AdminServicer):
         it goes on when the caller has gone, and asking again joins in.
         """
         self._check(context)
-        async for step in self._until_done(await self._overseer.scale(request.shards)):
+        async for step in self._until_done(await self._coordinator.scale(request.shards)):
             yield step
 
     async def Drain(  # noqa: N802
@@ -94,7 +77,7 @@ class Admin(pb_grpc.AdminServicer):
         """Empty one shard; as for Scale."""
         self._check(context)
         try:
-            progress = await self._overseer.drain(request.shard)
+            progress = await self._coordinator.drain(request.shard)
         except NotOwner as error:
             raise InvalidRequest("shard", str(error)) from error
         async for step in self._until_done(progress):
@@ -147,7 +130,7 @@ class Admin(pb_grpc.AdminServicer):
         while progress.waiting_for:
             await self._wait(ASK_S)
             before = progress
-            progress = await self._overseer.progress()
+            progress = await self._coordinator.progress()
             if progress != before:
                 yield _message(progress)
 

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from actors.calls.server import RpcServer
 from actors.serve.gateway import Gateway
+from cluster.coordinator.ports import CoordinatorForGateways
 from cluster.coordinator.routing import RoutingTable
 from monitoring.discovery import Target
 from monitoring.metrics import Metrics
-
-
-class Publisher(Protocol):
-    """The coordinator, as far as a gateway needs it."""
-
-    async def join(self, target: Target) -> None:
-        """Show where this process has its metrics."""
-
-    async def follow(self, take: Callable[[RoutingTable], Awaitable[None]]) -> None:
-        """Hand every new routing table to `take`, for ever."""
 
 
 class GatewayProcess:
@@ -32,14 +22,14 @@ class GatewayProcess:
         server: RpcServer,
         host: str,
         port: int,
-        publisher: Publisher,
+        coordinator: CoordinatorForGateways,
         metrics: Metrics,
     ) -> None:
         self._gateway = gateway
         self._server = server
         self._host = host
         self._port = port
-        self._publisher = publisher
+        self._coordinator = coordinator
         self._metrics = metrics
         self._table: RoutingTable | None = None
         self._draining = False
@@ -47,12 +37,12 @@ class GatewayProcess:
     async def start(self, target: Target) -> str:
         """Listen, and become a target of Prometheus; the gRPC address."""
         address = await self._server.start(self._host, self._port)
-        await self._publisher.join(target)
+        await self._coordinator.join(target)
         return address
 
     async def run(self) -> None:
         """Follow the routing table, for ever."""
-        await self._publisher.follow(self._follow)
+        await self._coordinator.follow(self._follow)
 
     async def stop(self, grace_s: float) -> None:
         """Turn NOT_SERVING, refuse new calls, finish those in flight."""

@@ -9,10 +9,10 @@ lags never holds up the owners' front.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Callable
 
 from actors.shard.roles import Feed, Role
+from cluster.coordinator.ports import CoordinatorForIngest
 from cluster.coordinator.routing import RoutingTable
 from cluster.processes.part_time_reader import PartTimeReader, Reader
 
@@ -23,13 +23,6 @@ PART_TIME: dict[Group, str] = {
     (Role.STANDBY, Feed.FRONT): "standbys",
     (Role.STANDBY, Feed.BEHIND): "standbys' arms behind the front",
 }
-
-
-class Followed(Protocol):
-    """The coordinator, as far as ingest needs it."""
-
-    async def follow(self, take: Callable[[RoutingTable], Awaitable[None]]) -> None:
-        """Hand every new routing table to `take`, for ever."""
 
 
 class IngestProcess:
@@ -45,12 +38,12 @@ class IngestProcess:
         *,
         owners: Reader,
         open_reader: Callable[[Role, Feed], Reader],
-        followed: Followed,
+        coordinator: CoordinatorForIngest,
         number: int,
         count: int,
     ) -> None:
         self._owners = owners
-        self._followed = followed
+        self._coordinator = coordinator
         self._number = number
         self._count = count
         self._others = {
@@ -62,7 +55,7 @@ class IngestProcess:
 
     async def run(self) -> None:
         """Follow the routing table and move clicks, until `stop`."""
-        following = asyncio.create_task(self._followed.follow(self._follow))
+        following = asyncio.create_task(self._coordinator.follow(self._follow))
         reading = asyncio.create_task(self._owners.ingest.run(self._stop))
         others = [asyncio.create_task(other.run()) for other in self._others.values()]
         done, _ = await asyncio.wait(

@@ -123,11 +123,11 @@ class ShardActor(_Process):
         """The offsets covered by snapshots."""
         return await self._process.durable()
 
-    async def apply(
+    async def apply_batches(
         self, batches: Sequence[tuple[ClickBatch, int]], feed: Feed
     ) -> list[int | EchoRankError]:
         """Fold batches of several partitions."""
-        return await self._process.apply(batches, feed)
+        return await self._process.apply_batches(batches, feed)
 
     async def skip(
         self, partition: int, start: int, stop: int, reason: str, epoch: int, feed: Feed

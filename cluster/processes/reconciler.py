@@ -27,7 +27,7 @@ class Reconciler:
         self._clock = clock
         self._restores = asyncio.Semaphore(RESTORES)
         self._steps: dict[int, asyncio.Task[None]] = {}  # under way, by partition
-        # the epoch under which each partition was owned or renewed last
+        # the epoch under which each partition was taken or renewed last
         self._taken: dict[int, int] = {}
         self._retry_at: dict[int, float] = {}
         self._defect: BaseException | None = None
@@ -47,7 +47,7 @@ class Reconciler:
             self._start(partition, self._release(partition))
         for partition, grant in todo.renew.items():
             self._start(partition, self._renew(partition, grant))
-        for partition, grant in todo.own.items():
+        for partition, grant in todo.hold.items():
             if self._taken.get(partition) != grant.epoch and self._is_time(partition):
                 self._start(partition, self._own(partition, grant))
 
@@ -89,11 +89,11 @@ class Reconciler:
 
     async def _own(self, partition: int, grant: Grant) -> None:
         async with self._restores:
-            await asyncio.to_thread(self._shard.own, partition, grant.epoch, grant.role)
+            await asyncio.to_thread(self._shard.hold, partition, grant.epoch, grant.role)
         self._settle(partition, grant)
 
     async def _renew(self, partition: int, grant: Grant) -> None:
-        await asyncio.to_thread(self._shard.own, partition, grant.epoch, grant.role)
+        await asyncio.to_thread(self._shard.hold, partition, grant.epoch, grant.role)
         self._settle(partition, grant)
 
     async def _release(self, partition: int) -> None:

@@ -188,8 +188,8 @@ class RemoteShards:
         }
         return await self._ask_owners(partitions, "next_offsets", self._feed, epochs)
 
-    async def apply(self, batch: ClickBatch, epoch: int) -> int:
-        """Apply a batch at its owner; the next offset.
+    async def deliver(self, batch: ClickBatch, epoch: int) -> int:
+        """Have a batch applied by its owner; the next offset.
 
         Batches that are handed over in the same turn of the event loop share one message per owner:
         a call over Ray costs more than folding a hundred clicks.
@@ -223,7 +223,7 @@ class RemoteShards:
         try:
             batches = [(one.batch, one.epoch) for one in handed]
             outcomes: list[int | EchoRankError] = await call(
-                owner, self._namespace, "apply", batches, self._feed, timeout_s=BATCH_CALL_S
+                owner, self._namespace, "apply_batches", batches, self._feed, timeout_s=BATCH_CALL_S
             )
             if len(outcomes) == len(handed):
                 return outcomes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Protocol
 
 from actors.calls.server import RpcServer
 from actors.clicks.click import ClickBatch
@@ -15,9 +14,10 @@ from actors.serve.exposure import ExposureLog
 from actors.serve.score_ids import ScoreIds
 from actors.shard.erasure import ErasedStates
 from actors.shard.held import Fingerprint
-from actors.shard.roles import Assignment, Feed, Grant, Report
+from actors.shard.roles import Feed, Grant, Report
 from actors.shard.shard import Shard
 from actors.snapshots.store import Deleted
+from cluster.coordinator.ports import CoordinatorForShards
 from cluster.processes.reconciler import Reconciler
 from cluster.processes.served_models import ServedModels
 from monitoring.discovery import Target
@@ -27,23 +27,6 @@ log = logging.getLogger(__name__)
 EVICTION_TICK_S = 1.0  # how often idle users are looked for
 TICK_S = 0.1  # how often it is looked whether a snapshot is due
 HEARTBEAT_S = 0.2
-
-
-class Registry(Protocol):
-    """The coordinator, as far as a shard needs it."""
-
-    async def register(self, shard: str, address: str, target: Target, node: str) -> int:
-        """This process's incarnation."""
-        ...
-
-    async def heartbeat(self, shard: str, report: Report) -> Assignment:
-        """What the shard is to hold.
-
-        Raises:
-            ShardUnavailable: the coordinator does not answer.
-            NotOwner: this process was replaced.
-        """
-        ...
 
 
 class ShardProcess:
@@ -60,7 +43,7 @@ class ShardProcess:
         server: RpcServer,
         host: str,
         node: str,
-        registry: Registry,
+        coordinator: CoordinatorForShards,
         target: Target,
         clock: Clock,
         exposures: ExposureLog | None = None,
@@ -72,7 +55,7 @@ class ShardProcess:
         self._host = host
         self._clock = clock
         self._node = node
-        self._registry = registry
+        self._coordinator = coordinator
         self._target = target
         self._exposures = exposures
         # which hold the bundles as long as this lives
@@ -87,7 +70,7 @@ class ShardProcess:
         answers are named after the incarnation, and none is given before.
         """
         address = await self._server.start(self._host, 0)
-        self._incarnation = await self._registry.register(
+        self._incarnation = await self._coordinator.register(
             self._shard.shard_id, address, self._target, self._node
         )
         self._ids.process = self._incarnation
@@ -154,7 +137,7 @@ class ShardProcess:
         """The offset covered by snapshots, of each restored partition that is owned."""
         return self._shard.durable()
 
-    async def apply(
+    async def apply_batches(
         self, batches: Sequence[tuple[ClickBatch, int]], feed: Feed = Feed.FRONT
     ) -> list[int | EchoRankError]:
         """Fold batches, each under its epoch;
@@ -240,12 +223,12 @@ class ShardProcess:
     async def _send_heartbeats(self) -> None:
         while True:
             sent_s = self._clock.monotonic()
-            held = self._shard.held()
+            reports = self._shard.reports()
             report = Report(
-                incarnation=self._incarnation, held=held, failed=self._reconciler.failed()
+                incarnation=self._incarnation, held=reports, failed=self._reconciler.failed()
             )
             try:
-                answer = await self._registry.heartbeat(self._shard.shard_id, report)
+                answer = await self._coordinator.heartbeat(self._shard.shard_id, report)
             except ShardUnavailable as error:
                 self._unheard += 1
                 if self._unheard == 1:
@@ -264,8 +247,8 @@ class ShardProcess:
             await asyncio.sleep(max(0.0, sent_s + HEARTBEAT_S - self._clock.monotonic()))
 
     def _has_caught_up(self, granted: Mapping[int, Grant]) -> bool:
-        held = self._shard.held()
-        return all(partition in held and held[partition].caught_up for partition in granted)
+        reports = self._shard.reports()
+        return all(partition in reports and reports[partition].caught_up for partition in granted)
 
 
 async def _failure(what: str, step: Awaitable[object]) -> str:

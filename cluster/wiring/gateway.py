@@ -26,7 +26,7 @@ async def build_gateway(settings: Settings) -> GatewayProcess:
     )
     coordinator = RemoteCoordinator(settings.ray.namespace)
     admin = Admin(
-        overseer=coordinator,
+        coordinator=coordinator,
         replicas=RemoteReplicas(settings.ray.namespace),
         table=lambda: process.table(),  # noqa: PLW0108 (made below)
         erase=erasure(settings).erase,
@@ -37,7 +37,7 @@ async def build_gateway(settings: Settings) -> GatewayProcess:
         server=rpc_server(settings, metrics, gateway.wait_s, gateway.add_to, admin.add_to),
         host=settings.serving.host,
         port=settings.serving.port,
-        publisher=coordinator,
+        coordinator=coordinator,
         metrics=metrics,
     )
     sites = {

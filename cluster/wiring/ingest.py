@@ -40,7 +40,7 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
         open_reader=lambda role, feed: _reader(
             settings, role, feed, metrics.of_others(behind=feed is Feed.BEHIND), watch.ends
         ),
-        followed=coordinator,
+        coordinator=coordinator,
         number=number,
         count=settings.serving.ingests,
     )

@@ -47,10 +47,10 @@ async def build_shard(
     name = shard_name(number)
     clock = SystemClock()
     metrics = new_metrics(settings, name)
-    registry = RemoteCoordinator(settings.ray.namespace)
+    coordinator = RemoteCoordinator(settings.ray.namespace)
     target = export(settings, metrics, "shard", name)
     if patient or ray.get_runtime_context().was_current_actor_reconstructed:
-        arms = await models.awaited(metrics, functools.partial(registry.join, target))
+        arms = await models.awaited(metrics, functools.partial(coordinator.join, target))
     else:
         arms = models.load()
     shard = Shard(name, arms, snapshots(settings), metrics, clock, derived.shard_settings(settings))
@@ -81,7 +81,7 @@ async def build_shard(
         ),
         host=reachable(settings.serving.host),
         node=ray.get_runtime_context().get_node_id(),
-        registry=registry,
+        coordinator=coordinator,
         target=target,
         clock=clock,
         exposures=exposures,

@@ -124,7 +124,7 @@ class Log:
 
     def _take(self, batch: ClickBatch) -> None:
         fresh = batch.after(self._stores[batch.partition].position)
-        self._stores[batch.partition].apply(fresh)
+        self._stores[batch.partition].fold(fresh)
         for offset, time_ms in zip(fresh.offsets.tolist(), fresh.times_ms.tolist(), strict=True):
             self.numbers[Place(batch.partition, offset)] = time_ms - FIRST_MS
         users, counts = np.unique(fresh.users, return_counts=True)

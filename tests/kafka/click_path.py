@@ -76,7 +76,7 @@ class LocalShards:
         known = self._shard.positions()
         return {partition: known[partition] for partition in partitions if partition in known}
 
-    async def apply(self, batch: ClickBatch, epoch: int) -> int:
+    async def deliver(self, batch: ClickBatch, epoch: int) -> int:
         return self._shard.apply(batch, epoch)
 
     async def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int) -> int:
@@ -113,7 +113,7 @@ class ClickPath:
     async def __aenter__(self) -> ClickPath:
         self.shard = new_shard(self.root, self.model, self.metrics)
         for partition in range(self.partitions):
-            self.shard.own(partition, 1)
+            self.shard.hold(partition, 1)
         self.log = await asyncio.to_thread(self._open)
         self.sink = await asyncio.to_thread(KafkaSink, self.access)
         dead = DeadLetters(
@@ -177,7 +177,7 @@ class ClickPath:
         )
         decoder = Decoder(self.event_format, SystemClock())
         for partition, (records, stop) in enumerate(zip(partitions, self.positions(), strict=True)):
-            shard.own(partition, 1)
+            shard.hold(partition, 1)
             in_order = sorted(records, key=lambda record: record.offset)
             batch, dead = decoder.decode_batch(partition, 0, stop, in_order)
             assert not dead

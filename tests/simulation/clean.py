@@ -95,7 +95,7 @@ class Clean:
         )
         for user_key, until in self.tombstones.settled[partition].items():
             store.set_tombstone(user_key, until)
-        store.apply(batch)
+        store.fold(batch)
         return store.digest()
 
     def kept(self, partition: int) -> ClickBatch:

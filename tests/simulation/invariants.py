@@ -40,18 +40,18 @@ class Invariants:
         """
         if (shard := self.shards.get(process)) is None:
             return
-        for partition, owned in shard._owned.items():
-            if owned.stores is None:
+        for partition, held in shard._held.items():
+            if held.stores is None:
                 continue
-            at = (process, partition, owned.epoch)
-            now = (owned.position, owned.durable)
+            at = (process, partition, held.epoch)
+            now = (held.position, held.durable)
             before = self._moved.get(at)
             if now == before:
                 continue
             self._moved[at] = now
             position, durable = now
             what = (
-                f"{process}, partition {partition}, epoch {owned.epoch}: position {position}, "
+                f"{process}, partition {partition}, epoch {held.epoch}: position {position}, "
                 f"durable {durable}"
             )
             if durable > position:
@@ -64,10 +64,10 @@ class Invariants:
                 raise Violation(f"{what}: went back from {before}")
             if (
                 position > before[0]
-                and self._writers.setdefault((partition, owned.epoch), process) is not process
+                and self._writers.setdefault((partition, held.epoch), process) is not process
             ):
                 raise Violation(
-                    f"{what}: {self._writers[partition, owned.epoch]} applies under the same epoch"
+                    f"{what}: {self._writers[partition, held.epoch]} applies under the same epoch"
                 )
 
     def named(self, path: str) -> None:
@@ -100,7 +100,7 @@ class Invariants:
 
     def final_states(self, partition: int, shard: Shard) -> None:
         """Every arm's states equal those of the clean run, byte for byte."""
-        for arm, store in (shard._owned[partition].stores or {}).items():
+        for arm, store in (shard._held[partition].stores or {}).items():
             if (digest := store.digest()) != (expected := self._clean.digest(partition, arm)):
                 raise Violation(
                     f"{shard.shard_id}, partition {partition}, arm {arm}: {digest}, clean is "

@@ -43,14 +43,14 @@ def apply_twice() -> Any:
     Planted in the store, because shards would only forget it together with the states.
     """
 
-    def make(apply: Any) -> Any:
+    def make(fold: Any) -> Any:
         def applied(self: PartitionStore, batch: Any) -> Any:
             self._position = min(self._position, batch.start)
-            return apply(self, batch)
+            return fold(self, batch)
 
         return applied
 
-    return _instead(PartitionStore, "apply", make)
+    return _instead(PartitionStore, "fold", make)
 
 
 def skip_a_range() -> Any:
@@ -60,16 +60,16 @@ def skip_a_range() -> Any:
     read again by ingest.
     """
 
-    def make(own: Any) -> Any:
-        def owned(self: Shard, partition: int, *grant: Any) -> int:
-            position = own(self, partition, *grant)
-            for store in self._owned[partition].stores.values() if position else ():
+    def make(hold: Any) -> Any:
+        def held(self: Shard, partition: int, *grant: Any) -> int:
+            position = hold(self, partition, *grant)
+            for store in self._held[partition].stores.values() if position else ():
                 store.skip_to(position + SKIPPED)
             return self.positions()[partition]
 
-        return owned
+        return held
 
-    return _instead(Shard, "own", make)
+    return _instead(Shard, "hold", make)
 
 
 def drop_an_epoch_check() -> Any:

@@ -44,7 +44,7 @@ from actors.serve.score_ids import ScoreIds
 from actors.serve.scoring import ScoringService
 from actors.serve.traffic import Arm
 from actors.shard.applied import AppliedOffsets
-from actors.shard.held import Owned
+from actors.shard.held import HeldPartition
 from actors.shard.roles import Feed, Role
 from actors.shard.shard import Shard, ShardSettings
 from actors.snapshots.store import SnapshotStore
@@ -177,7 +177,7 @@ async def _shard(world: World, number: int) -> Any:
             ),
             host="sim",
             node=PROCESS.get().node,
-            registry=RemoteCoordinator(NAMESPACE),
+            coordinator=RemoteCoordinator(NAMESPACE),
             target=_target("shard", name),
             clock=clock,
             ids=ids,
@@ -214,7 +214,7 @@ async def _ingest(world: World, number: int) -> Any:
         return IngestProcess(
             owners=owners,
             open_reader=lambda role, feed: _reader(world, role, feed, ends),
-            followed=coordinator,
+            coordinator=coordinator,
             number=number,
             count=world.scenario.ingests,
         )
@@ -309,7 +309,7 @@ async def _gateway(world: World) -> Any:
             server=server,
             host="sim",
             port=50051,
-            publisher=RemoteCoordinator(NAMESPACE),
+            coordinator=RemoteCoordinator(NAMESPACE),
             metrics=metrics,
         )
         await process.start(_target("gateway", "gateway"))
@@ -384,8 +384,8 @@ def installed(world: World) -> Iterator[None]:
         (actors.shard.snapshotter, "threading", threading),
         (
             actors.shard.shard,
-            "Owned",
-            lambda *values, **named: Owned(*values, **named, writer=blocking.Lock()),
+            "HeldPartition",
+            lambda *values, **named: HeldPartition(*values, **named, writer=blocking.Lock()),
         ),
         (actors.calls.deadline.Deadline, "of", deadline),
         (Gateway, "_channel", channel),

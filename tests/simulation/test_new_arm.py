@@ -49,9 +49,9 @@ def test_the_other_arm_goes_on_while_nobody_feeds_the_new_one(
     assert "not settled" in (outcome.violation or "")
     found = {}
     for shard in run.invariants.shards.values():
-        for partition, owned in shard._owned.items():
-            assert owned.stores is not None
-            found[partition] = {arm: store.position for arm, store in owned.stores.items()}
+        for partition, held in shard._held.items():
+            assert held.stores is not None
+            found[partition] = {arm: store.position for arm, store in held.stores.items()}
     assert {partition: at["main"] for partition, at in found.items()} == {
         partition: log.length for partition, log in enumerate(run.topic.partitions)
     }

@@ -434,7 +434,7 @@ def offline_digests(
     with closing(click_log):
         click_log.assign(ends)
         for partition in ends:
-            shard.own(partition, epoch=1)
+            shard.hold(partition, epoch=1)
             click_log.seek(partition, 0)
             click_log.resume(partition)
         while shard.positions() != ends:

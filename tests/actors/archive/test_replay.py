@@ -95,7 +95,7 @@ def test_any_cut_gives_the_same_bytes(cuts: list[int], stop: int) -> None:
     edges = sorted({0, *cuts, LOG.length})
     pieces = [LOG.batch(start, end) for start, end in itertools.pairwise(edges)]
     live = new_store(bundle())
-    live.apply(LOG.batch(0, stop))
+    live.fold(LOG.batch(0, stop))
     assert folded(pieces, stop).digest() == live.digest()
 
 
@@ -104,13 +104,13 @@ def test_arms_stop_and_start_where_they_are_told() -> None:
     each arm is folded up to its own, from its own.
     """
     stores = {"a": new_store(bundle()), "b": new_store(bundle(1))}
-    stores["b"].apply(LOG.batch(0, 300))
+    stores["b"].fold(LOG.batch(0, 300))
     pieces = [LOG.batch(start, start + 100) for start in range(0, 1000, 100)]
     for _ in fold(pieces, stores, {"a": 250, "b": 777}):
         pass
     for arm, seed, stop in (("a", 0, 250), ("b", 1, 777)):
         live = new_store(bundle(seed))
-        live.apply(LOG.batch(0, stop))
+        live.fold(LOG.batch(0, stop))
         assert stores[arm].digest() == live.digest()
 
 
@@ -118,9 +118,9 @@ def test_a_gap_moves_the_position_and_no_state() -> None:
     """As a shard does when it skips; pieces that do not follow each other are refused."""
     gapped = folded([LOG.batch(0, 100), Gap(0, 100, 400, "lost"), LOG.batch(400, 1000)])
     live = new_store(bundle())
-    live.apply(LOG.batch(0, 100))
+    live.fold(LOG.batch(0, 100))
     live.skip_to(400)
-    live.apply(LOG.batch(400, 1000))
+    live.fold(LOG.batch(400, 1000))
     assert gapped.digest() == live.digest()
     with pytest.raises(OffsetGap):
         folded([LOG.batch(0, 100), LOG.batch(400, 1000)])
@@ -145,9 +145,9 @@ def test_saved_states_are_restored_as_the_newest(tmp_path: Path) -> None:
     main = new_store(bundle())
     other = new_store(bundle(1))
     for one in (main, other):
-        one.apply(LOG.batch(0, 600))
+        one.fold(LOG.batch(0, 600))
     assert rebuild.save(0, {"main": main, "other": other}, store).epoch == 0
-    main.apply(LOG.batch(600, 1000))
+    main.fold(LOG.batch(600, 1000))
     manifest = rebuild.save(0, {"main": main}, store)
     assert (set(manifest.arms), manifest.position) == ({"main", "other"}, 600)
     arms = {"main": bundle(), "other": bundle(1)}
@@ -160,8 +160,8 @@ def test_states_behind_the_newest_snapshot_are_not_saved(tmp_path: Path) -> None
     """They would never be restored; the message says how far to replay."""
     ahead = new_store(bundle())
     behind = new_store(bundle())
-    ahead.apply(LOG.batch(0, 600))
-    behind.apply(LOG.batch(0, 599))
+    ahead.fold(LOG.batch(0, 600))
+    behind.fold(LOG.batch(0, 599))
     rebuild.save(0, {"main": ahead}, snapshots(tmp_path))
     with pytest.raises(
         SnapshotError, match="newest snapshot is at offset 600, ahead of these states at 599"
@@ -175,9 +175,9 @@ def test_a_crash_while_saving_leaves_the_snapshots_as_they_were(
 ) -> None:
     """The manifest comes last; the states can be saved again afterwards."""
     main = new_store(bundle())
-    main.apply(LOG.batch(0, 500))
+    main.fold(LOG.batch(0, 500))
     before = rebuild.save(0, {"main": main}, snapshots(tmp_path))
-    main.apply(LOG.batch(500, 1000))
+    main.fold(LOG.batch(500, 1000))
 
     def fail(*_: Any) -> None:
         raise SnapshotError("no space left")
@@ -194,7 +194,7 @@ def test_a_replay_begins_at_the_newest_snapshot_at_or_below(tmp_path: Path) -> N
     """Of three snapshots the one that is not above the offset; below the first there is none."""
     store = new_store(bundle())
     for stop in (200, 500, 900):
-        store.apply(LOG.batch(store.position, stop))
+        store.fold(LOG.batch(store.position, stop))
         rebuild.save(0, {"main": store}, snapshots(tmp_path))
     for at_most, position in ((1000, 900), (900, 900), (899, 500), (200, 200)):
         found = restore(

@@ -124,7 +124,7 @@ class AfterEffect(Exception):
 @dataclass
 class FakeShards:
     """Applies as a shard does: idempotent by offset, fenced by epoch.
-    `faults[p]` come first, one an apply.
+    `faults[p]` come first, one a delivery.
     """
 
     starts: dict[int, int] = field(default_factory=dict)
@@ -148,7 +148,7 @@ class FakeShards:
                 raise fault
         return {partition: self.at.get(partition, 0) for partition in partitions}
 
-    async def apply(self, batch: ClickBatch, epoch: int) -> int:
+    async def deliver(self, batch: ClickBatch, epoch: int) -> int:
         self.calls += 1
         fault = faults.pop(0) if (faults := self.faults.get(batch.partition)) else None
         if isinstance(fault, asyncio.Event):
@@ -167,7 +167,7 @@ class FakeShards:
             raise OffsetGap(batch.partition, at, batch.start)
         self.applied.setdefault(batch.partition, []).extend(batch.after(at).offsets.tolist())
         self.at[batch.partition] = max(at, batch.stop)
-        self.journal.append(f"apply {batch.partition} {batch.start}..{batch.stop}")
+        self.journal.append(f"deliver {batch.partition} {batch.start}..{batch.stop}")
         return self.at[batch.partition]
 
     def _fence(self, partition: int, epoch: int) -> None:

@@ -138,7 +138,12 @@ async def test_holes_move_the_position() -> None:
     )
     await r.until(lambda: r.shards.at == {0: 8})
     assert r.shards.applied == {0: [0, 2, 6]}
-    assert r.shards.journal == ["apply 0 0..2", "apply 0 2..4", "apply 0 4..6", "apply 0 6..8"]
+    assert r.shards.journal == [
+        "deliver 0 0..2",
+        "deliver 0 2..4",
+        "deliver 0 4..6",
+        "deliver 0 6..8",
+    ]
     assert r.count("ingest_lag_records", partition="0") == 0
 
 
@@ -146,7 +151,7 @@ async def test_dead_letters_are_durable_before_the_batch_is_applied() -> None:
     """A bad record is written with its reason first; then the batch around it is applied."""
     r = rig(FakeLog({3: [good(0), bad(1), FakeRecord(2, None), good(3)]}))
     await r.until(lambda: r.shards.at == {3: 4})
-    assert r.shards.journal == ["dead 2", "apply 3 0..4"]
+    assert r.shards.journal == ["dead 2", "deliver 3 0..4"]
     assert r.shards.applied == {3: [0, 3]}
     assert [(record.key, record.value) for record in r.sink.written] == [
         (b"u", b"\xff"),
@@ -180,7 +185,7 @@ async def test_nothing_is_applied_while_its_dead_letters_cannot_be_written() -> 
     await r.until(lambda: r.shards.at == {0: 3, 1: 3})
     assert r.shards.applied == {0: [0, 2], 1: [0, 1, 2]}
     assert r.sink.header("__streams.errors.offset") == ["1"]
-    assert r.shards.journal.index("dead 1") < r.shards.journal.index("apply 0 0..3")
+    assert r.shards.journal.index("dead 1") < r.shards.journal.index("deliver 0 0..3")
 
 
 async def test_dead_letters_are_not_repeated_when_a_batch_is_sent_again() -> None:

@@ -100,7 +100,7 @@ async def served_shard(
     snapshots = SnapshotStore.from_uri(str(directory / name), kept=2)
     shard = Shard(name, arms, snapshots, metrics, clock, ShardSettings(users_initial=16))
     for partition in partitions:
-        shard.own(partition, epoch=1)
+        shard.hold(partition, epoch=1)
     applied = AppliedOffsets(asyncio.get_running_loop())
     shard.on_applied(applied.notify)
     with ThreadPoolExecutor(2) as executor:

@@ -123,16 +123,16 @@ async def test_while_states_are_restored_nobody_is_called_cold(tmp_path: Path) -
     request = pb.ScoreRequest(user=USER, items=ITEMS[:2], arm="main")
 
     async def ask(served: ServedShard) -> list[pb.Origin]:
-        owned = served.shard._owned[partition_of(USER, PARTITIONS)]
-        stores = owned.stores
-        owned.stores = None
+        held = served.shard._held[partition_of(USER, PARTITIONS)]
+        stores = held.stores
+        held.stores = None
         restoring = (await served.stub.Score(request)).origin
         recommended = (
             await served.stub.Recommend(pb.RecommendRequest(user=USER, arm="main", k=2))
         ).origin
-        owned.stores = dict(stores or {})
-        served.shard.observe_end(owned.partition, 1_000_000)
-        for store in owned.stores.values():
+        held.stores = dict(stores or {})
+        served.shard.observe_end(held.partition, 1_000_000)
+        for store in held.stores.values():
             store.erase(key(USER))
         return [restoring, recommended, (await served.stub.Score(request)).origin]
 

@@ -242,7 +242,7 @@ def with_standby(door: Door, owner: str, *, owner_ready: bool = True) -> Routing
     standby on the second shard.
     """
     if 0 not in door.shards[1].shard.grants():
-        door.shards[1].shard.own(0, epoch=2, role=Role.STANDBY)
+        door.shards[1].shard.hold(0, epoch=2, role=Role.STANDBY)
     standby = Replica(shard="shard-1", epoch=2, address=door.shards[1].address, ready=True)
     route = Route(
         owner=Replica(shard="shard-0", epoch=1, address=owner, ready=owner_ready), standby=standby

@@ -199,9 +199,9 @@ async def test_min_offset_waits_for_the_arm_that_answers(tmp_path: Path) -> None
     async with served_shard(tmp_path, arms=arms) as served:
         partition = partition_of(USER, PARTITIONS)
         behind = 2000
-        for store in served.shard._owned[partition].stores.values():
+        for store in served.shard._held[partition].stores.values():
             store.skip_to(behind if store.bundle is arms["main"] else 0)
-        served.shard._owned[partition].line_up()
+        served.shard._held[partition].line_up()
         stop = served.shard.apply(clicks(partition, behind, USER, ITEMS[:1]), 1)
         request = pb.ScoreRequest(user=USER, items=ITEMS[:1], arm="main", min_offset=stop)
         answer = await served.stub.Score(request, timeout=PATIENCE_S)

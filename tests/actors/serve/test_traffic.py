@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 
 from actors.errors import UnknownArm
-from actors.serve.traffic import BUCKETS, Arm, Role, TrafficSplit
+from actors.serve.traffic import BUCKETS, Arm, ArmRole, TrafficSplit
 
 USERS = [f"user-{number}" for number in range(20_000)]
 
 
-def arm(name: str, weight: int, role: Role = "live") -> Arm:
+def arm(name: str, weight: int, role: ArmRole = "live") -> Arm:
     """An arm with a share."""
     return Arm(name=name, model_version="v", role=role, weight=weight)
 
@@ -66,7 +66,7 @@ def test_shadow_and_candidate_arms_answer_only_when_named() -> None:
 
 
 @pytest.mark.parametrize("role", ["shadow", "candidate"])
-def test_without_a_live_arm_the_message_says_what_to_do(role: Role) -> None:
+def test_without_a_live_arm_the_message_says_what_to_do(role: ArmRole) -> None:
     """A deployment without live arms refuses requests that name none."""
     with pytest.raises(UnknownArm, match="no live arm has a weight; give one a weight"):
         TrafficSplit([arm("a", 0, role)], "salt").choose("u")

@@ -79,7 +79,7 @@ def busy_shard(cost_s: float) -> Shard:
 
     store = SnapshotStore(FaultyFiles(Disk(), on_operation=spend).filesystem(), "state", kept=3)
     owner = shard(None, snapshots=store, snapshot_share_max=SHARE)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     return owner
 
 
@@ -109,7 +109,7 @@ def test_a_shard_waits_for_what_snapshots_cost() -> None:
 def test_what_is_asked_for_neither_waits_nor_counts() -> None:
     """Snapshots on request and erasures are done at once, and postpone no other partition's."""
     owner = busy_shard(2.0)
-    owner.own(1, 1)
+    owner.hold(1, 1)
     for _ in range(5):
         later(owner, 0.1)
         assert owner.snapshot(0) == owner.positions()[0]
@@ -124,7 +124,7 @@ def test_failures_count_too(tmp_path: Path) -> None:
     """
     blocker = tmp_path / "blocker"
     owner = shard(blocker / "state", snapshot_share_max=SHARE)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     blocker.touch()
     spent = iter([0.0, 2.0] + [2.0] * 10)
     owner._clock.processor = lambda: next(spent)  # type: ignore[method-assign]

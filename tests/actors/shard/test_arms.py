@@ -31,12 +31,12 @@ APART = {"arms_apart_records": 100, "ready_lag_records_max": 100, "traffic": fro
 def with_new_arms(root: Path, *names: str) -> Shard:
     """A shard whose main arm is restored at 600, and whose other arms are new."""
     before = shard(root)
-    before.own(0, 1)
+    before.hold(0, 1)
     before.apply(LOG.batch(0, 600), 1)
     before.snapshot(0)
     arms = {"main": bundle(), **{name: bundle(number + 1) for number, name in enumerate(names)}}
     owner = shard(root, arms, **APART)
-    assert owner.own(0, 2) == 600
+    assert owner.hold(0, 2) == 600
     return owner
 
 
@@ -57,10 +57,10 @@ def test_others_go_on_while_an_arm_catches_up(tmp_path: Path) -> None:
     assert owner.apply(LOG.batch(0, 250), 2, Feed.BEHIND) == 250
     assert owner.apply(LOG.batch(700, 1000), 2) == 1000
     assert owner.apply(LOG.batch(250, 1000), 2, Feed.BEHIND) == 1000
-    assert not owner.held()[0].behind
+    assert not owner.reports()[0].behind
     for arm, seed in (("main", 0), ("new", 1)):
         clean = shard(tmp_path / arm, {arm: bundle(seed)})
-        clean.own(0, 1)
+        clean.hold(0, 1)
         clean.apply(LOG.all(), 1)
         assert owner.digest(0, arm) == clean.digest(0, arm)
 
@@ -73,7 +73,7 @@ def test_each_answer_is_as_stale_as_its_own_arm(tmp_path: Path) -> None:
     owner.observe_end(0, 700)
     owner.apply(LOG.batch(600, 700), 2)
     assert [owner.read(0, arm, USER).stale for arm in ("main", "new")] == [False, True]
-    held = owner.held()[0]
+    held = owner.reports()[0]
     assert (held.caught_up, held.position, held.behind) == (True, 700, True)
     assert sample(owner._metrics, "arm_lag_records", partition="0", arm="main") == 0
     assert sample(owner._metrics, "arm_lag_records", partition="0", arm="new") == 700
@@ -83,16 +83,16 @@ def test_an_arm_with_traffic_that_lags_is_not_ready(tmp_path: Path) -> None:
     """Where the arm that takes traffic is the one behind, the partition is not ready."""
     with_new_arms(tmp_path, "new")
     owner = shard(tmp_path, {"main": bundle(5), "new": bundle()}, **APART)
-    owner.own(0, 3)
+    owner.hold(0, 3)
     owner.observe_end(0, 0)
     assert owner.ready(0)
     owner = shard(
         tmp_path, {"main": bundle(), "new": bundle(1)}, **(APART | {"traffic": frozenset({"new"})})
     )
-    owner.own(0, 4)
+    owner.hold(0, 4)
     owner.observe_end(0, 700)
     owner.apply(LOG.batch(600, 700), 4)
-    assert not owner.held()[0].caught_up
+    assert not owner.reports()[0].caught_up
 
 
 def test_the_nearest_arm_catches_up_first(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_the_nearest_arm_catches_up_first(tmp_path: Path) -> None:
     owner.snapshot(0)
     arms = {"main": bundle(), "near": bundle(1), "far": bundle(7)}
     owner = shard(tmp_path, arms, **APART)
-    owner.own(0, 3)
+    owner.hold(0, 3)
     assert positions(owner) == {"main": 600, "near": 400, "far": 0}
     assert owner.next_offsets(Feed.BEHIND) == {0: 400}
     # near enough for the front, but not yet level
@@ -153,7 +153,7 @@ def test_snapshots_go_on_while_an_arm_stands_still(tmp_path: Path) -> None:
         owner.apply(LOG.batch(stop - 100, stop), 2)
         assert owner.snapshot(0) == 0
     restarted = shard(tmp_path, {"main": bundle(), "new": bundle(1)}, **APART)
-    restarted.own(0, 3)
+    restarted.hold(0, 3)
     assert positions(restarted) == {"main": 800, "new": 0}
     assert restarted.digest(0, "main") == owner.digest(0, "main")
 
@@ -182,9 +182,9 @@ def test_a_standby_is_as_near_as_its_arms_with_traffic(tmp_path: Path) -> None:
     """A hand-over does not wait for an arm without traffic."""
     with_new_arms(tmp_path, "new")
     standby = shard(tmp_path, {"main": bundle(), "new": bundle(1)}, **APART)
-    standby.own(0, 5, Role.STANDBY)
+    standby.hold(0, 5, Role.STANDBY)
     standby.observe_end(0, 600)
-    held = standby.held()[0]
+    held = standby.reports()[0]
     assert (held.position, held.caught_up, held.behind) == (600, True, True)
 
 
@@ -198,7 +198,7 @@ class Fed:
     async def positions(self, partitions: Sequence[int]) -> Mapping[int, int]:
         return self._owner.next_offsets(self._feed)
 
-    async def apply(self, batch: ClickBatch, epoch: int) -> int:
+    async def deliver(self, batch: ClickBatch, epoch: int) -> int:
         return self._owner.apply(batch, epoch, self._feed)
 
     async def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int) -> int:
@@ -230,9 +230,9 @@ def test_without_new_clicks_an_arm_comes_level_all_the_same(tmp_path: Path) -> N
     """
     owner = with_new_arms(tmp_path, "new")
     assert owner.apply(LOG.batch(0, 550), 2, Feed.BEHIND) == 550
-    assert owner.held()[0].behind
+    assert owner.reports()[0].behind
     assert owner.apply(LOG.batch(550, 600), 2, Feed.BEHIND) == 600
-    assert (owner.held()[0].behind, positions(owner)) == (False, {"main": 600, "new": 600})
+    assert (owner.reports()[0].behind, positions(owner)) == (False, {"main": 600, "new": 600})
     with pytest.raises(OffsetGap):
         owner.apply(LOG.batch(700, 800), 2)
 
@@ -243,18 +243,18 @@ async def test_two_readers_bring_the_arms_together(tmp_path: Path) -> None:
     """
     records = [good(offset) for offset in range(600)]
     before = shard(tmp_path)
-    before.own(0, 1)
+    before.hold(0, 1)
     before.apply(Decoder(EventFormat(), ManualClock()).decode_batch(0, 0, 400, records[:400])[0], 1)
     before.snapshot(0)
     owner = shard(tmp_path, {"main": bundle(), "new": bundle(1)}, **APART)
-    owner.own(0, 2)
+    owner.hold(0, 2)
     log = FakeLog({0: list(records)}, records_per_poll=70)
     front = reader(owner, log, Feed.FRONT)
     behind = reader(owner, FakeLog(log.partitions, 70), Feed.BEHIND)
     for _ in range(5):
         await front.run_once()
     assert positions(owner) == {"main": 600, "new": 0}
-    while owner.held()[0].behind:
+    while owner.reports()[0].behind:
         await behind.run_once()
     log.partitions[0].extend(good(offset) for offset in range(600, 650))
     while min(positions(owner).values()) < 650:
@@ -262,7 +262,7 @@ async def test_two_readers_bring_the_arms_together(tmp_path: Path) -> None:
     for ingest in (front, behind):
         await ingest.close()
     clean = shard(tmp_path / "clean", {"main": bundle(), "new": bundle(1)})
-    clean.own(0, 1)
+    clean.hold(0, 1)
     clean.apply(
         Decoder(EventFormat(), ManualClock()).decode_batch(0, 0, 650, log.partitions[0])[0], 1
     )

@@ -60,7 +60,7 @@ def files(root: Path) -> set[str]:
 def owner_of(root: Path, **others: object) -> Shard:
     """An owner with something to save."""
     owner = shard(root, **others)  # type: ignore[arg-type]
-    owner.own(0, 1)
+    owner.hold(0, 1)
     owner.apply(LOG.batch(0, 300), 1)
     owner.snapshot(0)
     owner.apply(LOG.batch(300, 400), 1)
@@ -74,7 +74,7 @@ def test_who_is_demoted_while_it_waits_saves_nothing(tmp_path: Path, how: str) -
     """
     owner = owner_of(tmp_path)
     saved = files(tmp_path)
-    owner._snapshotter._one_at_a_time = Waiting(lambda: owner.own(0, 3, Role.STANDBY))  # type: ignore[assignment]
+    owner._snapshotter._one_at_a_time = Waiting(lambda: owner.hold(0, 3, Role.STANDBY))  # type: ignore[assignment]
     with pytest.raises(NotOwner, match="is the standby of partition 0"):
         SAVES[how](owner)
     assert files(tmp_path) == saved
@@ -102,12 +102,12 @@ def test_who_is_demoted_while_it_saves_completes_nothing(
     interrupted.after = {}
     arms = {"main": bundle(), "other": bundle(1)}
     owner = owner_of(tmp_path, snapshots=interrupted, arms=arms)
-    interrupted.after[arm] = lambda: owner.own(0, 3, Role.STANDBY)
+    interrupted.after[arm] = lambda: owner.hold(0, 3, Role.STANDBY)
     with pytest.raises(NotOwner):
         SAVES[how](owner)
     assert [manifest.position for manifest in real.find(0).manifests] == [300]
     successor = shard(tmp_path, arms=arms)
-    assert successor.own(0, 2) == 300
+    assert successor.hold(0, 2) == 300
     assert successor.digest(0, "other") != owner.digest(0, "other")
     successor.apply(LOG.batch(300, 400), 2)
     assert successor.snapshot(0) == 400

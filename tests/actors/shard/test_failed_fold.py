@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import NotOwner
-from actors.shard.held import Owned
+from actors.shard.held import HeldPartition
 from actors.shard.roles import Grant
 from actors.shard.shard import Shard
 from model.bundle.bundle import Bundle
@@ -22,7 +22,7 @@ USER = int(LOG.users[0])
 def clean(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The digest of an uninterrupted run."""
     fresh = shard(tmp_path_factory.mktemp("clean"))
-    fresh.own(0, 1)
+    fresh.hold(0, 1)
     fresh.apply(LOG.all(), 1)
     return fresh.digest(0, "main")
 
@@ -40,10 +40,10 @@ class Failing(Bundle):
 
 
 def test_a_failed_fold_gives_the_partition_up(tmp_path: Path, clean: str) -> None:
-    """Half-changed rows are never served, saved or folded on; owning again restores sound ones."""
+    """Half-changed rows are never served, saved or folded on; holding again restores sound ones."""
     model = bundle_of(Failing)
     owner = shard(tmp_path, {"main": model})
-    owner.own(0, 1)
+    owner.hold(0, 1)
     owner.apply(LOG.batch(0, 300), 1)
     owner.snapshot(0)
     with pytest.raises(FloatingPointError, match="planted"):
@@ -51,7 +51,7 @@ def test_a_failed_fold_gives_the_partition_up(tmp_path: Path, clean: str) -> Non
     with pytest.raises(NotOwner):
         owner.read(0, "main", USER)
     model.armed = False
-    assert owner.own(0, 2) == 300
+    assert owner.hold(0, 2) == 300
     owner.apply(LOG.batch(300, LOG.length), 2)
     assert owner.digest(0, "main") == clean
 
@@ -65,7 +65,7 @@ class FailsUnderWay(Bundle):
 
     def fold(self, *_) -> None:  # type: ignore[no-untyped-def]
         self.other.start()
-        while not self.owner._owning.locked() and self.other.is_alive():
+        while not self.owner._holding.locked() and self.other.is_alive():
             pass  # until the other thread is past its first lock, or through
         raise FloatingPointError("planted")
 
@@ -77,15 +77,15 @@ def test_a_release_or_renewal_that_waited_for_a_failed_fold(tmp_path: Path) -> N
     model = bundle_of(FailsUnderWay)
     refused = []
 
-    def renew(owner: Shard, held: Owned) -> None:
-        with owner._owning, pytest.raises(NotOwner, match="given up"):
+    def renew(owner: Shard, held: HeldPartition) -> None:
+        with owner._holding, pytest.raises(NotOwner, match="given up"):
             held.renew(Grant(2), 0.0)
         refused.append(True)
 
     for action in (lambda owner, _: owner.release(0), renew):
         owner = shard(tmp_path, {"main": model})
-        owner.own(0, 1)
-        other = threading.Thread(target=action, args=(owner, owner._owned[0]))
+        owner.hold(0, 1)
+        other = threading.Thread(target=action, args=(owner, owner._held[0]))
         model.meet(other, owner)
         with pytest.raises(FloatingPointError):
             owner.apply(LOG.all(), 1)

@@ -17,11 +17,11 @@ LOG = ClickLog(4000)
 
 
 def fold_and_save(root: str, epoch: int, orders: Connection) -> None:
-    """Own the partition, then apply and save a step per order;
+    """Take the partition, then apply and save a step per order;
     answer with position, durable offset and digest.
     """
     owner = shard(root)
-    position = owner.own(0, epoch)
+    position = owner.hold(0, epoch)
     orders.send((position, owner.durable()[0], owner.digest(0, "main")))
     while orders.recv() == "step":
         position = owner.apply(LOG.batch(position, min(LOG.length, position + STEP)), epoch)
@@ -56,7 +56,7 @@ def answer(orders: Connection) -> tuple[int, int, str]:
 def digest_at(tmp_path: Path, position: int) -> str:
     """The digest of an uninterrupted run up to `position`."""
     clean = shard(tmp_path / f"clean-{position}")
-    clean.own(0, 1)
+    clean.hold(0, 1)
     clean.apply(LOG.batch(0, position), 1)
     return clean.digest(0, "main")
 

@@ -27,7 +27,9 @@ def test_steps_lead_from_held_to_granted(held: dict[int, Grant], granted: dict[i
     but for grants that are older than what is held.
     """
     todo = steps(held, granted)
-    after = {p: grant for p, grant in held.items() if p not in todo.release} | todo.renew | todo.own
+    after = (
+        {p: grant for p, grant in held.items() if p not in todo.release} | todo.renew | todo.hold
+    )
     assert after == {p: _newer(held.get(p), grant) for p, grant in granted.items()}
 
 
@@ -41,8 +43,8 @@ def test_a_standby_folds_alike_but_saves_nothing(tmp_path: Path) -> None:
     """
     owner = shard(tmp_path)
     standby = shard(tmp_path)
-    owner.own(0, 1)
-    standby.own(0, 2, Role.STANDBY)
+    owner.hold(0, 1)
+    standby.hold(0, 2, Role.STANDBY)
     for one, epoch in ((owner, 1), (standby, 2)):
         one.apply(LOG.all(), epoch)
         one.observe_end(0, LOG.length)
@@ -66,13 +68,13 @@ def test_a_standby_takes_over_where_it_stands(tmp_path: Path) -> None:
     its first snapshot is an interval away.
     """
     standby = shard(tmp_path)
-    standby.own(0, 2, Role.STANDBY)
+    standby.hold(0, 2, Role.STANDBY)
     standby.apply(LOG.batch(0, 300), 2)
     standby.observe_end(0, 300)
     standby._clock.advance(100)  # type: ignore[attr-defined]
-    assert standby.own(0, 3) == 300
+    assert standby.hold(0, 3) == 300
     assert not standby.read(0, "main", USER).stale
-    assert standby.held()[0].caught_up
+    assert standby.reports()[0].caught_up
     assert standby.snapshot_due(109.0) == []
     assert standby.snapshot_due(110.0) == [0]
     assert standby.snapshot(0) == 300
@@ -84,7 +86,7 @@ def test_an_owner_without_a_lease_says_so(tmp_path: Path) -> None:
     answers are stale until the next lease.
     """
     owner = shard(tmp_path)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     owner.observe_end(0, 0)
     owner.lease(until_s=1.0)
     assert not owner.read(0, "main", USER).stale
@@ -97,7 +99,7 @@ def test_an_owner_without_a_lease_says_so(tmp_path: Path) -> None:
 def test_an_owner_that_hears_nothing_of_the_log_says_so(tmp_path: Path) -> None:
     """Without news of the log's end for `silence_s`, clicks may wait that nobody told of."""
     owner = shard(tmp_path, silence_s=10.0)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     owner.observe_end(0, 0)
     owner._clock.advance(10.0)  # type: ignore[attr-defined]
     assert not owner.read(0, "main", USER).stale
@@ -113,20 +115,20 @@ def test_a_partition_that_stands_still_is_not_well(tmp_path: Path, end: int) -> 
     end both health and freshness.
     """
     owner = shard(tmp_path)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     owner.observe_end(0, LOG.length)
     owner.apply(LOG.batch(0, 300), 1)
-    assert owner.held()[0].caught_up
+    assert owner.reports()[0].caught_up
     owner.observe_end(0, end)
-    assert owner.held()[0].caught_up
+    assert owner.reports()[0].caught_up
     owner._clock.advance(9.9)  # type: ignore[attr-defined]
-    assert owner.held()[0].caught_up
+    assert owner.reports()[0].caught_up
     owner._clock.advance(0.1)  # type: ignore[attr-defined]
-    assert not owner.held()[0].caught_up
+    assert not owner.reports()[0].caught_up
     assert owner.read(0, "main", USER).stale
     owner.apply(LOG.batch(300, LOG.length), 1)  # it moves again
     owner.observe_end(0, LOG.length)
-    assert owner.held()[0].caught_up
+    assert owner.reports()[0].caught_up
     assert not owner.read(0, "main", USER).stale
 
 
@@ -150,25 +152,25 @@ class SlowSnapshots(SnapshotStore):
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_what_was_released_while_it_restored_stays_released(tmp_path: Path, fails: bool) -> None:
-    """A restore that ends late takes nothing, and leaves what was owned anew meanwhile alone."""
+    """A restore that ends late takes nothing, and leaves what was taken anew meanwhile alone."""
     snapshots = SlowSnapshots(tmp_path)
     owner = shard(tmp_path, snapshots=snapshots)
     caught = []
 
-    def own() -> None:
+    def hold() -> None:
         with pytest.raises(SnapshotError if fails else NotOwner) as raised:
-            owner.own(0, 1)
+            owner.hold(0, 1)
         caught.append(raised.value)
 
-    owning = threading.Thread(target=own)
-    owning.start()
+    holding = threading.Thread(target=hold)
+    holding.start()
     assert snapshots.begun.wait(10)
     owner.release(0)
     assert owner.grants() == {}
-    again = threading.Thread(target=owner.own, args=(0, 2))
+    again = threading.Thread(target=owner.hold, args=(0, 2))
     snapshots.fails = fails
     snapshots.allowed.set()
-    owning.join(10)
+    holding.join(10)
     snapshots.fails = False
     again.start()
     again.join(10)
@@ -181,33 +183,33 @@ def test_a_role_may_change_while_it_restores(tmp_path: Path) -> None:
     """The states are the same for both, so the restore goes on under the newer epoch."""
     snapshots = SlowSnapshots(tmp_path)
     owner = shard(tmp_path, snapshots=snapshots)
-    owning = threading.Thread(target=owner.own, args=(0, 1, Role.STANDBY))
-    owning.start()
+    holding = threading.Thread(target=owner.hold, args=(0, 1, Role.STANDBY))
+    holding.start()
     assert snapshots.begun.wait(10)
-    assert owner.own(0, 2) == 0
-    assert owner.held() == {}
+    assert owner.hold(0, 2) == 0
+    assert owner.reports() == {}
     snapshots.allowed.set()
-    owning.join(10)
+    holding.join(10)
     assert owner.grants() == {0: Grant(2)}
     assert owner.apply(LOG.all(), 2) == LOG.length
 
 
-def test_other_partitions_are_owned_and_released_during_a_restore(tmp_path: Path) -> None:
+def test_other_partitions_are_taken_and_released_during_a_restore(tmp_path: Path) -> None:
     """One slow file system call holds up its own partition only."""
     snapshots = SlowSnapshots(tmp_path)
     owner = shard(tmp_path, snapshots=snapshots)
     snapshots.allowed.set()
-    owner.own(1, 1)
+    owner.hold(1, 1)
     snapshots.allowed.clear()
     snapshots.begun.clear()
-    owning = threading.Thread(target=owner.own, args=(0, 1))
-    owning.start()
+    holding = threading.Thread(target=owner.hold, args=(0, 1))
+    holding.start()
     assert snapshots.begun.wait(10)
-    assert owner.own(1, 2) == 0
+    assert owner.hold(1, 2) == 0
     owner.release(1)
     assert owner.grants() == {0: Grant(1)}
     snapshots.allowed.set()
-    owning.join(10)
+    holding.join(10)
 
 
 def test_a_release_wakes_who_waits(tmp_path: Path) -> None:
@@ -215,7 +217,7 @@ def test_a_release_wakes_who_waits(tmp_path: Path) -> None:
     owner = shard(tmp_path)
     heard = []
     owner.on_applied(lambda partition, position: heard.append(partition))
-    owner.own(0, 1)
+    owner.hold(0, 1)
     assert owner.position(0) == 0
     owner.release(0)
     assert heard == [0]

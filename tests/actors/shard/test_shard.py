@@ -32,7 +32,7 @@ USER = int(LOG.users[0])
 def clean(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The digest of an uninterrupted run."""
     fresh = shard(tmp_path_factory.mktemp("clean"))
-    fresh.own(0, 1)
+    fresh.hold(0, 1)
     fresh.apply(LOG.all(), 1)
     return fresh.digest(0, "main")
 
@@ -43,16 +43,16 @@ def advance(owner: Shard, seconds: float) -> None:
 
 
 def test_epochs_fence(tmp_path: Path) -> None:
-    """Only the current epoch may apply; only a newer one may own,
+    """Only the current epoch may apply; only a newer one may hold,
     and it goes on with the states there are.
     """
     owner = shard(tmp_path)
-    assert owner.own(0, 5) == 0
+    assert owner.hold(0, 5) == 0
     owner.apply(LOG.batch(0, 100), 5)
     for stale in (4, 5):
         with pytest.raises(StaleEpoch, match=f"epoch {stale} is not newer than epoch 5"):
-            owner.own(0, stale)
-    assert owner.own(0, 6) == 100
+            owner.hold(0, stale)
+    assert owner.hold(0, 6) == 100
     for other in (5, 7):
         with pytest.raises(StaleEpoch, match=f"epoch is {other}.*epoch 6"):
             owner.apply(LOG.batch(100, 200), other)
@@ -64,7 +64,7 @@ def test_epochs_fence(tmp_path: Path) -> None:
 def test_what_is_not_owned_is_refused(tmp_path: Path) -> None:
     """Every call about a foreign or released partition says so."""
     owner = shard(tmp_path)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     owner.release(0)
     owner.release(0)
     for call in (
@@ -83,7 +83,7 @@ def test_what_is_not_owned_is_refused(tmp_path: Path) -> None:
 def test_a_gap_is_refused(tmp_path: Path) -> None:
     """A batch beyond the position is refused before any arm sees it."""
     owner = shard(tmp_path)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     with pytest.raises(OffsetGap) as caught:
         owner.apply(LOG.batch(10, 20), 1)
     assert (caught.value.expected, caught.value.start) == (0, 10)
@@ -102,7 +102,7 @@ def test_crashes_leave_no_trace(
     root = tmp_path_factory.mktemp("state")
     owner = shard(root)
     epoch = 1
-    position = owner.own(0, epoch)
+    position = owner.hold(0, epoch)
     for size, then in [*steps, (LOG.length, "crash"), (LOG.length, "go on")]:
         position = owner.apply(LOG.batch(position, min(LOG.length, position + size)), epoch)
         if then == "snapshot":
@@ -111,7 +111,7 @@ def test_crashes_leave_no_trace(
             durable = owner.durable()[0]
             epoch = epoch + 1
             owner = shard(root)
-            position = owner.own(0, epoch)
+            position = owner.hold(0, epoch)
             assert position == durable
     owner.apply(LOG.batch(position, LOG.length), epoch)
     assert owner.digest(0, "main") == clean
@@ -125,14 +125,14 @@ def test_a_damaged_snapshot_costs_a_longer_replay(
 ) -> None:
     """The previous snapshot is used; the damaged file is logged by name and counted."""
     owner = shard(tmp_path)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     for stop in (300, 600):
         owner.apply(LOG.batch(stop - 300, stop), 1)
         owner.snapshot(0)
     path = max(tmp_path.rglob(kind))
     path.write_bytes(path.read_bytes()[:-9])
     other = shard(tmp_path)
-    assert other.own(0, 2) == 300
+    assert other.hold(0, 2) == 300
     assert path.name in caplog.text
     assert sample(other._metrics, "snapshot_failures_total", reason=reason) == 1
     other.apply(LOG.batch(300, LOG.length), 2)
@@ -140,9 +140,9 @@ def test_a_damaged_snapshot_costs_a_longer_replay(
 
 
 def test_unreadable_snapshots_are_not_taken_for_none(tmp_path: Path) -> None:
-    """Where files cannot be read, owning fails instead of starting from nothing."""
+    """Where files cannot be read, holding fails instead of starting from nothing."""
     owner = shard(tmp_path)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     owner.apply(LOG.all(), 1)
     owner.snapshot(0)
     [manifest] = tmp_path.rglob("*.manifest.json")
@@ -150,10 +150,10 @@ def test_unreadable_snapshots_are_not_taken_for_none(tmp_path: Path) -> None:
     manifest.mkdir()  # reading it is an error, also for root
     other = shard(tmp_path)
     with pytest.raises(SnapshotError, match=f"one may be there.*{manifest.name}"):
-        other.own(0, 2)
+        other.hold(0, 2)
     assert other.owned() == {}
     manifest.rmdir()
-    assert other.own(0, 2) == 0
+    assert other.hold(0, 2) == 0
 
 
 def test_another_model_starts_from_nothing_and_catches_up(
@@ -163,12 +163,12 @@ def test_another_model_starts_from_nothing_and_catches_up(
     are rebuilt by the same batches.
     """
     owner = shard(tmp_path, {"main": bundle(), "changed": bundle(1)})
-    owner.own(0, 1)
+    owner.hold(0, 1)
     owner.apply(LOG.batch(0, 600), 1)
     owner.snapshot(0)
     arms = {"main": bundle(), "changed": bundle(2), "new": bundle(3)}
     other = shard(tmp_path, arms)
-    assert other.own(0, 2) == 0
+    assert other.hold(0, 2) == 0
     assert "arm changed: no usable snapshot among 1" in caplog.text
     assert other.durable() == {0: 0}
     assert {arm: stats.position for arm, stats in other.stats()[0].arms.items()} == {
@@ -180,11 +180,11 @@ def test_another_model_starts_from_nothing_and_catches_up(
     assert (other.positions(), other.read(0, "main", USER).offset) == ({0: 500}, 600)
     assert other.snapshot(0) == 500
     restarted = shard(tmp_path, arms)
-    assert restarted.own(0, 3) == 500
+    assert restarted.hold(0, 3) == 500
     restarted.apply(LOG.batch(500, LOG.length), 3)
     assert restarted.digest(0, "main") == clean
     alone = shard(tmp_path / "alone", {"new": bundle(3)})
-    alone.own(0, 1)
+    alone.hold(0, 1)
     alone.apply(LOG.all(), 1)
     assert restarted.digest(0, "new") == alone.digest(0, "new")
 
@@ -194,7 +194,7 @@ def test_a_snapshot_of_another_schema_is_never_used(tmp_path: Path) -> None:
     also if the bytes would fit.
     """
     owner = shard(tmp_path)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     owner.apply(LOG.all(), 1)
     owner.snapshot(0)
     lookalike = bundle(
@@ -202,14 +202,14 @@ def test_a_snapshot_of_another_schema_is_never_used(tmp_path: Path) -> None:
     )
     lookalike.version = bundle().version
     assert lookalike.layout == bundle().layout
-    assert shard(tmp_path, {"main": lookalike}).own(0, 2) == 0
+    assert shard(tmp_path, {"main": lookalike}).hold(0, 2) == 0
 
 
 def test_snapshots_are_due_by_interval_and_only_for_news(tmp_path: Path) -> None:
     """Nothing is due early; nothing new is nothing written; the age counts from the last look."""
     owner = shard(tmp_path)
-    owner.own(0, 1)
-    owner.own(4, 1)
+    owner.hold(0, 1)
+    owner.hold(4, 1)
     assert owner.snapshot_due(0.0) == []
     advance(owner, 10.0)
     assert owner.snapshot_due(10.0) == [0, 4]
@@ -229,7 +229,7 @@ def test_an_unwritable_directory_does_not_stop_the_shard(tmp_path: Path) -> None
     """Failed snapshots are counted and tried again an interval later; clicks and reads go on."""
     blocker = tmp_path / "blocker"
     owner = shard(blocker / "state")
-    owner.own(0, 1)
+    owner.hold(0, 1)
     blocker.touch()
     owner.apply(LOG.batch(0, 500), 1)
     with pytest.raises(SnapshotError, match="blocker/state"):
@@ -251,7 +251,7 @@ def test_reads_tell_state_offset_and_time(tmp_path: Path) -> None:
     time; a stranger's has the offset.
     """
     owner = shard(tmp_path)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     owner.apply(LOG.all(), 1)
     known = owner.read(0, "main", USER)
     stranger = owner.read(0, "main", 12345)
@@ -267,7 +267,7 @@ def test_reads_tell_state_offset_and_time(tmp_path: Path) -> None:
 def test_stale_until_near_the_end_and_ready_from_then_on(tmp_path: Path) -> None:
     """Without a known end all is stale; ready stays once reached, stale follows the lag."""
     owner = shard(tmp_path, ready_lag_records_max=100)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     assert (owner.ready(0), owner.read(0, "main", USER).stale) == (False, True)
     owner.observe_end(0, 500)
     assert (owner.ready(0), owner.read(0, "main", USER).stale) == (False, True)
@@ -299,8 +299,8 @@ def test_while_restoring_reads_are_stale_and_writes_wait(tmp_path: Path) -> None
     """
     snapshots = SlowSnapshots(tmp_path)
     owner = shard(tmp_path, snapshots=snapshots)
-    owning = threading.Thread(target=owner.own, args=(0, 1))
-    owning.start()
+    holding = threading.Thread(target=owner.hold, args=(0, 1))
+    holding.start()
     assert snapshots.begun.wait(10)
     read = owner.read(0, "main", USER)
     assert (read.row, read.offset, read.stale) == (None, 0, True)
@@ -309,7 +309,7 @@ def test_while_restoring_reads_are_stale_and_writes_wait(tmp_path: Path) -> None
         with pytest.raises(ShardUnavailable, match="restoring"):
             call()
     snapshots.allowed.set()
-    owning.join(10)
+    holding.join(10)
     assert owner.apply(LOG.all(), 1) == LOG.length
 
 
@@ -318,7 +318,7 @@ def test_callbacks_hear_of_every_position(tmp_path: Path) -> None:
     owner = shard(tmp_path)
     heard = []
     owner.on_applied(lambda partition, position: heard.append((partition, position)))
-    owner.own(0, 1)
+    owner.hold(0, 1)
     owner.apply(LOG.batch(0, 100), 1)
     owner.apply(LOG.batch(50, 80), 1)
     owner.skip(0, 100, 150, "retention", 1)
@@ -332,7 +332,7 @@ def test_skip_moves_only_arms_that_need_it(
     gaps before them are refused.
     """
     owner = shard(tmp_path)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     with pytest.raises(OffsetGap):
         owner.skip(0, 10, 20, "retention", 1)
     assert owner.skip(0, 0, 200, "retention", 1) == 200
@@ -349,7 +349,7 @@ def test_metrics_count_events_states_and_freshness(tmp_path: Path) -> None:
     owner = shard(tmp_path)
     metrics = owner._metrics
     clicks = len(LOG.offsets)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     batch = LOG.all()
     batch.record_ms[:] = owner._clock.now_ms() - 80
     batch.record_ms[:3] = (owner._clock.now_ms() + 5000, 0, owner._clock.now_ms() - 2000)

@@ -35,7 +35,7 @@ def apply(owner: Shard, start: int, stop: int, epoch: int = 1) -> None:
 def digest(root: Path, stop: int) -> str:
     """The digest of a shard whose memory is not limited."""
     owner = shard(root)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     owner.apply(LOG.batch(0, stop), 1)
     return owner.digest(0, "main")
 
@@ -46,7 +46,7 @@ def test_limited_memory_changes_no_state_and_survives_a_crash(tmp_path: Path) ->
     """
     hot_bytes = 50 * 1000
     owner = small(tmp_path, hot_bytes_max=hot_bytes)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     apply(owner, 0, 1500)
     owner.snapshot(0)
     apply(owner, 1500, 2500)
@@ -54,7 +54,7 @@ def test_limited_memory_changes_no_state_and_survives_a_crash(tmp_path: Path) ->
     assert sample(owner._metrics, "evictions_total", reason="memory") > 400
     # clears what the first left, which goes on all the same
     successor = small(tmp_path, hot_bytes_max=hot_bytes)
-    assert successor.own(0, 2) == 2500
+    assert successor.hold(0, 2) == 2500
     assert successor.digest(0, "main") == owner.digest(0, "main") == digest(tmp_path / "a", 2500)
     apply(successor, 2500, LOG.length, epoch=2)
     assert successor.digest(0, "main") == digest(tmp_path / "b", LOG.length)
@@ -65,7 +65,7 @@ def test_idle_users_move_to_disk_and_are_counted(tmp_path: Path) -> None:
     gauges and counter say so, and clicks bring them back.
     """
     owner = small(tmp_path, idle_s=60.0)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     apply(owner, 0, 2000)
     users = len(np.unique(LOG.batch(0, 2000).users))
     metrics = owner._metrics
@@ -92,7 +92,7 @@ def test_a_full_disk_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixt
     gauge and states say what is so.
     """
     owner = small(tmp_path, cold_bytes=1 << 17, hot_bytes_max=50 * 1000)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     apply(owner, 0, LOG.length)
     assert owner.positions()[0] == LOG.length
     assert owner.digest(0, "main") == digest(tmp_path / "a", LOG.length)
@@ -106,7 +106,7 @@ def test_a_full_disk_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixt
     owner.snapshot(0)
     # whose disk has no more room either
     successor = small(tmp_path, cold_bytes=1 << 17, hot_bytes_max=50 * 1000)
-    assert successor.own(0, 2) == LOG.length
+    assert successor.hold(0, 2) == LOG.length
     assert successor.digest(0, "main") == owner.digest(0, "main")
     assert sample(successor._metrics, "cold_tier_full", arm="main") == 1
 
@@ -118,7 +118,7 @@ def test_idle_users_stay_while_the_disk_is_full(
     it is tried again later, which harms nothing.
     """
     owner = small(tmp_path, cold_bytes=1 << 17, idle_s=60.0)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     apply(owner, 0, 2000)
     owner._clock.advance(100)
     for _ in range(20):

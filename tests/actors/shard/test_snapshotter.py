@@ -27,7 +27,7 @@ def advance(owner: Shard, seconds: float) -> None:
 def digest_at(position: int, root: Path) -> str:
     """The digest of an uninterrupted run up to `position`."""
     clean = shard(root / f"clean-{position}")
-    clean.own(0, 1)
+    clean.hold(0, 1)
     clean.apply(LOG.batch(0, position), 1)
     return clean.digest(0, "main")
 
@@ -55,7 +55,7 @@ def test_only_what_changed_is_written(tmp_path: Path) -> None:
     """
     store = SnapshotStore.from_uri(str(tmp_path), kept=3)
     owner = shard(tmp_path, snapshots=store)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     save_at(owner, 1, 600, 610, 615)
     changed = [
         len(set(LOG.batch(start, stop).users.tolist()))
@@ -68,7 +68,7 @@ def test_only_what_changed_is_written(tmp_path: Path) -> None:
     save_at(owner, 1, hole + 1)
     assert (chain(store).position, len(list(tmp_path.rglob("*.arrow")))) == (hole + 1, files)
     successor = shard(tmp_path)
-    assert successor.own(0, 2) == hole + 1
+    assert successor.hold(0, 2) == hole + 1
     assert successor.digest(0, "main") == owner.digest(0, "main")
 
 
@@ -76,12 +76,12 @@ def test_a_new_epoch_starts_with_a_base(tmp_path: Path) -> None:
     """Neither a renewed epoch nor a restart adds to files of an older epoch."""
     store = SnapshotStore.from_uri(str(tmp_path), kept=9)
     owner = shard(tmp_path, snapshots=store)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     save_at(owner, 1, 600, 605)
-    owner.own(0, 2)
+    owner.hold(0, 2)
     save_at(owner, 2, 610, 615)
     restarted = shard(tmp_path, snapshots=store)
-    restarted.own(0, 3)
+    restarted.hold(0, 3)
     save_at(restarted, 3, 620)
     chains = [manifest.arms["main"].files for manifest in reversed(store.find(0).manifests)]
     assert [len(files) for files in chains] == [1, 2, 1, 2, 1]
@@ -92,7 +92,7 @@ def test_changes_that_outgrow_half_of_the_base_are_compacted(tmp_path: Path) -> 
     """The chain never reads much more than the base and half of it."""
     store = SnapshotStore.from_uri(str(tmp_path), kept=3)
     owner = shard(tmp_path, snapshots=store)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     save_at(owner, 1, 600)
     lengths = []
     for stop in range(606, 700, 6):
@@ -109,7 +109,7 @@ def test_many_small_changes_are_compacted(tmp_path: Path) -> None:
     log = ClickLog(200)
     log.users[log.offsets >= 100] = log.users[0]  # one user clicks on and on
     owner = shard(tmp_path, snapshots=store)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     for stop in range(100, 200, 5):
         owner.apply(log.batch(owner.positions()[0], stop), 1)
         owner.snapshot(0)
@@ -139,7 +139,7 @@ def test_what_a_failed_snapshot_held_is_in_the_next(tmp_path: Path, part: str, a
     disk = Disk()
     store = snapshots(FaultyFiles(disk, on_operation=refusing))
     owner = shard(tmp_path, {"main": bundle(), "other": bundle(1)}, snapshots=store)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     save_at(owner, 1, *[600] * (at == "delta"))
     owner.apply(LOG.batch(owner.positions()[0], 612), 1)
     refusing.armed = True
@@ -151,7 +151,7 @@ def test_what_a_failed_snapshot_held_is_in_the_next(tmp_path: Path, part: str, a
     successor = shard(
         tmp_path, {"main": bundle(), "other": bundle(1)}, snapshots=snapshots(FaultyFiles(disk))
     )
-    assert successor.own(0, 2) == 615
+    assert successor.hold(0, 2) == 615
     for arm in ("main", "other"):
         assert successor.digest(0, arm) == owner.digest(0, arm)
 
@@ -161,7 +161,7 @@ def test_an_arm_that_was_written_is_not_written_again(tmp_path: Path) -> None:
     refusing = Refusing("-b-")
     store = snapshots(FaultyFiles(Disk(), on_operation=refusing))
     owner = shard(tmp_path, {"a": bundle(), "b": bundle(1)}, snapshots=store)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     save_at(owner, 1, 600)
     owner.apply(LOG.batch(600, 605), 1)
     refusing.armed = True
@@ -182,7 +182,7 @@ def test_a_death_at_any_operation_leaves_no_trace(tmp_path: Path) -> None:
 
     def live(files: FaultyFiles, epoch: int, covered: list[int]) -> None:
         owner = shard(tmp_path, arms, snapshots(files, kept=1))
-        covered.append(owner.own(0, epoch))
+        covered.append(owner.hold(0, epoch))
         assert owner.digest(0, "main") == digests[covered[-1]]
         for stop in (stop for stop in stops if stop > covered[-1]):
             owner.apply(LOG.batch(covered[-1], stop), epoch)
@@ -206,7 +206,7 @@ def test_recovery_is_predicted(tmp_path: Path) -> None:
     and the time to read it and to fold what lies above.
     """
     owner = shard(tmp_path)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     owner.observe_end(0, 700)
     assert sample(owner._metrics, "snapshot_bytes", partition="0") == 0
     empty = sample(owner._metrics, "recovery_predicted_seconds", partition="0")
@@ -217,7 +217,7 @@ def test_recovery_is_predicted(tmp_path: Path) -> None:
     predicted = sample(owner._metrics, "recovery_predicted_seconds", partition="0")
     assert predicted == owner._snapshotter.forecast.seconds(size, 90) < empty
     successor = shard(tmp_path)
-    successor.own(0, 2)
+    successor.hold(0, 2)
     assert sample(successor._metrics, "snapshot_bytes", partition="0") == size
     successor.release(0)
     for name in ("snapshot_bytes", "recovery_predicted_seconds", "snapshot_age_seconds"):
@@ -233,7 +233,7 @@ def test_forgetting_saves_everything_anew(tmp_path: Path) -> None:
     """
     store = SnapshotStore.from_uri(str(tmp_path), kept=3)
     owner = shard(tmp_path, snapshots=store)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     save_at(owner, 1, 600, 605, 610)
     deleted = owner.forget_older(0)
     assert len(deleted) == 2 + 3  # the manifest at 610 is replaced, not deleted
@@ -241,7 +241,7 @@ def test_forgetting_saves_everything_anew(tmp_path: Path) -> None:
     save_at(owner, 1, 615)
     assert len(chain(store).files) == 2
     successor = shard(tmp_path)
-    assert successor.own(0, 2) == 615
+    assert successor.hold(0, 2) == 615
     assert successor.digest(0, "main") == owner.digest(0, "main")
 
 
@@ -251,14 +251,14 @@ def test_the_wall_clock_decides_nothing(tmp_path: Path) -> None:
     """
     store = SnapshotStore.from_uri(str(tmp_path), kept=2)
     owner = shard(tmp_path, snapshots=store)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     for stop, jump_ms in ((600, -(10**10)), (605, 10**12), (610, -(10**12))):
         owner._clock._now_ms = owner._clock.now_ms() + jump_ms  # type: ignore[attr-defined]
         save_at(owner, 1, stop)
         for age, path in enumerate(sorted(tmp_path.rglob("*.*"))):
             os.utime(path, (10**9 - age * 10**6,) * 2)
     assert [manifest.position for manifest in store.find(0).manifests] == [610, 605]
-    assert shard(tmp_path).own(0, 2) == 610
+    assert shard(tmp_path).hold(0, 2) == 610
 
 
 @pytest.mark.parametrize("loss", ["directory", "base", "cut off"])
@@ -271,7 +271,7 @@ def test_files_that_vanish_are_saved_anew(
     disk = Disk()
     store = snapshots(FaultyFiles(disk))
     owner = shard(tmp_path, snapshots=store)
-    owner.own(0, 1)
+    owner.hold(0, 1)
     save_at(owner, 1, 600, 605)
     if loss == "directory":
         disk.files.clear()
@@ -285,5 +285,5 @@ def test_files_that_vanish_are_saved_anew(
     assert "so all rows are saved anew" in caplog.text
     assert sample(owner._metrics, "snapshot_failures_total", reason="missing") == 1
     successor = shard(tmp_path, snapshots=store)
-    assert successor.own(0, 2) == 610
+    assert successor.hold(0, 2) == 610
     assert successor.digest(0, "main") == owner.digest(0, "main")

@@ -29,7 +29,7 @@ def saved(tmp_path: Path, disk: Disk, stops: tuple[int, ...] = STOPS) -> dict[in
     """Fill the disk with snapshots at `stops`; the digest at each."""
     owner = shard(tmp_path, ARMS, snapshots(disk))
     digests = {}
-    owner.own(0, 1)
+    owner.hold(0, 1)
     for stop in stops:
         owner.apply(LOG.batch(owner.positions()[0], stop), 1)
         owner.snapshot(0)
@@ -73,7 +73,7 @@ def test_any_damaged_file_leaves_the_newest_set_without_it(
             for position, chain in chains.items()
             if file not in {one.name for one in chain.files}
         ]
-        assert owner.own(0, 2) == usable[0]
+        assert owner.hold(0, 2) == usable[0]
         assert owner.digest(0, "main") == digests[usable[0]]
         read = usable[0] < 709  # only then anybody looked at it
         assert sample(owner._metrics, "snapshot_failures_total", reason="checksum") == read
@@ -93,7 +93,7 @@ def test_damage_everywhere_starts_from_nothing(
         if path.endswith(".arrow"):
             flip(disk, path)
     owner = shard(tmp_path, ARMS, snapshots(disk))
-    assert owner.own(0, 2) == 0
+    assert owner.hold(0, 2) == 0
     assert "no usable snapshot among 3" in caplog.text
     owner.apply(LOG.batch(0, 709), 2)
     assert owner.digest(0, "main") == digests[709]
@@ -111,7 +111,7 @@ def test_each_damaged_file_is_read_once(tmp_path: Path) -> None:
         ARMS,
         snapshots(disk, lambda name, path: read.append(path) if name == "read" else None),
     )
-    assert owner.own(0, 2) == 700
+    assert owner.hold(0, 2) == 700
     assert sum(path.endswith(base) for path in read) == 1
 
 
@@ -130,7 +130,7 @@ def test_a_chain_of_another_schema_or_model_is_passed_over(
     for other in (bundle(1), lookalike):
         caplog.clear()
         owner = shard(tmp_path, {"main": other}, snapshots(disk))
-        assert owner.own(0, 2) == 0
+        assert owner.hold(0, 2) == 0
         assert "no usable snapshot among 3" in caplog.text
         assert bundle().config.schema_hash() in caplog.text
         assert other.config.schema_hash() in caplog.text
@@ -141,7 +141,7 @@ def test_the_last_owner_may_still_save_and_retire(tmp_path: Path) -> None:
     """A zombie that replaces what was just listed costs another look, not the states."""
     disk = Disk()
     zombie = shard(tmp_path, ARMS, snapshots(disk))
-    zombie.own(0, 1)
+    zombie.hold(0, 1)
     zombie.apply(LOG.batch(0, 100), 1)
     zombie.snapshot(0)
     fetched: list[str] = []
@@ -154,7 +154,7 @@ def test_the_last_owner_may_still_save_and_retire(tmp_path: Path) -> None:
                     go_on(zombie)
 
     owner = shard(tmp_path, ARMS, snapshots(disk, works_on))
-    assert owner.own(0, 2) == zombie.positions()[0] > 600
+    assert owner.hold(0, 2) == zombie.positions()[0] > 600
     assert owner.digest(0, "main") == zombie.digest(0, "main")
     assert len(fetched) > 2
 
@@ -170,7 +170,7 @@ def go_on(owner: Shard) -> None:
 
 def test_files_that_cannot_be_read_are_not_taken_for_damaged(tmp_path: Path) -> None:
     """Where the file system refuses,
-    owning fails rather than rebuild from a log that may not reach back.
+    holding fails rather than rebuild from a log that may not reach back.
     """
     disk = Disk()
     saved(tmp_path, disk)
@@ -181,7 +181,7 @@ def test_files_that_cannot_be_read_are_not_taken_for_damaged(tmp_path: Path) -> 
 
     owner = shard(tmp_path, ARMS, snapshots(disk, refuses))
     with pytest.raises(SnapshotError, match=r"one may be there.*Permission denied"):
-        owner.own(0, 2)
+        owner.hold(0, 2)
     assert owner.owned() == {}
 
 
@@ -192,17 +192,17 @@ def test_erased_users_do_not_come_back(tmp_path: Path) -> None:
     disk = Disk()
     user = int(LOG.users[0])
     owner = shard(tmp_path, ARMS, snapshots(disk))
-    owner.own(0, 1)
+    owner.hold(0, 1)
     owner.apply(LOG.batch(0, 600), 1)
     owner.snapshot(0)
     snapshots(disk).tombstones.write(0, user, 640)
 
     successor = shard(tmp_path, ARMS, snapshots(disk))
-    assert successor.own(0, 2) == 600
+    assert successor.hold(0, 2) == 600
     assert successor.read(0, "main", user).row is None
     clean = shard(tmp_path / "clean", ARMS)
-    clean.own(0, 1)
-    clean._owned[0].restored()["main"].set_tombstone(user, 640)
+    clean.hold(0, 1)
+    clean._held[0].restored()["main"].set_tombstone(user, 640)
     clean.apply(LOG.batch(0, 700), 1)
     successor.apply(LOG.batch(600, 700), 2)
     assert successor.digest(0, "main") == clean.digest(0, "main")
@@ -215,24 +215,24 @@ def test_an_erased_user_may_click_again(tmp_path: Path) -> None:
     disk = Disk()
     user = int(LOG.users[0])
     owner = shard(tmp_path, ARMS, snapshots(disk))
-    owner.own(0, 1)
+    owner.hold(0, 1)
     owner.apply(LOG.batch(0, 600), 1)
     owner.snapshot(0)
     later = int(LOG.offsets[(LOG.users == LOG.users[0]) & (LOG.offsets >= 610)][0])
-    [store] = owner._owned[0].restored().values()
+    [store] = owner._held[0].restored().values()
     snapshots(disk).tombstones.write(0, user, 610)
     store.set_tombstone(user, 610)
     assert store.erase(user) is not None
     owner.apply(LOG.batch(600, 605), 1)
     owner.snapshot(0)
     without = shard(tmp_path, ARMS, snapshots(disk))
-    assert (without.own(0, 2), without.read(0, "main", user).row) == (605, None)
+    assert (without.hold(0, 2), without.read(0, "main", user).row) == (605, None)
     assert without.digest(0, "main") == owner.digest(0, "main")
     owner.apply(LOG.batch(605, later + 1), 1)
     owner.snapshot(0)
     assert len(snapshots(disk).find(0).manifests[0].arms["main"].files) == 3
     again = shard(tmp_path, ARMS, snapshots(disk))
-    assert again.own(0, 3) == later + 1
+    assert again.hold(0, 3) == later + 1
     assert again.read(0, "main", user).row is not None
     assert again.digest(0, "main") == owner.digest(0, "main")
 
@@ -245,5 +245,5 @@ def test_a_damaged_tombstone_stops_the_restore(tmp_path: Path) -> None:
     disk.files[path] = b""
     owner = shard(tmp_path, ARMS, snapshots(disk))
     with pytest.raises(SnapshotError, match=r"tombstone-0000000000000007-100.json is damaged"):
-        owner.own(0, 2)
+        owner.hold(0, 2)
     assert owner.owned() == {}

@@ -30,7 +30,7 @@ def test_states_come_back_from_an_object_store(s3: tuple[str, Bucket], tmp_path:
     uri, bucket = s3
     arms = {"main": bundle()}
     owner = shard(tmp_path, arms, SnapshotStore.from_uri(uri, kept=2))
-    owner.own(0, 1)
+    owner.hold(0, 1)
     for stop in (600, 605, 700, 705, 710):
         owner.apply(LOG.batch(owner.positions()[0], stop), 1)
         owner.snapshot(0)
@@ -38,11 +38,11 @@ def test_states_come_back_from_an_object_store(s3: tuple[str, Bucket], tmp_path:
     assert sum(name.endswith(".manifest.json") for name in names) == 3
     assert not any(name.endswith(".tmp") for name in names)
     successor = shard(tmp_path, arms, SnapshotStore.from_uri(uri, kept=2))
-    assert successor.own(0, 2) == 710
+    assert successor.hold(0, 2) == 710
     assert successor.digest(0, "main") == owner.digest(0, "main")
     newest = max(key for key in bucket.objects if key.endswith(".arrow"))
     bucket.objects[newest] = bucket.objects[newest][:-1]
-    assert shard(tmp_path, arms, SnapshotStore.from_uri(uri, kept=2)).own(0, 3) == 705
+    assert shard(tmp_path, arms, SnapshotStore.from_uri(uri, kept=2)).hold(0, 3) == 705
     assert len(successor.forget_older(0)) > 0
     assert [
         manifest.position for manifest in SnapshotStore.from_uri(uri, kept=2).find(0).manifests

@@ -66,7 +66,7 @@ def fold(start: int, stop: int, *stores: PartitionStore) -> None:
     """The log's offsets, 50 at a time, so that few users are needed at once."""
     for at in range(start, stop, 50):
         for each in stores:
-            each.apply(LOG.batch(at, min(stop, at + 50)))
+            each.fold(LOG.batch(at, min(stop, at + 50)))
 
 
 @contextmanager
@@ -83,7 +83,7 @@ def files_up_to(bytes_max: int) -> Iterator[None]:
 
 
 STEPS = st.one_of(
-    st.tuples(st.just("apply"), st.integers(1, 400)),
+    st.tuples(st.just("fold"), st.integers(1, 400)),
     st.tuples(st.just("full"), st.integers(0, 1)),
     st.tuples(st.just("wait"), st.integers(1, 100)),
     st.tuples(st.just("read"), st.integers(0, len(EVERYBODY) - 1)),
@@ -108,9 +108,9 @@ def test_a_disk_that_is_full_at_times_changes_no_state(
     free = store_on(None, clock)
     copier = Copier(store)
     for what, number in [*steps, ("close", True), ("start", False), ("close", True)]:
-        if what == "apply":
+        if what == "fold":
             batch = LOG.batch(free.position, min(LOG.length, free.position + number))
-            assert store.apply(batch) == free.apply(batch)
+            assert store.fold(batch) == free.fold(batch)
         elif what == "full":
             cold.full = bool(number)
         elif what == "wait":
@@ -140,14 +140,14 @@ def test_users_leave_again_once_there_is_room(
     store = store_on(cold, clock)
     cold.full = True
     for start in range(0, 2000, 50):
-        store.apply(LOG.batch(start, start + 50))
+        store.fold(LOG.batch(start, start + 50))
         clock.advance(30)
     assert (store.users_hot, store.users_cold, store.cold_full) == (store.users, 0, True)
     told = [record for record in caplog.records if "above the limit" in record.message]
     assert 3 <= len(told) <= 7  # at 0, 1, 2, 4, 8, 16 minutes of 20
     cold.full = False
     clock.advance(60)
-    store.apply(LOG.batch(2000, 2050))
+    store.fold(LOG.batch(2000, 2050))
     assert store.users_hot <= max(HOT_USERS, 50)
     assert not store.cold_full
     assert "users leave the memory again" in caplog.text

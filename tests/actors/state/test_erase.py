@@ -36,7 +36,7 @@ def small(root: Path, hot_users: int) -> PartitionStore:
     """A store at offset 300 that keeps few users in memory."""
     states = limited(root, hot_users)
     for start in range(0, 300, 10):
-        states.apply(LOG.batch(start, start + 10))
+        states.fold(LOG.batch(start, start + 10))
     assert (states.users_cold > 10) == (hot_users < 25)
     return states
 
@@ -62,11 +62,11 @@ def test_tombstones_leave_the_states_of_a_log_without_those_events(
         name: getattr(everything, name)[stay]
         for name in ("offsets", "users", "items", "actions", "times_ms", "record_ms")
     }
-    clean.apply(replace(everything, **columns))
+    clean.fold(replace(everything, **columns))
     for user, offset in until.items():
         erasing.set_tombstone(user, offset)
     for start, stop in ranges:
-        erasing.apply(LOG.batch(start, stop))
+        erasing.fold(LOG.batch(start, stop))
     assert erasing.position == LOG.length
     assert erasing.digest() == clean.digest()
     assert dict(erasing.tombstones) == until
@@ -78,7 +78,7 @@ def test_a_tombstone_below_the_position_is_refused() -> None:
     """
     states = store()
     states.set_tombstone(USERS[0], 100)
-    states.apply(LOG.batch(0, 200))
+    states.fold(LOG.batch(0, 200))
     with pytest.raises(
         ValueError, match="until offset 199 comes too late for a state that is at 200"
     ):
@@ -93,7 +93,7 @@ def test_applied_events_leave_out_the_erased_ones() -> None:
     """A batch counts what it folded."""
     states = store()
     states.set_tombstone(USERS[0], LOG.length)
-    applied = states.apply(LOG.all())
+    applied = states.fold(LOG.all())
     assert applied.events == np.count_nonzero(USERS[0] != LOG.users)
 
 
@@ -134,7 +134,7 @@ def test_an_open_image_leaves_out_whoever_is_erased(
         found += [piece] if (piece := next(pieces, None)) else []
     early = rows_by_user(found)
     if touched:
-        states.apply(LOG.batch(300, 500))
+        states.fold(LOG.batch(300, 500))
     states.erase(user)
     late = rows_by_user(list(pieces))
     assert user not in late
@@ -165,10 +165,10 @@ def test_a_user_comes_back_with_events_after_the_tombstone() -> None:
     states = store()
     clean = store()
     user = USERS[3]
-    states.apply(LOG.batch(0, 500))
+    states.fold(LOG.batch(0, 500))
     states.set_tombstone(user, 600)
     states.erase(user)
-    states.apply(LOG.batch(500, LOG.length))
+    states.fold(LOG.batch(500, LOG.length))
     later = LOG.batch(600, LOG.length)
     mine = later.users == user
     columns = {
@@ -176,7 +176,7 @@ def test_a_user_comes_back_with_events_after_the_tombstone() -> None:
         for n in ("offsets", "users", "items", "actions", "times_ms", "record_ms")
     }
     clean.skip_to(600)
-    clean.apply(replace(later, **columns))
+    clean.fold(replace(later, **columns))
     assert np.array_equal(states.row(user), clean.row(user))
 
 

@@ -23,7 +23,7 @@ def store() -> PartitionStore:
 
 
 STEPS = st.one_of(
-    st.tuples(st.just("apply"), st.integers(1, 150)),
+    st.tuples(st.just("fold"), st.integers(1, 150)),
     st.tuples(st.just("start"), st.booleans()),
     st.tuples(st.just("pieces"), st.integers(1, 3)),
     st.tuples(st.just("close"), st.booleans()),
@@ -39,8 +39,8 @@ def test_chains_of_images_hold_the_states_of_their_starts(steps: list[tuple[str,
     states = store()
     copier = Copier(states)
     for what, number in [*steps, ("close", True), ("start", False), ("close", True)]:
-        if what == "apply":
-            states.apply(LOG.batch(states.position, min(LOG.length, states.position + number)))
+        if what == "fold":
+            states.fold(LOG.batch(states.position, min(LOG.length, states.position + number)))
         elif what == "start":
             copier.start(bool(number))
         elif what == "pieces":
@@ -93,12 +93,12 @@ def test_loading_again_replaces_the_rows() -> None:
 def test_rows_saved_slice_by_slice_are_put_together() -> None:
     """An image whose every row changes before its turn still comes in few pieces."""
     states = store()
-    states.apply(LOG.all())
+    states.fold(LOG.all())
     users = states.users
     image = states.image("main", full=True)
     for _ in range(20):  # one click at a time, so that each row is saved alone
         length = states.position
-        states.apply(ClickLog(length + 20).batch(length, length + 20))
+        states.fold(ClickLog(length + 20).batch(length, length + 20))
     assert states.users == users
     assert len(count(image)) == 1
 
@@ -136,14 +136,14 @@ def test_an_image_taken_beside_a_writer_is_of_one_moment() -> None:
     log.users[:] = np.random.default_rng(3).integers(0, 3000, len(log.users))
     states = store()
     clean = store()
-    states.apply(log.batch(0, 10_000))
-    writer = threading.Thread(target=states.apply, args=(log.batch(10_000, log.length),))
+    states.fold(log.batch(0, 10_000))
+    writer = threading.Thread(target=states.fold, args=(log.batch(10_000, log.length),))
     writer.start()
     image = states.image("main", full=True)
     found = rows_by_user(list(image.pieces()))
     image.close(True)
     writer.join(timeout=30)
-    clean.apply(log.batch(0, image.position))
+    clean.fold(log.batch(0, image.position))
     assert len(found) == clean.users == image.users
     assert found == states_of(clean)
 

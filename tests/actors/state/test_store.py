@@ -33,7 +33,7 @@ def store(model: Bundle | None = None) -> PartitionStore:
 def clean() -> PartitionStore:
     """The whole log, applied as one batch."""
     fresh = store()
-    fresh.apply(LOG.all())
+    fresh.fold(LOG.all())
     return fresh
 
 
@@ -45,7 +45,7 @@ def test_any_delivery_gives_the_same_bytes(
     """Cuts, repeats and overlaps leave no trace in the states."""
     other = store()
     for start, stop in ranges:
-        other.apply(LOG.batch(start, stop))
+        other.fold(LOG.batch(start, stop))
     assert other.position == LOG.length
     assert other.digest() == clean.digest()
     for user in np.unique(LOG.users):
@@ -64,7 +64,7 @@ def test_a_gap_is_refused_and_changes_nothing(clean: PartitionStore) -> None:
     """A batch beyond the position raises, with both offsets."""
     before = clean.digest()
     with pytest.raises(OffsetGap, match=f"starts at offset {LOG.length + 1}.*is {LOG.length}"):
-        clean.apply(LOG.batch(LOG.length + 1, LOG.length + 2))
+        clean.fold(LOG.batch(LOG.length + 1, LOG.length + 2))
     assert clean.digest() == before
 
 
@@ -86,16 +86,16 @@ def test_a_batch_that_stopped_between_slices_goes_on_there(clean: PartitionStore
     """
     states = store(bundle_of(FailsOnce))
     with pytest.raises(FloatingPointError):
-        states.apply(LOG.all())
+        states.fold(LOG.all())
     assert states.position == LOG.offsets[255] + 1
-    states.apply(LOG.all())
+    states.fold(LOG.all())
     assert states.digest() == clean.digest()
 
 
 def test_a_range_of_holes_only_moves_the_position() -> None:
     """No clicks in a range is progress all the same."""
     fresh = store()
-    applied = fresh.apply(ClickLog(0).batch(0, 50))
+    applied = fresh.fold(ClickLog(0).batch(0, 50))
     assert (applied.events, fresh.position, fresh.users) == (0, 50, 0)
 
 
@@ -125,7 +125,7 @@ def test_digest_does_not_depend_on_the_order_of_users(order: list[int]) -> None:
 def test_unknown_users_and_items() -> None:
     """A user without clicks has no row; clicks on unknown items are folded and counted."""
     fresh = store()
-    applied = fresh.apply(LOG.all())
+    applied = fresh.fold(LOG.all())
     unknown = int((LOG.items < 5).sum())
     assert (applied.events, applied.unknown_items) == (len(LOG.offsets), unknown)
     assert unknown > 0
@@ -151,8 +151,8 @@ def test_clicks_with_actions_that_the_model_does_not_know_are_passed_over(
     )
     one = store()
     other = store()
-    one.apply(whole.where(~strange))
-    found = [other.apply(mixed.after(start).before(stop)) for start, stop in cuts]
+    one.fold(whole.where(~strange))
+    found = [other.fold(mixed.after(start).before(stop)) for start, stop in cuts]
     assert other.position == LOG.length
     assert other.digest() == one.digest()
     assert sum(applied.events for applied in found) == int((~strange).sum())
@@ -168,8 +168,8 @@ def test_each_arm_folds_what_its_own_model_knows() -> None:
     actions = np.array([key("buy"), key("click"), key("order_refunded")], dtype=np.uint64)
     batch = LOG.batch(0, 20)
     batch = replace(batch, actions=actions[np.arange(len(batch)) % 3])
-    plain = store().apply(batch)
-    rich = store(wide).apply(batch)
+    plain = store().fold(batch)
+    rich = store(wide).fold(batch)
     assert (plain.events, plain.unknown_actions) == (len(batch) // 3, len(batch) - len(batch) // 3)
     assert rich.unknown_actions == len(batch) // 3
     assert wide.action_ids(actions).tolist() == [1, 2, UNKNOWN_ACTION]
@@ -223,7 +223,7 @@ def test_reads_are_never_torn_and_do_not_starve() -> None:
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
         reader.start()
-    states.apply(batch)
+    states.fold(batch)
     done.set()
     for reader in readers:
         reader.join(timeout=10)

@@ -59,8 +59,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 STEPS = st.one_of(
-    st.tuples(st.just("apply"), st.integers(1, 150)),
-    st.tuples(st.just("apply"), st.integers(1, 600)),
+    st.tuples(st.just("fold"), st.integers(1, 150)),
+    st.tuples(st.just("fold"), st.integers(1, 600)),
     st.tuples(st.just("read"), st.integers(0, len(EVERYBODY) - 1)),
     st.tuples(st.just("idle"), st.integers(0, 8)),
     st.tuples(st.just("load"), st.integers(0, len(EVERYBODY) - 1)),
@@ -82,9 +82,9 @@ class Pair:
     def step(self, what: str, number: int) -> None:
         """Do one thing to both, and compare what can be seen of it."""
         self.clock.advance(1)
-        if what == "apply":
+        if what == "fold":
             batch = LOG.batch(self.free.position, min(LOG.length, self.free.position + number))
-            assert self.evicting.apply(batch) == self.free.apply(batch)
+            assert self.evicting.fold(batch) == self.free.fold(batch)
             assert not len(batch) or self.evicting.users_hot <= max(
                 HOT_USERS, len(np.unique(batch.users))
             )
@@ -153,7 +153,7 @@ def test_ten_times_more_users_than_fit(root: Path) -> None:
     pair = Pair(root)
     pair.step("start", True)
     for number in range(10):
-        pair.step("apply", LOG.length // 10)
+        pair.step("fold", LOG.length // 10)
         pair.step("read", number)
         pair.step("close", True)
         pair.step("start", False)
@@ -174,16 +174,16 @@ def test_the_least_recently_used_leave_first(root: Path) -> None:
     log = ClickLog(400)
     store = limited(root, clock=clock)
     log.users[:] = np.arange(len(log.users), dtype=np.uint64)
-    store.apply(log.batch(0, int(log.offsets[30])))  # users 0 to 29
+    store.fold(log.batch(0, int(log.offsets[30])))  # users 0 to 29
     clock.advance(10)
     for user in range(5):
         store.read(user)
     clock.advance(10)
-    store.apply(log.batch(store.position, int(log.offsets[60])))  # 30 more, of whom 10 do not fit
+    store.fold(log.batch(store.position, int(log.offsets[60])))  # 30 more, of whom 10 do not fit
     store.evict_idle(idle_s=5)
     stayed = [user for user in range(60) if user in store._tiers.hot.keys]
     assert stayed == list(range(30, 60))
-    store.apply(log.batch(store.position, store.position))
+    store.fold(log.batch(store.position, store.position))
     assert store.users_hot == 30
 
 
@@ -196,7 +196,7 @@ def test_reads_keep_a_user_in_memory_and_bring_one_back(root: Path) -> None:
     store = limited(
         root, None, clock=clock, on_evicted=lambda reason, users: reasons.append((reason, users))
     )
-    store.apply(LOG.batch(0, 500))
+    store.fold(LOG.batch(0, 500))
     kept, other, *_ = states_of(store)
     clock.advance(10)
     store.read(kept)
@@ -205,7 +205,7 @@ def test_reads_keep_a_user_in_memory_and_bring_one_back(root: Path) -> None:
     assert (store.users_hot, store.users_cold) == (1, users - 1)
     assert store.evict_idle(idle_s=5) == 0
     assert store.read(other).row is not None
-    store.apply(LOG.batch(500, 501))
+    store.fold(LOG.batch(500, 501))
     assert kept in store._tiers.hot.keys
     assert other in store._tiers.hot.keys
     assert reasons == [("idle", users - 1)]
@@ -219,7 +219,7 @@ def test_memory_evictions_are_told_and_bytes_stay_below_the_limit(root: Path) ->
     log = ClickLog(3000)
     log.users[:] = np.arange(len(log.users), dtype=np.uint64)
     for start in range(0, log.length, 200):
-        store.apply(log.batch(start, start + 200))
+        store.fold(log.batch(start, start + 200))
         assert store.bytes_hot <= 300 * store.bytes_per_user
     assert {reason for reason, _ in told} == {"memory"}
     assert sum(users for _, users in told) == store.users_cold == len(log.users) - store.users_hot
@@ -229,7 +229,7 @@ def test_idle_users_who_do_not_fit_on_disk_stay_in_memory(root: Path) -> None:
     """Of idle users as many leave as fit; the others stay, and nobody's state changes."""
     clock = ManualClock()
     store = limited(root, None, cold_bytes=1 << 17, clock=clock)
-    store.apply(LOG.all())
+    store.fold(LOG.all())
     before = store.digest()
     clock.advance(100)
     moved = store.evict_idle(idle_s=10)
@@ -252,7 +252,7 @@ def test_readers_and_images_beside_a_writer_that_evicts(root: Path) -> None:
     store = limited(root)
     done = threading.Event()
     missing = []
-    store.apply(LOG.batch(0, 3000))
+    store.fold(LOG.batch(0, 3000))
     known = states_of(store)
 
     def read() -> None:
@@ -261,7 +261,7 @@ def test_readers_and_images_beside_a_writer_that_evicts(root: Path) -> None:
 
     def write() -> None:
         for start in range(3000, LOG.length, 40):
-            store.apply(LOG.batch(start, start + 40))
+            store.fold(LOG.batch(start, start + 40))
         done.set()
 
     threads = [threading.Thread(target=read), threading.Thread(target=write)]
@@ -280,7 +280,7 @@ def test_readers_and_images_beside_a_writer_that_evicts(root: Path) -> None:
     for image, rows in images:
         assert len(rows) == image.users
         saved = rows if image.full else saved | rows
-        clean.apply(LOG.batch(clean.position, image.position))
+        clean.fold(LOG.batch(clean.position, image.position))
         assert saved == states_of(clean)
 
 
@@ -291,9 +291,9 @@ def test_a_change_is_not_forgotten_on_the_way_to_disk_and_back(root: Path, faile
     """
     clock = ManualClock()
     store = limited(root, None, clock=clock)
-    store.apply(LOG.batch(0, 500))
+    store.fold(LOG.batch(0, 500))
     store.image("main", full=True).close(True)
-    store.apply(LOG.batch(500, 520))
+    store.fold(LOG.batch(500, 520))
     changed = set(LOG.batch(500, 520).users.tolist())
     before = states_of(store)
     clock.advance(10)
@@ -301,7 +301,7 @@ def test_a_change_is_not_forgotten_on_the_way_to_disk_and_back(root: Path, faile
     image = store.image("main", full=False) if failed else None
     for user in changed:
         store.read(user)
-    store.apply(LOG.batch(520, 521))
+    store.fold(LOG.batch(520, 521))
     assert store.users_hot >= len(changed)
     if image is not None:
         image.close(False)

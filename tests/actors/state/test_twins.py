@@ -48,7 +48,7 @@ def test_a_widened_state_reads_the_same(changed: dict[str, object]) -> None:
     """Sequence state, slots, ring and tail of a row and of its float32 form are equal."""
     model = bundle(config=dataclasses.replace(CONFIG, **changed))  # type: ignore[arg-type]
     full = store(model, one_in=0)
-    full.apply(LOG.all())
+    full.fold(LOG.all())
     row = full.row(int(LOG.users[0]))
     assert row is not None
     narrow = model.read(row)
@@ -66,7 +66,7 @@ def test_int8_errs_little_and_a_coarser_rounding_much() -> None:
     shipped = store()
     coarse = store(bundle_of(Coarse))
     for each in (shipped, coarse):
-        each.apply(LOG.all())
+        each.fold(LOG.all())
     fine = np.mean(shipped.compression_errors())
     rough = np.mean(coarse.compression_errors())
     assert 0 < fine < 0.1
@@ -78,7 +78,7 @@ def test_shadows_do_not_change_the_states() -> None:
     with_shadows = store()
     without = store(one_in=0)
     for each in (with_shadows, without):
-        each.apply(LOG.all())
+        each.fold(LOG.all())
     assert with_shadows.digest() == without.digest()
     assert without.compression_errors() == []
     assert len(with_shadows.compression_errors()) == SHADOWS_MAX
@@ -90,21 +90,21 @@ def test_a_shadow_begins_with_the_state_that_is_there() -> None:
     """
     saved = store(one_in=0)
     restored = store()
-    saved.apply(LOG.batch(0, 900))
+    saved.fold(LOG.batch(0, 900))
     for users, rows in saved.states():
         restored.load(users, rows)
     restored.skip_to(900)
     assert restored.compression_errors() == []
-    restored.apply(LOG.all())
+    restored.fold(LOG.all())
     unbroken = store()
-    unbroken.apply(LOG.all())
+    unbroken.fold(LOG.all())
     assert 0 < np.mean(restored.compression_errors()) <= np.mean(unbroken.compression_errors())
 
 
 def test_an_erased_user_has_no_shadow() -> None:
     """The shadow goes with the state, and makes room for another user's."""
     full = store()
-    full.apply(LOG.all())
+    full.fold(LOG.all())
     for user in set(LOG.users.tolist()):
         full.erase(user)
     assert full.compression_errors() == []
@@ -114,7 +114,7 @@ def test_float32_states_have_no_shadows() -> None:
     """Where nothing is rounded there is nothing to measure."""
     exact = bundle(config=dataclasses.replace(CONFIG, state_dtype="float32"))
     full = PartitionStore(exact, users_initial=1, bytes_per_user_max=1 << 20, shadows_one_in=1)
-    full.apply(LOG.all())
+    full.fold(LOG.all())
     assert full.compression_errors() == []
 
 
@@ -122,7 +122,7 @@ def test_a_shard_exports_the_mean_error(tmp_path: Path) -> None:
     """The gauge is NaN before there is anybody to measure, and a small number afterwards."""
     owner = shard(tmp_path, shadows_one_in=1)
     metrics: Metrics = owner._metrics
-    owner.own(0, 1)
+    owner.hold(0, 1)
     assert math.isnan(sample(metrics, "compression_error", arm="main"))
     owner.apply(LOG.all(), 1)
     assert 0 < sample(metrics, "compression_error", arm="main") < 0.1

@@ -75,7 +75,7 @@ def live(root: Path, stop: int) -> PartitionStore:
     store = PartitionStore(bundle(), users_initial=4, bytes_per_user_max=4096)
     for piece in ArchiveReader(archive(root / "archive"), 7).read(0, 0, stop):
         assert isinstance(piece, ClickBatch)
-        store.apply(piece)
+        store.fold(piece)
     return store
 
 
@@ -160,7 +160,7 @@ def test_verify_shows_who_differs_and_where(tmp_path: Path) -> None:
     for users, rows in store.states():
         wrong.load(users, rows)
     wrong.skip_to(99)
-    wrong.apply(twice)
+    wrong.fold(twice)
     saved(tmp_path, wrong)
     result = run("--verify")
     assert result.exit_code == 1
@@ -185,7 +185,7 @@ def test_erased_users_stay_erased(tmp_path: Path) -> None:
     store.erase(gone)
     for piece in ArchiveReader(archive(tmp_path / "archive")).read(0, 60, 100):
         assert isinstance(piece, ClickBatch)
-        store.apply(piece)
+        store.fold(piece)
     assert store.row(gone) is not None  # clicks from 80 on are a new user's
     saved(tmp_path, store)
     for start in ("0", "60"):
@@ -280,7 +280,7 @@ class Shards:
             ManualClock(),
             ShardSettings(users_initial=4),
         )
-        shard.own(0, epoch, role)
+        shard.hold(0, epoch, role)
         return shard
 
     def fold(self, stop: int, *names: str) -> None:
@@ -317,7 +317,7 @@ def running(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     async def serve() -> None:
         admin = Admin(
-            overseer=None, replicas=shards, table=lambda: table, erase=None, token="open-sesame"
+            coordinator=None, replicas=shards, table=lambda: table, erase=None, token="open-sesame"
         )  # type: ignore[arg-type]
         interceptor = RequestInterceptor(Metrics(CollectorRegistry()), Bounds(queue_max=0))
         server = RpcServer(admin.add_to, interceptor, 65_536, (ADMIN,))

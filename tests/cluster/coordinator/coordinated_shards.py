@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from actors.clock import ManualClock
 from actors.errors import NotOwner, SnapshotError
 from actors.serve.traffic import Arm
-from actors.shard.roles import Grant, Held, Report, Role, steps
+from actors.shard.roles import Grant, PartitionReport, Report, Role, steps
 from cluster.coordinator.coordinator import Coordinator, CoordinatorSettings
 from cluster.coordinator.ledger import Ledger
 from cluster.names import shard_name
@@ -59,7 +59,7 @@ class Process:
     alive: bool = True
     quiet: bool = False  # stopped, or cut off
     slow: bool = False  # catches up with nothing new
-    held: dict[int, Held] = field(default_factory=dict)
+    held: dict[int, PartitionReport] = field(default_factory=dict)
     failed: dict[int, int] = field(default_factory=dict)
 
     def report(self) -> Report:
@@ -73,12 +73,12 @@ class Process:
             del self.held[partition]
         for partition, grant in todo.renew.items():
             was = self.held[partition]
-            self.held[partition] = Held(
+            self.held[partition] = PartitionReport(
                 epoch=grant.epoch, role=grant.role, position=was.position, caught_up=was.caught_up
             )
-        for partition, grant in todo.own.items():
+        for partition, grant in todo.hold.items():
             if self.failed.get(partition) != grant.epoch:
-                self.held[partition] = Held(
+                self.held[partition] = PartitionReport(
                     epoch=grant.epoch, role=grant.role, position=0, caught_up=not self.slow
                 )
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors.errors import SnapshotError
-from actors.shard.roles import Held, Role
+from actors.shard.roles import PartitionReport, Role
 from cluster.coordinator.routing import Replica, Route
 from tests.cluster.coordinator.coordinated_shards import Deployment
 
@@ -149,7 +149,7 @@ class Faults(RuleBasedStateMachine):
         ]
         return node
 
-    def _held(self, partition: int) -> list[Held]:
+    def _held(self, partition: int) -> list[PartitionReport]:
         processes = self.it.processes.values()
         return [
             process.held[partition]
@@ -168,7 +168,9 @@ class Faults(RuleBasedStateMachine):
         for process in self.it.processes.values():
             process.slow = False
             process.held = {
-                partition: Held(epoch=held.epoch, role=held.role, position=0, caught_up=True)
+                partition: PartitionReport(
+                    epoch=held.epoch, role=held.role, position=0, caught_up=True
+                )
                 for partition, held in process.held.items()
             }
         self.it.settle(300)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.shard.roles import Held
+from actors.shard.roles import PartitionReport
 from cluster.coordinator.spreading import Move, next_move
 from tests.cluster.coordinator.coordinated_shards import STEP_S, Deployment, node_name
 
@@ -119,7 +119,7 @@ def test_a_move_waits_for_everything_else() -> None:
     slow = started.processes[1]
     slow.slow = False
     slow.held = {
-        p: Held(epoch=h.epoch, role=h.role, position=0, caught_up=True)
+        p: PartitionReport(epoch=h.epoch, role=h.role, position=0, caught_up=True)
         for p, h in slow.held.items()
     }
     started.settle()

@@ -91,12 +91,12 @@ class Deployment:
             clock=self.clock,
         )
 
-    def own(self) -> Deployment:
+    def hold(self) -> Deployment:
         """Let the shards take what the route says."""
         for role, replica in self.route.replicas():
             for partition in range(self.partitions):
                 if self.shards[replica.shard].grants().get(partition) != (replica.epoch, role):
-                    self.shards[replica.shard].own(partition, replica.epoch, role)
+                    self.shards[replica.shard].hold(partition, replica.epoch, role)
         return self
 
     def fold(self, stop: int) -> Deployment:
@@ -214,7 +214,7 @@ class _Archive:
 
 def running(disk: Disk, **options: object) -> Deployment:
     """A deployment with states, several snapshots and an archive."""
-    deployment = Deployment(disk, **options).own()  # type: ignore[arg-type]
+    deployment = Deployment(disk, **options).hold()  # type: ignore[arg-type]
     for stop in (20, 40, 50):
         deployment.fold(stop).snapshot()
     return deployment.fold(STOP).archived(STOP)
@@ -261,7 +261,7 @@ def replayed(disk: Disk, stop: int) -> tuple[str, ...]:
     bare.files = {path: content for path, content in disk.files.items() if "/tombstone-" in path}
     bare.directories = set(disk.directories)
     fresh = Deployment(bare)
-    fresh.shards["shard-0"].own(0, 1)
+    fresh.shards["shard-0"].hold(0, 1)
     fresh.fold_at("shard-0", stop)
     return tuple(fresh.shards["shard-0"].digest(0, arm) for arm in ARMS)
 

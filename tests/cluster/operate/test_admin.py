@@ -48,7 +48,7 @@ DONE = Progress(3, 3, 0, "")
 
 
 @dataclass
-class FakeOverseer:
+class FakeCoordinator:
     """Says `steps` one after the other."""
 
     steps: list[Progress] = field(default_factory=lambda: [BEGUN, BEGUN, HALF, DONE])
@@ -95,7 +95,7 @@ class Desk:
     """An admin service on a real port."""
 
     address: str
-    overseer: FakeOverseer
+    coordinator: FakeCoordinator
     replicas: FakeReplicas
     metrics: Metrics
     table: RoutingTable | None = TABLE
@@ -117,13 +117,13 @@ async def erased(user: str) -> pb.EraseReceipt:
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
     """A service that wants the token; its queue is full for everybody but operators."""
-    overseer = FakeOverseer()
+    coordinator = FakeCoordinator()
     replicas = FakeReplicas()
     metrics = Metrics(CollectorRegistry())
     made: list[Desk] = []
     wait = lambda _: asyncio.sleep(0)  # noqa: E731
     admin = Admin(
-        overseer=overseer,
+        coordinator=coordinator,
         replicas=replicas,
         table=lambda: made[0].table,
         erase=erased,
@@ -133,7 +133,7 @@ async def desk() -> AsyncIterator[Desk]:
     server = RpcServer(
         admin.add_to, RequestInterceptor(metrics, Bounds(queue_max=0)), 65_536, (SERVICE, ADMIN)
     )
-    made.append(Desk(await server.start("127.0.0.1", 0), overseer, replicas, metrics))
+    made.append(Desk(await server.start("127.0.0.1", 0), coordinator, replicas, metrics))
     await server.set_serving(True)
     yield made[0]
     await server.stop(grace_s=0)
@@ -162,7 +162,7 @@ async def test_scaling_reports_each_change(desk: Desk, admin: AdminClient) -> No
 async def test_a_shard_is_drained(desk: Desk, admin: AdminClient) -> None:
     """With the same progress."""
     assert [step.done async for step in admin.drain("shard-0")] == [False, False, True]
-    assert desk.overseer.asked == ["shard-0"]
+    assert desk.coordinator.asked == ["shard-0"]
 
 
 async def test_what_cannot_be_asked_names_the_field(admin: AdminClient) -> None:
@@ -229,7 +229,7 @@ async def test_who_does_not_know_the_token_is_refused(desk: Desk, token: str | N
             with pytest.raises(grpc.aio.AioRpcError, match="authorization: Bearer TOKEN") as raised:
                 await call
             assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
-    assert desk.overseer.asked == []
+    assert desk.coordinator.asked == []
     assert desk.counted("Scale", "UNAUTHENTICATED") == 1
 
 
@@ -314,9 +314,9 @@ async def test_a_user_is_erased_over_grpc() -> None:
     """Service, orchestration and shards together:
     the receipt arrives as it was made, and the user is gone.
     """
-    deployment = Deployment(Disk()).own().fold(60).archived(60)
+    deployment = Deployment(Disk()).hold().fold(60).archived(60)
     admin = Admin(
-        overseer=FakeOverseer(),
+        coordinator=FakeCoordinator(),
         replicas=FakeReplicas(),
         table=lambda: TABLE,
         erase=deployment.erasure.erase,

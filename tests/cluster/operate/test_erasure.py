@@ -116,7 +116,7 @@ def test_a_death_at_any_file_operation_is_made_good_by_another_call() -> None:
         rows = deployment.rows(USER)
         with pytest.raises(Crashed):
             erase(deployment)
-        restarted = Deployment(disk, epoch=10).own().fold(STOP)
+        restarted = Deployment(disk, epoch=10).hold().fold(STOP)
         owner, standby = restarted.digests()
         assert owner == standby == replayed(disk, STOP), crash_at
         erase(restarted)
@@ -142,7 +142,7 @@ def test_a_failing_disk_leaves_states_that_equal_a_replay(crash_at: int) -> None
     if not deployment.shards["shard-0"].grants():
         # given up: it was not sure whether the tombstone is there
         deployment.grant_anew()
-    deployment.own().fold(STOP)
+    deployment.hold().fold(STOP)
     owner, standby = deployment.digests()
     assert owner == standby == replayed(disk, STOP)
     erase(deployment)
@@ -165,13 +165,13 @@ def test_a_hand_over_between_any_two_steps(at: int, told: bool) -> None:
         if len(steps) == at + 1:
             deployment.hand_over()
             if told:
-                deployment.own()
+                deployment.hold()
         elif step == "route" and not told:
-            deployment.own()
+            deployment.hold()
 
     deployment.on_step = on_step
     receipt = erase(deployment)
-    deployment.own()
+    deployment.hold()
     assert len(removed(receipt, "state/")) == 2
     check_gone(disk, deployment, rows)
 
@@ -220,7 +220,7 @@ def test_a_standby_that_cannot_be_told_fails_the_call_and_learns_when_it_takes_o
     ):
         erase(deployment)
     deployment.hand_over()
-    deployment.own()
+    deployment.hold()
     assert deployment.rows(USER) == [None] * 4
     deployment.on_step = lambda step, shard: None
     erase(deployment)
@@ -239,9 +239,9 @@ def test_a_standby_beyond_a_tombstone_it_missed_restores() -> None:
     with pytest.raises(
         ShardUnavailable, match="gone beyond offset 60, below which a user was erased"
     ):
-        deployment.own()
+        deployment.hold()
     assert deployment.shards["shard-1"].grants() == {}
-    deployment.own().fold(LATER)
+    deployment.hold().fold(LATER)
     owner, standby = deployment.digests()
     assert owner == standby == replayed(disk, LATER)
 

@@ -84,7 +84,7 @@ def test_a_death_while_other_partitions_are_cleaned_is_made_good_by_another_call
         disk = Disk()
         with pytest.raises(Crashed):
             erase(misplaced(disk, crash_at=at))
-        again = Deployment(disk, epoch=11, partitions=3).own().fold(STOP)
+        again = Deployment(disk, epoch=11, partitions=3).hold().fold(STOP)
         erase(again)
         check_gone(disk, again, rows)
 
@@ -92,7 +92,7 @@ def test_a_death_while_other_partitions_are_cleaned_is_made_good_by_another_call
 def test_archived_clicks_without_a_state_go_for_good() -> None:
     """A tombstone keeps a replay from folding what the archive held elsewhere."""
     disk = Disk()
-    deployment = Deployment(disk, partitions=3).own().archived(STOP)
+    deployment = Deployment(disk, partitions=3).hold().archived(STOP)
     receipt = erase(deployment)
     assert sum(removed(receipt, "archive/partition=0")) == 9
     assert any(place.place.startswith("partition-0/tombstone/") for place in receipt.places)
@@ -108,7 +108,7 @@ def test_a_snapshot_of_a_model_that_is_gone_keeps_nobody() -> None:
     misplaced(disk).snapshot()
     later = Deployment(disk, epoch=11, partitions=3)
     later.shards = {name: later.shard_of(name, {"main": bundle(2)}) for name in later.shards}
-    later.own()
+    later.hold()
     receipt = erase(later)
     assert removed(receipt, "partition-0/snapshots/") != []
     assert [

@@ -33,7 +33,7 @@ STANDING_BY = Replica(shard="shard-1", epoch=2, address="127.0.0.1:2", ready=Tru
 
 
 @dataclass
-class FakePublisher:
+class FakeCoordinator:
     """Hands out the tables that a test puts in."""
 
     joined: list[Target] = field(default_factory=list)
@@ -55,14 +55,14 @@ class Started:
     """A gateway's process and what is around it."""
 
     process: GatewayProcess
-    publisher: FakePublisher
+    coordinator: FakeCoordinator
     metrics: Metrics
     health: health_pb2_grpc.HealthStub
 
     async def publish(self, table: RoutingTable) -> None:
         """Return when the gateway has taken the table."""
-        self.publisher.tables.put_nowait(table)
-        await self.publisher.tables.join()
+        self.coordinator.tables.put_nowait(table)
+        await self.coordinator.tables.join()
 
     async def serving(self) -> bool:
         """What a health check says."""
@@ -74,7 +74,7 @@ class Started:
 async def started() -> AsyncIterator[Started]:
     """A gateway that listens and follows."""
     metrics = Metrics(CollectorRegistry())
-    publisher = FakePublisher()
+    coordinator = FakeCoordinator()
     gateway = Gateway(limits=RequestLimits(), salt="s", message_bytes_max=65_536, metrics=metrics)
     server = RpcServer(gateway.add_to, RequestInterceptor(metrics, Bounds(queue_max=8)), 65_536)
     process = GatewayProcess(
@@ -82,12 +82,12 @@ async def started() -> AsyncIterator[Started]:
         server=server,
         host="127.0.0.1",
         port=0,
-        publisher=publisher,
+        coordinator=coordinator,
         metrics=metrics,
     )
     async with grpc.aio.insecure_channel(await process.start(TARGET)) as channel:
         running = asyncio.create_task(process.run())
-        yield Started(process, publisher, metrics, health_pb2_grpc.HealthStub(channel))
+        yield Started(process, coordinator, metrics, health_pb2_grpc.HealthStub(channel))
         running.cancel()
         await process.stop(grace_s=0)
 
@@ -136,7 +136,7 @@ async def test_draining_is_trouble(started: Started) -> None:
 
 async def test_targets_and_weights_come_from_the_table(started: Started) -> None:
     """The gateway joins, then shows every process's metrics and each arm's share."""
-    assert started.publisher.joined == [TARGET]
+    assert started.coordinator.joined == [TARGET]
     assert list(started.process.targets()) == []
     await started.publish(READY)
     assert list(started.process.targets()) == [TARGET]

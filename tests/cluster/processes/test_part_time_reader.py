@@ -87,7 +87,7 @@ async def test_it_reads_while_it_has_partitions(monkeypatch: Any) -> None:
     assert (readers.closed, readers.opened[1].reads) == (2, False)
 
 
-class Followed:
+class FakeCoordinator:
     """A coordinator that hands out tables."""
 
     def __init__(self) -> None:
@@ -108,16 +108,16 @@ async def test_arms_behind_the_front_have_a_reader_of_their_own() -> None:
     def open_reader(role: Role, feed: Feed) -> Any:
         return others.setdefault((role, feed), Readers()).open()
 
-    followed = Followed()
+    coordinator = FakeCoordinator()
     process = IngestProcess(
         owners=Reader(owners, FakeShards(), lambda: None),  # type: ignore[arg-type]
         open_reader=open_reader,
-        followed=followed,
+        coordinator=coordinator,
         number=0,
         count=1,
     )
     running = asyncio.create_task(process.run())
-    await followed.tables.put(table(False, True))
+    await coordinator.tables.put(table(False, True))
     behind = Role.OWNER, Feed.BEHIND
     await until(lambda: behind in others and others[behind].opened[0].reads)
     assert (owners.epochs, others[behind].opened[0].epochs, len(others)) == (
@@ -125,7 +125,7 @@ async def test_arms_behind_the_front_have_a_reader_of_their_own() -> None:
         {1: 7},
         1,
     )
-    await followed.tables.put(table(False, False))
+    await coordinator.tables.put(table(False, False))
     await until(lambda: others[behind].closed == 1)
     await process.stop()
     await running

@@ -70,7 +70,7 @@ async def test_no_lane_waits_for_ever(
     answers += [answer]
     shards = RemoteShards("n")
     shards._owners = {0: "shard-0"}
-    handed = [shards.apply(batch, 1) for batch in (LOG.batch(0, 9), LOG.batch(9, 20))]
+    handed = [shards.deliver(batch, 1) for batch in (LOG.batch(0, 9), LOG.batch(9, 20))]
     failures = await asyncio.wait_for(asyncio.gather(*handed, return_exceptions=True), PATIENCE_S)
     assert [type(failure) for failure in failures] == [ShardUnavailable] * 2
     assert ("planted" in caplog.text) == isinstance(answer, KeyError)

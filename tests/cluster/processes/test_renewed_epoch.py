@@ -22,7 +22,7 @@ from cluster.processes.remote import RemoteShards
 from cluster.processes.shard_process import ShardProcess
 from monitoring.metrics import Metrics
 from tests.actors.ingest.ingest_fakes import FakeLog, good
-from tests.cluster.processes.test_shard_process import USER, FakeRegistry, process_of
+from tests.cluster.processes.test_shard_process import USER, FakeCoordinator, process_of
 
 
 class Rig:
@@ -34,7 +34,7 @@ class Rig:
         self.clock = ManualClock()
         self.process: ShardProcess
         self.shard: Shard
-        self.process, self.shard = process_of(directory, FakeRegistry(), self.clock)
+        self.process, self.shard = process_of(directory, FakeCoordinator(), self.clock)
         self.shards = RemoteShards("n")
         log = FakeLog({0: [good(0), good(1), good(2)]})
         decoder = Decoder(EventFormat(), self.clock)
@@ -71,7 +71,7 @@ async def test_a_partition_given_up_between_two_epochs_is_read_again(
     Without a new click nobody would tell the reader that its shard is far behind what it said.
     """
     rig = Rig(tmp_path, monkeypatch)
-    rig.shard.own(0, 1)
+    rig.shard.hold(0, 1)
     rig.read_under(1)
     assert await rig.rounds() == {0: 3}
     rig.read_under(2)
@@ -79,8 +79,8 @@ async def test_a_partition_given_up_between_two_epochs_is_read_again(
     # by another owner meanwhile
     SnapshotStore.from_uri(str(tmp_path), kept=2).tombstones.write(0, USER, 2)
     with pytest.raises(ShardUnavailable, match="given up and restored"):
-        rig.shard.own(0, 2)
-    assert rig.shard.own(0, 2) == 0
+        rig.shard.hold(0, 2)
+    assert rig.shard.hold(0, 2) == 0
     assert await rig.rounds() == {0: 3}
 
 
@@ -89,7 +89,7 @@ async def test_a_shard_says_where_to_go_on_only_under_the_epoch_asked_for(
 ) -> None:
     """Not under an older one, nor under a newer one, whose reader is another."""
     rig = Rig(tmp_path, monkeypatch)
-    rig.shard.own(0, 5)
+    rig.shard.hold(0, 5)
     answers = [
         await rig.process.next_offsets(Feed.FRONT, {0: epoch, 1: epoch}) for epoch in (4, 5, 6)
     ]

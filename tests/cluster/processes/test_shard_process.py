@@ -16,7 +16,7 @@ from actors.calls.interceptor import RequestInterceptor
 from actors.calls.server import RpcServer
 from actors.clock import ManualClock
 from actors.errors import NotOwner, ShardUnavailable, SnapshotError, StaleEpoch
-from actors.shard.roles import Assignment, Grant, Held, Report, Role
+from actors.shard.roles import Assignment, Grant, PartitionReport, Report, Role
 from actors.shard.shard import Shard, ShardSettings
 from actors.snapshots.store import SnapshotStore
 from cluster.processes import shard_process
@@ -34,7 +34,7 @@ USER = 12345
 
 
 @dataclass
-class FakeRegistry:
+class FakeCoordinator:
     """Grants what a test says, and remembers the last report."""
 
     grants: dict[int, Grant] = field(default_factory=lambda: {0: Grant(1), 2: Grant(1)})
@@ -73,7 +73,7 @@ class Started:
 
     process: ShardProcess
     shard: Shard
-    registry: FakeRegistry
+    coordinator: FakeCoordinator
     clock: ManualClock
     running: asyncio.Task[None]
 
@@ -99,7 +99,7 @@ class GatedSnapshots(SnapshotStore):
 
 def process_of(
     directory: Path,
-    registry: FakeRegistry,
+    coordinator: FakeCoordinator,
     clock: ManualClock,
     bundle: Bundle | None = None,
     snapshots: SnapshotStore | None = None,
@@ -120,7 +120,7 @@ def process_of(
         server=server,
         host="127.0.0.1",
         node="n",
-        registry=registry,
+        coordinator=coordinator,
         target=TARGET,
         clock=clock,
     )
@@ -131,12 +131,12 @@ async def start(
     tmp_path: Path, bundle: Bundle | None = None, snapshots: SnapshotStore | None = None
 ) -> Started:
     """A running process, as soon as it holds what is granted first."""
-    registry = FakeRegistry()
+    coordinator = FakeCoordinator()
     clock = ManualClock()
-    process, shard = process_of(tmp_path, registry, clock, bundle, snapshots)
+    process, shard = process_of(tmp_path, coordinator, clock, bundle, snapshots)
     await process.start()
-    started = Started(process, shard, registry, clock, asyncio.create_task(process.run()))
-    await registry.until(lambda report: not snapshots or report.incarnation == 7)
+    started = Started(process, shard, coordinator, clock, asyncio.create_task(process.run()))
+    await coordinator.until(lambda report: not snapshots or report.incarnation == 7)
     return started
 
 
@@ -157,7 +157,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
 async def started(tmp_path: Path) -> AsyncIterator[Started]:
     """A running shard process that holds partitions 0 and 2."""
     made = await start(tmp_path)
-    await made.registry.until(lambda report: report.held.keys() == {0, 2})
+    await made.coordinator.until(lambda report: report.held.keys() == {0, 2})
     yield made
     await stop(made)
 
@@ -165,10 +165,10 @@ async def started(tmp_path: Path) -> AsyncIterator[Started]:
 async def test_it_holds_what_the_coordinator_grants(started: Started) -> None:
     """Both partitions start at offset 0, and the address that was registered answers."""
     assert await started.process.positions() == {0: 0, 2: 0}
-    assert started.registry.report.held[0] == Held(
+    assert started.coordinator.report.held[0] == PartitionReport(
         epoch=1, role=Role.OWNER, position=0, caught_up=False
     )
-    async with grpc.aio.insecure_channel(started.registry.address) as channel:
+    async with grpc.aio.insecure_channel(started.coordinator.address) as channel:
         await asyncio.wait_for(channel.channel_ready(), PATIENCE_S)
 
 
@@ -177,23 +177,23 @@ async def test_it_says_when_it_has_caught_up(started: Started) -> None:
     before; health follows the last one.
     """
     await started.process.observe_ends({0: 5, 1: 9, 2: 0})
-    report = await started.registry.until(lambda report: report.held[2].caught_up)
+    report = await started.coordinator.until(lambda report: report.held[2].caught_up)
     assert not report.held[0].caught_up
-    async with grpc.aio.insecure_channel(started.registry.address) as channel:
+    async with grpc.aio.insecure_channel(started.coordinator.address) as channel:
         watched = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert (await watched.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        await started.process.apply([(clicks(0, 0, "user", ITEMS[:3]), 1)])
-        await started.registry.until(lambda report: report.held[0].caught_up)
+        await started.process.apply_batches([(clicks(0, 0, "user", ITEMS[:3]), 1)])
+        await started.coordinator.until(lambda report: report.held[0].caught_up)
         assert (
             await asyncio.wait_for(watched.read(), PATIENCE_S)
         ).status == health_pb2.HealthCheckResponse.SERVING
 
 
 async def test_it_follows_every_change(started: Started) -> None:
-    """Released, renewed in another role, and owned anew; states of what is renewed go on."""
-    await started.process.apply([(clicks(0, 0, "user", ITEMS[:3]), 1)])
-    started.registry.grants = {0: Grant(4, Role.STANDBY), 3: Grant(2)}
-    report = await started.registry.until(lambda report: report.held.keys() == {0, 3})
+    """Released, renewed in another role, and taken anew; states of what is renewed go on."""
+    await started.process.apply_batches([(clicks(0, 0, "user", ITEMS[:3]), 1)])
+    started.coordinator.grants = {0: Grant(4, Role.STANDBY), 3: Grant(2)}
+    report = await started.coordinator.until(lambda report: report.held.keys() == {0, 3})
     assert (report.held[0].epoch, report.held[0].role, report.held[0].position) == (
         4,
         Role.STANDBY,
@@ -201,8 +201,8 @@ async def test_it_follows_every_change(started: Started) -> None:
     )
     assert (await started.process.durable()).keys() == {3}
     assert {partition for partition, _ in await started.process.digests()} == {3}
-    started.registry.grants = {0: Grant(5), 3: Grant(2)}
-    report = await started.registry.until(lambda report: report.held[0].epoch == 5)
+    started.coordinator.grants = {0: Grant(5), 3: Grant(2)}
+    report = await started.coordinator.until(lambda report: report.held[0].epoch == 5)
     assert (report.held[0].role, report.held[0].position) == (Role.OWNER, 3)
 
 
@@ -212,17 +212,17 @@ async def test_restores_hold_up_no_heartbeat(tmp_path: Path) -> None:
     """
     snapshots = GatedSnapshots(tmp_path)
     made = await start(tmp_path, snapshots=snapshots)
-    await made.registry.until(lambda report: report.held.keys() == {0, 2})
+    await made.coordinator.until(lambda report: report.held.keys() == {0, 2})
     snapshots.open.clear()
     snapshots.restores.clear()
-    made.registry.grants = {2: Grant(1), 4: Grant(1), 5: Grant(1), 6: Grant(1)}
-    report = await made.registry.until(lambda report: report.held.keys() == {2})
+    made.coordinator.grants = {2: Grant(1), 4: Grant(1), 5: Grant(1), 6: Grant(1)}
+    report = await made.coordinator.until(lambda report: report.held.keys() == {2})
     await until(lambda: len(snapshots.restores) >= 2)
     before = report
-    await made.registry.until(lambda report: report is not before)
+    await made.coordinator.until(lambda report: report is not before)
     assert sorted(snapshots.restores) == [4, 5]
     snapshots.open.set()
-    await made.registry.until(lambda report: report.held.keys() == {2, 4, 5, 6})
+    await made.coordinator.until(lambda report: report.held.keys() == {2, 4, 5, 6})
     await stop(made)
 
 
@@ -232,14 +232,14 @@ async def test_a_restore_that_fails_is_tried_again(
     """After a second, under the same epoch; the other partitions are served meanwhile."""
     snapshots = GatedSnapshots(tmp_path)
     made = await start(tmp_path, snapshots=snapshots)
-    await made.registry.until(lambda report: report.held.keys() == {0, 2})
+    await made.coordinator.until(lambda report: report.held.keys() == {0, 2})
     snapshots.error = SnapshotError("planted")
-    made.registry.grants |= {4: Grant(1)}
+    made.coordinator.grants |= {4: Grant(1)}
     await until(lambda: "planted; tried again" in caplog.text)
-    assert made.registry.report.held.keys() == {0, 2}
+    assert made.coordinator.report.held.keys() == {0, 2}
     snapshots.error = None
     made.clock.advance(1.1)
-    report = await made.registry.until(lambda report: report.held.keys() == {0, 2, 4})
+    report = await made.coordinator.until(lambda report: report.held.keys() == {0, 2, 4})
     assert report.failed == {}
     await stop(made)
 
@@ -248,17 +248,17 @@ async def test_answers_are_stale_without_a_lease(started: Started) -> None:
     """The shard counts from when its heartbeat was sent; the next answer makes them count again."""
     await started.process.observe_ends({0: 0})
     assert not started.shard.read(0, "main", USER).stale
-    started.registry.error = ShardUnavailable("planted")
-    await started.registry.until(lambda _: True)
+    started.coordinator.error = ShardUnavailable("planted")
+    await started.coordinator.until(lambda _: True)
     started.clock.advance(1.1)
     assert started.shard.read(0, "main", USER).stale
-    started.registry.error = None
+    started.coordinator.error = None
     await until(lambda: not started.shard.read(0, "main", USER).stale)
 
 
 async def test_a_process_that_was_replaced_ends(started: Started) -> None:
     """The coordinator refuses its heartbeats; it must not go on beside its successor."""
-    started.registry.error = NotOwner("planted")
+    started.coordinator.error = NotOwner("planted")
     with pytest.raises(ExceptionGroup) as raised:
         await asyncio.wait_for(started.running, PATIENCE_S)
     assert "planted" in str(raised.value.exceptions)
@@ -266,7 +266,7 @@ async def test_a_process_that_was_replaced_ends(started: Started) -> None:
 
 async def test_writes_of_another_epoch_are_refused(started: Started) -> None:
     """A caller with an old routing table changes nothing."""
-    stale, applied = await started.process.apply(
+    stale, applied = await started.process.apply_batches(
         [(clicks(0, 0, "user", ITEMS[:3]), 0), (clicks(2, 0, "user", ITEMS[:2]), 1)]
     )
     assert isinstance(stale, StaleEpoch)
@@ -286,15 +286,15 @@ async def test_after_a_failed_fold_the_partition_is_restored_under_a_newer_epoch
     sound = bundle.fold  # type: ignore[method-assign]
     bundle.fold = fail  # type: ignore[method-assign]
     made = await start(tmp_path, bundle)
-    await made.registry.until(lambda report: report.held.keys() == {0, 2})
+    await made.coordinator.until(lambda report: report.held.keys() == {0, 2})
     with pytest.raises(MemoryError):
-        await made.process.apply([(clicks(0, 0, "user", ITEMS[:3]), 1)])
-    report = await made.registry.until(lambda report: bool(report.failed))
+        await made.process.apply_batches([(clicks(0, 0, "user", ITEMS[:3]), 1)])
+    report = await made.coordinator.until(lambda report: bool(report.failed))
     assert (report.failed, report.held.keys()) == ({0: 1}, {2})
     bundle.fold = sound  # type: ignore[method-assign]
-    made.registry.grants |= {0: Grant(2)}
+    made.coordinator.grants |= {0: Grant(2)}
     made.clock.advance(1.1)
-    report = await made.registry.until(lambda report: 0 in report.held)
+    report = await made.coordinator.until(lambda report: 0 in report.held)
     assert (report.failed, report.held[0].epoch) == ({}, 2)
     await stop(made)
 
@@ -325,9 +325,9 @@ async def test_a_save_that_fails_at_stop_stops_nothing_else(tmp_path: Path) -> N
     real = SnapshotStore.from_uri(str(tmp_path), kept=2)
     made = await start(tmp_path, snapshots=FullFor(real._filesystem, real._root, 2))
     exposures = made.process._exposures = CountedExposures()  # type: ignore[assignment]
-    await made.registry.until(lambda report: report.held.keys() == {0, 2})
+    await made.coordinator.until(lambda report: report.held.keys() == {0, 2})
     for partition in (0, 2):
-        await made.process.apply([(clicks(partition, 0, "user", ITEMS[:3]), 1)])
+        await made.process.apply_batches([(clicks(partition, 0, "user", ITEMS[:3]), 1)])
     with pytest.raises(
         SnapshotError,
         match=r"shard-0 has stopped, without the snapshot of partition 0 .*planted disk",
@@ -349,7 +349,7 @@ async def test_answers_are_named_after_the_incarnation(started: Started) -> None
 
 async def test_snapshots_are_taken_on_time(started: Started) -> None:
     """After the interval, what is applied is durable."""
-    await started.process.apply([(clicks(0, 0, "user", ITEMS[:3]), 1)])
+    await started.process.apply_batches([(clicks(0, 0, "user", ITEMS[:3]), 1)])
     assert (await started.process.durable())[0] == 0
     started.clock.advance(11)
     await until(lambda: started.shard.durable()[0] == 3)
@@ -358,12 +358,12 @@ async def test_snapshots_are_taken_on_time(started: Started) -> None:
 async def test_the_next_process_restores_what_a_stop_saved(tmp_path: Path) -> None:
     """Positions and digests go on under the next epoch."""
     first = await start(tmp_path)
-    await first.registry.until(lambda report: report.held.keys() == {0, 2})
-    await first.process.apply([(clicks(2, 0, "user", ITEMS[:3]), 1)])
+    await first.coordinator.until(lambda report: report.held.keys() == {0, 2})
+    await first.process.apply_batches([(clicks(2, 0, "user", ITEMS[:3]), 1)])
     await stop(first)
     second = await start(tmp_path)
-    second.registry.grants = {0: Grant(2), 2: Grant(2)}
-    await second.registry.until(
+    second.coordinator.grants = {0: Grant(2), 2: Grant(2)}
+    await second.coordinator.until(
         lambda report: [held.epoch for held in report.held.values()] == [2, 2]
     )
     assert await second.process.positions() == {0: 0, 2: 3}

@@ -57,7 +57,7 @@ def served(model: Bundle, log: ClickLog, user: str) -> np.ndarray | None:
         **columns,
     )
     store = PartitionStore(model, users_initial=1, bytes_per_user_max=1 << 20)
-    store.apply(batch)
+    store.fold(batch)
     return store.row(key(user))
 
 
