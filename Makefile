@@ -49,7 +49,7 @@ check: $(READY) ## Lint, format, types, tidiness, fresh stubs: exactly what CI c
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest tests/test_tidy.py tests/test_stubs.py
+	$(BIN)/pytest tests/test_tidy.py tests/test_stubs.py tests/test_papers.py
 
 test: $(READY) ## Run every test on two processes (brokers and clusters are started and stopped by the tests)
 	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)

@@ -220,29 +220,6 @@ def test_every_floor_is_a_place() -> None:
         assert set(floors) <= files.keys() | rooms, package
 
 
-def test_guides_name_targets_that_exist() -> None:
-    """Every `make X` in the README, the guides and the scripts is a target of the Makefile."""
-    makefile = (ROOT / "Makefile").read_text()
-    guides = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / ".ci" / "run"]
-    violations = [
-        violation
-        for guide in guides
-        for violation in rules.known_targets(
-            guide.relative_to(ROOT).as_posix(), guide.read_text(), makefile
-        )
-    ]
-    assert not violations, "\n" + "\n".join(violations)
-
-
-def test_a_missing_target_is_caught() -> None:
-    """A guide that names a target the Makefile lacks is reported,
-    in a code span or as a command line.
-    """
-    guide = "Run `make demo`.\nThen `make fly` and make do.\n    make swim\n"
-    violations = list(rules.known_targets("README.md", guide, "demo: x\n\tcommand\n"))
-    assert [violation.split(":")[1] for violation in violations] == ["2", "3"]
-
-
 def test_serving_starts_without_torch() -> None:
     """Importing all of actors/, cluster/ and what they use loads no
     torch (2 s and 200 MB a process).

@@ -204,21 +204,6 @@ def bare_package(path: str, text: str) -> Iterator[str]:
         )
 
 
-def known_targets(path: str, text: str, makefile: str) -> Iterator[str]:
-    """Guides that name only `make` targets that exist."""
-    targets = set(re.findall(r"^([a-z][a-z0-9-]*):", makefile, flags=re.MULTILINE))
-    for number, line in enumerate(text.splitlines(), start=1):
-        code = re.findall(r"`([^`]*)`", line) + (
-            [line] if re.match(r"\s*(\$ )?(sudo )?make ", line) else []
-        )
-        for target in re.findall(r"\bmake ([a-z][a-z0-9-]*)", " ; ".join(code)):
-            if target not in targets:
-                yield (
-                    f"{path}:{number}: `make {target}` is not in the Makefile, which has "
-                    f"{sorted(targets)}"
-                )
-
-
 def _functions(tree: ast.AST) -> Iterator[Function]:
     return (node for node in ast.walk(tree) if isinstance(node, Function))
 
