@@ -16,14 +16,11 @@ LONG = {  # to be split
     "actors/shard/shard.py",
     "cluster/coordinator/coordinator.py",
     "cluster/settings/config.py",
-    "tests/actors/archive/test_archive.py",
     "tests/actors/clicks/test_strange_records.py",
-    "tests/actors/ingest/test_ingest.py",
     "tests/actors/serve/test_gateway.py",
     "tests/actors/serve/test_scoring.py",
     "tests/cluster/cli/test_commands_replay.py",
     "tests/cluster/cli/test_main.py",
-    "tests/system/test_system.py",
     "tests/simulation/system.py",
 }
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base"}

@@ -41,7 +41,7 @@ from cluster.wiring import start as wiring
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
 from model.network.export import random_bundle
-from tests.system.test_system import PARTITIONS, USERS, Clicks
+from tests.system.sent_clicks import PARTITIONS, USERS, Clicks
 from tests.waiting import until
 
 pytestmark = [pytest.mark.ray, pytest.mark.broker]

@@ -13,7 +13,7 @@ import pytest
 
 from cluster.broker.broker import Broker
 from cluster.operate.admin_client import AdminClient
-from tests.system.test_system import PARTITIONS
+from tests.system.sent_clicks import PARTITIONS
 from tests.system.under_load import TOKEN, Running, under_load
 
 pytestmark = [pytest.mark.ray, pytest.mark.broker]

@@ -9,7 +9,6 @@ import signal
 import tempfile
 import time
 import uuid
-import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,25 +18,18 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from prometheus_client import CollectorRegistry
 
 from actors.archive.files import ArchiveFiles
 from actors.clicks.partitioner import partition_of
-from actors.clock import SystemClock
 from actors.errors import ConfigError
-from actors.shard.shard import Shard, ShardSettings
-from actors.snapshots.store import SnapshotStore
 from cluster.broker.broker import Broker
 from cluster.broker.free_port import free_port
 from cluster.kafka.access import KafkaAccess
-from cluster.kafka.clients import producer
-from cluster.kafka.log import KafkaLog
 from cluster.lifecycle.system import System
 from cluster.operate.admin_client import AdminClient
 from cluster.operate.client import Client
 from cluster.operate.notices import Watch
 from cluster.scrape import scrape
-from cluster.settings import for_parts as derived
 from cluster.settings.config import (
     ArchiveSettings,
     ArmSettings,
@@ -54,70 +46,15 @@ from model.bundle.load import load_bundle
 from model.config import ModelConfig
 from model.network.export import write_bundle
 from model.network.network import Network
-from monitoring.metrics import Metrics
 from rpc import echorank_pb2 as pb
-from rpc import events_pb2
 from tests.cluster.kafka.topic_reader import records
+from tests.system.offline_fold import offline_digests
+from tests.system.sent_clicks import ITEMS, PARTITIONS, USERS, Clicks
 from training.data import archive
 
 pytestmark = [pytest.mark.ray, pytest.mark.broker]
 
-PARTITIONS = 4
-ITEMS = tuple(f"item-{number}" for number in range(100))
-USERS = [f"user-{number}" for number in range(20)]
 RECOVERY_S = 30.0  # the target is 10; a busy machine gets more
-
-
-class Clicks:
-    """Produces clicks and remembers how far each partition goes."""
-
-    def __init__(self, access: KafkaAccess, topic: str) -> None:
-        self._producer = producer(access)
-        self._topic = topic
-        self.ends = dict.fromkeys(range(PARTITIONS), 0)
-        self._made = 0
-
-    def send(self, count: int) -> None:
-        """`count` clicks, round the users and items, all acknowledged."""
-        sent = []
-        for number in range(self._made, self._made + count):
-            user = USERS[number % len(USERS)]
-            click = events_pb2.Click(
-                user=user, item=ITEMS[number % len(ITEMS)], time_ms=1_700_000_000_000 + number
-            )
-            sent.append(
-                self._producer.send(self._topic, key=user.encode(), value=click.SerializeToString())
-            )
-        self._made += count
-        for future in sent:
-            at = future.get(10)
-            self.ends[at.partition] = max(self.ends[at.partition], at.offset + 1)
-
-    def send_misplaced(self) -> int:
-        """A click of each user that does not live where librdkafka's default
-        partitioner puts it; how many.
-        """
-        away = {user: zlib.crc32(user.encode()) % PARTITIONS for user in USERS}
-        away = {
-            user: partition
-            for user, partition in away.items()
-            if partition != partition_of(user, PARTITIONS)
-        }
-        for user, partition in away.items():
-            click = events_pb2.Click(user=user, item=ITEMS[0], time_ms=1_700_000_000_000)
-            value = click.SerializeToString()
-            at = self._producer.send(
-                self._topic, key=user.encode(), value=value, partition=partition
-            ).get(10)
-            self.ends[partition] = at.offset + 1
-        return len(away)
-
-    def end(self, user: str) -> int:
-        """The offset after the user's newest click."""
-        return self.ends[partition_of(user, PARTITIONS)]
-
-    def close(self) -> None:
-        self._producer.close()
 
 
 @pytest.fixture(scope="module")
@@ -412,39 +349,6 @@ async def test_a_user_is_erased_everywhere(
             assert "retention" in places[f"kafka/{settings.topics.clicks}"].note
             assert (await client.score(user, ITEMS[:2], min_offset=end)).origin.cold_user
     assert user not in archive.read(settings.archive.directory).users
-
-
-def offline_digests(
-    settings: Settings, ends: dict[int, int], directory: Path
-) -> dict[tuple[int, str], str]:
-    """The digests of a fold of the same log in this process, partition by partition."""
-    clock = SystemClock()
-    arms = {arm.name: load_bundle(arm.bundle) for arm in settings.arms}
-    decoder = derived.decoder(settings, clock)
-    metrics = Metrics(CollectorRegistry())
-    snapshots = SnapshotStore.from_uri(str(directory), kept=1)
-    shard = Shard("offline", arms, snapshots, metrics, clock, ShardSettings())
-    click_log = KafkaLog(
-        KafkaAccess(bootstrap_servers=settings.kafka.bootstrap_servers or ""),
-        topic=settings.topics.clicks,
-        group_id="offline",
-        poll_timeout_ms=100,
-        records_per_poll_max=371,
-    )
-    with closing(click_log):
-        click_log.assign(ends)
-        for partition in ends:
-            shard.hold(partition, epoch=1)
-            click_log.seek(partition, 0)
-            click_log.resume(partition)
-        while shard.positions() != ends:
-            for found in click_log.poll():
-                batch, dead = decoder.decode_batch(
-                    found.partition, found.start, found.stop, found.records
-                )
-                assert {letter.reason for letter in dead} <= {"wrong_partition"}
-                shard.apply(batch, epoch=1)
-    return {(partition, arm): shard.digest(partition, arm) for partition in ends for arm in arms}
 
 
 def until(condition: Callable[[], bool], within_s: float = RECOVERY_S) -> None:

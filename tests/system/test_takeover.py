@@ -14,7 +14,7 @@ from actors.clicks.partitioner import partition_of
 from cluster.broker.broker import Broker
 from cluster.names import COORDINATOR
 from cluster.operate.client import Client
-from tests.system.test_system import ITEMS, PARTITIONS, USERS
+from tests.system.sent_clicks import ITEMS, PARTITIONS, USERS
 from tests.system.under_load import PATIENCE_S, Running, under_load
 
 pytestmark = [pytest.mark.ray, pytest.mark.broker]

@@ -43,7 +43,8 @@ from model.network.export import write_bundle
 from model.network.network import Network
 from tests.chaos.questions import OK, Questions
 from tests.chaos.recovery import until
-from tests.system.test_system import ITEMS, PARTITIONS, USERS, Clicks, offline_digests
+from tests.system.offline_fold import offline_digests
+from tests.system.sent_clicks import ITEMS, PARTITIONS, USERS, Clicks
 
 TOKEN = "open-sesame"
 PATIENCE_S = 60.0

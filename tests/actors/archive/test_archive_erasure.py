@@ -14,7 +14,7 @@ from actors.archive.reader import ArchiveReader
 from actors.clicks.click import Click, ClickBatch, key
 from actors.clicks.formats import EventFormat, encode
 from actors.errors import ArchiveError, SnapshotError
-from tests.actors.archive.test_archive import Bench, offsets, paths, ranges
+from tests.actors.archive.archive_bench import Bench, offsets, paths, ranges
 from tests.actors.archived_clicks import add, archive, user
 from tests.actors.ingest.ingest_fakes import NOW_MS, FakeLog, FakeRecord
 from tests.waiting import until

@@ -5,114 +5,22 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry
 
-from actors.clicks.codec import Decoder
-from actors.clicks.dead_letter import DeadLetters
-from actors.clicks.formats import EventFormat
-from actors.clock import ManualClock
 from actors.errors import (
     BrokerUnavailable,
     NotOwner,
     OffsetGap,
     Overloaded,
-    ShardUnavailable,
     SnapshotError,
     StaleEpoch,
 )
-from actors.ingest.ingest import Ingest, IngestSettings
-from actors.ingest.lane import Backoff
-from actors.ingest.ports import LogEnds
-from monitoring.metrics import Metrics
-from tests.actors.ingest.ingest_fakes import (
-    NOW_MS,
-    AfterEffect,
-    FakeLog,
-    FakeRecord,
-    FakeShards,
-    FakeSink,
-    bad,
-    good,
-)
+from tests.actors.ingest.ingest_fakes import AfterEffect, FakeLog, FakeShards, FakeSink, bad, good
+from tests.actors.ingest.ingest_rig import DOWN, clicks, rig
 from tests.waiting import PATIENCE_S
-
-DOWN = ShardUnavailable("shard-1 is down")
-
-
-@dataclass
-class Rig:
-    """An ingest among fakes."""
-
-    ingest: Ingest
-    log: FakeLog
-    shards: FakeShards
-    sink: FakeSink
-    clock: ManualClock
-    registry: CollectorRegistry
-    waits: list[float]
-
-    async def until(self, done: Callable[[], bool], step_s: float = 1.0) -> None:
-        """Work until `done`; after 200 rounds it never will be."""
-        for _ in range(200):
-            if done():
-                return
-            await self.ingest.run_once()
-            self.clock.advance(step_s)
-        raise AssertionError(
-            f"not done after 200 rounds: applied {self.shards.applied}, at {self.shards.at}"
-        )
-
-    def count(self, name: str, **labels: str) -> float:
-        """A metric's value; 0 if it was never touched."""
-        return self.registry.get_sample_value(f"echorank_{name}", labels) or 0.0
-
-
-def rig(
-    log: FakeLog,
-    shards: FakeShards | None = None,
-    sink: FakeSink | None = None,
-    ends: LogEnds = dict,
-) -> Rig:
-    """An ingest that owns every partition of `log` under epoch 1."""
-    shards = shards or FakeShards()
-    sink = sink or FakeSink()
-    clock = ManualClock(NOW_MS)
-    registry = CollectorRegistry()
-    sink.journal = shards.journal
-    metrics = Metrics(registry)
-    waits = list[float]()
-
-    async def wait(seconds: float) -> None:
-        waits.append(seconds)
-
-    letters = DeadLetters(sink, topic="clicks.dlq", source_topic="clicks", metrics=metrics)
-    patience = IngestSettings(
-        commit_interval_s=5.0, backoff=Backoff(min_s=0.5, max_s=8.0), apply_patience_s=0.02
-    )
-    ingest = Ingest(
-        log,
-        letters,
-        Decoder(EventFormat(), clock),
-        shards,
-        metrics,
-        clock,
-        patience,
-        wait,
-        ends=ends,
-    )
-    ingest.assign(dict.fromkeys(log.partitions, 1))
-    return Rig(ingest, log, shards, sink, clock, registry, waits)
-
-
-def clicks(count: int) -> list[FakeRecord | None]:
-    """`count` valid clicks without holes."""
-    return [good(offset) for offset in range(count)]
 
 
 async def test_every_click_is_applied_once_in_order() -> None:
@@ -145,65 +53,6 @@ async def test_holes_move_the_position() -> None:
         "deliver 0 6..8",
     ]
     assert r.count("ingest_lag_records", partition="0") == 0
-
-
-async def test_dead_letters_are_durable_before_the_batch_is_applied() -> None:
-    """A bad record is written with its reason first; then the batch around it is applied."""
-    r = rig(FakeLog({3: [good(0), bad(1), FakeRecord(2, None), good(3)]}))
-    await r.until(lambda: r.shards.at == {3: 4})
-    assert r.shards.journal == ["dead 2", "deliver 3 0..4"]
-    assert r.shards.applied == {3: [0, 3]}
-    assert [(record.key, record.value) for record in r.sink.written] == [
-        (b"u", b"\xff"),
-        (b"u", None),
-    ]
-    assert r.sink.header("__streams.errors.exception") == [
-        "BadRecord.undecodable",
-        "BadRecord.empty_value",
-    ]
-    assert r.sink.header("__streams.errors.topic") == ["clicks", "clicks"]
-    assert r.sink.header("__streams.errors.partition") == ["3", "3"]
-    assert r.sink.header("__streams.errors.offset") == ["1", "2"]
-    assert "no echorank.v1.Click" in r.sink.header("__streams.errors.message")[0]
-    assert (
-        r.count("dlq_total", reason="undecodable")
-        == r.count("dlq_total", reason="empty_value")
-        == 1
-    )
-    assert r.count("events_total", partition="3", outcome="dead_letter") == 2
-
-
-async def test_nothing_is_applied_while_its_dead_letters_cannot_be_written() -> None:
-    """With the dead-letter topic down, the partition waits and the others flow;
-    then each letter is there once.
-    """
-    log = FakeLog({0: [good(0), bad(1), good(2)], 1: clicks(3)})
-    r = rig(log, sink=FakeSink(faults=[BrokerUnavailable("no dlq")] * 3))
-    await r.until(lambda: not r.sink.faults and r.shards.at.get(1) == 3, step_s=0.1)
-    assert 0 not in r.shards.applied
-    assert r.count("dlq_total", reason="undecodable") == 0
-    await r.until(lambda: r.shards.at == {0: 3, 1: 3})
-    assert r.shards.applied == {0: [0, 2], 1: [0, 1, 2]}
-    assert r.sink.header("__streams.errors.offset") == ["1"]
-    assert r.shards.journal.index("dead 1") < r.shards.journal.index("deliver 0 0..3")
-
-
-async def test_dead_letters_are_not_repeated_when_a_batch_is_sent_again() -> None:
-    """A shard that refuses a batch four times does not multiply its dead letters."""
-    r = rig(FakeLog({0: [bad(0), good(1)]}), FakeShards(faults={0: [DOWN] * 4}))
-    await r.until(lambda: r.shards.at == {0: 2})
-    assert r.sink.header("__streams.errors.offset") == ["0"]
-
-
-async def test_an_oversized_dead_letter_is_cut_and_says_so() -> None:
-    """Value and key are cut to what the topic takes; a header gives the original length."""
-    log = FakeLog({0: [FakeRecord(0, b"v" * 1_000_000, b"k" * 500_000)]})
-    r = rig(log)
-    await r.until(lambda: r.shards.at == {0: 1})
-    [record] = r.sink.written
-    assert (len(record.value or b""), len(record.key or b"")) == (450_000, 450_000)
-    assert r.sink.header("__echorank.truncated.value") == ["1000000"]
-    assert r.sink.header("__echorank.truncated.key") == ["500000"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from actors.errors import BrokerUnavailable
 from tests.actors.ingest.ingest_fakes import FakeLog, FakeRecord, FakeSink, bad, good
-from tests.actors.ingest.test_ingest import rig
+from tests.actors.ingest.ingest_rig import rig
 
 
 async def test_a_partition_that_stands_still_shows_what_waits() -> None:

@@ -10,7 +10,7 @@ import pytest
 from actors.clicks.dead_letter import OutRecord
 from actors.errors import OtherLog
 from tests.actors.ingest.ingest_fakes import FakeLog, FakeSink, bad, good
-from tests.actors.ingest.test_ingest import clicks, rig
+from tests.actors.ingest.ingest_rig import clicks, rig
 
 
 async def test_another_log_is_not_read(caplog: pytest.LogCaptureFixture) -> None:

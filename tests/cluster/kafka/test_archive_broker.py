@@ -31,7 +31,7 @@ from cluster.kafka.clients import KafkaAdmin, producer
 from cluster.kafka.log import KafkaLog
 from cluster.kafka.topics import Topic, ensure_topics
 from monitoring.metrics import Metrics
-from tests.actors.archive.test_archive import offsets, ranges
+from tests.actors.archive.archive_bench import offsets, ranges
 from training.data import archive as archived
 
 pytestmark = pytest.mark.broker
