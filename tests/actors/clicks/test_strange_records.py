@@ -1,13 +1,11 @@
 """Whatever a record holds, it is a click or a dead letter:
-the same on either way and on any stack, never an error.
+the same on either way, never an error.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,17 +18,16 @@ from prometheus_client import CollectorRegistry
 from actors.archive.files import ArchiveFiles
 from actors.archive.reader import ArchiveReader
 from actors.archive.writer import Archive, RollSettings
-from actors.clicks import codec, excerpt, json_text
+from actors.clicks import excerpt, json_text
 from actors.clicks.click import Click
 from actors.clicks.formats import EventFormat, encode
-from actors.clicks.json_text import NESTING_MAX
 from actors.clock import ManualClock
-from actors.errors import BadRecord
 from actors.ingest.log_reader import LogReader
 from monitoring.metrics import Metrics
-from tests.actors.clicks.test_click_columns import ODD_JSON, ODD_PROTOBUF, check
-from tests.actors.clicks.test_codec import (
+from tests.actors.clicks.both_ways import check
+from tests.actors.clicks.click_records import (
     FORMATS,
+    JSON,
     NOW_MS,
     PROTOBUF,
     Record,
@@ -39,106 +36,11 @@ from tests.actors.clicks.test_codec import (
     json_click,
     outcome,
 )
+from tests.actors.clicks.hostile_values import FIELDS, HOSTILE, MESSAGE_MAX, ODD_TIMES, judged, put
+from tests.actors.clicks.odd_records import ODD_JSON, ODD_PROTOBUF
 from tests.actors.ingest.ingest_fakes import FakeLog, FakeRecord
 
-JSON = EventFormat(format="json")
 UNITS: tuple[Any, ...] = ("ms", "s", "iso8601")
-FIELDS = ("user", "item", "action", "time")
-MESSAGE_MAX = 500
-
-
-def put(field: str, text: str) -> bytes:
-    """A valid click but for one field, which is this JSON."""
-    return json_click(**{field: "HERE"}).replace(b'"HERE"', text.encode("utf-8", "surrogatepass"))
-
-
-def nested(depth: int, *, inner: str = "1", kind: str = '{"a":', end: str = "}") -> str:
-    """So many objects in each other."""
-    return kind * depth + inner + end * depth
-
-
-def judged(
-    event_format: EventFormat, value: bytes, key: bytes | None = None
-) -> Click | tuple[str, str]:
-    """The click, or reason and message."""
-    try:
-        return decoder(event_format).decode(value, key, NOW_MS)
-    except BadRecord as error:
-        return error.reason, str(error)
-
-
-HOSTILE = [
-    *(
-        sign + "9" * digits
-        for sign in ("", "-")
-        for digits in (19, 20, 309, 640, 641, 4_299, 4_300, 4_301, 9_000)
-    ),
-    *(
-        "1e400",
-        "-1e400",
-        "1e308",
-        "1e-400",
-        "NaN",
-        "Infinity",
-        "-Infinity",
-        "-0",
-        "-0.0",
-        "true",
-        "null",
-        "1.5",
-    ),
-    *(
-        '"\\ud800"',
-        '"\\u0000"',
-        '"\\n"',
-        '"\\"',
-        '"a\\nb"',
-        "[]",
-        "{}",
-        '""',
-        '"' + "x" * 5_000 + '"',
-    ),
-    *(nested(depth) for depth in (98, 99, 100, 101, 880, 979, 980, 985, 999, 1_023, 1_024, 5_000)),
-    *(nested(depth, kind="[", end="]") for depth in (98, 99, 100, 101, 980, 60_000)),
-    nested(50, inner=json.dumps("[" * 400)),
-]
-ODD_TIMES = [
-    *(
-        "0000-01-01T00:00:00Z",
-        "0001-01-01T00:00:00+23:59",
-        "9999-12-31T23:59:59-23:59",
-        "10000-01-01T00:00:00Z",
-    ),
-    *(
-        "2026-01-31T12:00:00+24:00",
-        "2026-01-31T12:00:00-24:00",
-        "2026-01-31T12:00:00+23:59:59.999999",
-    ),
-    *(
-        "2026-01-31T12:00:00." + "1" * 50 + "Z",
-        "2026-W05-6T12:00:00Z",
-        "2026-W54-1",
-        "2026-02-30",
-        "20260131",
-        "2026",
-    ),
-    *(
-        "2026-01-31T24:00:00Z",
-        "9999-12-31T24:00:00Z",
-        "2026-01-31T12:60:00Z",
-        "2026-01-31\ud80012:00",
-        "٢٠٢٦-01-31",
-    ),
-    *(
-        "",
-        " ",
-        "T",
-        "-2026-01-31",
-        "2026-01-31T12:00:00Z" + "0" * 4_300,
-        "\0",
-        "2026-01-31T12:00:00\n",
-    ),
-]
 
 
 @pytest.mark.parametrize("unit", UNITS)
@@ -202,148 +104,6 @@ def test_odd_iso_times_are_clicks_or_dead_letters(text: str) -> None:
     found = judged(event_format, value)
     assert isinstance(found, Click) or found[0] in {"bad_time", "future_time"}
     check(event_format, [Record(0, value)])
-
-
-def at_depth(frames: int, call: Callable[[], Any]) -> Any:
-    """Make the call below so many further frames."""
-    return at_depth(frames - 1, call) if frames else call()
-
-
-def free_frames() -> int:
-    """Frames that still fit on this stack."""
-    try:
-        return 1 + free_frames()
-    except RecursionError:
-        return 0
-
-
-@pytest.mark.parametrize("kind", ["{", "["])
-@pytest.mark.parametrize("field", ["user", "extra"])
-def test_nesting_is_judged_alike_on_any_stack(kind: str, field: str) -> None:
-    """One limit for owner, standby, archive and replay:
-    how deep the caller's own stack is makes no difference.
-    """
-    start, end = ('{"a":', "}") if kind == "{" else ("[", "]")
-    deepest = free_frames() - 60  # leaves the parser too little for the limit
-    for depth in (
-        1,
-        50,
-        NESTING_MAX - 2,
-        NESTING_MAX - 1,
-        NESTING_MAX,
-        NESTING_MAX + 1,
-        880,
-        979,
-        985,
-    ):
-        record = Record(0, put(field, nested(depth, kind=start, end=end)))
-        shallow = judged(JSON, record.value)
-        assert isinstance(shallow, Click) == (
-            field == "extra" and depth < NESTING_MAX
-        )  # the object itself counts
-        for frames in (100, deepest // 2, deepest):
-            assert at_depth(frames, lambda record=record: judged(JSON, record.value)) == shallow
-            for many in (1, codec.TOGETHER_MIN):
-                batch, dead = at_depth(
-                    frames, lambda r=record, n=many: decoder(JSON).decode_batch(0, 0, n, [r] * n)
-                )
-                assert (len(batch), len(dead)) == (
-                    (many, 0) if isinstance(shallow, Click) else (0, many)
-                )
-                assert all((letter.reason, letter.message) == shallow for letter in dead)
-
-
-@pytest.mark.parametrize(
-    ("value", "is_deep"),
-    [
-        (b"[" * 100 + b"]" * 100, False),
-        (b"[" * 101 + b"]" * 101, True),
-        (b"[" * 101, True),
-        (b"[]" * 5_000, False),
-        (b'{"a":[{}]}' * 5_000, False),
-        (b'"' + b"[" * 5_000 + b'"', False),
-        (b'"' + b"[" * 5_000, False),  # a string without an end
-        (b'"\\"' + b"[" * 5_000 + b'"', False),
-        (b'"\\\\"' + b"[" * 101, True),
-        (b'"\\""' * 15_000 + b"[" * 100, False),
-        (b'"\\""' * 15_000 + b"[" * 101, True),
-        (b'["["' * 50 + b'"]",[]]' * 50, False),
-        (b'["]"' * 101, True),
-        (b'"\n"' + b"{" * 101, True),
-    ],
-    ids=itertools.count(),
-)
-def test_nesting_counts_brackets_outside_of_strings(value: bytes, is_deep: bool) -> None:
-    """Brackets within strings are text, an escaped quote ends none,
-    and arrays side by side are not in each other.
-    """
-    assert json_text.is_nested_too_deep(value) == is_deep
-
-
-def test_what_nobody_foresaw_becomes_a_dead_letter(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An error in reading one record: a dead letter and a log line say so
-    with its place; its neighbours pass.
-    """
-    for error in (
-        RuntimeError("odd"),
-        RecursionError("deep"),
-        ValueError("x" * 9_000),
-        KeyError("\ud800"),
-        OSError(),
-    ):
-
-        def parse(value: bytes, error: Exception = error) -> Click:
-            if value == b"strange":
-                raise error
-            return Click("u", "i", "click", 1)
-
-        strange = decoder(PROTOBUF)
-        monkeypatch.setattr(strange, "_parse", parse)
-        records = [Record(n + 40, b"strange" if n == 3 else b"usual") for n in range(60)]
-        for part in (records[:10], records):
-            caplog.clear()
-            batch, [letter] = strange.decode_batch(7, 40, 100, part)
-            assert (letter.partition, letter.offset, letter.reason) == (7, 43, "unforeseen")
-            assert type(error).__name__ in letter.message
-            assert len(letter.message) < MESSAGE_MAX
-            assert len(batch) == len(part) - 1
-            assert "partition 7, offset 43" in caplog.text
-        with pytest.raises(BadRecord, match=type(error).__name__):
-            strange.decode_record(7, records[3])
-
-
-def test_records_that_cannot_be_read_together_are_read_one_by_one(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An error of the fast path costs speed, and nothing else."""
-
-    def columns(values: Any) -> Any:
-        raise RuntimeError("odd")
-
-    broken = decoder(PROTOBUF)
-    records = [Record(n, encode(Click(f"u{n}", "i", "click", 1), PROTOBUF)) for n in range(60)]
-    expected, _ = broken.decode_batch(0, 0, 60, records)
-    monkeypatch.setattr(broken, "_columns", columns)
-    batch, dead = broken.decode_batch(0, 0, 60, records)
-    assert not dead
-    assert batch.users.tolist() == expected.users.tolist()
-    assert "one by one" in caplog.text
-
-
-def test_memory_that_is_short_is_no_records_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A click must not become a dead letter because its reader had no
-    memory: others will have folded it.
-    """
-
-    def parse(value: bytes) -> Click:
-        raise MemoryError
-
-    short = decoder(PROTOBUF)
-    monkeypatch.setattr(short, "_parse", parse)
-    with pytest.raises(MemoryError):
-        short.decode_batch(0, 0, 1, [Record(0, b"usual")])
 
 
 scalars = (
