@@ -10,10 +10,10 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status as RichStatus
+from grpc_status import rpc_status
 
 from actors import errors
 
-DETAILS_KEY = "grpc-status-details-bin"
 DOMAIN = "echorank.v1"
 RETRY_AFTER_S = 0.5  # a new routing table is out sooner; a crashed shard needs some of these
 
@@ -47,7 +47,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     errors.EchoRankError: grpc.StatusCode.UNKNOWN,
 }
 
-Metadata = tuple[tuple[str, bytes], ...]
+Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 class Status(NamedTuple):
@@ -77,12 +77,12 @@ def status_of(error: Exception) -> Status:
 
 def details_of(error: grpc.aio.AioRpcError) -> list[Message]:
     """The `google.rpc` messages inside a failed call, for clients; unknown kinds are left out."""
-    status = RichStatus.FromString(dict(_rich_metadata(error)).get(DETAILS_KEY, b""))
+    rich = _rich_of(error)
     kinds: dict[str, type[Message]] = {
         kind.DESCRIPTOR.full_name: kind for kind in (BadRequest, RetryInfo, ErrorInfo)
     }
     found = []
-    for packed in status.details:
+    for packed in rich.details if rich else ():
         if kind := kinds.get(packed.TypeName()):
             packed.Unpack(message := kind())
             found.append(message)
@@ -90,17 +90,29 @@ def details_of(error: grpc.aio.AioRpcError) -> list[Message]:
 
 
 def _relayed(error: grpc.aio.AioRpcError) -> Status:
-    return Status(error.code(), error.details() or "", _rich_metadata(error))
+    rich = _rich_of(error)
+    return _sent(rich) if rich else Status(error.code(), error.details() or "", ())
 
 
-def _rich_metadata(error: grpc.aio.AioRpcError) -> Metadata:
-    pairs = cast("Metadata", tuple(error.trailing_metadata() or ()))
-    return tuple((key, value) for key, value in pairs if key == DETAILS_KEY)
+def _rich_of(error: grpc.aio.AioRpcError) -> RichStatus | None:
+    """What a failed call carries beside code and text;
+    None if that is nothing, or does not belong to them.
+    """
+    try:
+        found: RichStatus | None = rpc_status.from_call(cast("grpc.Call", error))
+    except (ValueError, DecodeError):
+        return None
+    return found
+
+
+def _sent(rich: RichStatus) -> Status:
+    sent = rpc_status.to_status(rich)
+    return Status(sent.code, sent.details, sent.trailing_metadata)
 
 
 def _rich(code: grpc.StatusCode, error: Exception) -> Status:
-    rich = RichStatus(code=_number(code), message=str(error), details=map(_packed, _details(error)))
-    return Status(code, str(error), ((DETAILS_KEY, rich.SerializeToString()),))
+    number: int = code.value[0]
+    return _sent(RichStatus(code=number, message=str(error), details=map(_packed, _details(error))))
 
 
 def _details(error: Exception) -> list[Message]:
@@ -114,11 +126,6 @@ def _details(error: Exception) -> list[Message]:
         delay.FromNanoseconds(int(seconds * 1e9))
         details.append(RetryInfo(retry_delay=delay))
     return details
-
-
-def _number(code: grpc.StatusCode) -> int:
-    number: int = code.value[0]
-    return number
 
 
 def _packed(message: Message) -> Any:
