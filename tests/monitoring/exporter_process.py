@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 from prometheus_client import CollectorRegistry
 
 from monitoring.discovery import Target
@@ -34,7 +35,7 @@ def work(metrics: Metrics, users: int) -> None:
         partition = str(user % PARTITIONS)
         metrics.events_total.labels(partition, "applied").inc()
         metrics.ingest_lag_records.labels(partition).set(user // PARTITIONS)
-        metrics.event_to_score_seconds.observe(0.02)
+        metrics.event_to_score_seconds.observe_many(np.array([0.02]))
         metrics.score_seconds.labels("main", "FULL").observe(0.004)
         metrics.requests_total.labels("Score", "OK").inc()
 

@@ -20,8 +20,12 @@ DASHBOARDS = sorted((MONITORING / "grafana" / "dashboards").glob("*.json"))
 def declared() -> dict[str, tuple[str, tuple[str, ...]]]:
     """Type and labels of each metric of `Metrics`, by its name with the prefix."""
     registry = CollectorRegistry()
-    Metrics(registry)
-    labels = {metric._name: metric._labelnames for metric in registry._collector_to_names}
+    metrics = Metrics(registry)
+    # the library tells the names of labels only with samples, and without values there are none
+    labels = {
+        getattr(metric, "_name", ""): getattr(metric, "_labelnames", ())
+        for metric in vars(metrics).values()
+    }
     return {family.name: (family.type, labels[family.name]) for family in registry.collect()}
 
 
