@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from training.data.sequences import Windows
 from training.errors import DivergedError
@@ -277,10 +278,8 @@ def descend(
     for part in optimizer.param_groups:
         part["lr"] = settings.learning_rate * schedule.rate()
     optimizer.step()
-    with torch.no_grad():
-        torch._foreach_lerp_(
-            list(averaged.parameters()), list(network.parameters()), 1 - schedule.decay()
-        )
+    average = get_ema_multi_avg_fn(schedule.decay())
+    average(list(averaged.parameters()), list(network.parameters()), 0)
 
 
 def generators() -> list[Tensor]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.utils import clip_grad_norm_
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from bench.accuracy.baselines.ctr.interest import Interest
 from bench.accuracy.ctr.data import Bools, CtrBatch, Impressions, batches, rows
@@ -150,10 +151,8 @@ def _descend(
     for part in optimizer.param_groups:
         part["lr"] = settings.learning_rate * schedule.rate()
     optimizer.step()
-    with torch.no_grad():
-        torch._foreach_lerp_(
-            list(averaged.parameters()), list(model.parameters()), 1 - schedule.decay()
-        )
+    average = get_ema_multi_avg_fn(schedule.decay())
+    average(list(averaged.parameters()), list(model.parameters()), 0)
     return float(loss.detach())
 
 
