@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     rules.torch_free,
     rules.own_files,
     rules.assignments,
+    rules.private_parts,
     rules.documented_tests,
     rules.no_sleep,
     rules.file_name,
@@ -64,6 +67,15 @@ BAD: tuple[tuple[Rule, str, str], ...] = (
     (rules.own_files, "cluster/a.py", 'def f():\n    open(f"{root}/tests/a.json")\n'),
     (rules.assignments, "model/a.py", "a, b = 1, 2\n"),
     (rules.assignments, "tests/a.py", "def f():\n    self.a, self.b = a, b\n"),
+    (rules.private_parts, "actors/a.py", "from grpc_health.v1._async import HealthServicer\n"),
+    (rules.private_parts, "cluster/a.py", "def f():\n    import ray._raylet\n"),
+    (rules.private_parts, "cluster/a.py", "from ray import serve as s\ns.api._client.stop()\n"),
+    (
+        rules.private_parts,
+        "model/a.py",
+        "from numba import njit\nf = njit(cache=True, _nrt=False)\n",
+    ),
+    (rules.private_parts, "training/ray_private.py", "import torch\ntorch._foreach_lerp_(a, b)\n"),
     (rules.documented_tests, "tests/test_a.py", "def test_a():\n    assert f()\n"),
     (
         rules.documented_tests,
@@ -95,6 +107,9 @@ GOOD: tuple[tuple[Rule, str, str], ...] = (
     (rules.own_files, "bench/a.py", 'PATH = "bench/results/accuracy.json"\n'),
     (rules.own_files, "training/a.py", '"""Shown by bench/accuracy/rows.py."""\n'),
     (rules.assignments, "model/a.py", "a, b = b, a\na, b = pair\na, *b = 1, 2, 3\n"),
+    (rules.private_parts, "training/ray_private.py", "import ray\ncore = ray._raylet\n"),
+    (rules.private_parts, "model/a.py", "from model.a import b as _b\nc = b._d + b.__doc__\n"),
+    (rules.private_parts, "model/a.py", "import os\nos._exit(1)\nself._a._b(_c=1)\n"),
     (rules.documented_tests, "tests/test_a.py", 'def test_a():\n    """a holds."""\n'),
     (rules.no_sleep, "tests/test_a.py", "await asyncio.sleep(0)\n"),
     (rules.no_sleep, "actors/a.py", "time.sleep(1)\n"),
@@ -218,6 +233,18 @@ def test_every_floor_is_a_place() -> None:
     rooms = {path.rpartition("/")[0] for path in files}
     for package, floors in graph.FLOORS.items():
         assert set(floors) <= files.keys() | rooms, package
+
+
+def test_releases_are_bounded_where_private_parts_are_used() -> None:
+    """A library whose private parts the product needs has a range up to the next release:
+    they may change with any.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    ranges = {re.split(r"[^\w-]", each)[0]: each for each in project["dependencies"]}
+    for path, library in rules.PRIVATE_PARTS.items():
+        if not path.startswith("tests/"):
+            wanted = ranges["grpcio" if library == "grpc" else library]
+            assert re.search(r">=[\d.]+,<\d+\.\d+$", wanted), wanted
 
 
 def test_serving_starts_without_torch() -> None:

@@ -23,6 +23,16 @@ LONG = {  # to be split
     "tests/simulation/system.py",
 }
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base"}
+# The one file for each library whose private parts are needed; pyproject.toml bounds its versions.
+PRIVATE_PARTS = {
+    "training/ray_private.py": "ray",
+    "actors/calls/unread_calls.py": "grpc",
+    "model/kernels/compiled.py": "numba",
+    "tests/ray_nodes.py": "ray",
+    "tests/cluster/lifecycle/test_ray_start.py": "ray",
+    "tests/simulation/simulated/loop.py": "asyncio",
+}
+PUBLIC = {("os", "_exit")}  # documented, for all its underscore
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
 
 # Each folder may import itself and what stands here; tests and bench may import everything.
@@ -34,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "actors": {"model", "monitoring", "rpc"},
     "cluster": {"model", "monitoring", "rpc", "actors", "training"},
 }
+OURS = MAY_IMPORT.keys() | {"tests", "bench"}
 IMPURE = {"ray", "kafka", "grpc", "time", "logging", "socket", "subprocess", "threading", "asyncio"}
 IMPURE_ATTRIBUTES = {
     ("os", "environ"),
@@ -68,7 +79,7 @@ def direction(path: str, text: str) -> Iterator[str]:
     allowed = MAY_IMPORT[folder] | {folder}
     for line, module in _imports(ast.parse(text)):
         root = module.split(".", maxsplit=1)[0]
-        if root in MAY_IMPORT.keys() | {"tests", "bench"} and root not in allowed:
+        if root in OURS and root not in allowed:
             yield f"{path}:{line}: {folder}/ imports {module}; it may import {sorted(allowed)} only"
 
 
@@ -137,6 +148,29 @@ def assignments(path: str, text: str) -> Iterator[str]:
         read = {ast.unparse(each) for each in ast.walk(node.value) if isinstance(each, ast.expr)}
         if not names & read:
             yield f"{path}:{node.lineno}: {len(names)} assignments; give each a line of its own"
+
+
+def private_parts(path: str, text: str) -> Iterator[str]:
+    """Libraries used as they offer themselves: no private module, name, attribute or keyword."""
+    tree = ast.parse(text)
+    library_of: dict[str, str] = {}  # by the name that it, or a part of it, has in this file
+    used: list[tuple[int, str, str]] = []
+    for node in ast.walk(tree):
+        for line, whole, name in _imported_names(node):
+            library = whole.partition(".")[0]
+            library_of[name] = library
+            used += [(line, library, part) for part in whole.split(".")]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            used.append((node.lineno, library_of.get(_root(node), ""), node.attr))
+        elif isinstance(node, ast.Call):
+            library = library_of.get(_root(node), "")
+            used += [(node.lineno, library, each.arg or "") for each in node.keywords]
+    for line, library, name in used:
+        private = name.startswith("_") and not name.endswith("__")
+        allowed = {"", *OURS, PRIVATE_PARTS.get(path)}
+        if private and library not in allowed and (library, name) not in PUBLIC:
+            yield f"{path}:{line}: {name} is private to {library}; use what it offers to all"
 
 
 def documented_tests(path: str, text: str) -> Iterator[str]:
@@ -214,3 +248,20 @@ def _imported(node: ast.AST) -> Iterator[tuple[int, str]]:
         yield from ((node.lineno, alias.name) for alias in node.names)
     elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
         yield node.lineno, node.module
+
+
+def _imported_names(node: ast.AST) -> Iterator[tuple[int, str, str]]:
+    """Line, dotted name of what is imported, and the name that it binds."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield node.lineno, alias.name, alias.asname or alias.name.partition(".")[0]
+    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        for alias in node.names:
+            yield node.lineno, f"{node.module}.{alias.name}", alias.asname or alias.name
+
+
+def _root(node: ast.AST) -> str:
+    """The name that a chain of attributes and calls begins with."""
+    while isinstance(node, ast.Attribute | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""

@@ -5,13 +5,12 @@ which a busy machine, or a slow disk, may exceed.
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable
-from types import TracebackType
 from typing import TypeVar
 
 import ray
-from ray._private.node import Node
+
+from training import ray_private
 
 # the node's, and its control store's
 SLOW = ("timed out during startup", "Timed out waiting for file")
@@ -38,7 +37,7 @@ def start(init: Callable[[], Started]) -> Started:
         try:
             return init()
         except BaseException as error:  # also one that somebody interrupts
-            _end_half_started(error.__traceback__)
+            ray_private.end_half_started(error.__traceback__)
             if not ray.is_initialized():
                 ray.shutdown()  # what `ray.init` had begun
             # it has no class
@@ -48,13 +47,3 @@ def start(init: Callable[[], Started]) -> Started:
             log.warning(
                 "Ray's own processes did not start within 30 s, as on a busy machine; trying again"
             )
-
-
-def _end_half_started(trace: TracebackType | None) -> None:
-    """End the processes of a node that did not start in time:
-    Ray leaves them running, known to its frames alone.
-    """
-    for frame, _ in traceback.walk_tb(trace):
-        if isinstance(node := frame.f_locals.get("self"), Node):
-            node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
-            return

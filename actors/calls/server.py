@@ -9,7 +9,6 @@ from contextlib import suppress
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
 from actors.calls.interceptor import SERVICE, RequestInterceptor
@@ -43,7 +42,7 @@ class RpcServer:
     ) -> None:
         self._requests = requests
         self._services = tuple(services)
-        self._health = HealthServicer()
+        self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]  # not in its stubs
         others = server_ids()
         self._server = grpc.aio.server(
             interceptors=[requests],

@@ -7,7 +7,10 @@ from __future__ import annotations
 import json
 
 import grpc
-from grpc._cython import cygrpc  # type: ignore[attr-defined]  # channelz, which grpcio-channelz only wraps
+
+# gRPC's own counters: grpcio offers them to grpcio-channelz alone, which wraps these two functions
+# for clients over a socket.
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 from monitoring.metrics import Metrics
 

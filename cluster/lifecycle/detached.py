@@ -12,6 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.errors import ConfigError
 from cluster.names import ARCHIVE, SHARD
+from training import ray_private
 
 # actors share the cores: the operating system schedules them better than a reservation would
 CPUS_PER_ACTOR = 0.1
@@ -56,10 +57,5 @@ def _place(name: str, node: str) -> dict[str, Any]:
     if not SHARD.fullmatch(name) and name != ARCHIVE:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         return {"num_cpus": 0, "scheduling_strategy": here}
-    # without the spill a node that is booked out would be waited for
-    there = (
-        NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True)
-        if node
-        else "SPREAD"
-    )
+    there = ray_private.beside(node) if node else "SPREAD"
     return {"num_cpus": CPUS_PER_ACTOR, "scheduling_strategy": there}

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import utils
 
 from cluster.lifecycle import interrupts
 from cluster.settings.config import RaySettings
-from training import patient_ray
+from training import patient_ray, ray_private
 
 ROOT = Path(__file__).parents[2]
 OBJECT_STORE_BYTES = 128 << 20  # batches are small and short-lived
@@ -42,11 +37,11 @@ def start_ray(settings: RaySettings, *, show_logs: bool) -> None:
     local: dict[str, Any] = {
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
-        "_system_config": OF_RAY,
+        **ray_private.with_settings(OF_RAY),
     }
     if settings.cpus:
         local["num_cpus"] = settings.cpus
-    with interrupts.held_back() as held, _without_rays_handlers():
+    with interrupts.held_back() as held, ray_private.without_handlers():
 
         def init() -> Any:
             held.check()  # before another try
@@ -60,32 +55,3 @@ def start_ray(settings: RaySettings, *, show_logs: bool) -> None:
             )
 
         patient_ray.start(init)
-
-
-@contextmanager
-def _without_rays_handlers() -> Iterator[None]:
-    """Keep Ray from setting handlers of SIGTERM while a handler of ours stands there.
-
-    Those in Python are set by one function. Ray's core sets one without Python's knowledge when it
-    connects, which prints a stack before it asks ours: setting ours once more takes its place.
-    """
-    ours = signal.getsignal(signal.SIGTERM)
-    if not callable(ours) or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    core: Any = ray._raylet
-    set_handler = utils.set_sigterm_handler
-    core_worker = core.CoreWorker
-
-    def connect(*arguments: Any, **options: Any) -> Any:
-        connected = core_worker(*arguments, **options)
-        signal.signal(signal.SIGTERM, ours)
-        return connected
-
-    utils.set_sigterm_handler = lambda _: None
-    core.CoreWorker = connect
-    try:
-        yield
-    finally:
-        utils.set_sigterm_handler = set_handler
-        core.CoreWorker = core_worker

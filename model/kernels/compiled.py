@@ -33,6 +33,7 @@ config.CACHE_DIR = str(
     Path(config.CACHE_DIR or HERE / "__pycache__") / f"kernels-{digest_of(HERE, HERE.parent)}"
 )
 
+# `_nrt` is nobody's interface, and numba has no other way to compile without reference counts.
 # A compiled function of its own, cached on disk.
 kernel = njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=False)
 # A part of its callers, in which it disappears.
