@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 from pyarrow import fs
 
 from model.credentials import shown
+
+OpenRoot = Callable[[str], tuple[fs.FileSystem, str]]
+
+
+@runtime_checkable
+class Synced(Protocol):
+    """A file system that syncs by itself."""
+
+    def sync(self, path: str) -> None:
+        """Wait until a file or directory is on the disk."""
 
 
 def open_root(uri_or_path: str) -> tuple[fs.FileSystem, str]:
@@ -39,6 +51,9 @@ def sync(filesystem: fs.FileSystem, path: str) -> None:
     """Wait until a local file or directory is on the disk;
     other file systems do so when they close a file.
     """
+    if isinstance(filesystem, Synced):
+        filesystem.sync(path)
+        return
     if not isinstance(filesystem, fs.LocalFileSystem):
         return
     descriptor = os.open(path, os.O_RDONLY)

@@ -29,6 +29,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "actors/errors.py",
         "actors/clock.py",
         "actors/files.py",
+        "actors/locks.py",
         "actors/clicks",
         "actors/ingest",
         "actors/state",

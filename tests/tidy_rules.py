@@ -20,7 +20,6 @@ LONG = {  # to be split
     "tests/actors/serve/test_scoring.py",
     "tests/cluster/cli/test_commands_replay.py",
     "tests/cluster/cli/test_main.py",
-    "tests/simulation/system.py",
 }
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base"}
 # The one file for each library whose private parts are needed; pyproject.toml bounds its versions.

@@ -35,7 +35,7 @@ from pyarrow import fs
 from actors.archive import parquet as archive_parquet
 from actors.archive.parquet import Place
 from actors.errors import ArchiveError
-from actors.files import open_root, publish, sync
+from actors.files import OpenRoot, open_root, publish, sync
 from model.credentials import shown
 
 NAME = re.compile(r"(?P<start>\d{19})-(?P<stop>\d{19})\.parquet")
@@ -85,12 +85,14 @@ class ArchiveFiles:
         self._writer = writer or secrets.token_hex(8)
 
     @classmethod
-    def from_uri(cls, uri_or_path: str) -> ArchiveFiles:
+    def from_uri(
+        cls, uri_or_path: str, open_root: OpenRoot = open_root, writer: str = ""
+    ) -> ArchiveFiles:
         """An archive at a URI (file, s3, gs, hdfs, ...) or a plain path;
         the directory is made when first needed.
         """
         with _explained("use", shown(uri_or_path)):
-            return cls(*open_root(uri_or_path))
+            return cls(*open_root(uri_or_path), writer)
 
     def partitions(self) -> list[int]:
         """The partitions that have a directory."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -31,6 +30,7 @@ from actors.errors import (
 )
 from actors.ingest.lane import Backoff
 from actors.ingest.ports import ClickLog, Slice
+from actors.locks import THREADS, Locks
 from monitoring.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,7 @@ class Archive:
         clock: Clock,
         settings: RollSettings,
         erased: Erased = lambda _: {},
+        locks: Locks = THREADS,
     ) -> None:
         self._log = click_log
         self._decoder = decoder
@@ -81,7 +82,7 @@ class Archive:
         self._find_erased = erased
         self._partitions = sorted(partitions)
         self._started = False
-        self._working = threading.Lock()
+        self._working = locks.plain()
         self._pending: dict[int, Pending] = {}  # of each partition that is read
         self._erased: dict[int, dict[int, int]] = {partition: {} for partition in self._partitions}
         # partitions whose log was found to reach as far as the archive

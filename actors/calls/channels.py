@@ -4,6 +4,8 @@ environment names for the outside world.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import grpc
 
 from actors.errors import ConfigError
@@ -11,6 +13,14 @@ from monitoring.addresses import checked
 
 DIRECT = ("grpc.enable_http_proxy", 0)
 Option = tuple[str, str | int]
+
+
+class OpenChannel(Protocol):
+    """Makes a channel; `channel`, or what stands in for it."""
+
+    def __call__(self, address: str, *options: Option) -> grpc.aio.Channel:
+        """A channel to host:port."""
+        ...
 
 
 def channel(address: str, *options: Option) -> grpc.aio.Channel:

@@ -12,7 +12,7 @@ import grpc
 from google.protobuf.message import Message
 
 from actors.calls.backlog import Backlog
-from actors.calls.channels import channel
+from actors.calls.channels import OpenChannel, channel
 from actors.calls.deadline import Deadline
 from actors.calls.interceptor import SERVICE, Context
 from actors.calls.retries import is_last
@@ -100,12 +100,14 @@ class Gateway:
         message_bytes_max: int,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
+        open_channel: OpenChannel = channel,
     ) -> None:
         self._limits = limits
         self._salt = salt
         self._message_bytes_max = message_bytes_max
         self._metrics = metrics
         self._clock = clock
+        self._open_channel = open_channel
         self._routes: Routes | None = None
         self._split = TrafficSplit((), salt)
         self._newer = asyncio.Event()
@@ -169,7 +171,7 @@ class Gateway:
         return self._known_routes().to_proto().SerializeToString()
 
     async def _forward(self, method: _Method, raw: bytes, context: Context) -> bytes:
-        deadline = Deadline.of(context, self._limits.deadline_default_s)
+        deadline = Deadline.of(context, self._limits.deadline_default_s, self._clock)
         request = method.request.FromString(raw)
         self._limits.check_user(request.user)
         routes = self._known_routes()
@@ -328,7 +330,7 @@ class Gateway:
 
     def _channel(self, address: str) -> grpc.aio.Channel:
         if address not in self._channels:
-            self._channels[address] = channel(
+            self._channels[address] = self._open_channel(
                 address,
                 ("grpc.max_receive_message_length", self._message_bytes_max),
                 ("grpc.max_send_message_length", self._message_bytes_max),

@@ -134,7 +134,7 @@ class ScoringService(pb_grpc.ScoringServicer):
     async def _question(
         self, request: Any, context: Context, min_offset: int = 0, time_ms: int = 0
     ) -> _Question:
-        deadline = Deadline.of(context, self._limits.deadline_default_s)
+        deadline = Deadline.of(context, self._limits.deadline_default_s, self._clock.monotonic)
         self._limits.check_user(request.user)
         question = _Question(
             user=request.user,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from actors.errors import NotOwner, OffsetGap, ShardUnavailable, StaleEpoch
+from actors.locks import Lock
 from actors.shard.roles import Feed, Grant, PartitionReport, Role
 from actors.snapshots.manifest import Chain
 from actors.state.store import PartitionStore
@@ -96,7 +97,7 @@ class HeldPartition:
     still: bool = False  # the position does not move although it should
     still_at: int = -1  # the position that was seen away from the end,
     still_since_s: float = math.inf  # first at this monotonic time
-    writer: threading.Lock = field(default_factory=threading.Lock)
+    writer: Lock = field(default_factory=threading.Lock)
 
     @property
     def epoch(self) -> int:

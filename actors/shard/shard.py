@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ import numpy as np
 from actors.clicks.click import ClickBatch
 from actors.clock import Clock
 from actors.errors import ConfigError, InvalidRequest, NotOwner, SnapshotError
+from actors.locks import THREADS, Locks
 from actors.shard.allowance import SnapshotAllowance
 from actors.shard.erasure import ErasedStates, Eraser
 from actors.shard.held import Fingerprint, HeldPartition, PartitionStats, StateRead, Stores
@@ -28,8 +28,10 @@ from actors.shard.snapshotter import Snapshotter
 from actors.shard.unknown_items import UnknownItems
 from actors.snapshots.store import Deleted, SnapshotStore
 from actors.state import gauges as state_gauges
-from actors.state.maker import StoreMaker, TierSettings
-from actors.state.store import PartitionStore
+from actors.state.cold import ColdDirectory
+from actors.state.image import PIECE_ROWS
+from actors.state.maker import OpenCold, StoreMaker, TierSettings
+from actors.state.store import SLICE_EVENTS, PartitionStore
 from model.bundle.bundle import Bundle
 from monitoring.metrics import Metrics
 
@@ -54,6 +56,8 @@ class ShardSettings:
     arms_apart_records: int = 1000
     tiers: TierSettings | None = None  # None: everybody stays in memory
     shadows_one_in: int = 0  # users, of whom one is also kept unrounded; 0: nobody
+    slice_events: int = SLICE_EVENTS  # folded under a store's lock at a time
+    piece_rows: int = PIECE_ROWS  # copied under it at a time
 
 
 class Shard:
@@ -75,6 +79,8 @@ class Shard:
         metrics: Metrics,
         clock: Clock,
         settings: ShardSettings,
+        locks: Locks = THREADS,
+        open_cold: OpenCold = ColdDirectory,
     ) -> None:
         if not arms:
             raise ConfigError(
@@ -86,11 +92,12 @@ class Shard:
         self._clock = clock
         self._settings = settings
         allowance = SnapshotAllowance(settings.snapshot_interval_s, settings.snapshot_share_max)
-        self._snapshotter = Snapshotter(snapshots, metrics, clock, allowance)
+        self._snapshotter = Snapshotter(snapshots, metrics, clock, allowance, locks)
         self._unknown_items = UnknownItems(metrics, arms)
         self._eraser = Eraser(snapshots.tombstones, self._give_up)
         self._held: dict[int, HeldPartition] = {}
-        self._holding = threading.Lock()
+        self._locks = locks
+        self._holding = locks.plain()
         self._lease_ends_s = math.inf  # without a coordinator nobody else can own anything
         self._on_applied: list[OnApplied] = []
         self._new_store = StoreMaker(
@@ -101,6 +108,10 @@ class Shard:
             shadows_one_in=settings.shadows_one_in,
             metrics=metrics,
             clock=clock,
+            open_cold=open_cold,
+            locks=locks,
+            slice_events=settings.slice_events,
+            piece_rows=settings.piece_rows,
         )
         for arm, bundle in self._arms.items():
             self._export(arm, self._new_store(bundle).bytes_per_user)
@@ -132,6 +143,7 @@ class Shard:
                 saved_s=now_s,
                 traffic=self._settings.traffic,
                 apart=self._settings.arms_apart_records,
+                writer=self._locks.plain(),
             )
             self._held[partition] = held
         try:

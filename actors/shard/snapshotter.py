@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import threading
 from collections.abc import Iterable, Mapping
 from functools import partial
 
@@ -12,6 +11,7 @@ from prometheus_client import Gauge
 
 from actors.clock import Clock
 from actors.errors import NotOwner, SnapshotError
+from actors.locks import Locks
 from actors.shard.allowance import SnapshotAllowance
 from actors.shard.forecast import RecoveryForecast
 from actors.shard.held import HeldPartition
@@ -38,14 +38,19 @@ class Snapshotter:
     """
 
     def __init__(
-        self, snapshots: SnapshotStore, metrics: Metrics, clock: Clock, allowance: SnapshotAllowance
+        self,
+        snapshots: SnapshotStore,
+        metrics: Metrics,
+        clock: Clock,
+        allowance: SnapshotAllowance,
+        locks: Locks,
     ) -> None:
         self._snapshots = snapshots
         self._metrics = metrics
         self._clock = clock
         self._allowance = allowance
         self.forecast = RecoveryForecast()
-        self._one_at_a_time = threading.Lock()
+        self._one_at_a_time = locks.plain()
 
     def restore(self, held: HeldPartition, arms: Mapping[str, Bundle], new_store: NewStore) -> None:
         """Give the partition its stores, from the newest sound snapshot of each arm.

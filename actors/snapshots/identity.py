@@ -16,7 +16,7 @@ import xxhash
 from pyarrow import fs
 
 from actors.errors import ConfigError, SnapshotError
-from actors.files import open_root, publish, sync
+from actors.files import OpenRoot, open_root, publish, sync
 from model.credentials import shown
 
 NAME = "deployment.json"
@@ -41,7 +41,7 @@ class Identity:
         return (self.namespace, self.topic) == (other.namespace, other.topic) and len(logs) < 2
 
 
-def claim(uri_or_path: str, identity: Identity) -> None:
+def claim(uri_or_path: str, identity: Identity, open_root: OpenRoot = open_root) -> None:
     """Make sure that the snapshots in this directory are, or will be,
     of this deployment. The directory is made.
 

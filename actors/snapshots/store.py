@@ -19,7 +19,7 @@ import xxhash
 from pyarrow import fs
 
 from actors.errors import SnapshotError
-from actors.files import open_root, publish, sync
+from actors.files import OpenRoot, open_root, publish, sync
 from actors.snapshots import names, retention, state_file
 from actors.snapshots.direct_file import DirectFile
 from actors.snapshots.manifest import Chain, Manifest, StateFile
@@ -62,7 +62,9 @@ class SnapshotStore:
         self.tombstones = TombstoneFiles(filesystem, self._root)
 
     @classmethod
-    def from_uri(cls, uri_or_path: str, kept: int) -> SnapshotStore:
+    def from_uri(
+        cls, uri_or_path: str, kept: int, open_root: OpenRoot = open_root
+    ) -> SnapshotStore:
         """Snapshots at a URI (file, s3, gs, hdfs, ...) or a plain path;
         the directory is made when first needed.
         """

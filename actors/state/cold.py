@@ -206,6 +206,21 @@ class ColdView:
         return self._transaction.cursor()
 
 
+class ColdDirectory:
+    """Where the cold tiers of one shard are."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def clear(self) -> None:
+        """Delete what earlier processes left; one that still lives notices nothing."""
+        clear(self._root)
+
+    def tier(self, name: str, row_bytes: int, bytes_max: int) -> ColdTier:
+        """An empty tier, as `ColdTier.below`."""
+        return ColdTier.below(self._root, name, row_bytes, bytes_max)
+
+
 def clear(root: Path) -> None:
     """Delete what earlier processes left below `root`;
     one that still lives keeps its open file and notices nothing.

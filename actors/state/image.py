@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from actors.locks import FairLock
 from actors.state.cold import ColdView
 from actors.state.cold_room import ViewWithoutCopies
-from actors.state.fair_lock import FairLock
 from actors.state.index import Keys, RowNumbers
 from actors.state.rows import Flags, HotRows
 from model.state import Rows
@@ -67,7 +67,9 @@ class OpenImage:
         cold_changed: set[int],
         lock: FairLock,
         full: bool,
+        piece_rows: int = PIECE_ROWS,
     ) -> None:
+        self._piece_rows = piece_rows
         self._hot = hot
         self._cold = cold
         self._lock = lock
@@ -83,7 +85,7 @@ class OpenImage:
         self.users = int(np.count_nonzero(self._pending)) + (
             users_cold if full else len(cold_changed)
         )
-        self._saved: list[Piece] = []  # copied before their turn, each at most PIECE_ROWS
+        self._saved: list[Piece] = []  # copied before their turn, each at most `piece_rows`
         self._erased: set[int] = set()
         self._closed = False
 
@@ -95,8 +97,8 @@ class OpenImage:
         rows = rows[self._pending[rows]]
         if len(rows):
             rows = np.unique(rows)
-            for first in range(0, len(rows), PIECE_ROWS):
-                self._saved.append(self._copy(rows[first : first + PIECE_ROWS]))
+            for first in range(0, len(rows), self._piece_rows):
+                self._saved.append(self._copy(rows[first : first + self._piece_rows]))
 
     def vacate(self, rows: RowNumbers) -> None:
         """Free `rows` (n,), whose users are about to leave them, of the image:
@@ -143,23 +145,23 @@ class OpenImage:
             if len(piece[0]):
                 yield piece
             held += saved
-            yield from _merged(held)
+            yield from _merged(held, self._piece_rows)
         with self._lock:
             self._check_open()
             held += self._saved
             self._saved = []
-        yield from _merged(held, rest=True)
+        yield from _merged(held, self._piece_rows, rest=True)
 
     def _scan(self) -> Iterator[RowNumbers]:
-        """Rows that may be pending, PIECE_ROWS at a time;
+        """Rows that may be pending, `piece_rows` at a time;
         marks are only ever taken away, so no lock is needed.
         """
         for first in range(0, len(self._pending), SCAN_ROWS):
             # Of a copy: flatnonzero counts, then fills, and leaves rubbish where marks vanish
             # between the two.
             found = first + np.flatnonzero(self._pending[first : first + SCAN_ROWS].copy())
-            for at in range(0, len(found), PIECE_ROWS):
-                yield found[at : at + PIECE_ROWS]
+            for at in range(0, len(found), self._piece_rows):
+                yield found[at : at + self._piece_rows]
 
     def _copy(self, rows: RowNumbers) -> Piece:
         piece = self._hot.keys[rows], self._hot.matrix[rows]
@@ -179,14 +181,14 @@ class OpenImage:
             )
 
 
-def _merged(held: list[Piece], rest: bool = False) -> Iterator[Piece]:
+def _merged(held: list[Piece], piece_rows: int, rest: bool = False) -> Iterator[Piece]:
     """Small pieces of `held` put together and taken out of it;
-    less than PIECE_ROWS rows stay there, unless `rest`.
+    less than `piece_rows` rows stay there, unless `rest`.
     """
-    while held and (rest or sum(len(users) for users, _ in held[:PIECE_ROWS]) >= PIECE_ROWS):
-        sizes = np.cumsum([len(users) for users, _ in held[:PIECE_ROWS]])
+    while held and (rest or sum(len(users) for users, _ in held[:piece_rows]) >= piece_rows):
+        sizes = np.cumsum([len(users) for users, _ in held[:piece_rows]])
         # 1 or more, as no piece is larger
-        count = int(np.searchsorted(sizes, PIECE_ROWS, side="right"))
+        count = int(np.searchsorted(sizes, piece_rows, side="right"))
         taken = held[:count]
         del held[:count]
         yield (

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from actors.clock import Clock
-from actors.state import cold
-from actors.state.cold import ColdTier
-from actors.state.store import PartitionStore
+from actors.locks import THREADS, Locks
+from actors.state.cold import ColdDirectory, ColdTier
+from actors.state.image import PIECE_ROWS
+from actors.state.store import SLICE_EVENTS, PartitionStore
 from model.bundle.bundle import Bundle
 from monitoring.metrics import Metrics
+
+OpenCold = Callable[[Path], ColdDirectory]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,10 @@ class StoreMaker:
         shadows_one_in: int,
         metrics: Metrics,
         clock: Clock,
+        open_cold: OpenCold = ColdDirectory,
+        locks: Locks = THREADS,
+        slice_events: int = SLICE_EVENTS,
+        piece_rows: int = PIECE_ROWS,
     ) -> None:
         self._users_initial = users_initial
         self._bytes_per_user_max = bytes_per_user_max
@@ -47,9 +55,12 @@ class StoreMaker:
         self._shadows_one_in = shadows_one_in
         self._metrics = metrics
         self._clock = clock
+        self._locks = locks
+        self._slice_events = slice_events
+        self._piece_rows = piece_rows
         if tiers is not None:
-            self._root = Path(tiers.cold_directory, shard_id)
-            cold.clear(self._root)
+            self._cold = open_cold(Path(tiers.cold_directory, shard_id))
+            self._cold.clear()
 
     def __call__(self, bundle: Bundle) -> PartitionStore:
         """A store of `bundle` at offset 0.
@@ -69,11 +80,12 @@ class StoreMaker:
                 users
             ),
             shadows_one_in=self._shadows_one_in,
+            new_lock=self._locks.fair,
+            slice_events=self._slice_events,
+            piece_rows=self._piece_rows,
         )
 
     def _cold_tier(self, bundle: Bundle) -> ColdTier | None:
         if self._tiers is None:
             return None
-        return ColdTier.below(
-            self._root, bundle.version, bundle.layout.row_bytes, self._tiers.cold_bytes_max
-        )
+        return self._cold.tier(bundle.version, bundle.layout.row_bytes, self._tiers.cold_bytes_max)

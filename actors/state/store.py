@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -12,8 +12,9 @@ import xxhash
 from actors.clicks.click import ClickBatch
 from actors.clock import Clock, SystemClock
 from actors.errors import ConfigError, OffsetGap
+from actors.locks import FairLock
 from actors.state.cold import ColdTier
-from actors.state.image import StateImage
+from actors.state.image import PIECE_ROWS, StateImage
 from actors.state.index import Keys
 from actors.state.rows import BYTES_BESIDE_ROW_MAX, HotRows
 from actors.state.tiers import OnEvicted, Tiers
@@ -23,7 +24,7 @@ from model.bundle.bundle import UNKNOWN_ACTION, Bundle
 from model.state import Rows
 
 SLICE_EVENTS = 256  # events folded under the lock at a time: readers wait for one slice at most
-ADMITTED_EVENTS = 8 * SLICE_EVENTS  # events whose users are brought into memory together
+SLICES_ADMITTED = 8  # slices whose users are brought into memory together
 LOADED_AT_ONCE = 256  # rows entered under the lock at a time
 SYSTEM_CLOCK = SystemClock()
 
@@ -53,7 +54,7 @@ class PartitionStore:
     With `shadows_one_in`, one in so many users is also kept in float32, for `compression_errors`.
 
     With a cold tier, memory holds the users who were used last, at most `hot_bytes_max` bytes of
-    them, but always those of the next ADMITTED_EVENTS events. Others wait on disk; an event brings
+    them, but always those of the next SLICES_ADMITTED slices. Others wait on disk; an event brings
     them back before it is folded, a read soon after it. While the disk is full they stay in memory,
     above the limit.
 
@@ -73,6 +74,9 @@ class PartitionStore:
         clock: Clock = SYSTEM_CLOCK,
         on_evicted: OnEvicted | None = None,
         shadows_one_in: int = 0,
+        new_lock: Callable[[], FairLock] = FairLock,
+        slice_events: int = SLICE_EVENTS,
+        piece_rows: int = PIECE_ROWS,
     ) -> None:
         self.bundle = bundle
         self.bytes_per_user = bundle.layout.row_bytes + BYTES_BESIDE_ROW_MAX
@@ -90,8 +94,16 @@ class PartitionStore:
             )
         hot_max = None if hot_bytes_max is None else hot_bytes_max // self.bytes_per_user
         self._tiers = Tiers(
-            HotRows(bundle.layout.row_bytes, users_initial), cold, hot_max, clock, on_evicted
+            HotRows(bundle.layout.row_bytes, users_initial),
+            cold,
+            hot_max,
+            clock,
+            on_evicted,
+            new_lock,
+            piece_rows,
         )
+        self._slice_events = slice_events
+        self._admitted_events = SLICES_ADMITTED * slice_events
         self._tombstones = Tombstones()
         self._shadows = Shadows.of(bundle, shadows_one_in)
         self._position = 0
@@ -155,10 +167,10 @@ class PartitionStore:
         fresh = fresh.where(known)
         actions = actions[known]
         items = self.bundle.item_rows(fresh.items)
-        for first in range(0, len(fresh), SLICE_EVENTS):
-            if first % ADMITTED_EVENTS == 0:
-                self._tiers.admit(fresh.users[first : first + ADMITTED_EVENTS])
-            part = slice(first, first + SLICE_EVENTS)
+        for first in range(0, len(fresh), self._slice_events):
+            if first % self._admitted_events == 0:
+                self._tiers.admit(fresh.users[first : first + self._admitted_events])
+            part = slice(first, first + self._slice_events)
             users = fresh.users[part]
             offsets = fresh.offsets[part]
             with self._tiers.lock:

@@ -18,11 +18,11 @@ from contextlib import contextmanager
 import numpy as np
 
 from actors.clock import Clock
+from actors.locks import FairLock
 from actors.state.cold import NOBODY, ColdTier
 from actors.state.cold_room import ColdRoom
 from actors.state.eviction import LeastRecentlyUsed
-from actors.state.fair_lock import FairLock
-from actors.state.image import OpenImage, Piece
+from actors.state.image import PIECE_ROWS, OpenImage, Piece
 from actors.state.index import ROWS_MAX, Keys, RowNumbers
 from actors.state.rows import HotRows
 from model.state import Rows
@@ -52,6 +52,8 @@ class Tiers:
         users_hot_max: int | None,
         clock: Clock,
         on_evicted: OnEvicted | None,
+        new_lock: Callable[[], FairLock] = FairLock,
+        piece_rows: int = PIECE_ROWS,
     ) -> None:
         self.hot = hot
         self.cold = None if cold is None else ColdRoom(cold, clock)
@@ -59,8 +61,9 @@ class Tiers:
         self._clock = clock
         self._started_s = clock.monotonic()
         self._on_evicted = on_evicted
-        self.lock = FairLock()
-        self._moving = FairLock()
+        self.lock = new_lock()
+        self._moving = new_lock()
+        self._piece_rows = piece_rows
         self._least_recent = LeastRecentlyUsed(hot)
         # users of the cold tier who changed since the last image
         self._cold_changed: set[int] = set()
@@ -218,7 +221,7 @@ class Tiers:
             )
         view = self.cold.view() if self.cold is not None and len(self.cold) else None
         self._image = OpenImage(
-            self.hot, view, self.users_cold, self._cold_changed, self.lock, full
+            self.hot, view, self.users_cold, self._cold_changed, self.lock, full, self._piece_rows
         )
         self._cold_changed = set()
         return self._image

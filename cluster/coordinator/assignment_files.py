@@ -13,6 +13,7 @@ import json
 import logging
 import re
 import secrets
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ import xxhash
 from pyarrow import fs
 
 from actors.errors import SnapshotError, Superseded
-from actors.files import open_root, publish
+from actors.files import OpenRoot, open_root, publish
 from cluster.coordinator.ledger import Ledger
 
 KEPT = 8
@@ -46,9 +47,14 @@ class AssignmentFiles:
     and notices when another coordinator has begun a newer one.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(
+        self,
+        directory: str,
+        open_root: OpenRoot = open_root,
+        token: Callable[[int], str] = secrets.token_hex,
+    ) -> None:
         self._filesystem, self._root = open_root(directory)
-        self._token = secrets.token_hex(4)
+        self._token = token(4)
         self.generation = 0
 
     @property

@@ -9,7 +9,7 @@ import json
 import pyarrow as pa
 
 from actors.errors import ConfigError, SnapshotError
-from actors.files import open_root, publish
+from actors.files import OpenRoot, open_root, publish
 
 NAME = "topic.json"
 
@@ -21,7 +21,7 @@ class TopicIdentity:
     what the states hold, nothing else tells that it is another log.
     """
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, open_root: OpenRoot = open_root) -> None:
         self._filesystem, self._root = open_root(directory)
         self.path = f"{self._root}/{NAME}"
 

@@ -7,24 +7,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-import actors.archive.writer
-import actors.calls.deadline
-import actors.shard.shard
-import actors.shard.snapshotter
-import actors.state.fair_lock
-import actors.state.image
-import actors.state.store
-import cluster.coordinator.assignment_files
 import cluster.operate.remote_erasure
 import cluster.processes.processes
 import cluster.processes.remote
@@ -35,22 +25,20 @@ from actors.archive.writer import Archive, RollSettings
 from actors.clicks.codec import Decoder
 from actors.clicks.dead_letter import DeadLetters
 from actors.errors import ConfigError
-from actors.files import sync
 from actors.ingest.ingest import Ingest, IngestSettings
 from actors.ingest.ports import LogEnds
+from actors.locks import FairLock, Locks
 from actors.serve.gateway import Gateway
 from actors.serve.limits import RequestLimits
 from actors.serve.score_ids import ScoreIds
 from actors.serve.scoring import ScoringService
 from actors.serve.traffic import Arm
 from actors.shard.applied import AppliedOffsets
-from actors.shard.held import HeldPartition
 from actors.shard.roles import Feed, Role
 from actors.shard.shard import Shard, ShardSettings
 from actors.snapshots.store import SnapshotStore
-from actors.state.fair_lock import FairLock
+from actors.state.maker import TierSettings
 from actors.state.rows import BYTES_BESIDE_ROW_MAX
-from actors.state.store import PartitionStore
 from cluster.coordinator.assignment_files import AssignmentFiles
 from cluster.coordinator.coordinator import Coordinator, CoordinatorSettings
 from cluster.kafka.log_watch import INTERVAL_S, LogWatch
@@ -74,14 +62,15 @@ from monitoring.discovery import ActorKind, Target
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2_grpc as pb_grpc
 from tests.simulation.simulated import blocking
-from tests.simulation.simulated.cold import SimCold
+from tests.simulation.simulated.cold import SimColdDirectory
 from tests.simulation.simulated.kafka_log import FORMAT, SimAdmin, SimLog, SimMarks, SimSink
 from tests.simulation.simulated.loop import PROCESS
 from tests.simulation.simulated.network import SimChannel, SimRay, SimServer
 
 if TYPE_CHECKING:
-    from actors.state.cold import ColdTier
-    from model.bundle.bundle import Bundle
+    from grpc.aio import Channel
+
+    from actors.state.cold import ColdDirectory
     from tests.simulation.world import World
 
 NAMESPACE = "simulation"
@@ -97,6 +86,18 @@ SLICE = 4  # rows or events that the store handles at a time, so that there is s
 # how often somebody else runs before a store's lock is taken, and for how long
 PREEMPTED = 0.05
 PREEMPTED_S = 0.005
+
+
+class PreemptedLock(FairLock):
+    """Others may run before it is taken, as with real threads."""
+
+    def __enter__(self) -> None:
+        if (process := PROCESS.get(None)) and process.random.random() < PREEMPTED:
+            blocking.wait(PREEMPTED_S * process.random.random())
+        super().__enter__()
+
+
+LOCKS = Locks(plain=blocking.Lock, fair=lambda: PreemptedLock(blocking.Lock))
 
 Build = Callable[[], Awaitable[Any]]
 
@@ -132,7 +133,11 @@ async def _coordinator(world: World) -> Any:
                 Arm(name=name, model_version=bundle.version, role="live", weight=5000)
                 for name, bundle in world.all_arms.items()
             ],
-            memory=AssignmentFiles("state"),
+            memory=AssignmentFiles(
+                "state",
+                lambda root: (world.disk, root),
+                lambda count: PROCESS.get().random.randbytes(count).hex(),
+            ),
             clock=world.clock(),
             settings=replace(PATIENCE, standbys=world.scenario.standbys),
             restarted=cluster.processes.processes.ray.get_runtime_context().was_current_actor_reconstructed,
@@ -155,8 +160,20 @@ async def _shard(world: World, number: int) -> Any:
             ready_lag_records_max=10,
             traffic=frozenset({"main"}),
             arms_apart_records=APART,
+            tiers=_tiers(world),
+            slice_events=SLICE,
+            piece_rows=SLICE,
         )
-        shard = Shard(name, world.arms, _snapshots(world), metrics, clock, settings)
+        shard = Shard(
+            name,
+            world.arms,
+            _snapshots(world),
+            metrics,
+            clock,
+            settings,
+            LOCKS,
+            lambda _: cast("ColdDirectory", SimColdDirectory(world.disk)),
+        )
         applied = AppliedOffsets(world.loop)
         shard.on_applied(applied.notify)
         service = ScoringService(
@@ -182,7 +199,6 @@ async def _shard(world: World, number: int) -> Any:
             clock=clock,
             ids=ids,
         )
-        shard._new_store = functools.partial(_store, world)  # type: ignore[method-assign]
         world.invariants.shards[PROCESS.get()] = shard
         await process.start()
         return process
@@ -190,18 +206,15 @@ async def _shard(world: World, number: int) -> Any:
     return await _actor(ShardActor, build)
 
 
-def _store(world: World, bundle: Bundle) -> PartitionStore:
-    """A store, in some scenarios with hardly any memory."""
-    limits = {"users_initial": 16, "bytes_per_user_max": 4096}
+def _tiers(world: World) -> TierSettings | None:
+    """In some scenarios there is hardly any memory."""
     if not world.scenario.users_hot:
-        return PartitionStore(bundle, **limits, clock=world.clock())
-    row_bytes = bundle.layout.row_bytes
-    return PartitionStore(
-        bundle,
-        **limits,
-        clock=world.clock(),
-        hot_bytes_max=world.scenario.users_hot * (row_bytes + BYTES_BESIDE_ROW_MAX),
-        cold=cast("ColdTier", SimCold(world.disk, row_bytes)),
+        return None
+    bytes_a_user = max(each.layout.row_bytes for each in world.all_arms.values())
+    return TierSettings(
+        cold_directory="cold",
+        cold_bytes_max=1 << 20,
+        hot_bytes_max=world.scenario.users_hot * (bytes_a_user + BYTES_BESIDE_ROW_MAX),
     )
 
 
@@ -287,7 +300,7 @@ async def _archive(world: World) -> Any:
         decoder = Decoder(FORMAT, clock, partitions=len(partitions))
         await RemoteCoordinator(NAMESPACE).join(_target("archive", "archive"))
         return ArchiveProcess(
-            Archive(log, decoder, files, partitions, metrics, clock, ROLL, erased=erased)
+            Archive(log, decoder, files, partitions, metrics, clock, ROLL, erased, LOCKS)
         )
 
     return await _actor(ArchiveActor, build)
@@ -302,6 +315,9 @@ async def _gateway(world: World) -> Any:
             message_bytes_max=1 << 20,
             metrics=metrics,
             clock=world.loop.time,
+            open_channel=lambda address, *_: cast(
+                "Channel", SimChannel(world.loop, world.network, address)
+            ),
         )
         server = SimServer(world.network, gateway.add_to)
         process = GatewayProcess(
@@ -343,30 +359,11 @@ def installed(world: World) -> Iterator[None]:
     clocks and local files themselves.
     """
     ray = SimRay(world.network, world.end, lambda: world.nodes)
-    threading = SimpleNamespace(Lock=blocking.Lock)
-    secrets = SimpleNamespace(token_hex=lambda count: PROCESS.get().random.randbytes(count).hex())
-
-    def deadline(call: Any, default_s: float) -> actors.calls.deadline.Deadline:
-        left = call.time_remaining()
-        return actors.calls.deadline.Deadline(
-            world.loop.time() + (default_s if left is None else left), world.loop.time
-        )
-
-    enter_now = FairLock.__enter__
-
-    def enter(lock: FairLock) -> None:
-        """Others may run before a lock is taken, as with real threads."""
-        if (process := PROCESS.get(None)) and process.random.random() < PREEMPTED:
-            blocking.wait(PREEMPTED_S * process.random.random())
-        enter_now(lock)
 
     def end(error: BaseException) -> None:
         world.trace.say(PROCESS.get(), f"ends itself: {error!r}")
         world.crash(PROCESS.get())
         raise blocking.Died
-
-    def channel(_gateway: Gateway, address: str) -> SimChannel:
-        return SimChannel(world.loop, world.network, address)
 
     places: list[tuple[Any, str, Any]] = [
         (cluster.processes.remote, "ray", ray),
@@ -375,38 +372,9 @@ def installed(world: World) -> Iterator[None]:
         (cluster.processes.shard_actors, "ray", ray),
         (cluster.processes.remote, "LONG_POLL_S", CALL_S / 2),
         (cluster.processes.remote.call, "__kwdefaults__", {"timeout_s": CALL_S}),
-        (cluster.coordinator.assignment_files, "open_root", lambda root: (world.disk, root)),
-        (cluster.coordinator.assignment_files, "secrets", secrets),
         (cluster.operate.remote_erasure, "SNAPSHOT_S", CALL_S),
-        (actors.archive.writer, "threading", threading),
-        (actors.state.fair_lock, "threading", threading),
-        (actors.shard.shard, "threading", threading),
-        (actors.shard.snapshotter, "threading", threading),
-        (
-            actors.shard.shard,
-            "HeldPartition",
-            lambda *values, **named: HeldPartition(*values, **named, writer=blocking.Lock()),
-        ),
-        (actors.calls.deadline.Deadline, "of", deadline),
-        (Gateway, "_channel", channel),
-        (FairLock, "__enter__", enter),
-        (actors.state.image, "PIECE_ROWS", SLICE),
-        (actors.state.store, "SLICE_EVENTS", SLICE),
-        *((module, "sync", _sync) for module in _modules_with(sync)),
     ]
     with pytest.MonkeyPatch.context() as patch:
         for place, name, stand_in in places:
             patch.setattr(place, name, stand_in)
         yield
-
-
-def _modules_with(function: Any) -> list[Any]:
-    """The product's modules that imported a function by its name."""
-    ours = [
-        module for name, module in sys.modules.items() if name.startswith(("actors.", "cluster."))
-    ]
-    return [module for module in ours if vars(module).get(function.__name__) is function]
-
-
-def _sync(disk: Any, path: str) -> None:
-    disk.sync(path)

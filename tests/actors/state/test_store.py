@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from actors.clicks.click import key
 from actors.errors import ConfigError, OffsetGap
-from actors.state.fair_lock import FairLock
+from actors.locks import FairLock
 from actors.state.row_memory import RowMemory
 from actors.state.rows import BYTES_BESIDE_ROW_MAX, HotRows
 from actors.state.store import PartitionStore

@@ -22,6 +22,20 @@ if TYPE_CHECKING:
 EXCHANGE_S = 0.002
 
 
+class SimColdDirectory:
+    """The cold tiers of a shard (an `actors.state.cold.ColdDirectory`)."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    def clear(self) -> None:
+        """Memory ends with its process."""
+
+    def tier(self, _name: str, row_bytes: int, _bytes_max: int) -> SimCold:
+        """An empty tier."""
+        return SimCold(self._disk, row_bytes)
+
+
 class SimCold:
     """Rows by user key."""
 
