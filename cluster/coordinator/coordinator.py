@@ -1,7 +1,7 @@
 """The one who says which shard holds which partition, in which role, and under which epoch.
 
-A state machine without threads, waits or files of its own: time is a clock that is passed in, and
-whoever drives it calls `tick` a few times a lease.
+A state machine without threads or files of its own: time is a clock that is passed in, and whoever
+drives it calls `tick` a few times a lease. Nobody waits in it but who asks for the next table.
 """
 
 from __future__ import annotations

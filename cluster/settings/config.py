@@ -234,7 +234,8 @@ class StateSettings(Section):
         "compression_error; 0: nobody.",
     )
     users_initial: Count = Field(
-        default=1024, description="Rows reserved per partition and arm at start; grows by doubling."
+        default=1024,
+        description="Rows reserved per partition and arm at start; full, it grows by a quarter.",
     )
     memory_bytes_max: Annotated[int, Field(ge=1 << 20)] | None = Field(
         default=None,
