@@ -16,8 +16,6 @@ LONG = {  # to be split
     "actors/shard/shard.py",
     "cluster/coordinator/coordinator.py",
     "cluster/settings/config.py",
-    "tests/actors/serve/test_gateway.py",
-    "tests/actors/serve/test_scoring.py",
     "tests/cluster/cli/test_commands_replay.py",
     "tests/cluster/cli/test_main.py",
 }

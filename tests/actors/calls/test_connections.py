@@ -26,8 +26,9 @@ from cluster.scrape import scrape
 from monitoring.discovery import Target
 from monitoring.exporter import Exporter
 from monitoring.metrics import Metrics
+from tests.actors.serve.gateway_door import Door, closed_door, door, opened
+from tests.actors.serve.refusals import refused
 from tests.actors.serve.served_shard import served_shard
-from tests.actors.serve.test_gateway import Door, closed_door, door, opened, refused
 
 __all__ = ["closed_door", "door"]  # fixtures
 

@@ -23,7 +23,7 @@ from cluster.coordinator.routing import Replica, Route, RoutingTable
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc
-from tests.actors.serve.test_gateway import ARMS
+from tests.actors.serve.gateway_door import ARMS
 
 ANSWER_S = 0.05  # so 20 answers a second at the most
 DEADLINE_S = 1.0

@@ -16,7 +16,8 @@ from actors.serve.gateway import Gateway
 from cluster.broker.free_port import free_port
 from cluster.operate.client import Client
 from rpc import echorank_pb2 as pb
-from tests.actors.serve.test_gateway import LOW, Door, closed_door, door, opened, refused
+from tests.actors.serve.gateway_door import LOW, Door, closed_door, door, opened
+from tests.actors.serve.refusals import refused
 
 __all__ = ["closed_door", "door"]  # fixtures
 

@@ -19,8 +19,8 @@ from actors.calls.status import details_of
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2 as pb
 from rpc import echorank_pb2_grpc as pb_grpc
+from tests.actors.serve.gateway_door import opened
 from tests.actors.serve.served_shard import ITEMS, served_shard, user_of
-from tests.actors.serve.test_gateway import opened
 from tests.waiting import PATIENCE_S, until
 
 USER = user_of(0)

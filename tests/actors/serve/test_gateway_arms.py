@@ -11,8 +11,9 @@ from actors.serve.exposure import PROPENSITY_METADATA
 from actors.serve.gateway import ARM_METADATA
 from rpc import echorank_pb2 as pb
 from tests.actors.serve.exposure_fakes import FakeSink, exposure_log
+from tests.actors.serve.gateway_door import ARMS, BUNDLES, LOW, Door, closed_door, door
+from tests.actors.serve.refusals import refused
 from tests.actors.serve.served_shard import ITEMS
-from tests.actors.serve.test_gateway import ARMS, BUNDLES, LOW, Door, closed_door, door, refused
 
 __all__ = ["closed_door", "door"]  # fixtures
 
