@@ -63,7 +63,8 @@ sim: $(READY) ## Simulate SEEDS (1000) runs of the whole system with faults, und
 chaos: $(READY) ## Strike a real deployment KILLS (50) times under load and count every click (needs Apache Kafka: KAFKA_HOME)
 	GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
 
-bench: bench-fold bench-score bench-snapshot bench-recovery bench-replay ## Run every benchmark and write bench/results/
+bench: bench-fold bench-score bench-snapshot bench-recovery bench-replay ## Run every benchmark and write bench/results/ (of a tree as committed)
+	$(BIN)/python -m bench.index
 
 bench-fold: $(READY) ## Events a second on one core, bytes a user, against batched PyTorch
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m bench.fold $(ARGS)

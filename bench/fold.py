@@ -248,13 +248,15 @@ def main(
     events: Annotated[int, typer.Option(help="Events a repeat; 0 leaves the default.")] = 0,
     users: Annotated[int, typer.Option(help="Users in the stream; 0 leaves the default.")] = 0,
     repeats: Annotated[int, typer.Option(help="Timed passes; 0 leaves the default.")] = 0,
+    out: report.Out = None,
 ) -> None:
     """Measure the compiled fold against the same model in batched PyTorch, on one core.
 
-    Reads nothing, starts no server. Writes bench/results/fold.json and fold.md (with --quick:
+    Reads nothing, starts no server. Writes bench/results/fold.md and raw/fold.json (with --quick:
     out/bench/), and prints the table. The ratio counts: absolute figures move with the machine and
     with what else runs on it.
     """
+    place = report.folder_for(quick, out)
     base = QUICK if quick else FULL
     sizes = Sizes(
         events=events or base.events,
@@ -270,9 +272,9 @@ def main(
         rates, store = measure(sizes, progress)
     found = figures(rates, store, sizes, quick)
     text = markdown(found)
-    folder = report.write("fold", found, text, quick)
+    folder = report.write("fold", found, text, place)
     console.print(text, markup=False, soft_wrap=True)
-    console.print(f"written: {folder}/fold.json and fold.md", markup=False, soft_wrap=True)
+    console.print(f"written: {folder}/fold.md and raw/fold.json", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -203,10 +203,12 @@ def main(
     beside: Annotated[
         Path | None, typer.Option(help="Another checkout to go through the same, first.")
     ] = None,
+    out: report.Out = None,
 ) -> None:
     """Measure what is answered under overload; needs ghz,
     a client that costs little beside the servers.
     """
+    place = report.folder_for(quick, out)
     driver = choose()
     if not isinstance(driver, Ghz):
         raise RuntimeError("put ghz on PATH, or set GHZ: a Python client would measure itself")
@@ -216,9 +218,9 @@ def main(
     origin = report.provenance(quick)
     text = markdown(rows, origin, driver.name)
     folder = report.write(
-        "overload", {"rows": [row._asdict() for row in rows], **origin}, text, quick
+        "overload", {"rows": [row._asdict() for row in rows], **origin}, text, place
     )
-    print(f"{text}\nwritten: {folder}/overload.json and overload.md")
+    print(f"{text}\nwritten: {folder}/overload.md and raw/overload.json")
 
 
 if __name__ == "__main__":

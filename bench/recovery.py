@@ -193,13 +193,15 @@ def main(
     ] = "100000,1000000",
     partitions: Annotated[int, typer.Option(help="Partitions of the shard.")] = 8,
     folder: Annotated[Path | None, typer.Option(help="Where the snapshots go meanwhile.")] = None,
+    out: report.Out = None,
 ) -> None:
     """Measure how long a shard's recovery takes, and how well it was predicted.
 
     Needs about 4 KB of memory and 5 KB of disk a user, and says so at once if they are not there.
-    Writes bench/results/recovery.json and recovery.md (with --quick: out/bench/), and prints the
-    table.
+    Writes bench/results/recovery.md and raw/recovery.json (with --quick: out/bench/), and prints
+    the table.
     """
+    place = report.folder_for(quick, out)
     console = Console()
     bundle = untrained.bundle(stored.ITEMS)
     sizes = [2000] if quick else [int(size) for size in users.split(",")]
@@ -216,9 +218,11 @@ def main(
     origin = report.provenance(quick)
     found = {"rows": rows, "partitions": partitions, **origin}
     text = markdown(rows, partitions, origin)
-    written = report.write("recovery", found, text, quick)
+    written = report.write("recovery", found, text, place)
     console.print(text, markup=False, soft_wrap=True)
-    console.print(f"written: {written}/recovery.json and recovery.md", markup=False, soft_wrap=True)
+    console.print(
+        f"written: {written}/recovery.md and raw/recovery.json", markup=False, soft_wrap=True
+    )
 
 
 if __name__ == "__main__":

@@ -240,12 +240,14 @@ def main(
     events: Annotated[int, typer.Option(help="Clicks a repeat; 0 leaves the default.")] = 0,
     users: Annotated[int, typer.Option(help="Users in the clicks; 0 leaves the default.")] = 0,
     repeats: Annotated[int, typer.Option(help="Timed passes; 0 leaves the default.")] = 0,
+    out: report.Out = None,
 ) -> None:
     """Measure how fast one core rebuilds a partition's states from archive and log.
 
-    Starts no server. Writes bench/results/replay.json and replay.md (with --quick: out/bench/), and
-    prints the table.
+    Starts no server. Writes bench/results/replay.md and raw/replay.json (with --quick: out/bench/),
+    and prints the table.
     """
+    place = report.folder_for(quick, out)
     base = QUICK if quick else FULL
     sizes = Sizes(
         clicks=events or base.clicks,
@@ -260,9 +262,9 @@ def main(
         rates, digests = measure(sizes, Path(root), progress)
     found = figures(rates, digests, sizes, quick)
     text = markdown(found)
-    folder = report.write("replay", found, text, quick)
+    folder = report.write("replay", found, text, place)
     console.print(text, markup=False, soft_wrap=True)
-    console.print(f"written: {folder}/replay.json and replay.md", markup=False, soft_wrap=True)
+    console.print(f"written: {folder}/replay.md and raw/replay.json", markup=False, soft_wrap=True)
 
 
 def _timed(

@@ -1,12 +1,15 @@
 """What every benchmark report carries, and where it goes.
 
-A full run replaces bench/results/NAME.json (figures) and NAME.md (the same for people), both
-committed: git keeps the history. A `--quick` run proves that the benchmark works and writes below
-out/bench/ instead.
+A full run replaces bench/results/raw/NAME.json (figures) and bench/results/NAME.md (the same for
+people), both committed: git keeps the history. A result names the commit that gave it, so there a
+tree with uncommitted changes is refused, before the run. A `--quick` run proves that the benchmark
+works and writes below out/bench/ instead; there, and wherever `--out` says, any tree will do, and
+the commit's name ends in `-dirty` where it is not the whole truth.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import platform
@@ -17,11 +20,22 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
-ROOT = Path(__file__).parent.parent
-COMMITTED = ROOT / "bench" / "results"
+import typer
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "results"
+RAW = RESULTS / "raw"
 QUICK = ROOT / "out" / "bench"
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Another folder than bench/results; uncommitted changes may be."),
+]
+
+
+class UncommittedChanges(typer.BadParameter):
+    """What would be kept as a commit's result is not that commit's."""
 
 
 class Spread(NamedTuple):
@@ -50,13 +64,69 @@ def provenance(quick: bool) -> dict[str, str]:
     }
 
 
-def write(name: str, figures: dict[str, object], markdown: str, quick: bool) -> Path:
-    """Write NAME.json and NAME.md; returns the folder."""
-    folder = QUICK if quick else COMMITTED
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
+def folder_for(quick: bool, out: Path | None = None) -> Path:
+    """Where the report goes; asked before the run, which may be long.
+
+    Raises:
+        UncommittedChanges: it would go to bench/results from a tree that no commit describes.
+    """
+    folder = out or (QUICK if quick else RESULTS)
+    refuse_changes(folder)
+    return folder
+
+
+def refuse_changes(place: Path) -> None:
+    """Nothing where `place` is outside of bench/results, or the tree is that of a commit.
+
+    Raises:
+        UncommittedChanges: names what was changed.
+    """
+    if place.resolve().is_relative_to(RESULTS) and (found := changes()):
+        shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
+        raise UncommittedChanges(
+            f"bench/results keeps only what one commit gives, and this tree differs from "
+            f"{_head()[:12] or 'any'}: {shown}. Commit, or write somewhere else (see --help)"
+        )
+
+
+def kept(place: Path) -> Path:
+    """`place`, or where the tree was changed during the run, the same name below out/bench/: the
+    figures are not lost, and not among those of a commit.
+    """
+    try:
+        refuse_changes(place)
+    except UncommittedChanges as refusal:
+        elsewhere = QUICK / place.resolve().relative_to(RESULTS)
+        print(f"{refusal.message}\nSo the result goes to {elsewhere}", file=sys.stderr)
+        return elsewhere
+    return place
+
+
+def write(name: str, figures: dict[str, object], markdown: str, folder: Path) -> Path:
+    """Write raw/NAME.json and NAME.md below `folder`; returns the folder, as `kept` has it."""
+    folder = kept(folder)
+    raw = folder / "raw"
+    raw.mkdir(parents=True, exist_ok=True)
+    (raw / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
     (folder / f"{name}.md").write_text(markdown)
     return folder
+
+
+def page_of(table: Path) -> Path:
+    """The page of a file of rows: one folder up from raw/, else beside it."""
+    folder = table.parent.parent if table.parent.name == "raw" else table.parent
+    return folder / f"{table.stem}.md"
+
+
+def changes() -> list[str]:
+    """The files in which the tree differs from the commit that this process was started at;
+    results themselves do not count, nor do new files that are not Python.
+    """
+    if not _head():
+        return ["git knows no commit here"]
+    tracked = _git("diff", "--name-only", _head(), "--", ".", ":!bench/results")
+    new = _git("ls-files", "--others", "--exclude-standard", "--", "*.py")
+    return [*tracked.splitlines(), *new.splitlines()]
 
 
 def footer(origin: dict[str, str]) -> str:
@@ -79,14 +149,22 @@ def _module() -> str:
 
 
 def _commit() -> str:
-    def git(*arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip()
+    return (_head()[:12] or "unknown") + ("-dirty" if changes() else "")
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results")
-    return (git("rev-parse", "--short=12", "HEAD") or "unknown") + ("-dirty" if changed else "")
+
+@functools.cache
+def _head() -> str:
+    """The commit at the start: the code of this process is from then, whatever is checked out
+    since.
+    """
+    return _git("rev-parse", "HEAD")
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
 
 
 def _cpu_model() -> str:

@@ -190,18 +190,20 @@ def main(
     quick: Annotated[
         bool, typer.Option("--quick", help="A trial run of a minute; writes to out/bench/.")
     ] = False,
+    out: report.Out = None,
 ) -> None:
     """Watch the memory of a system at rest, and report."""
     if quick:
         minutes = min(minutes, 1.0)
         every = min(every, 5.0)
+    place = report.folder_for(quick, out)
     origin = report.provenance(quick)
     rows = summary(watch(minutes, every, report.QUICK / "rest.csv"))
     folder = report.write(
         "rest",
         {"provenance": origin, "minutes": minutes, "processes": rows},
         markdown(rows, origin),
-        quick,
+        place,
     )
     typer.echo(json.dumps({row["process"]: row["bytes_per_hour"] for row in rows}))
     typer.echo(f"written to {folder}")

@@ -278,15 +278,17 @@ def main(
     clicks_per_s: Annotated[
         float, typer.Option(help="Ingest while scoring; 0 leaves the default.")
     ] = 0.0,
+    out: report.Out = None,
 ) -> None:
     """Measure latency and rate of Score on the running system, beside a bare gRPC echo.
 
     Starts everything on free ports and stops it again: broker (KAFKA_HOME, else embedded), Ray,
     shards, gateway. Uses ghz from PATH, $GHZ or ../shared/tools, else a Python client, and says
-    which. Writes bench/results/score.json and score.md (with --quick: out/bench/), and prints the
-    table. About 5 minutes. Client, broker and servers share this machine's cores: read each row
+    which. Writes bench/results/score.md and raw/score.json (with --quick: out/bench/), and prints
+    the table. About 5 minutes. Client, broker and servers share this machine's cores: read each row
     against its echo.
     """
+    place = report.folder_for(quick, out)
     base = QUICK if quick else FULL
     plan = replace(
         base, seconds=seconds or base.seconds, clicks_per_s=clicks_per_s or base.clicks_per_s
@@ -321,10 +323,10 @@ def main(
     origin = report.provenance(quick)
     text = markdown(rows, found, origin)
     folder = report.write(
-        "score", {"rows": [row._asdict() for row in rows], **found, **origin}, text, quick
+        "score", {"rows": [row._asdict() for row in rows], **found, **origin}, text, place
     )
     console.print(text, markup=False, soft_wrap=True)
-    console.print(f"written: {folder}/score.json and score.md", markup=False, soft_wrap=True)
+    console.print(f"written: {folder}/score.md and raw/score.json", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -292,14 +292,17 @@ def main(
         float, typer.Option(help="Of folding each number of users, at least.")
     ] = 120.0,
     folder: Annotated[Path | None, typer.Option(help="Where the snapshots go meanwhile.")] = None,
+    out: report.Out = None,
 ) -> None:
     """Measure how long snapshots stop folding and reading,
     and how much slower folding is with them.
 
     Needs about 8 KB of memory and 12 KB of disk a user, and some five minutes. Writes
-    bench/results/snapshot.json and snapshot.md (with --quick: out/bench/), and prints the table.
+    bench/results/snapshot.md and raw/snapshot.json (with --quick: out/bench/), and prints the
+    table.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)  # as in a shard's process
+    place = report.folder_for(quick, out)
     console = Console()
     bundle = untrained.bundle(stored.ITEMS)
     sizes = [2000] if quick else [int(size) for size in users.split(",")]
@@ -319,9 +322,11 @@ def main(
         "interval_s": settings.snapshot_interval_s,
         "share_max": settings.snapshot_share_max,
     }
-    written = report.write("snapshot", {**found, **origin}, text, quick)
+    written = report.write("snapshot", {**found, **origin}, text, place)
     console.print(text, markup=False, soft_wrap=True)
-    console.print(f"written: {written}/snapshot.json and snapshot.md", markup=False, soft_wrap=True)
+    console.print(
+        f"written: {written}/snapshot.md and raw/snapshot.json", markup=False, soft_wrap=True
+    )
 
 
 def _resident_bytes() -> int:

@@ -74,7 +74,7 @@ def run_next_item(
 
 @app.command("page")
 def write_page(table: Table = rows.PATH) -> None:
-    """Write accuracy.md beside the file of rows."""
+    """Write accuracy.md from the file of rows: beside it, or above raw/."""
     typer.echo(page.write(table))
 
 

@@ -57,7 +57,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "dropout 0.4": {"dropout": 0.4},
     **{name: {} for name in VARIANTS},
 }
-TABLE = report.COMMITTED / "ablations.json"
+TABLE = report.RAW / "ablations.json"
 STATES = ("from states: hr10", "ndcg10")
 FIGURES = ("hr10", "ndcg10", "hr10_excluded", "ndcg10_excluded")
 
@@ -219,7 +219,8 @@ def ablations(
         list[str] | None, typer.Option(help=f"One of {', '.join(CHANGES)}; repeatable.")
     ] = None,
     table: Annotated[
-        Path, typer.Option(help="The file of rows; ablations.md is written beside it.")
+        Path,
+        typer.Option(help="The file of rows; ablations.md comes beside it, or above raw/."),
     ] = TABLE,
 ) -> None:
     """What each element of the model is worth, one change at a time.
@@ -235,6 +236,7 @@ def ablations(
         chosen = [name for name in only or CHANGES if not changes_nothing(data, name, base)]
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+    report.refuse_changes(table)
     prepare_process()
     split = next_item.Split.of(datasets.load(data, path=path), TESTED)
     done = {(row["dataset"], row["model"], row["seed"]) for row in rows.read(table)}
@@ -245,4 +247,5 @@ def ablations(
             typer.echo(f"{name}, seed {seed}")
             row = measure(split, data, name, seed, table, base)
             typer.echo(f"{name}, seed {seed}: HR@10 {row['hr10']:.4f}  NDCG@10 {row['ndcg10']:.4f}")
-            table.with_suffix(".md").write_text(markdown(rows.read(table)))
+            written = report.kept(table)
+            report.page_of(written).write_text(markdown(rows.read(written)))

@@ -162,12 +162,14 @@ def compare_memories(
     quick: Annotated[
         bool, typer.Option(help="Three memories only; writes below out/bench/.")
     ] = False,
+    out: report.Out = None,
 ) -> None:
     """HR and NDCG with no, part of, or all of a history remembered:
     fingerprints, Bloom filters, exact.
 
-    Writes bench/results/memories.json and memories.md.
+    Writes bench/results/memories.md and raw/memories.json.
     """
+    place = report.folder_for(quick, out)
     prepare_process()
     model = Checkpoint.load(checkpoint)
     log = datasets.load(data, path=path)
@@ -188,7 +190,7 @@ def compare_memories(
             f"{line['memory']}: test HR@10 {line['test']['hr10']:.4f}, NDCG@10 "
             f"{line['test']['ndcg10']:.4f}"
         )
-    report.write("memories", {"rows": lines, **about}, markdown(lines, about), quick)
+    report.write("memories", {"rows": lines, **about}, markdown(lines, about), place)
 
 
 def _figures(ranking: Ranking) -> dict[str, float]:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench import report
 from bench.accuracy import rows
 from bench.accuracy.baselines.next_item.baseline import Reference, ReferenceRanker, ReferenceTask
 from bench.accuracy.baselines.next_item.echomamba4rec import EchoMamba4Rec
@@ -111,11 +112,13 @@ def measure(
 
     Raises:
         ValueError: unknown model or setting, or a value out of range.
+        UncommittedChanges: `table` is a committed one, and the tree is not as committed.
     """
     changed = parse(changes)
     settings = {**recipe_of(data, model), "seed": seed, "minutes_max": minutes, **changed}
     if membership and model in {"echorank", "popularity"}:
         raise ValueError(f"--membership is for the references; {model} is what it is")
+    report.refuse_changes(table)
     prepare_process()
     split = Split.of(datasets.load(data, path=path))
     print(

@@ -135,13 +135,15 @@ def noise(
     quick: Annotated[
         bool, typer.Option(help="Two models, one noisy test each; writes below out/bench/.")
     ] = False,
+    out: report.Out = None,
 ) -> None:
     """HR and NDCG under 0 to 40 % random clicks,
     with and without spectral filter and window attention.
 
     16 trainings, each kept below out/noise/, so that a run that was stopped goes on; clear that
-    folder to begin anew. Writes bench/results/noise.json and noise.md after each.
+    folder to begin anew. Writes bench/results/noise.md and raw/noise.json after each.
     """
+    place = report.folder_for(quick, out)
     prepare_process()
     log = datasets.load(data, path=path).with_frequent_items(ITEM_EVENTS_MIN)
     settings = TrainConfig(minutes_max=minutes, seed=seed)
@@ -153,11 +155,11 @@ def noise(
     rows: list[dict[str, Any]] = []
     cells = list(product(SHARES, FRONTS))
     for trained_on, front in [(0.0, "filter"), (0.0, "neither")] if quick else cells:
-        out = Path("out", "noise", data, f"{front}-{trained_on}-{seed}-{minutes}")
-        checkpoint = cell(log, front, trained_on, out, settings, data)
+        trained = Path("out", "noise", data, f"{front}-{trained_on}-{seed}-{minutes}")
+        checkpoint = cell(log, front, trained_on, trained, settings, data)
         for share in (SHARES if not trained_on else (trained_on,))[: 2 if quick else None]:
             about_row = {"front": front, "trained_on": trained_on, "tested_on": share, "seed": seed}
             rows.append(about_row | measure(checkpoint, log, share, seed))
             print(json.dumps(rows[-1]), flush=True)
         figures: dict[str, object] = {"rows": rows, **about}
-        report.write("noise", figures, markdown(rows, about), quick)
+        report.write("noise", figures, markdown(rows, about), place)

@@ -1,4 +1,4 @@
-"""bench/results/accuracy.md from accuracy.json:
+"""bench/results/accuracy.md from raw/accuracy.json:
 a table for each task and data set, mean and spread over seeds.
 """
 
@@ -15,8 +15,8 @@ from bench.accuracy import rows
 
 INTRODUCTION = """# Accuracy
 
-One table for each task and data set, from [accuracy.json](accuracy.json) (one row a run, with its
-command and commit). Figures are means over seeds; `±` is the standard deviation over seeds, and
+One table for each task and data set, from [accuracy.json](raw/accuracy.json) (one row a run, with
+its command and commit). Figures are means over seeds; `±` is the standard deviation over seeds, and
 where there is one seed there is none. Next item: the last event of each user is the test, the whole
 catalogue competes, ties count against the target; plain figures do not mask the history,
 `_excluded` ones take already-seen items out of the competition. State bytes are what a user costs
@@ -34,8 +34,8 @@ DIGITS = 4
 
 
 def write(table: Path = rows.PATH) -> Path:
-    """Render the rows of `table` into accuracy.md beside it; returns its path."""
-    out = table.with_name("accuracy.md")
+    """Render the rows of `table` into accuracy.md, as `report.page_of` has it; returns its path."""
+    out = report.page_of(table)
     out.write_text(render(rows.read(table)))
     return out
 

@@ -274,13 +274,15 @@ def rare_signals(
     quick: Annotated[
         bool, typer.Option(help="A few steps, to see that it works; writes below out/bench/.")
     ] = False,
+    out: report.Out = None,
 ) -> None:
     """AUC against the distance to one telling event, for slots, ring,
     state space and protected places.
 
-    Writes bench/results/rare_signals.json and rare_signals.md; a model takes a minute or two on an
-    idle core.
+    Writes bench/results/rare_signals.md and raw/rare_signals.json; a model takes a minute or two
+    on an idle core.
     """
+    place = report.folder_for(quick, out)
     prepare_process()
     about = {"seeds": str(seeds)} | report.provenance(quick)
     rows: list[dict[str, Any]] = []
@@ -300,4 +302,4 @@ def rare_signals(
         rows.append(row | {"s": round(time.process_time() - started)})
         print(rows[-1], flush=True)
         figures: dict[str, object] = {"rows": rows, **about}
-        report.write("rare_signals", figures, markdown(rows, about), quick)
+        report.write("rare_signals", figures, markdown(rows, about), place)

@@ -1,4 +1,4 @@
-"""The table of accuracy results: bench/results/accuracy.json, one row a run,
+"""The table of accuracy results: bench/results/raw/accuracy.json, one row a run,
 replaced when the same run is made again.
 
 Runs take hours and are made one by one, on several cores or machines, so each adds its own row to
@@ -22,7 +22,7 @@ FIGURES: Mapping[Task, tuple[str, ...]] = {
     "next-item": ("hr10", "ndcg10", "mrr10", "hr10_excluded", "ndcg10_excluded", "mrr10_excluded"),
     "ctr": ("auc", "gauc", "log_loss", "ece"),
 }
-PATH = report.COMMITTED / "accuracy.json"
+PATH = report.RAW / "accuracy.json"
 
 
 def row(
@@ -68,8 +68,9 @@ def row(
 
 def add(new: Row, path: Path = PATH) -> None:
     """Put a row into the file, in the place of an earlier one with the same
-    key; safe beside other processes.
+    key; safe beside other processes. Goes where `report.kept` says.
     """
+    path = report.kept(path)
     with _only_one(path):
         kept = [old for old in read(path) if _key(old) != _key(new)]
         ordered = sorted([*kept, new], key=_key)

@@ -4,7 +4,6 @@ and whether a click was lost or doubled.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -15,10 +14,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bench import report
 from tests.chaos.faults import FAULTS, possible
 from tests.chaos.session import Plan, Session
 from tests.chaos.stage import Deployment, Stage
-from tests.chaos.summary import sound, summary, table
+from tests.chaos.summary import sound, summary, table, write
 
 WIDTH = 170  # of what no terminal shows
 OUT = Path(__file__).parents[2] / "out" / "chaos"
@@ -63,6 +63,13 @@ def main(
         ),
     ] = 1,
     out: Annotated[Path, typer.Option(help="Where summary.json and ray.log go.")] = OUT,
+    keep: Annotated[
+        str,
+        typer.Option(
+            help="Keep the figures as bench/results/raw/KEEP.json, too, as chaos or failover; of a "
+            "tree without uncommitted changes."
+        ),
+    ] = "",
 ) -> None:
     """Strike a real deployment under load, let it recover, and count every click.
 
@@ -79,6 +86,8 @@ def main(
         raise typer.BadParameter(
             "two brokers cannot spare one: ask for 1, or 3 or more", param_hint="--brokers"
         )
+    for place in (out, *([report.RAW] if keep else [])):
+        report.refuse_changes(place)
     names = _chosen(only, brokers)
     out.mkdir(parents=True, exist_ok=True)
     deployment = Deployment(standbys=int(standbys), brokers=brokers, memory_rows=memory_rows)
@@ -91,11 +100,11 @@ def main(
         plan = Plan.random(kills, seed, names, lasts_s=lasts_s, clicks_per_s=rate)
         found = summary(Session(stage, plan, console.print).run(), plan, deployment)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    (out / "summary.json").write_text(json.dumps(found, indent=1) + "\n")
+    written = write(found, out, keep)
     console.print(table(found))
     for failure in found["failures"]:
         console.print(f"[bold red]{failure}[/bold red]")
-    console.print(f"written to {out / 'summary.json'}")
+    console.print(f"written to {', '.join(map(str, written))}")
     if not sound(found):
         sys.exit(1)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,6 +71,17 @@ def summary(outcome: Outcome, plan: Plan, deployment: Deployment) -> dict[str, A
         "machine": f"{origin['hardware']}, {platform.system()} {platform.release()}",
         "command": origin["command"],
     }
+
+
+def write(found: dict[str, Any], out: Path, keep: str) -> list[Path]:
+    """Write `out`/summary.json, and as a result NAME.json where `keep` is a name: into
+    bench/results/raw/, or where `report.kept` says.
+    """
+    written = [out / "summary.json", *([report.kept(report.RAW) / f"{keep}.json"] if keep else [])]
+    for path in written:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(found, indent=1) + "\n")
+    return written
 
 
 def sound(found: dict[str, Any]) -> bool:

@@ -1,8 +1,8 @@
 """Results of studies, as the report shows them beside a bundle: `accuracy.json` and
 `compression.json` of a folder that the caller names.
 
-They come from trainings of hours, which are no part of what is installed (docs/training.md,
-"Studies"). Neither file has to be there.
+They come from trainings of hours, which are no part of what is installed (docs/studies.md).
+Neither file has to be there.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from typing import Annotated, NamedTuple, get_args
 import torch
 import typer
 
+from bench import report
 from bench.accuracy import rows
 from bench.accuracy.ctr.data import CtrProtocol, Impressions, impressions
 from bench.accuracy.ctr.genres import genres
@@ -81,6 +82,7 @@ def ctr(
     out: Annotated[Path, typer.Option(help="The table.")] = rows.PATH,
 ) -> None:
     """Train and test click-through methods on long histories."""
+    report.refuse_changes(out)
     torch.set_num_threads(threads)
     keep_freed_memory()
     protocol = CtrProtocol(

@@ -175,12 +175,14 @@ def compression(
     quick: Annotated[
         bool, typer.Option(help="Three formats only; writes below out/bench/.")
     ] = False,
+    out: report.Out = None,
 ) -> None:
     """Bytes a user against HR, NDCG and AUC for states in float32, float16, int16, int8 and int4.
 
-    Writes bench/results/compression.json and compression.md. A format takes about a minute on
+    Writes bench/results/compression.md and raw/compression.json. A format takes about a minute on
     ML-1M.
     """
+    place = report.folder_for(quick, out)
     model = served_model.load(checkpoint, data, path)
     config = model.bundle.config
     chosen = variants()[: 3 if quick else None]
@@ -210,4 +212,4 @@ def compression(
         )
         figures: dict[str, object] = {"rows": lines, **about}
         # after each: a stopped run leaves its part
-        report.write("compression", figures, markdown(lines, about), quick)
+        report.write("compression", figures, markdown(lines, about), place)

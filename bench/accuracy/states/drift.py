@@ -161,12 +161,14 @@ def drift(
     quick: Annotated[
         bool, typer.Option(help="1,000 events only; writes below out/bench/.")
     ] = False,
+    out: report.Out = None,
 ) -> None:
     """Error of rounded states against float32 ones after 10 to 100,000
     events, stochastic against nearest.
 
-    Writes bench/results/drift.json and drift.md.
+    Writes bench/results/drift.md and raw/drift.json.
     """
+    place = report.folder_for(quick, out)
     lengths = LENGTHS[: 3 if quick else None]
     model = served_model.load(checkpoint, data, path)
     about = {
@@ -182,4 +184,4 @@ def drift(
         rows.append({"states": name} | measure(model.bundle, events, formats, exact, lengths))
         print(rows[-1], flush=True)
         figures: dict[str, object] = {"lengths": lengths, "rows": rows, **about}
-        report.write("drift", figures, markdown(rows, lengths, about), quick)
+        report.write("drift", figures, markdown(rows, lengths, about), place)

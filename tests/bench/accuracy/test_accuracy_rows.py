@@ -14,13 +14,15 @@ from bench.accuracy import rows
 FIGURES = dict.fromkeys(rows.FIGURES["next-item"], 0.25)
 
 
-def _add(path: Path, seed: int) -> None:
-    rows.add(
-        rows.row(
-            "next-item", "ml-1m", "sasrec", seed, FIGURES, train_minutes=1.0, state_bytes=None
-        ),
-        path,
+def row_of(seed: int) -> rows.Row:
+    """A row of a run with that seed."""
+    return rows.row(
+        "next-item", "ml-1m", "sasrec", seed, FIGURES, train_minutes=1.0, state_bytes=None
     )
+
+
+def _add(path: Path, seed: int) -> None:
+    rows.add(row_of(seed), path)
 
 
 def test_a_run_made_again_replaces_its_row(tmp_path: Path) -> None:

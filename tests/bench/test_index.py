@@ -1,0 +1,60 @@
+"""The results as they are committed: all in the index, each of a commit."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from bench import index, report
+from bench.answers import overload
+
+PAGE = report.RESULTS / "README.md"
+LINK = re.compile(r"\]\(([^)]+)\)")
+# of the days before changed trees were refused
+TO_BE_REPEATED = {"accuracy.json", "chaos.json", "score.json"}
+
+
+def test_the_index_is_what_the_rows_say() -> None:
+    """After a result was written: `python -m bench.index`."""
+    assert PAGE.read_text() == index.render()
+
+
+def test_every_result_is_in_the_index_and_every_link_resolves() -> None:
+    """Rows and pages, and no other file lies there."""
+    linked = set(LINK.findall(PAGE.read_text()))
+    there = {
+        str(path.relative_to(report.RESULTS))
+        for path in report.RESULTS.rglob("*")
+        if path.is_file() and path != PAGE and path.suffix != ".lock"
+    }
+    assert linked == there
+
+
+def test_pages_link_to_what_is_there() -> None:
+    """A page may name its rows."""
+    for page in report.RESULTS.glob("*.md"):
+        for target in LINK.findall(page.read_text()):
+            assert (report.RESULTS / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("path", sorted(report.RAW.glob("*.json")), ids=lambda path: path.name)
+def test_every_row_is_of_a_commit(path: Path) -> None:
+    """None was made from a tree with uncommitted changes."""
+    content = json.loads(path.read_text())
+    runs = content if isinstance(content, list) else [content.get("provenance", content)]
+    commits = {run["commit"] for run in runs}
+    changed = {commit for commit in commits if not re.fullmatch("[0-9a-f]{12}", commit)}
+    assert not changed or path.name in TO_BE_REPEATED
+
+
+def test_an_answer_is_of_the_last_checkout() -> None:
+    """Where two were compared, the index speaks of the newer one."""
+    rows = [
+        {"checkout": checkout, "load": load, "part": part}
+        for checkout, parts in (("before", (1.0, 0.2)), ("after", (1.0, 0.8)))
+        for load, part in zip(("64 clients", "2 times the capacity"), parts, strict=True)
+    ]
+    assert overload({"rows": rows}) == "80% of the capacity at 2 times the capacity"
