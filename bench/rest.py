@@ -34,7 +34,7 @@ from cluster.settings.config import (
     Settings,
     StateSettings,
 )
-from cluster.wiring import start as wiring
+from cluster.wiring.start import start_system
 
 ITEMS = 1000
 SHARDS = 2
@@ -136,7 +136,7 @@ def watch(minutes: float, every_s: float, out: Path) -> dict[str, list[tuple[flo
     with tempfile.TemporaryDirectory() as folder, out.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("seconds", "process", "resident_bytes"))
-        with wiring.start(
+        with start_system(
             settings(Path(folder)), load=functools.partial(untrained.bundle, ITEMS)
         ) as system:
             system.wait_ready(READY_S)

@@ -40,7 +40,7 @@ from cluster.settings.config import (
     Settings,
     StateSettings,
 )
-from cluster.wiring import start as wiring
+from cluster.wiring.start import start_system
 from model.bundle.load import load_bundle
 from rpc.echorank_pb2 import ScoreRequest
 
@@ -299,7 +299,7 @@ def main(
     with tempfile.TemporaryDirectory() as directory, Progress(console=console) as progress:
         chosen = settings(Path(directory), bundle)
         task = progress.add_task("starting broker, Ray and actors", total=None)
-        with wiring.start(chosen, load=load) as system:
+        with start_system(chosen, load=load) as system:
             system.wait_ready()
             progress.update(task, description=f"filling the states of {plan.users:,} users")
             asyncio.run(

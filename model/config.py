@@ -1,10 +1,12 @@
 """The shape of a model: everything that decides what a state means and how many bytes it takes.
 
 Dimension letters used in this package
-    B users, L events, D model width, E = expand * D inner width, H heads, P = E / H head width, N
-    state size, K ring length, J newest events that the head attends over, R low-rank slots, T
-    seen-tail length, W short-convolution width, M candidates, V catalogue items, U hashed rows for
-    unknown items.
+    B users, L events, Q events asked about, M candidates, V catalogue items, U hashed rows for
+    unknown items, A actions, D model width, E = expand * D inner width, H heads, P = E / H head
+    width, N state size, W short-convolution width, K ring length, J newest events that the head
+    attends over, T seen-tail length, R low-rank slots, F = glu_expand * D inner width of the GLUs,
+    G gap buckets, Z = head_width inner width of the scoring head; in the scan over histories, C
+    chunks of S events.
 """
 
 from __future__ import annotations

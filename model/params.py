@@ -128,13 +128,13 @@ class ScoreParams(NamedTuple):
     slot_key: Array  # (D, D)
     slot_value: Array  # (D, D)
     slot_mixing: Array  # (R, R)
-    head_item: Array  # (V+U, F), pre-stored, bias included
-    head_user: Array  # (D, F)
-    head_pair: Array  # (5 D, F)
-    head_member: Array  # (age buckets, F)
-    head_recency: Array  # (G, F)
-    head_count: Array  # (count buckets, F)
-    head_next: Array  # (F)
-    head_out: Array  # (F)
+    head_item: Array  # (V+U, Z), pre-stored, bias included
+    head_user: Array  # (D, Z)
+    head_pair: Array  # (5 D, Z)
+    head_member: Array  # (age buckets, Z)
+    head_recency: Array  # (G, Z)
+    head_count: Array  # (count buckets, Z)
+    head_next: Array  # (Z)
+    head_out: Array  # (Z)
     head_scalars: Array  # alpha, beta
     calibration: Array  # (3, 2): slope and intercept of FULL, SEQUENCE, PRIOR

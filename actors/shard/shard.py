@@ -55,7 +55,7 @@ class ShardSettings:
     # an arm further behind the most advanced one is fed apart from it
     arms_apart_records: int = 1000
     tiers: TierSettings | None = None  # None: everybody stays in memory
-    shadows_one_in: int = 0  # users, of whom one is also kept unrounded; 0: nobody
+    twins_one_in: int = 0  # users, of whom one is also kept unrounded; 0: nobody
     slice_events: int = SLICE_EVENTS  # folded under a store's lock at a time
     piece_rows: int = PIECE_ROWS  # copied under it at a time
 
@@ -105,7 +105,7 @@ class Shard:
             users_initial=settings.users_initial,
             bytes_per_user_max=settings.bytes_per_user_max,
             tiers=settings.tiers,
-            shadows_one_in=settings.shadows_one_in,
+            twins_one_in=settings.twins_one_in,
             metrics=metrics,
             clock=clock,
             open_cold=open_cold,

@@ -41,7 +41,7 @@ class StoreMaker:
         users_initial: int,
         bytes_per_user_max: int,
         tiers: TierSettings | None,
-        shadows_one_in: int,
+        twins_one_in: int,
         metrics: Metrics,
         clock: Clock,
         open_cold: OpenCold = ColdDirectory,
@@ -52,7 +52,7 @@ class StoreMaker:
         self._users_initial = users_initial
         self._bytes_per_user_max = bytes_per_user_max
         self._tiers = tiers
-        self._shadows_one_in = shadows_one_in
+        self._twins_one_in = twins_one_in
         self._metrics = metrics
         self._clock = clock
         self._locks = locks
@@ -79,7 +79,7 @@ class StoreMaker:
             on_evicted=lambda reason, users: self._metrics.evictions_total.labels(reason).inc(
                 users
             ),
-            shadows_one_in=self._shadows_one_in,
+            twins_one_in=self._twins_one_in,
             new_lock=self._locks.fair,
             slice_events=self._slice_events,
             piece_rows=self._piece_rows,

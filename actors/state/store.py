@@ -19,7 +19,7 @@ from actors.state.index import Keys
 from actors.state.rows import BYTES_BESIDE_ROW_MAX, HotRows
 from actors.state.tiers import OnEvicted, Tiers
 from actors.state.tombstones import Tombstones
-from actors.state.twins import Shadows
+from actors.state.twins import Twins
 from model.bundle.bundle import UNKNOWN_ACTION, Bundle
 from model.state import Rows
 
@@ -51,7 +51,7 @@ class PartitionStore:
     `set_tombstone`); any number may `read` meanwhile, and one more may take an `image`. `digest`
     and `states` look at all rows and need the writer to pause, but no reader.
 
-    With `shadows_one_in`, one in so many users is also kept in float32, for `compression_errors`.
+    With `twins_one_in`, one in so many users is also kept in float32, for `compression_errors`.
 
     With a cold tier, memory holds the users who were used last, at most `hot_bytes_max` bytes of
     them, but always those of the next SLICES_ADMITTED slices. Others wait on disk; an event brings
@@ -73,7 +73,7 @@ class PartitionStore:
         cold: ColdTier | None = None,
         clock: Clock = SYSTEM_CLOCK,
         on_evicted: OnEvicted | None = None,
-        shadows_one_in: int = 0,
+        twins_one_in: int = 0,
         new_lock: Callable[[], FairLock] = FairLock,
         slice_events: int = SLICE_EVENTS,
         piece_rows: int = PIECE_ROWS,
@@ -105,7 +105,7 @@ class PartitionStore:
         self._slice_events = slice_events
         self._admitted_events = SLICES_ADMITTED * slice_events
         self._tombstones = Tombstones()
-        self._shadows = Shadows.of(bundle, shadows_one_in)
+        self._twins = Twins.of(bundle, twins_one_in)
         self._position = 0
 
     @property
@@ -176,8 +176,8 @@ class PartitionStore:
             with self._tiers.lock:
                 rows = self._tiers.rows_to_change(users)
                 columns = (rows, users, items[part], actions[part], fresh.times_ms[part], offsets)
-                if self._shadows is not None:
-                    self._shadows.fold(self._tiers.hot.matrix, *columns)
+                if self._twins is not None:
+                    self._twins.fold(self._tiers.hot.matrix, *columns)
                 self.bundle.fold(self._tiers.hot.matrix, *columns)
                 self._position = int(offsets[-1]) + 1
         self.skip_to(fresh.stop)
@@ -271,14 +271,14 @@ class PartitionStore:
         """Relative error of the states of sampled users in memory against
         float32 ones; see `actors.state.twins`.
         """
-        if self._shadows is None:
+        if self._twins is None:
             return []
         with self._tiers.lock:
-            users = self._shadows.users
+            users = self._twins.users
             rows = self._tiers.hot.rows_of(users)
-            shadows = self._shadows.copies(users[rows >= 0])
+            twins = self._twins.copies(users[rows >= 0])
             found = self._tiers.hot.matrix[rows[rows >= 0]]
-        return self._shadows.errors(found, shadows)
+        return self._twins.errors(found, twins)
 
     def states(self) -> Iterator[tuple[Keys, Rows]]:
         """Users (n,) and rows (n, row_bytes) of all tiers in the order
@@ -298,6 +298,6 @@ class PartitionStore:
         return digest.hexdigest()
 
     def _forget_shadows(self, users: Keys) -> None:
-        if self._shadows is not None:
+        if self._twins is not None:
             with self._tiers.lock:
-                self._shadows.forget(users)
+                self._twins.forget(users)

@@ -1,6 +1,6 @@
 """A few users whose states are also kept unrounded, to measure what int8 costs while it serves.
 
-A shadow folds the same events as its user's row, in float32. A user who has a state when the shadow
+A twin folds the same events as its user's row, in float32. A user who has a state when the twin
 begins lends it that state, so the error counts what rounding did since then; what was before fades
 as events pass.
 """
@@ -16,12 +16,12 @@ from model.kernels.read import Reading
 from model.params import EPSILON
 from model.state import Rows, widen, zeros
 
-SHADOWS_MAX = 8  # of one partition and arm: 90 KB at the default size
+TWINS_MAX = 8  # of one partition and arm: 90 KB at the default size
 
 
-class Shadows:
-    """Float32 twins of one in `one_in` users of one partition and arm,
-    the first SHADOWS_MAX of them to come.
+class Twins:
+    """Float32 copies of one in `one_in` users of one partition and arm,
+    the first TWINS_MAX of them to come.
 
     Guarded by the store's lock, but for `errors`. Whether a user is sampled depends on the user's
     key alone, so all arms watch the same users, after a restart too.
@@ -31,17 +31,17 @@ class Shadows:
         self._bundle = bundle
         self._exact = bundle.unrounded()
         self._one_in = np.uint64(one_in)
-        self._rows = zeros(self._exact.config, SHADOWS_MAX)
+        self._rows = zeros(self._exact.config, TWINS_MAX)
         self._place: dict[int, int] = {}
 
     @classmethod
-    def of(cls, bundle: Bundle, one_in: int) -> Shadows | None:
-        """Shadows, unless nobody is to be sampled or nothing is rounded."""
+    def of(cls, bundle: Bundle, one_in: int) -> Twins | None:
+        """Twins, unless nobody is to be sampled or nothing is rounded."""
         return cls(bundle, one_in) if one_in and bundle.config.state_dtype == "int8" else None
 
     @property
     def users(self) -> Keys:
-        """Who has a shadow, (n,)."""
+        """Who has a twin, (n,)."""
         return np.array(list(self._place), dtype=np.uint64)
 
     def fold(
@@ -82,20 +82,20 @@ class Shadows:
             del self._place[user]
 
     def copies(self, users: Keys) -> Rows:
-        """The shadows of users (n,) who have one, (n, float32 row bytes)."""
+        """The twins of users (n,) who have one, (n, float32 row bytes)."""
         return self._rows[[self._place[int(user)] for user in users]]
 
-    def errors(self, rows: Rows, shadows: Rows) -> list[float]:
-        """Relative error of each row (n, row_bytes) against its shadow:
+    def errors(self, rows: Rows, twins: Rows) -> list[float]:
+        """Relative error of each row (n, row_bytes) against its twin:
         the larger one of sequence state and slots.
         """
-        pairs = zip(rows, shadows, strict=True)
-        return [_error(self._bundle.read(row), self._exact.read(shadow)) for row, shadow in pairs]
+        pairs = zip(rows, twins, strict=True)
+        return [_error(self._bundle.read(row), self._exact.read(twin)) for row, twin in pairs]
 
     def _adopt(self, user: int, row: npt.NDArray[np.uint8]) -> None:
-        if user in self._place or len(self._place) == SHADOWS_MAX:
+        if user in self._place or len(self._place) == TWINS_MAX:
             return
-        place = min(set(range(SHADOWS_MAX)) - set(self._place.values()))
+        place = min(set(range(TWINS_MAX)) - set(self._place.values()))
         self._place[user] = place
         self._rows[place] = widen(row, self._bundle.config)
 

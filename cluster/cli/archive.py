@@ -138,7 +138,7 @@ def _found(
     """
     from actors.archive.files import ArchiveFiles  # noqa: PLC0415
     from actors.errors import ArchiveError  # noqa: PLC0415
-    from cluster.operate.runs import runs_below  # noqa: PLC0415
+    from cluster.operate.run_folders import runs_below  # noqa: PLC0415
     from model.credentials import shown  # noqa: PLC0415
 
     root = _checked(directory) if directory else settings_from(config).archive.directory

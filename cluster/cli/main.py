@@ -14,13 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from actors.errors import ConfigError, EchoRankError
-from cluster.cli import admin as commands_admin
-from cluster.cli import archive as commands_archive
-from cluster.cli import erase as commands_erase
-from cluster.cli import model as commands_model
-from cluster.cli import query as commands_query
-from cluster.cli import replay as commands_replay
-from cluster.cli import system as commands_system
+from cluster.cli import admin, archive, erase, model, query, replay, system
 from cluster.cli.options import ConfigOption, settings_from
 from cluster.lifecycle import forks
 
@@ -159,21 +153,21 @@ def config_docs(
 
 
 app.add_typer(config_app, name="config")
-app.add_typer(commands_archive.archive_app, name="archive")
-app.command("replay")(commands_replay.replay)
-app.command("erase")(commands_erase.erase)
-app.command("up")(commands_system.up)
-app.command("demo")(commands_system.demo)
-app.command("train")(commands_model.train)
-app.command("tune")(commands_model.tune)
-app.command("publish")(commands_model.publish)
-app.command("evaluate")(commands_model.evaluate)
-app.command("score")(commands_query.score)
-app.command("recommend")(commands_query.recommend)
-app.command("status")(commands_query.status)
-app.command("scale")(commands_admin.scale)
-app.command("drain")(commands_admin.drain)
-app.command("snapshot")(commands_admin.snapshot)
+app.add_typer(archive.archive_app, name="archive")
+app.command("replay")(replay.replay)
+app.command("erase")(erase.erase)
+app.command("up")(system.up)
+app.command("demo")(system.demo)
+app.command("train")(model.train)
+app.command("tune")(model.tune)
+app.command("publish")(model.publish)
+app.command("evaluate")(model.evaluate)
+app.command("score")(query.score)
+app.command("recommend")(query.recommend)
+app.command("status")(query.status)
+app.command("scale")(admin.scale)
+app.command("drain")(admin.drain)
+app.command("snapshot")(admin.snapshot)
 
 if __name__ == "__main__":
     app()

@@ -278,7 +278,7 @@ def evaluate(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from actors.state.rows import BYTES_BESIDE_ROW_MAX  # noqa: PLC0415
     from training.commands import column_mapping  # noqa: PLC0415
-    from training.pilot.pilot import evaluate_bundle  # noqa: PLC0415
+    from training.pilot.evaluate import evaluate_bundle  # noqa: PLC0415
 
     evaluate_bundle(
         bundle,

@@ -77,9 +77,9 @@ def replay(
       [cyan]echorank replay --partition 3 --from 1200000 --arm main --source archive[/cyan]
       [cyan]echorank replay --partition 3 --arm candidate --save[/cyan]
     """
-    from cluster.operate.replay import run as replaying  # noqa: PLC0415
+    from cluster.operate.replay.run import Order, run  # noqa: PLC0415
 
-    order = replaying.Order(
+    order = Order(
         partition=partition,
         start=start,
         stop=stop,
@@ -91,5 +91,5 @@ def replay(
         address=address,
         token=token,
     )
-    if not replaying.run(settings_from(config), order):
+    if not run(settings_from(config), order):
         raise typer.Exit(FAILED)

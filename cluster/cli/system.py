@@ -42,7 +42,7 @@ def up(config: ConfigOption = None) -> None:
 
 
 def _run(config: Path | None) -> None:
-    from cluster.wiring import start as wiring  # noqa: PLC0415
+    from cluster.wiring.start import start_system  # noqa: PLC0415
     from monitoring import logs  # noqa: PLC0415
 
     settings = settings_from(config)
@@ -50,7 +50,7 @@ def _run(config: Path | None) -> None:
         level=settings.monitoring.log_level, as_json=settings.monitoring.log_json, actor="echorank"
     )
     _progress("Starting broker, Ray and actors ...")
-    system = wiring.start(settings)
+    system = start_system(settings)
     try:
         with _watched(system):
             system.wait_ready(timeout_s=None, say=_progress)

@@ -50,7 +50,7 @@ from cluster.kafka.clients import producer
 from cluster.lifecycle.system import System
 from cluster.operate.client import Client
 from cluster.settings.config import ArmSettings, Settings
-from cluster.wiring import start as wiring
+from cluster.wiring.start import start_system
 
 if TYPE_CHECKING:
     from training.runs import SplitRun
@@ -87,7 +87,7 @@ def run(
     # this
     gc.freeze()
     console.rule("2. Start broker, Ray, shards, ingest and gateway")
-    with wiring.start(_settings(settings, out)) as system:
+    with start_system(_settings(settings, out)) as system:
         system.wait_ready()
         console.print(
             f"gateway {system.gateway_address}, broker {system.broker_kind} at "

@@ -23,7 +23,7 @@ from cluster.kafka.clients import KafkaAdmin
 from cluster.names import ARCHIVE, COORDINATOR
 from cluster.operate.erasure import Erasure
 from cluster.processes.remote import call
-from cluster.settings import for_parts as derived
+from cluster.settings import for_parts
 from cluster.settings.config import Settings, TopicSettings
 from rpc import echorank_pb2 as pb
 
@@ -36,10 +36,10 @@ DAY_MS = 86_400_000
 def erasure(settings: Settings) -> Erasure:
     """What erases users in the running system of these settings."""
     namespace = settings.ray.namespace
-    kafka = KafkaRemains(derived.access(settings), settings.topics)
+    kafka = KafkaRemains(for_parts.access(settings), settings.topics)
     return Erasure(
         partitions=settings.topics.partitions,
-        limits=derived.limits(settings),
+        limits=for_parts.limits(settings),
         replicas=RemoteHolders(namespace),
         archive=RemoteArchive(
             ARCHIVE, namespace, ArchiveFiles.from_uri(settings.archive.directory)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from actors.errors import ConfigError
-from cluster.settings import clashes as config_clashes
+from cluster.settings import clashes
 from cluster.settings.clashes import FULL_WEIGHT
 from cluster.settings.problems import problems_of
 from cluster.settings.section import Section
@@ -155,7 +155,7 @@ class EventFields(Section):
 
     @model_validator(mode="after")
     def _paths_differ(self) -> Self:
-        if wrong := config_clashes.of_paths(self.model_dump()):
+        if wrong := clashes.of_paths(self.model_dump()):
             raise ValueError(wrong)
         return self
 
@@ -439,7 +439,7 @@ class Settings(Section):
     @field_validator("arms", mode="after")
     @classmethod
     def _arms_fit_together(cls, arms: tuple[ArmSettings, ...]) -> tuple[ArmSettings, ...]:
-        if wrong := config_clashes.of_arms(arms):
+        if wrong := clashes.of_arms(arms):
             raise ValueError(wrong)
         return arms
 
@@ -459,7 +459,7 @@ class Settings(Section):
         }
         if self.archive.enabled:
             used["archive.directory"] = self.archive.directory
-        if wrong := config_clashes.of_directories(used):
+        if wrong := clashes.of_directories(used):
             raise ValueError(wrong)
         return self
 

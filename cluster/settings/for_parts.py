@@ -55,7 +55,7 @@ def shard_settings(settings: Settings) -> ShardSettings:
         silence_s=SILENT_S,
         traffic=frozenset(arm.name for arm in settings.arms if arm.role == "live" and arm.weight),
         tiers=_tier_settings(settings),
-        shadows_one_in=settings.state.compression_sample,
+        twins_one_in=settings.state.compression_sample,
     )
 
 

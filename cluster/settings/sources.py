@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from actors.errors import ConfigError
-from cluster.settings import yaml_text as config_yaml
+from cluster.settings import yaml_text
 from cluster.settings.docs import (
     PREFIX,
     SECRETS,
@@ -41,7 +41,7 @@ def file_values(path: Path, model: type[BaseModel], problems: list[str]) -> dict
         ConfigError: the file is missing, unreadable, or not a mapping in YAML.
     """
     try:
-        values = config_yaml.read(path.read_text(encoding="utf-8"), model, "", problems)
+        values = yaml_text.read(path.read_text(encoding="utf-8"), model, "", problems)
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such file; make one with `echorank config print --out {path}`"
@@ -117,7 +117,7 @@ def _setting(path: str, field: FieldInfo, raw: str, variable: str) -> Any:
         return None if raw == "" and may_be_null(field) and path not in SECRETS else raw
     try:
         return yaml.safe_load(raw)
-    except config_yaml.UNREADABLE:
+    except yaml_text.UNREADABLE:
         raise ConfigError(
             f"{variable}: {_cut(raw)} is not a YAML value; expected {allowed(field)}"
         ) from None
@@ -139,7 +139,7 @@ def _sections(
     if found is None or field is None:
         return raw
     try:
-        return config_yaml.read(raw, found, ".".join(parts), problems, listed=is_list(field))
+        return yaml_text.read(raw, found, ".".join(parts), problems, listed=is_list(field))
     except NotYaml as error:
         raise ConfigError(f"{variable}: not valid YAML or JSON; {error}") from None
 

@@ -12,7 +12,7 @@ from cluster.kafka.topic_identity import TopicIdentity
 from cluster.names import ARCHIVE
 from cluster.processes.archive_process import ArchiveProcess
 from cluster.processes.remote import RemoteCoordinator
-from cluster.settings import for_parts as derived
+from cluster.settings import for_parts
 from cluster.settings.config import Settings
 from cluster.wiring.files import snapshots
 from cluster.wiring.process import export, new_metrics
@@ -31,7 +31,7 @@ async def build_archive(settings: Settings) -> ArchiveProcess:
     metrics = new_metrics(settings, ARCHIVE)
     clock = SystemClock()
     click_log = KafkaLog(
-        derived.access(settings),
+        for_parts.access(settings),
         topic=settings.topics.clicks,
         poll_timeout_ms=ARCHIVE_POLL_MS,
         records_per_poll_max=ARCHIVE_POLL_RECORDS,
@@ -40,12 +40,12 @@ async def build_archive(settings: Settings) -> ArchiveProcess:
     )
     archive = Archive(
         click_log,
-        derived.decoder(settings, clock),
+        for_parts.decoder(settings, clock),
         ArchiveFiles.from_uri(settings.archive.directory),
         range(settings.topics.partitions),
         metrics,
         clock,
-        derived.roll_settings(settings),
+        for_parts.roll_settings(settings),
         erased=snapshots(settings).tombstones.read,
     )
     coordinator = RemoteCoordinator(settings.ray.namespace)

@@ -14,7 +14,7 @@ from cluster.names import COORDINATOR
 from cluster.processes.coordinator_process import CoordinatorProcess
 from cluster.processes.served_models import ServedModels
 from cluster.processes.shard_actors import ShardActors
-from cluster.settings import for_parts as derived
+from cluster.settings import for_parts
 from cluster.settings.config import Settings
 from cluster.wiring.process import export, new_metrics
 from cluster.wiring.shard import start_shard
@@ -33,7 +33,7 @@ async def build_coordinator(
         arms=arms,
         memory=AssignmentFiles(settings.state.directory),
         clock=SystemClock(),
-        settings=derived.coordinator_settings(settings),
+        settings=for_parts.coordinator_settings(settings),
         restarted=ray.get_runtime_context().was_current_actor_reconstructed,
     )
     ControlStore(ray.get_runtime_context().get_session_name()).export(metrics)

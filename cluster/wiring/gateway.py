@@ -9,7 +9,7 @@ from cluster.operate.remote_erasure import erasure
 from cluster.processes.gateway_process import GatewayProcess
 from cluster.processes.promptness import answer_promptly
 from cluster.processes.remote import RemoteCoordinator, RemoteReplicas
-from cluster.settings import for_parts as derived
+from cluster.settings import for_parts
 from cluster.settings.config import Settings
 from cluster.wiring.process import export, new_metrics, rpc_server
 
@@ -19,7 +19,7 @@ async def build_gateway(settings: Settings) -> GatewayProcess:
     metrics = new_metrics(settings, GATEWAY)
     message_bytes_max = settings.serving.message_bytes_max
     gateway = Gateway(
-        limits=derived.limits(settings),
+        limits=for_parts.limits(settings),
         salt=settings.ray.namespace,
         message_bytes_max=message_bytes_max,
         metrics=metrics,

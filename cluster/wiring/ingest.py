@@ -16,7 +16,7 @@ from cluster.names import ingest_name
 from cluster.processes.ingest_process import IngestProcess
 from cluster.processes.part_time_reader import Reader
 from cluster.processes.remote import RemoteCoordinator, RemoteShards
-from cluster.settings import for_parts as derived
+from cluster.settings import for_parts
 from cluster.settings.config import Settings
 from cluster.wiring.files import history
 from cluster.wiring.process import export, new_metrics
@@ -30,7 +30,7 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
     coordinator = RemoteCoordinator(settings.ray.namespace)
     topics = settings.topics
     partitions = range(number, topics.partitions, settings.serving.ingests)
-    access = derived.access(settings)
+    access = for_parts.access(settings)
     clock = SystemClock()
     watch = watch_kafka(access, topics.clicks, topics.partitions, partitions, metrics, clock)
     process = IngestProcess(
@@ -51,9 +51,11 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
 
 def _letters(settings: Settings, metrics: Metrics) -> DeadLetters:
     """For the one reader of a partition that writes them."""
-    access = derived.access(settings)
+    access = for_parts.access(settings)
     topics = settings.topics
-    marks = KafkaLetterMarks(access, topic=topics.clicks, group_id=derived.letters_group(settings))
+    marks = KafkaLetterMarks(
+        access, topic=topics.clicks, group_id=for_parts.letters_group(settings)
+    )
     sink = KafkaSink(access)
     return DeadLetters(
         sink, topic=topics.dlq, source_topic=topics.clicks, metrics=metrics, marks=marks
@@ -72,7 +74,7 @@ def _reader(
     topics = settings.topics
     in_charge = letters is not None
     click_log = KafkaLog(
-        derived.access(settings),
+        for_parts.access(settings),
         topic=topics.clicks,
         group_id=settings.kafka.group_id if in_charge else None,
         poll_timeout_ms=settings.kafka.poll_timeout_ms,
@@ -83,11 +85,11 @@ def _reader(
     ingest = Ingest(
         click_log,
         letters,
-        derived.decoder(settings, clock),
+        for_parts.decoder(settings, clock),
         shards,
         metrics,
         clock,
-        derived.ingest_settings(settings, feed, commits=in_charge),
+        for_parts.ingest_settings(settings, feed, commits=in_charge),
         history=history(settings),
         ends=ends,
     )

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from actors.calls.interceptor import ADMIN, SERVICE, RequestInterceptor
 from actors.calls.server import RpcServer
-from cluster.settings import for_parts as derived
+from cluster.settings import for_parts
 from cluster.settings.config import Settings
 from monitoring import logs
 from monitoring.addresses import WILDCARDS, bare
@@ -58,6 +58,6 @@ def rpc_server(
         for add_service in add_services:
             add_service(server)
 
-    requests = RequestInterceptor(metrics, derived.bounds(settings), wait_s)
+    requests = RequestInterceptor(metrics, for_parts.bounds(settings), wait_s)
     names = (SERVICE, ADMIN)[: len(add_services)]
     return RpcServer(add, requests, settings.serving.message_bytes_max, names)

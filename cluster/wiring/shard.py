@@ -23,7 +23,7 @@ from cluster.processes.promptness import answer_promptly
 from cluster.processes.remote import RemoteCoordinator
 from cluster.processes.served_models import ServedModels
 from cluster.processes.shard_process import ShardProcess
-from cluster.settings import for_parts as derived
+from cluster.settings import for_parts
 from cluster.settings.config import Settings
 from cluster.wiring.files import snapshots
 from cluster.wiring.process import export, new_metrics, reachable, rpc_server
@@ -53,7 +53,9 @@ async def build_shard(
         arms = await models.awaited(metrics, functools.partial(coordinator.join, target))
     else:
         arms = models.load()
-    shard = Shard(name, arms, snapshots(settings), metrics, clock, derived.shard_settings(settings))
+    shard = Shard(
+        name, arms, snapshots(settings), metrics, clock, for_parts.shard_settings(settings)
+    )
     applied = AppliedOffsets(get_running_loop())
     shard.on_applied(applied.notify)
     exposures = _exposures(settings, metrics)
@@ -61,7 +63,7 @@ async def build_shard(
         shard=shard,
         arms=arms,
         partitions=settings.topics.partitions,
-        limits=derived.limits(settings),
+        limits=for_parts.limits(settings),
         metrics=metrics,
         clock=clock,
         executor=ThreadPoolExecutor(SCORING_THREADS, thread_name_prefix="score"),
@@ -107,6 +109,6 @@ def _exposures(settings: Settings, metrics: Metrics) -> ExposureLog | None:
     if not settings.serving.exposures:
         return None
     open_sink = functools.partial(
-        KafkaSink, derived.access(settings), batch_size=EXPOSURE_BATCH_BYTES
+        KafkaSink, for_parts.access(settings), batch_size=EXPOSURE_BATCH_BYTES
     )
     return ExposureLog(open_sink, topic=settings.topics.exposures, metrics=metrics)

@@ -28,7 +28,7 @@ from cluster.lifecycle.system import System
 from cluster.names import ARCHIVE, COORDINATOR, GATEWAY, ingest_name, shard_name
 from cluster.processes import processes
 from cluster.processes.served_models import ServedModels
-from cluster.settings import for_parts as derived
+from cluster.settings import for_parts
 from cluster.settings.config import Settings
 from cluster.wiring.archive import build_archive
 from cluster.wiring.coordinator import build_coordinator
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 Load = Callable[[str], Bundle]
 
 
-def start(
+def start_system(
     settings: Settings, *, load: Load = load_bundle, environ: Mapping[str, str] = os.environ
 ) -> System:
     """Start broker, Ray and actors; the system works when `System.wait_ready` returns.
@@ -64,9 +64,9 @@ def start(
     run = secrets.token_hex(4)
     with ExitStack() as undo:
         broker = undo.enter_context(_broker(settings, environ))
-        settings = derived.placed(settings, broker, run)
-        with KafkaAdmin(derived.access(settings)) as admin:
-            ensure_topics(admin, derived.topics(settings, own_broker=broker.kind != "external"))
+        settings = for_parts.placed(settings, broker, run)
+        with KafkaAdmin(for_parts.access(settings)) as admin:
+            ensure_topics(admin, for_parts.topics(settings, own_broker=broker.kind != "external"))
             if broker.kind != "embedded":
                 # it has no replicas, and hangs up when it is asked for settings
                 warn_of_lossy_settings(admin, settings.topics.clicks)
@@ -119,7 +119,7 @@ def _bundles(settings: Settings) -> dict[str, str]:
 
 def _broker(settings: Settings, environ: Mapping[str, str]) -> Broker:
     if settings.kafka.bootstrap_servers:
-        return resolve(derived.access(settings), environ=environ)
+        return resolve(for_parts.access(settings), environ=environ)
     local = "://" not in settings.state.directory
     return resolve(
         environ=environ,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from model.kernels.compiled import piece
 from model.params import FoldParams, Sizes
 
-BLOCK = 16  # events that the fold takes at a time; a multiple of lanes.TILE
+BLOCK = 16  # events that the fold takes at a time; a multiple of vectors.TILE
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -45,7 +45,7 @@ class Block(NamedTuple):
 
 
 def block_for(p: FoldParams, s: Sizes, size: int) -> Block:
-    """An empty block for `size` events, a multiple of lanes.TILE."""
+    """An empty block for `size` events, a multiple of vectors.TILE."""
     return Block(
         np.zeros(size, np.int64),
         np.zeros(size, np.int64),

@@ -20,7 +20,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class Scratch(NamedTuple):
-    """Working memory of one event's recurrence; sizes in the letters of `model.config`."""
+    """Working memory of one event's update; sizes in the letters of `model.config`."""
 
     conv: Floats  # (E + 2N) the convolution's output: x, B, C
     dt: Floats  # (H)

@@ -7,7 +7,7 @@ of operations). `model.network.reference` is the definition.
 1. Ring, event by event: the event takes the place of the oldest, whose item goes to the seen tail
    as a fingerprint.
 2. Front, all events of the block together: `model.kernels.front`.
-3. State, event by event: `model.kernels.recurrence`.
+3. State, event by event: `model.kernels.state_update`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from model.kernels.compiled import kernel, piece
 from model.kernels.drive import scratch_for
 from model.kernels.front import compute_front
 from model.kernels.quantize import seed_of
-from model.kernels.recurrence import update_states
+from model.kernels.state_update import update_states
 from model.params import FoldParams, Sizes
 from model.state import RowViews, StateLayout
 

@@ -109,7 +109,7 @@ class Scorer:
         )  # (M, 5D)
         recency = _bits(max(now_ms - reading.last_ms, 0) // 1000, len(p.head_recency) - 2)
         count = _bits(reading.events, len(p.head_count) - 1)
-        hidden = pairs @ p.head_pair + p.head_item[items] + p.head_member[member]  # (M, F)
+        hidden = pairs @ p.head_pair + p.head_item[items] + p.head_member[member]  # (M, Z)
         hidden += user @ p.head_user + p.head_recency[recency] + p.head_count[count]
         hidden += next_item[:, None] * p.head_next
         np.maximum(hidden, 0, out=hidden)

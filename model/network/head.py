@@ -57,17 +57,17 @@ class Evidence(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         D = config.width
-        F = config.head_width
-        self.item = nn.Linear(D, F)
-        self.user = nn.Linear(D, F, bias=False)
-        self.pair = nn.Linear(5 * D, F, bias=False)
-        self.member = nn.Embedding(buckets(config), F)
-        self.recency = nn.Embedding(config.gap_buckets, F)
-        self.count = nn.Embedding(COUNT_BUCKETS, F)
-        self.next_item = nn.Parameter(torch.zeros(F))
+        Z = config.head_width
+        self.item = nn.Linear(D, Z)
+        self.user = nn.Linear(D, Z, bias=False)
+        self.pair = nn.Linear(5 * D, Z, bias=False)
+        self.member = nn.Embedding(buckets(config), Z)
+        self.recency = nn.Embedding(config.gap_buckets, Z)
+        self.count = nn.Embedding(COUNT_BUCKETS, Z)
+        self.next_item = nn.Parameter(torch.zeros(Z))
         self.alpha = nn.Parameter(torch.ones(()))
         self.beta = nn.Parameter(torch.zeros(()))
-        self.out = nn.Parameter(torch.zeros(F))
+        self.out = nn.Parameter(torch.zeros(Z))
         for table in (self.member, self.recency, self.count):
             nn.init.normal_(table.weight, std=0.02)
 
@@ -86,7 +86,7 @@ class Evidence(nn.Module):
         pairs = torch.cat(
             [user[..., None, :] * vectors, ring, ring * vectors, lowrank, lowrank * vectors], dim=-1
         )
-        of_user = self.user(user) + self.recency(recency) + self.count(count)  # (..., F)
+        of_user = self.user(user) + self.recency(recency) + self.count(count)  # (..., Z)
         hidden = self.item(vectors) + self.pair(pairs) + self.member(member) + of_user[..., None, :]
-        hidden = torch.relu(hidden + next_item[..., None] * self.next_item)  # (..., M, F)
+        hidden = torch.relu(hidden + next_item[..., None] * self.next_item)  # (..., M, Z)
         return self.alpha * next_item + self.beta + hidden @ self.out

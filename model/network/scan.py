@@ -9,6 +9,8 @@ in a loop, for tests and studies.
     log_a  (B, L, H)        log of the decay, not positive; for `recurrence` also (B, L, H, P, N)
     b, c   (B, L, N)        input and output directions
     y      (B, L, H, P)
+
+C chunks have S = CHUNK events each.
 """
 
 from __future__ import annotations
@@ -41,19 +43,19 @@ def scan(u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     log_a = pad(log_a, (0, 0, 0, extra))
     b = pad(b, (0, 0, 0, extra))
     c = pad(c, (0, 0, 0, extra))
-    u, log_a, b, c = (x.unflatten(1, (-1, CHUNK)) for x in (u, log_a, b, c))  # (B, G, S, ...)
-    u = u.movedim(3, 2).contiguous()  # (B, G, H, S, P)
-    total = log_a.cumsum(dim=2).movedim(3, 2).contiguous()  # (B, G, H, S)
+    u, log_a, b, c = (x.unflatten(1, (-1, CHUNK)) for x in (u, log_a, b, c))  # (B, C, S, ...)
+    u = u.movedim(3, 2).contiguous()  # (B, C, H, S, P)
+    total = log_a.cumsum(dim=2).movedim(3, 2).contiguous()  # (B, C, H, S)
 
     # 1. Inside a chunk: y_t = sum_{s<=t} exp(total_t - total_s) (c_t . b_s) u_s.
     later = torch.full((CHUNK, CHUNK), float("-inf"), device=u.device, dtype=u.dtype).triu(1)
-    fade = (total[..., :, None] - total[..., None, :] + later).exp()  # (B, G, H, S, S)
-    inside = (fade * (c @ b.mT)[:, :, None]) @ u  # (B, G, H, S, P)
+    fade = (total[..., :, None] - total[..., None, :] + later).exp()  # (B, C, H, S, S)
+    inside = (fade * (c @ b.mT)[:, :, None]) @ u  # (B, C, H, S, P)
 
     # 2. What each chunk adds to the state, and the state before each chunk, as (N, H P) matrices.
-    to_end = (total[..., -1:] - total).exp()  # (B, G, H, S)
-    added = b.mT @ (to_end[..., None] * u).movedim(2, 3).flatten(3)  # (B, G, N, HP)
-    whole = total[..., -1].exp().repeat_interleave(u.shape[-1], dim=-1)[:, :, None]  # (B, G, 1, HP)
+    to_end = (total[..., -1:] - total).exp()  # (B, C, H, S)
+    added = b.mT @ (to_end[..., None] * u).movedim(2, 3).flatten(3)  # (B, C, N, HP)
+    whole = total[..., -1].exp().repeat_interleave(u.shape[-1], dim=-1)[:, :, None]  # (B, C, 1, HP)
     state = torch.zeros_like(added[:, 0])
     before = []
     for chunk in range(added.shape[1]):
@@ -61,6 +63,6 @@ def scan(u: Tensor, log_a: Tensor, b: Tensor, c: Tensor) -> Tensor:
         state = torch.addcmul(added[:, chunk], whole[:, chunk], state)
 
     # 3. What the carried state shows.
-    carried = (c @ torch.stack(before, dim=1)).unflatten(-1, (u.shape[2], -1))  # (B, G, S, H, P)
+    carried = (c @ torch.stack(before, dim=1)).unflatten(-1, (u.shape[2], -1))  # (B, C, S, H, P)
     y = inside.movedim(2, 3) + carried * total.exp().movedim(2, 3)[..., None]
     return y.flatten(1, 2)[:, :length]  # (B, L, H, P)

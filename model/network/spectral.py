@@ -35,7 +35,7 @@ class SpectralFilter(nn.Module):
         """Filter whole histories: (B, L, D) to (B, L, D), by FFT over zero-padded time."""
         length = x.shape[1]
         size = length + self.taps_count
-        # (B, F, D)
+        # (B, frequencies, D)
         spectrum = torch.fft.rfft(x, n=size, dim=1) * torch.fft.rfft(self.taps(), n=size, dim=0)
         smooth = torch.fft.irfft(spectrum, n=size, dim=1)[:, :length]  # (B, L, D)
         filtered: Tensor = self.norm(x + smooth)

@@ -37,7 +37,7 @@ from cluster.settings.config import (
     StateSettings,
     TopicSettings,
 )
-from cluster.wiring import start as wiring
+from cluster.wiring.start import start_system
 from model.bundle.bundle import Bundle
 from model.bundle.load import load_bundle
 from model.config import ModelConfig
@@ -186,7 +186,7 @@ class Stage:
         }
 
     def _started(self) -> System:
-        system = wiring.start(self.settings)
+        system = start_system(self.settings)
         try:
             system.wait_ready(READY_S)
         except BaseException:

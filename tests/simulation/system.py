@@ -1,4 +1,4 @@
-"""The product's own classes, put together as `cluster.wiring.start` does it,
+"""The product's own classes, put together as `cluster.wiring` does it,
 with the simulation around them.
 """
 

@@ -12,7 +12,7 @@ from actors.shard.shard import Shard, ShardSettings
 from actors.snapshots.store import SnapshotStore
 from cluster.kafka.access import KafkaAccess
 from cluster.kafka.log import KafkaLog
-from cluster.settings import for_parts as derived
+from cluster.settings import for_parts
 from cluster.settings.config import (
     Settings,
 )
@@ -26,7 +26,7 @@ def offline_digests(
     """The digests of a fold of the same log in this process, partition by partition."""
     clock = SystemClock()
     arms = {arm.name: load_bundle(arm.bundle) for arm in settings.arms}
-    decoder = derived.decoder(settings, clock)
+    decoder = for_parts.decoder(settings, clock)
     metrics = Metrics(CollectorRegistry())
     snapshots = SnapshotStore.from_uri(str(directory), kept=1)
     shard = Shard("offline", arms, snapshots, metrics, clock, ShardSettings())

@@ -26,7 +26,7 @@ from cluster.kafka.topics import ensure_topics
 from cluster.lifecycle import system
 from cluster.lifecycle.system import System
 from cluster.operate.client import Client
-from cluster.settings import for_parts as derived
+from cluster.settings import for_parts
 from cluster.settings.config import (
     ArchiveSettings,
     KafkaSettings,
@@ -37,7 +37,7 @@ from cluster.settings.config import (
     StateSettings,
     TopicSettings,
 )
-from cluster.wiring import start as wiring
+from cluster.wiring.start import start_system
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
 from model.network.export import random_bundle
@@ -98,14 +98,14 @@ async def test_a_backlog_is_caught_up_with_for_as_long_as_it_takes(
     then ready, and nothing is missing.
     """
     monkeypatch.setattr(system, "SAY_S", 0.5)
-    access = derived.access(settings)
+    access = for_parts.access(settings)
     gate = tmp_path / "gate"
     with KafkaAdmin(access) as admin:
-        ensure_topics(admin, derived.topics(settings, own_broker=True))
+        ensure_topics(admin, for_parts.topics(settings, own_broker=True))
     said: list[str] = []
     with closing(Clicks(access, settings.topics.clicks)) as clicks, ThreadPoolExecutor(1) as pool:
         clicks.send(BACKLOG)
-        with wiring.start(settings, load=folding_once(gate)) as started:
+        with start_system(settings, load=folding_once(gate)) as started:
             waiting = pool.submit(started.wait_ready, None, said.append)
             try:
                 await until(

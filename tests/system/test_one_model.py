@@ -31,7 +31,7 @@ from cluster.settings.config import (
     StateSettings,
     TopicSettings,
 )
-from cluster.wiring import start as wiring
+from cluster.wiring.start import start_system
 from model.bundle.load import load_bundle
 from model.config import ModelConfig
 from model.network.export import write_bundle
@@ -81,7 +81,7 @@ def system(broker: Broker, bundle: Path, tmp_path: Path) -> Iterator[System]:
             monitoring=MonitoringSettings(port=free_port()),
             arms=(ArmSettings(name="main", bundle=str(bundle), weight=10_000, role="live"),),
         )
-        with wiring.start(settings) as started:
+        with start_system(settings) as started:
             started.wait_ready(60)
             yield started
     shutil.rmtree(ray_directory, ignore_errors=True)

@@ -41,7 +41,7 @@ from cluster.settings.config import (
     StateSettings,
     TopicSettings,
 )
-from cluster.wiring import start as wiring
+from cluster.wiring.start import _actors, start_system
 from model.bundle.load import load_bundle
 from model.config import ModelConfig
 from model.network.export import write_bundle
@@ -92,7 +92,7 @@ def settings(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @pytest.fixture(scope="module")
 def system(settings: Settings) -> Iterator[System]:
     """The running system."""
-    with wiring.start(settings) as started:
+    with start_system(settings) as started:
         started.wait_ready(60)
         yield started
 
@@ -243,7 +243,7 @@ def test_a_port_in_use_is_named_before_anything_starts(settings: Settings, syste
         with pytest.raises(
             ConfigError, match=rf"{section}.port {taken} on 127.0.0.1 cannot be used"
         ):
-            wiring.start(settings.model_copy(update={other: moved}))
+            start_system(settings.model_copy(update={other: moved}))
 
 
 def test_a_second_system_in_the_namespace_is_refused(settings: Settings, system: System) -> None:
@@ -253,7 +253,7 @@ def test_a_second_system_in_the_namespace_is_refused(settings: Settings, system:
         ConfigError,
         match=r"namespace 'echorank' .* has an actor 'coordinator' already.* set ray.namespace",
     ):
-        dict(wiring._actors(settings, "run", [], load_bundle))
+        dict(_actors(settings, "run", [], load_bundle))
 
 
 def test_the_states_of_another_deployment_are_refused(settings: Settings, system: System) -> None:
@@ -270,7 +270,7 @@ def test_the_states_of_another_deployment_are_refused(settings: Settings, system
         ConfigError,
         match=r"another deployment \(namespace 'echorank'.*this one \(namespace 'other'",
     ):
-        wiring.start(other)
+        start_system(other)
 
 
 def test_the_next_run_goes_on_where_this_one_stopped(
@@ -282,7 +282,7 @@ def test_the_next_run_goes_on_where_this_one_stopped(
     clicks.send(50)
     until(lambda: system.positions() == clicks.ends)
     system.stop()
-    with wiring.start(settings) as again:
+    with start_system(settings) as again:
         assert again.positions() == clicks.ends
         clicks.send(50)
         again.wait_ready(60)
@@ -303,7 +303,7 @@ async def test_a_new_arm_holds_up_nobody(
     the arm with traffic takes new clicks; in the end both have all.
     """
     system.stop()
-    with wiring.start(settings) as again:
+    with start_system(settings) as again:
         clicks.send(PARTITIONS * 1500)
         until(lambda: again.positions() == clicks.ends)
     write_bundle(
@@ -311,7 +311,7 @@ async def test_a_new_arm_holds_up_nobody(
     )
     new = ArmSettings(name="next", bundle=str(tmp_path / "next"), weight=0, role="candidate")
     with_new = settings.model_copy(update={"arms": (*settings.arms, new)})
-    with wiring.start(with_new) as both:
+    with start_system(with_new) as both:
         again_ready = time.monotonic()
         both.wait_ready(60)
         clicks.send(100)
@@ -334,7 +334,7 @@ async def test_a_user_is_erased_everywhere(
     and what Kafka keeps is named.
     """
     system.stop()
-    with wiring.start(settings) as again:
+    with start_system(settings) as again:
         clicks.send(100)
         await asyncio.to_thread(again.wait_ready)
         user = USERS[5]

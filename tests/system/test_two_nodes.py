@@ -26,7 +26,7 @@ from cluster.settings.config import (
     StateSettings,
     TopicSettings,
 )
-from cluster.wiring import start as wiring
+from cluster.wiring.start import start_system
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
 from model.network.export import random_bundle
@@ -75,7 +75,7 @@ def system(nodes: str, broker: Broker, tmp_path: Path) -> Iterator[System]:
         serving=ServingSettings(host="0.0.0.0", port=free_port(), shards=1),
         monitoring=MonitoringSettings(host="0.0.0.0", port=free_port()),
     )
-    with wiring.start(settings, load=_load()) as started:
+    with start_system(settings, load=_load()) as started:
         started.wait_ready(60)
         yield started
 

@@ -37,7 +37,7 @@ from cluster.settings.config import (
     StateSettings,
     TopicSettings,
 )
-from cluster.wiring import start as wiring
+from cluster.wiring.start import start_system
 from model.config import ModelConfig
 from model.network.export import write_bundle
 from model.network.network import Network
@@ -161,7 +161,7 @@ def under_load(broker: Broker, scratch: Path, *, standbys: int) -> Iterator[Runn
         patch.setenv("RAY_TMPDIR", ray_directory)
         settings = _settings(broker, bundle, scratch, standbys)
         with ExitStack() as undo:
-            system = undo.enter_context(wiring.start(settings))
+            system = undo.enter_context(start_system(settings))
             system.wait_ready(PATIENCE_S)
             access = KafkaAccess(bootstrap_servers=system.bootstrap_servers)
             clicks = undo.enter_context(closing(Clicks(access, settings.topics.clicks)))

@@ -16,7 +16,7 @@ from training import commands, outputs, overview
 from training.data.clicklog import ClickLog
 from training.data.sequences import Vocabulary
 from training.errors import DatasetError, TrainingError
-from training.pilot.pilot import evaluate_bundle
+from training.pilot.evaluate import evaluate_bundle
 from training.publish import publish
 from training.runs import by_time, leave_one_out, train_by_time
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from training.measure.intervals import Estimate
 from training.pilot import report_plots as plots
-from training.pilot.offline import BUNDLE, RANK_METRICS, Assessment, Comparison
+from training.pilot.assessment import BUNDLE, RANK_METRICS, Assessment, Comparison
+from training.pilot.criteria import Criterion, clicks_base, percent, verdict
 from training.pilot.questions import NEGATIVES
 from training.pilot.report_style import CSS
 from training.pilot.results import Frontier, ModelResult
-from training.pilot.verdict import Criterion, clicks_base, percent, sentence
 
 TITLES = {"hr10": "HR@10", "ndcg10": "NDCG@10", "mrr10": "MRR@10", "auc": "AUC", "gauc": "GAUC"}
 TITLES |= {"log_loss": "log-loss", "ece": "calibration error"}
@@ -49,7 +49,7 @@ def page(
         f'<h1>Offline check</h1>\n<p class="quiet">Bundle <code>{_text(found.version)}</code> on '
         f"{_text(found.data_set)}, {_text(date)}</p>\n"
         f'<section class="verdict{" ready" if ready else ""}">'
-        f"<p>{_text(sentence(found, list(tested)))}</p></section>\n"
+        f"<p>{_text(verdict(found, list(tested)))}</p></section>\n"
         f"{_keys(found)}\n" + "\n".join(sections) + "\n</main>\n</body>\n</html>\n"
     )
 

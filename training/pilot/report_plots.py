@@ -15,7 +15,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from training.pilot.offline import BUNDLE, Assessment, CurvePoint, LengthGroup
+from training.pilot.assessment import BUNDLE, Assessment, CurvePoint, LengthGroup
 from training.pilot.results import Frontier
 
 INK = "#111112"

@@ -9,8 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
-from training.pilot.offline import RANK_METRICS, Assessment, Comparison
-from training.pilot.verdict import Criterion, sentence
+from training.pilot.assessment import RANK_METRICS, Assessment, Comparison
+from training.pilot.criteria import Criterion, verdict
 
 CLICK_METRICS = ("auc", "gauc", "log_loss", "ece")
 
@@ -44,20 +44,20 @@ def tables(found: Assessment, tested: Sequence[Criterion]) -> Iterator[Table]:
     for candidates, (p50, p99) in cost.latency_ms.items():
         timed.add_row(f"{candidates:,}", f"{p50:.2f}", f"{p99:.2f}")
     yield timed
-    verdict = Table(title="ready for a pilot?", title_justify="left")
+    checked = Table(title="ready for a pilot?", title_justify="left")
     for name in ("", "criterion", "measured", "limit"):
-        verdict.add_column(name, overflow="fold")
+        checked.add_column(name, overflow="fold")
     for each in tested:
         mark = "[green]met[/green]" if each.passed else "[red]missed[/red]"
-        verdict.add_row(mark, each.name, each.measured, each.limit)
-    yield verdict
+        checked.add_row(mark, each.name, each.measured, each.limit)
+    yield checked
 
 
 def as_json(found: Assessment, tested: Sequence[Criterion]) -> str:
     """Everything that was measured, with the verdict first."""
     content: dict[str, Any] = {
         "ready": all(each.passed for each in tested),
-        "verdict": sentence(found, list(tested)),
+        "verdict": verdict(found, list(tested)),
         "criteria": [dataclasses.asdict(each) for each in tested],
         **dataclasses.asdict(found),
     }

@@ -81,7 +81,7 @@ async def _ask(address: str, token: str | None, partition: int) -> LiveStates:
     return LiveStates(replicas=tuple(replicas), durable=durable[partition])
 
 
-def checks(
+def checks_of(
     saved: Mapping[str, PartitionStore], live: LiveStates | None, address: str
 ) -> list[Check]:
     """All comparisons to make for the arms of `saved`, by their offsets.

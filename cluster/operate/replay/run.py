@@ -22,11 +22,10 @@ from actors.snapshots import rebuild
 from actors.snapshots.restore import NewStore, Restored, restore
 from actors.snapshots.store import SnapshotStore
 from actors.state.store import PartitionStore
-from cluster.operate.replay.checks import Check, ask, explain, passes
-from cluster.operate.replay.checks import checks as comparisons
+from cluster.operate.replay.checks import Check, ask, checks_of, explain, passes
 from cluster.operate.replay.source import Source
 from cluster.operate.replay.sources import history
-from cluster.operate.runs import runs_below
+from cluster.operate.run_folders import runs_below
 from cluster.settings.config import Settings
 from model.bundle.bundle import Bundle
 from model.bundle.load import load_bundle
@@ -131,7 +130,7 @@ def _checks(
         )
         console.print(text, style="yellow", highlight=False, soft_wrap=True)
     saved = _saved(settings, order, arms, snapshots, new_store, order.stop)
-    return comparisons(saved, live, address)
+    return checks_of(saved, live, address)
 
 
 def _bundles(settings: Settings, order: Order) -> dict[str, Bundle]:

@@ -18,7 +18,7 @@ from actors.ingest.ports import ClickHistory
 from cluster.kafka.log import KafkaLog
 from cluster.kafka.topic_identity import TopicIdentity
 from cluster.operate.replay.source import Source
-from cluster.settings import for_parts as derived
+from cluster.settings import for_parts
 from cluster.settings.config import Settings
 
 POLL_MS = 200
@@ -54,13 +54,13 @@ def log_reader(settings: Settings) -> Iterator[LogReader]:
         )
     clock = SystemClock()
     click_log = KafkaLog(
-        derived.access(settings),
+        for_parts.access(settings),
         topic=settings.topics.clicks,
         poll_timeout_ms=POLL_MS,
         records_per_poll_max=POLL_RECORDS,
         topic_id=TopicIdentity(settings.state.directory).load(),
     )
     try:
-        yield LogReader(click_log, derived.decoder(settings, clock), clock)
+        yield LogReader(click_log, for_parts.decoder(settings, clock), clock)
     finally:
         click_log.close()

@@ -1,4 +1,4 @@
-"""Shadows: sampled users kept in float32, so that a shard can say what rounding costs."""
+"""Twins: sampled users kept in float32, so that a shard can say what rounding costs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from actors.state.store import PartitionStore
-from actors.state.twins import SHADOWS_MAX
+from actors.state.twins import TWINS_MAX
 from model.bundle.bundle import Bundle
 from model.state import widen
 from monitoring.metrics import Metrics
@@ -22,7 +22,7 @@ LOG = ClickLog()
 def store(model: Bundle | None = None, one_in: int = 1) -> PartitionStore:
     """An empty store that samples everybody."""
     return PartitionStore(
-        model or bundle(), users_initial=1, bytes_per_user_max=4096, shadows_one_in=one_in
+        model or bundle(), users_initial=1, bytes_per_user_max=4096, twins_one_in=one_in
     )
 
 
@@ -81,11 +81,11 @@ def test_shadows_do_not_change_the_states() -> None:
         each.fold(LOG.all())
     assert with_shadows.digest() == without.digest()
     assert without.compression_errors() == []
-    assert len(with_shadows.compression_errors()) == SHADOWS_MAX
+    assert len(with_shadows.compression_errors()) == TWINS_MAX
 
 
 def test_a_shadow_begins_with_the_state_that_is_there() -> None:
-    """After a restore, the first new event makes the shadow from the
+    """After a restore, the first new event makes the twin from the
     row, so the error starts near 0.
     """
     saved = store(one_in=0)
@@ -102,7 +102,7 @@ def test_a_shadow_begins_with_the_state_that_is_there() -> None:
 
 
 def test_an_erased_user_has_no_shadow() -> None:
-    """The shadow goes with the state, and makes room for another user's."""
+    """The twin goes with the state, and makes room for another user's."""
     full = store()
     full.fold(LOG.all())
     for user in set(LOG.users.tolist()):
@@ -113,14 +113,14 @@ def test_an_erased_user_has_no_shadow() -> None:
 def test_float32_states_have_no_shadows() -> None:
     """Where nothing is rounded there is nothing to measure."""
     exact = bundle(config=dataclasses.replace(CONFIG, state_dtype="float32"))
-    full = PartitionStore(exact, users_initial=1, bytes_per_user_max=1 << 20, shadows_one_in=1)
+    full = PartitionStore(exact, users_initial=1, bytes_per_user_max=1 << 20, twins_one_in=1)
     full.fold(LOG.all())
     assert full.compression_errors() == []
 
 
 def test_a_shard_exports_the_mean_error(tmp_path: Path) -> None:
     """The gauge is NaN before there is anybody to measure, and a small number afterwards."""
-    owner = shard(tmp_path, shadows_one_in=1)
+    owner = shard(tmp_path, twins_one_in=1)
     metrics: Metrics = owner._metrics
     owner.hold(0, 1)
     assert math.isnan(sample(metrics, "compression_error", arm="main"))

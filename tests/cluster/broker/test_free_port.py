@@ -5,7 +5,6 @@ import socket
 import pytest
 
 from actors.errors import ConfigError
-from cluster.broker import free_port as ports
 from cluster.broker.free_port import HOST, RAY_UP_TO, free_port, lent_from
 
 
@@ -21,7 +20,7 @@ def test_a_port_in_use_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """With one port to choose from, and somebody there, the error says so."""
     with socket.create_server((HOST, free_port())) as taken:
         port = taken.getsockname()[1]
-        monkeypatch.setattr(ports, "RAY_UP_TO", port - 1)
-        monkeypatch.setattr(ports, "lent_from", lambda: port + 1)
+        monkeypatch.setattr("cluster.broker.free_port.RAY_UP_TO", port - 1)
+        monkeypatch.setattr("cluster.broker.free_port.lent_from", lambda: port + 1)
         with pytest.raises(ConfigError, match=f"no port from {port} to {port} on {HOST} is free"):
             free_port()

@@ -56,7 +56,7 @@ class System:
     def stop(self): print("snapshots written", flush=True)
 
 sys.modules["cluster.wiring.start"] = wiring = types.ModuleType("cluster.wiring.start")
-wiring.start = lambda settings: System()
+wiring.start_system = lambda settings: System()
 import cluster.wiring
 cluster.wiring.start = wiring
 from cluster.cli.main import app

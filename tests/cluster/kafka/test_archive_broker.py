@@ -32,7 +32,7 @@ from cluster.kafka.log import KafkaLog
 from cluster.kafka.topics import Topic, ensure_topics
 from monitoring.metrics import Metrics
 from tests.actors.archive.archive_bench import offsets, ranges
-from training.data import archive as archived
+from training.data import archive as archive_data
 
 pytestmark = pytest.mark.broker
 
@@ -178,7 +178,7 @@ def assert_archived_once(root: Path) -> None:
         for n in range(p, ends[p], PARTITIONS)
         if n % 10 != 9 or n >= CLICKS
     ]
-    log = archived.read(str(root))
+    log = archive_data.read(str(root))
     found_clicks = list(zip(log.users, log.items, log.actions, log.times_ms.tolist(), strict=True))
     assert found_clicks == [tuple(click(n)) for n in produced]
     assert offsets(root, 0) == [n // PARTITIONS for n in produced if n % PARTITIONS == 0]

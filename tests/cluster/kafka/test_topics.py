@@ -12,7 +12,7 @@ from cluster.broker.broker import Broker
 from cluster.kafka.access import KafkaAccess
 from cluster.kafka.clients import KafkaAdmin
 from cluster.kafka.topics import UNCLEAN, Topic, ensure_topics, warn_of_lossy_settings
-from cluster.settings import for_parts as derived
+from cluster.settings import for_parts
 from cluster.settings.config import ServingSettings, Settings, TopicSettings
 
 CLICKS = Topic(name="clicks", partitions=8, replication_factor=3, exact=True)
@@ -104,14 +104,14 @@ def test_a_broker_of_others_gets_no_clicks_topic_by_itself(
     """
     settings = Settings(topics=TopicSettings(create=create))
     assert [
-        topic.name for topic in derived.topics(settings, own_broker=own_broker) if topic.create
+        topic.name for topic in for_parts.topics(settings, own_broker=own_broker) if topic.create
     ] == made
 
 
 def test_exposures_that_are_off_need_no_topic() -> None:
     """What is not written need not be there."""
     settings = Settings(serving=ServingSettings(exposures=False))
-    assert [topic.name for topic in derived.topics(settings, own_broker=False)] == [
+    assert [topic.name for topic in for_parts.topics(settings, own_broker=False)] == [
         "clicks",
         "clicks.dlq",
     ]

@@ -21,12 +21,12 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import sys
 sys.path.insert(0, {root!r})
-from cluster.wiring import start as wiring
+from cluster.wiring import start
 from model.network.export import random_bundle
 from model.config import ModelConfig
-start = wiring.start
+start_system = start.start_system
 load = lambda _: random_bundle(ModelConfig(), ("a", "b"))
-wiring.start = lambda settings: start(settings, load=load)
+start.start_system = lambda settings: start_system(settings, load=load)
 from cluster.cli.main import app
 app(["up"])
 """

@@ -16,7 +16,7 @@ from cluster.broker.free_port import free_port
 from cluster.lifecycle import system
 from cluster.lifecycle.system import System
 from cluster.settings.config import ServingSettings, Settings, StateSettings
-from cluster.wiring import start as wiring
+from cluster.wiring import start
 from model.config import ModelConfig
 from model.network.export import random_bundle
 
@@ -196,7 +196,7 @@ def test_a_start_that_finds_another_system_leaves_that_alone(
         "start_ray": lambda *_, **__: None,
         "resolve": lambda **_: FakeBroker("127.0.0.1:1", "embedded"),
     }.items():
-        monkeypatch.setattr(wiring, name, value)
+        monkeypatch.setattr(start, name, value)
     settings = Settings(
         state=StateSettings(directory=str(tmp_path)), serving=ServingSettings(port=free_port())
     )
@@ -204,6 +204,8 @@ def test_a_start_that_finds_another_system_leaves_that_alone(
         update={"monitoring": settings.monitoring.model_copy(update={"port": free_port()})}
     )
     with pytest.raises(ConfigError, match="already"):
-        wiring.start(settings, load=lambda _: random_bundle(ModelConfig(), ("a", "b")), environ={})
+        start.start_system(
+            settings, load=lambda _: random_bundle(ModelConfig(), ("a", "b")), environ={}
+        )
     assert ray.done == ["shutdown"]
     assert STOPPED == ["broker"]

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.clicks import formats as event_format
+from actors.clicks import formats
 from actors.clicks.formats import EventFormat, JsonParser
 from tests.training.logs import read_noted
 from training.data import columns, time_column
@@ -35,8 +35,8 @@ def of_times(values: Any, unit: TimeUnit = "ms", heard: list[str] | None = None)
 
 def test_the_bounds_are_those_of_serving() -> None:
     """One number, in two places that must not import each other."""
-    assert time_column.CEILING_MS == event_format.CEILING_MS
-    assert of_times([1, event_format.CEILING_MS]) == [1, event_format.CEILING_MS]
+    assert time_column.CEILING_MS == formats.CEILING_MS
+    assert of_times([1, formats.CEILING_MS]) == [1, formats.CEILING_MS]
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])

@@ -23,8 +23,8 @@ from tests.training.logs import cyclic_log
 from training.data.clicklog import ClickLog
 from training.errors import DatasetError
 from training.measure.intervals import estimates
-from training.pilot.offline import BUNDLE, FLOAT, POPULAR, RANK_METRICS, RULES
-from training.pilot.pilot import evaluate_bundle
+from training.pilot.assessment import BUNDLE, FLOAT, POPULAR, RANK_METRICS, RULES
+from training.pilot.evaluate import evaluate_bundle
 from training.pilot.results import read_accuracy, read_frontier
 from training.publish import publish
 from training.runs import train_by_time, train_leave_one_out

@@ -19,7 +19,7 @@ from training.data.clicklog import ClickLog
 from training.data.sequences import UNKNOWN, Histories, Vocabulary
 from training.errors import DatasetError
 from training.measure.served import walk
-from training.pilot.offline import compare
+from training.pilot.assessment import compare
 from training.pilot.questions import answer, ask, hold_out, vocabulary_of
 
 CONFIG = ModelConfig(width=32, expand=2, state_size=4, ring_length=8, tail_length=16, slots=4)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.pilot.offline import BUNDLE, FLOAT, POPULAR, RULES, Assessment
+from training.pilot.assessment import BUNDLE, FLOAT, POPULAR, RULES, Assessment
 
 LOSS_MAX = 0.002  # of NDCG@10 and of AUC, through rounded states
 ECE_MAX_OF_BASE = 0.25  # of the average click probability
@@ -98,7 +98,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def sentence(found: Assessment, tested: list[Criterion]) -> str:
+def verdict(found: Assessment, tested: list[Criterion]) -> str:
     """The verdict in one paragraph."""
     own = found.ranking[BUNDLE]["hr10"].value
     popular = found.ranking[POPULAR]["hr10"].value

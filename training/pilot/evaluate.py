@@ -19,10 +19,10 @@ from training.data.datasets import OWN_LOGS
 from training.data.time_column import TimeUnit
 from training.fit.allocation import prepare_process
 from training.pilot import report_page, report_tables
-from training.pilot.offline import Assessment, assess_bundle, compare
+from training.pilot.assessment import Assessment, assess_bundle, compare
+from training.pilot.criteria import Criterion, criteria, verdict
 from training.pilot.questions import hold_out
 from training.pilot.results import read_accuracy, read_frontier
-from training.pilot.verdict import Criterion, criteria, sentence
 
 
 def evaluate_bundle(
@@ -111,7 +111,7 @@ def _hand_over(
     if json_out is not None:
         json_out.parent.mkdir(parents=True, exist_ok=True)
         json_out.write_text(report_tables.as_json(found, tested))
-    console.print(sentence(found, tested))
+    console.print(verdict(found, tested))
     for written in (report, json_out):
         if written is not None:
             console.print(f"written: {written}")
