@@ -21,6 +21,19 @@ from tests import paper_names as names
 from tests.monitoring.prometheus_names import declared, series
 
 ROOT = Path(__file__).parent.parent
+# HR@10 and NDCG@10 from papers of others, in the order of docs/accuracy.md.
+PUBLISHED = {
+    "0.3344",
+    "0.1973",
+    "0.0761",
+    "0.0452",
+    "0.1226",
+    "0.0657",
+    "0.3121",
+    "0.1822",
+    "0.0734",
+    "0.0431",
+}
 Rule = Callable[[str, str, names.Known], Iterator[str]]
 RULES: tuple[Rule, ...] = (
     names.length,
@@ -179,6 +192,16 @@ def test_each_decision_is_in_both_tables() -> None:
     for page in ("ARCHITECTURE.md", "docs/decisions/README.md"):
         linked = re.findall(r"\((?:docs/decisions/)?(\d{4}-[\w-]+\.md)\)", pages()[page])
         assert sorted(set(linked)) == decisions, page
+
+
+def test_figures_of_accuracy_are_those_of_the_results() -> None:
+    """What README and docs/accuracy.md say of our models stands in the page of results."""
+    results = (ROOT / "bench" / "results" / "accuracy.md").read_text()
+    readme = pages()["README.md"].partition("### How good the scores are\n")[2].partition("\n## ")
+    accuracy = pages()["docs/accuracy.md"].partition("## Next item\n")
+    quoted = set(re.findall(r"\b0\.\d{4}\b", readme[0] + accuracy[2]))
+    assert len(quoted) > 20
+    assert sorted(figure for figure in quoted - PUBLISHED if figure not in results) == []
 
 
 def _defined(text: str) -> Iterator[str]:
