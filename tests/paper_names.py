@@ -219,6 +219,13 @@ def commands(path: str, text: str, known: Known) -> Iterator[str]:
                     yield f"{path}:{line.line}: {module} is no module to run"
 
 
+def shapes(path: str, text: str, letters: set[str]) -> Iterator[str]:
+    """Shapes in comments (`# (B, L, D)`) are of letters that the glossary has."""
+    for match in re.finditer(r"# \(([A-Z](?:, [^()]*)?)\)", text):
+        if strange := set(re.findall(r"\b[A-Z]\b", match[1])) - letters:
+            yield f"{path}:{_line(text, match.start())}: {sorted(strange)} not in docs/glossary.md"
+
+
 def _called(match: re.Match[str], known: Known) -> Iterator[str]:
     said = match[1].split()
     name = next((each for each in (" ".join(said[:2]), said[0]) if each in known.commands), None)

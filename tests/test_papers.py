@@ -204,6 +204,21 @@ def test_figures_of_accuracy_are_those_of_the_results() -> None:
     assert sorted(figure for figure in quoted - PUBLISHED if figure not in results) == []
 
 
+def test_shapes_are_in_the_letters_of_the_glossary() -> None:
+    """A letter of a shape (`# (B, L, D)`) in model/ and training/ is one that the glossary has."""
+    rows = pages()["docs/glossary.md"].partition("## Letters of dimensions\n")[2]
+    letters = {each for row in re.findall(r"^\| ([A-Z, ]+) \|", rows, re.M) for each in row}
+    foreign = [
+        violation
+        for file in sorted(known().defined)
+        if file.startswith(("model/", "training/"))
+        for violation in names.shapes(file, (ROOT / file).read_text(), letters)
+    ]
+    assert {"B", "F", "G"} <= letters
+    assert not foreign, "\n" + "\n".join(foreign)
+    assert len(list(names.shapes("model/a.py", "x = y  # (B, X)\nz = x  # (B)\n", letters))) == 1
+
+
 def _defined(text: str) -> Iterator[str]:
     """What a module defines: names at its top, and `Class.member`."""
     for node in ast.parse(text).body:
