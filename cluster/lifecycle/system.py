@@ -6,10 +6,10 @@ import logging
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar, TypeVarTuple
 
 import grpc
 import ray
@@ -19,9 +19,16 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError
 from actors.calls.channels import blocking_channel
 from actors.errors import ShardUnavailable
 from cluster.broker.broker import Broker
+from cluster.coordinator.coordinator import Coordinator
 from cluster.coordinator.routing import RoutingTable
 from cluster.lifecycle.catching_up import CatchingUp
 from cluster.names import ARCHIVE, COORDINATOR, GATEWAY, SHARD, ingest_name
+from cluster.processes.actor import Actor
+from cluster.processes.archive_process import ArchiveProcess
+from cluster.processes.gateway_process import GatewayProcess
+from cluster.processes.ingest_process import IngestProcess
+from cluster.processes.ray_calls import begin
+from cluster.processes.shard_process import ShardProcess
 from cluster.scrape import scrape, values
 from cluster.settings.config import Settings
 from monitoring.addresses import joined, reachable
@@ -34,6 +41,10 @@ STOP_S = 60.0  # for the last snapshots
 ASK_S = 30.0  # a shard that restarts answers within
 LOOK_S = 1.0  # how often it is looked whether an actor has died for good
 SAY_S = 10.0  # between words about how far catching up is
+
+
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
 
 
 class System:
@@ -69,7 +80,7 @@ class System:
         """Return when every actor runs; ShardUnavailable, with the reason, if one cannot start."""
         for name, actor in self._actors.items():
             try:
-                ray.get(actor.pid.remote(), timeout=CONSTRUCTED_S)
+                ray.get(begin(actor, Actor.pid), timeout=CONSTRUCTED_S)
             except (RayActorError, GetTimeoutError) as error:
                 raise ShardUnavailable(f"{name} did not start: {error}") from error
 
@@ -121,26 +132,26 @@ class System:
             dead += [name for name in self._actors if SHARD.fullmatch(name)]
         for name in dead:
             try:
-                ray.get(self._actors[name].pid.remote(), timeout=ASK_S)
+                ray.get(begin(self._actors[name], Actor.pid), timeout=ASK_S)
             except (RayError, GetTimeoutError) as error:
                 raise ShardUnavailable(f"{name} has ended for good: {error}") from error
 
     def pids(self) -> dict[str, int]:
         """The process id of every actor, once each answers."""
-        return {name: self._ask(name, "pid") for name in self._names()}
+        return {name: self._ask(name, Actor.pid) for name in self._names()}
 
     def shard_pids(self) -> dict[str, int]:
         """The process id of every shard, once each answers."""
-        return {name: self._ask(name, "pid") for name in self._shards()}
+        return {name: self._ask(name, Actor.pid) for name in self._shards()}
 
     def wait_replaced(self, name: str, pid: int) -> int:
         """Return the process id of an actor once it is not `pid` any more and answers."""
         deadline = time.monotonic() + ASK_S
-        while (now := self._ask(name, "pid")) == pid:
+        while (now := self._ask(name, Actor.pid)) == pid:
             if time.monotonic() > deadline:
                 raise ShardUnavailable(f"{name} is still process {pid} after {ASK_S:g} s")
             time.sleep(0.05)
-        return int(now)
+        return now
 
     def digests(self) -> dict[tuple[int, str], str]:
         """The digest of each partition's and arm's states at its owner; equal for equal logs.
@@ -152,7 +163,7 @@ class System:
         while True:
             digests: dict[tuple[int, str], str] = {}
             for name in self._shards():
-                digests |= self._ask(name, "digests")
+                digests |= self._ask(name, ShardProcess.digests)
             missing = set(range(self._settings.topics.partitions)) - {
                 partition for partition, _ in digests
             }
@@ -168,9 +179,8 @@ class System:
         """The next offset of each partition at its owner."""
         positions: dict[int, int] = {}
         for name, partitions in self._owners().items():
-            positions |= {
-                p: at for p, at in self._ask(name, "positions").items() if p in partitions
-            }
+            found = self._ask(name, ShardProcess.positions)
+            positions |= {p: at for p, at in found.items() if p in partitions}
         return positions
 
     def stop(self) -> None:
@@ -188,12 +198,9 @@ class System:
             end.callback(self._broker.stop)
             end.callback(ray.shutdown)
             end.callback(self.kill)
-            for names, args in (
-                ([GATEWAY], (GRACE_S,)),
-                (self._readers, ()),
-                (self._shards(), (GRACE_S,)),
-            ):
-                self._stop_gently(names, args)
+            self._stop_gently([GATEWAY])
+            self._stop_gently(self._readers)
+            self._stop_gently(self._shards())
 
     def kill(self) -> None:
         """End the actors at once; Ray does not start them again.
@@ -216,24 +223,27 @@ class System:
     ) -> None:
         self.stop()
 
-    def _ask(self, name: str, method: str, *args: Any) -> Any:
+    def _ask(
+        self, name: str, method: Callable[[Any, *Ts], Coroutine[Any, Any, R]], *args: *Ts
+    ) -> R:
         deadline = time.monotonic() + ASK_S
         while True:
             try:
-                return ray.get(getattr(self._actor(name), method).remote(*args), timeout=ASK_S)
+                answer: R = ray.get(begin(self._actor(name), method, *args), timeout=ASK_S)
+                return answer
             except (RayActorError, GetTimeoutError, ValueError) as error:
                 # Ray knows no actor of that name, just now
                 if time.monotonic() > deadline:
                     raise ShardUnavailable(
-                        f"{name} does not answer {method} within {ASK_S:g} s: {error}"
+                        f"{name} does not answer {method.__name__} within {ASK_S:g} s: {error}"
                     ) from error
                 time.sleep(0.1)
 
-    def _stop_gently(self, names: Iterable[str], args: tuple[Any, ...]) -> None:
+    def _stop_gently(self, names: Iterable[str]) -> None:
         calls = {}
         for name in names:
             try:
-                calls[name] = self._actor(name).stop.remote(*args)
+                calls[name] = _begin_stop(name, self._actor(name))
             except (KeyError, RayError, ValueError) as error:  # KeyError: it was not started
                 log.warning("%s cannot be asked to stop: %s", name, error)
         for name, call in calls.items():
@@ -284,8 +294,15 @@ class System:
         return owners
 
     def _table(self) -> RoutingTable:
-        table: RoutingTable = self._ask(COORDINATOR, "wait_newer", 0, 0.0)
-        return table
+        return self._ask(COORDINATOR, Coordinator.wait_newer, 0, 0.0)
+
+
+def _begin_stop(name: str, actor: Any) -> Any:
+    if SHARD.fullmatch(name):
+        return begin(actor, ShardProcess.stop, GRACE_S)
+    if name == GATEWAY:
+        return begin(actor, GatewayProcess.stop, GRACE_S)
+    return begin(actor, ArchiveProcess.stop if name == ARCHIVE else IngestProcess.stop)
 
 
 def _is_serving(health: Any) -> bool:

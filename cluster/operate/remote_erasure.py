@@ -8,8 +8,6 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 
-import ray
-
 from actors.archive import erasure as archive_erasure
 from actors.archive.erasure import ErasedRows
 from actors.archive.files import ArchiveFiles
@@ -17,12 +15,15 @@ from actors.clock import SystemClock
 from actors.errors import BrokerUnavailable
 from actors.shard.erasure import ErasedStates
 from actors.snapshots.store import Deleted
-from cluster.coordinator.routing import Route, RoutingTable
+from cluster.coordinator.coordinator import Coordinator
+from cluster.coordinator.routing import Route
 from cluster.kafka.access import KafkaAccess
 from cluster.kafka.clients import KafkaAdmin
 from cluster.names import ARCHIVE, COORDINATOR
 from cluster.operate.erasure import Erasure
-from cluster.processes.remote import call
+from cluster.processes.archive_process import ArchiveProcess
+from cluster.processes.ray_port import Ray, call
+from cluster.processes.shard_process import ShardProcess
 from cluster.settings import for_parts
 from cluster.settings.config import Settings, TopicSettings
 from rpc import echorank_pb2 as pb
@@ -33,17 +34,14 @@ SNAPSHOT_S = ARCHIVE_S = 600.0  # a large partition is written, a long archive r
 DAY_MS = 86_400_000
 
 
-def erasure(settings: Settings) -> Erasure:
+def erasure(settings: Settings, ray: Ray) -> Erasure:
     """What erases users in the running system of these settings."""
-    namespace = settings.ray.namespace
     kafka = KafkaRemains(for_parts.access(settings), settings.topics)
     return Erasure(
         partitions=settings.topics.partitions,
         limits=for_parts.limits(settings),
-        replicas=RemoteHolders(namespace),
-        archive=RemoteArchive(
-            ARCHIVE, namespace, ArchiveFiles.from_uri(settings.archive.directory)
-        ),
+        replicas=RemoteHolders(ray),
+        archive=RemoteArchive(ray, ArchiveFiles.from_uri(settings.archive.directory)),
         log_end=kafka.log_end,
         remains=kafka.places,
         clock=SystemClock(),
@@ -53,33 +51,30 @@ def erasure(settings: Settings) -> Erasure:
 class RemoteHolders:
     """The shards of a running system."""
 
-    def __init__(self, namespace: str) -> None:
-        self._namespace = namespace
+    def __init__(self, ray: Ray, snapshot_s: float = SNAPSHOT_S) -> None:
+        self._ray = ray
+        self._snapshot_s = snapshot_s
 
     async def route(self, partition: int) -> Route:
         """Who holds the partition, as the coordinator has it now."""
-        table: RoutingTable = await call(COORDINATOR, self._namespace, "wait_newer", 0, 0.0)
+        table = await call(self._ray, COORDINATOR, Coordinator.wait_newer, 0, 0.0)
         return table.routes[partition]
 
     async def erase(
         self, shard: str, partition: int, user_key: int, until: int, epoch: int
     ) -> ErasedStates:
         """Erase at one replica."""
-        erased: ErasedStates = await call(
-            shard, self._namespace, "erase", partition, user_key, until, epoch
-        )
-        return erased
+        return await call(self._ray, shard, ShardProcess.erase, partition, user_key, until, epoch)
 
     async def remembers(self, shard: str, partition: int, user_key: int) -> bool:
         """Whether one replica may still name the user."""
-        known: bool = await call(shard, self._namespace, "remembers", partition, user_key)
-        return known
+        return await call(self._ray, shard, ShardProcess.remembers, partition, user_key)
 
     async def forget_older(self, shard: str, partition: int) -> list[Deleted]:
         """Save the partition anew, and delete what is older."""
-        arguments = shard, self._namespace, "forget_older", partition
-        deleted: list[Deleted] = await call(*arguments, timeout_s=SNAPSHOT_S)
-        return deleted
+        return await call(
+            self._ray, shard, ShardProcess.forget_older, partition, timeout_s=self._snapshot_s
+        )
 
 
 class RemoteArchive:
@@ -87,27 +82,20 @@ class RemoteArchive:
     because that one has clicks in memory; else the files themselves.
     """
 
-    def __init__(self, actor: str, namespace: str, files: ArchiveFiles) -> None:
-        self._actor = actor
-        self._namespace = namespace
+    def __init__(self, ray: Ray, files: ArchiveFiles) -> None:
+        self._ray = ray
         self._files = files
 
     async def erase(self, partition: int, user_key: int, until: int) -> list[ErasedRows]:
         """Take the user's clicks out."""
-        if self._has_actor():
-            arguments = self._actor, self._namespace, "erase", partition, user_key, until
-            erased: list[ErasedRows] = await call(*arguments, timeout_s=ARCHIVE_S)
-            return erased
+        if self._ray.has(ARCHIVE):
+            arguments = partition, user_key, until
+            return await call(
+                self._ray, ARCHIVE, ArchiveProcess.erase, *arguments, timeout_s=ARCHIVE_S
+            )
         return await asyncio.to_thread(
             archive_erasure.erase, self._files, partition, user_key, until
         )
-
-    def _has_actor(self) -> bool:
-        try:
-            ray.get_actor(self._actor, self._namespace)
-        except ValueError:
-            return False
-        return True
 
 
 class KafkaRemains:

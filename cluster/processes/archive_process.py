@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from actors.archive.erasure import ErasedRows
 from actors.archive.writer import Archive
@@ -15,6 +17,10 @@ class ArchiveProcess:
         self._archive = archive
         self._stop = asyncio.Event()
         self._stopped = asyncio.Event()
+
+    def methods(self) -> Sequence[Callable[..., Any]]:
+        """What other processes may call."""
+        return self.erase, self.stop
 
     async def run(self) -> None:
         """Archive clicks, until `stop`."""

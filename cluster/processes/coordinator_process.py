@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from actors.errors import ShardUnavailable, SnapshotError
 from cluster.coordinator.coordinator import Coordinator
@@ -40,6 +40,19 @@ class CoordinatorProcess:
     def __init__(self, coordinator: Coordinator, actors: Actors) -> None:
         self.coordinator = coordinator
         self._actors = actors
+
+    def methods(self) -> Sequence[Callable[..., Any]]:
+        """What other processes may call."""
+        coordinator = self.coordinator
+        return (
+            coordinator.register,
+            coordinator.heartbeat,
+            coordinator.join,
+            coordinator.scale,
+            coordinator.drain,
+            coordinator.progress,
+            coordinator.wait_newer,
+        )
 
     async def run(self) -> None:
         """Tick, scale and spread, for ever.

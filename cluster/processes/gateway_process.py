@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from actors.calls.server import RpcServer
 from actors.serve.gateway import Gateway
@@ -33,6 +34,10 @@ class GatewayProcess:
         self._metrics = metrics
         self._table: RoutingTable | None = None
         self._draining = False
+
+    def methods(self) -> Sequence[Callable[..., Any]]:
+        """What other processes may call."""
+        return (self.stop,)
 
     async def start(self, target: Target) -> str:
         """Listen, and become a target of Prometheus; the gRPC address."""

@@ -9,7 +9,8 @@ lags never holds up the owners' front.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from actors.shard.roles import Feed, Role
 from cluster.coordinator.ports import CoordinatorForIngest
@@ -52,6 +53,10 @@ class IngestProcess:
         }
         self._stop = asyncio.Event()
         self._stopped = asyncio.Event()
+
+    def methods(self) -> Sequence[Callable[..., Any]]:
+        """What other processes may call."""
+        return (self.stop,)
 
     async def run(self) -> None:
         """Follow the routing table and move clicks, until `stop`."""

@@ -6,25 +6,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple
-
-import ray
-from ray.exceptions import RayError, RayTaskError
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
 from actors.clicks.click import ClickBatch
 from actors.errors import EchoRankError, NotOwner, ShardUnavailable, SnapshotError
 from actors.shard.held import Fingerprint
 from actors.shard.roles import Assignment, Feed, Report, Role
-from cluster.coordinator.coordinator import Progress
+from cluster.coordinator.coordinator import Coordinator, Progress
 from cluster.coordinator.routing import RoutingTable
 from cluster.names import COORDINATOR
+from cluster.processes.ray_port import Ray, call
+from cluster.processes.shard_process import ShardProcess
 from monitoring.discovery import Target
 
 log = logging.getLogger(__name__)
 
-LONG_POLL_S = 20.0
-CALL_S = 30.0  # a call that takes longer counts as failed; restoring a large partition may
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+LONG_POLL = 2 / 3  # of the time after which a call counts as failed
 HEARTBEAT_CALL_S = 1.0
 # folding takes milliseconds, and what restores says so at once; ingest asks where to go on
 BATCH_CALL_S = 5.0
@@ -44,114 +45,82 @@ class Handed(NamedTuple):
     answer: asyncio.Future[int]
 
 
-async def call(
-    actor: str, namespace: str, method: str, *args: Any, timeout_s: float = CALL_S
-) -> Any:
-    """One method of a named actor.
-
-    Raises:
-        EchoRankError: what the method raised.
-        ShardUnavailable: the actor is not there, is restarting, does not answer in time, or has a
-            defect.
-    """
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await getattr(ray.get_actor(actor, namespace), method).remote(*args)
-    except RayTaskError as error:
-        if isinstance(error.cause, EchoRankError):
-            raise error.cause from None
-        log.exception("%s failed in %s", method, actor)
-        raise ShardUnavailable(
-            f"{actor} failed in {method}: {error.cause!r}; its log has the traceback"
-        ) from error
-    except (RayError, ValueError, TimeoutError) as error:
-        # get_actor raises ValueError for an unknown name
-        reason = (
-            f"{type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else f'none in {timeout_s:g} s'}"
-        )
-        raise ShardUnavailable(
-            f"{actor} does not answer {method} ({reason}); ask again, Ray restarts it"
-        ) from error
-
-
 class RemoteCoordinator:
     """The coordinator, asked again and again until it answers: it comes back,
     and nothing works without it.
     """
 
-    def __init__(self, namespace: str) -> None:
-        self._namespace = namespace
+    def __init__(self, ray: Ray) -> None:
+        self._ray = ray
 
     async def register(self, shard: str, address: str, target: Target, node: str) -> int:
         """The incarnation of the shard's process."""
-        incarnation: int = await self._call("register", shard, address, target, node)
-        return incarnation
+        return await _persistently(
+            lambda: self._call(Coordinator.register, shard, address, target, node)
+        )
 
     async def heartbeat(self, shard: str, report: Report) -> Assignment:
         """What the shard is to hold; asked once, for the next heartbeat says more."""
-        arguments = COORDINATOR, self._namespace, "heartbeat", shard, report
-        assignment: Assignment = await call(*arguments, timeout_s=HEARTBEAT_CALL_S)
-        return assignment
+        return await call(
+            self._ray,
+            COORDINATOR,
+            Coordinator.heartbeat,
+            shard,
+            report,
+            timeout_s=HEARTBEAT_CALL_S,
+        )
 
     async def join(self, target: Target) -> None:
         """Show where this process has its metrics."""
-        await self._call("join", target)
+        await _persistently(lambda: self._call(Coordinator.join, target))
 
     async def scale(self, shards: int) -> Progress:
         """Ask for so many shards, once: who asked is there to ask again."""
-        progress: Progress = await call(COORDINATOR, self._namespace, "scale", shards)
-        return progress
+        return await self._call(Coordinator.scale, shards)
 
     async def drain(self, shard: str) -> Progress:
         """Ask for an empty shard, once."""
-        progress: Progress = await call(COORDINATOR, self._namespace, "drain", shard)
-        return progress
+        return await self._call(Coordinator.drain, shard)
 
     async def progress(self) -> Progress:
         """How far the shards are from what was asked for."""
-        progress: Progress = await self._call("progress")
-        return progress
+        return await _persistently(lambda: self._call(Coordinator.progress))
 
     async def follow(self, take: Callable[[RoutingTable], Awaitable[None]]) -> None:
         """Hand every new routing table to `take`, for ever."""
         version = 0
         while True:
-            table: RoutingTable = await self._call("wait_newer", version, LONG_POLL_S)
+            table = await self._newer(version)
             if table.version > version:
                 version = table.version
                 await take(table)
 
-    async def _call(self, method: str, *args: Any) -> Any:
-        delay_s = RETRY_S
-        while True:
-            try:
-                return await call(COORDINATOR, self._namespace, method, *args)
-            except (ShardUnavailable, SnapshotError) as error:
-                # a full disk is no reason to end: it may be mended
-                log.warning("%s; asked again in %.1f s", error, delay_s)
-                await asyncio.sleep(delay_s)
-                delay_s = min(2 * delay_s, RETRY_MAX_S)
+    async def _newer(self, version: int) -> RoutingTable:
+        """The next table, or after a while the same."""
+        wait_s = LONG_POLL * self._ray.call_s
+        return await _persistently(
+            lambda: call(self._ray, COORDINATOR, Coordinator.wait_newer, version, wait_s)
+        )
+
+    async def _call(self, method: Callable[[Coordinator, *Ts], R], *args: *Ts) -> R:
+        return await call(self._ray, COORDINATOR, method, *args)
 
 
 class RemoteReplicas:
     """Shards by name, for operators."""
 
-    def __init__(self, namespace: str) -> None:
-        self._namespace = namespace
+    def __init__(self, ray: Ray) -> None:
+        self._ray = ray
 
     async def snapshot(self, shard: str, partitions: Sequence[int]) -> dict[int, int]:
         """Save partitions that the shard owns."""
-        arguments = shard, self._namespace, "snapshot", partitions
-        durable: dict[int, int] = await call(*arguments, timeout_s=SNAPSHOT_CALL_S)
-        return durable
+        return await call(
+            self._ray, shard, ShardProcess.snapshot, partitions, timeout_s=SNAPSHOT_CALL_S
+        )
 
     async def fingerprints(self, shard: str, partition: int) -> dict[str, Fingerprint]:
         """Position and digest of each arm."""
-        found: dict[str, Fingerprint] = await call(
-            shard, self._namespace, "fingerprints", partition
-        )
-        return found
+        return await call(self._ray, shard, ShardProcess.fingerprints, partition)
 
 
 class RemoteShards:
@@ -159,8 +128,8 @@ class RemoteShards:
     addressed by partition: the `ShardPort` of ingest.
     """
 
-    def __init__(self, namespace: str, role: Role = Role.OWNER, feed: Feed = Feed.FRONT) -> None:
-        self._namespace = namespace
+    def __init__(self, ray: Ray, role: Role = Role.OWNER, feed: Feed = Feed.FRONT) -> None:
+        self._ray = ray
         self._role = role
         self._feed = feed
         self._owners: dict[int, str] = {}
@@ -186,7 +155,7 @@ class RemoteShards:
             for partition in partitions
             if partition in self._epochs
         }
-        return await self._ask_owners(partitions, "next_offsets", self._feed, epochs)
+        return await self._ask_owners(partitions, ShardProcess.next_offsets, self._feed, epochs)
 
     async def deliver(self, batch: ClickBatch, epoch: int) -> int:
         """Have a batch applied by its owner; the next offset.
@@ -222,8 +191,13 @@ class RemoteShards:
         """What became of each batch; whatever fails, each lane hears of it and can try again."""
         try:
             batches = [(one.batch, one.epoch) for one in handed]
-            outcomes: list[int | EchoRankError] = await call(
-                owner, self._namespace, "apply_batches", batches, self._feed, timeout_s=BATCH_CALL_S
+            outcomes = await call(
+                self._ray,
+                owner,
+                ShardProcess.apply_batches,
+                batches,
+                self._feed,
+                timeout_s=BATCH_CALL_S,
             )
             if len(outcomes) == len(handed):
                 return outcomes
@@ -241,14 +215,12 @@ class RemoteShards:
 
     async def skip(self, partition: int, start: int, stop: int, reason: str, epoch: int) -> int:
         """Move the partition over [start, stop)."""
-        position: int = await self._call(
-            partition, "skip", partition, start, stop, reason, epoch, self._feed
-        )
-        return position
+        lost = partition, start, stop, reason, epoch, self._feed
+        return await call(self._ray, self._owner(partition), ShardProcess.skip, *lost)
 
     async def durable(self) -> Mapping[int, int]:
         """The offset covered by snapshots, of each partition whose shard answers."""
-        return await self._ask_owners(self._owners, "durable")
+        return await self._ask_owners(self._owners, ShardProcess.durable)
 
     def observe_ends(self, ends: Mapping[int, int]) -> None:
         """Tell the owners, in the background, one message at a time; the newest counts.
@@ -275,7 +247,7 @@ class RemoteShards:
 
     async def _tell(self, owner: str, ends: Mapping[int, int]) -> None:
         try:
-            await call(owner, self._namespace, "observe_ends", ends, timeout_s=END_CALL_S)
+            await call(self._ray, owner, ShardProcess.observe_ends, ends, timeout_s=END_CALL_S)
         except EchoRankError as error:  # its successor is told again, by the lane of the new epoch
             log.warning("%s", error)
         except Exception:
@@ -286,7 +258,10 @@ class RemoteShards:
             )
 
     async def _ask_owners(
-        self, partitions: Sequence[int] | Mapping[int, Any], method: str, *args: Any
+        self,
+        partitions: Iterable[int],
+        method: Callable[[ShardProcess, *Ts], Coroutine[Any, Any, Mapping[int, int]]],
+        *args: *Ts,
     ) -> dict[int, int]:
         """What each partition's own shard says of it; another may hold it in another role."""
         owners = {
@@ -295,9 +270,7 @@ class RemoteShards:
             if partition in self._owners
         }
         asked = sorted(set(owners.values()))
-        calls = (
-            call(owner, self._namespace, method, *args, timeout_s=BATCH_CALL_S) for owner in asked
-        )
+        calls = (call(self._ray, owner, method, *args, timeout_s=BATCH_CALL_S) for owner in asked)
         answers: dict[int, int] = {}
         for owner, answer in zip(
             asked, await asyncio.gather(*calls, return_exceptions=True), strict=True
@@ -314,10 +287,20 @@ class RemoteShards:
                 }
         return answers
 
-    async def _call(self, partition: int, method: str, *args: Any) -> Any:
-        return await call(self._owner(partition), self._namespace, method, *args)
-
     def _owner(self, partition: int) -> str:
         if partition not in self._owners:
             raise NotOwner(f"partition {partition} has no registered owner yet; ask again")
         return self._owners[partition]
+
+
+async def _persistently(ask: Callable[[], Awaitable[R]]) -> R:
+    """Ask until there is an answer."""
+    delay_s = RETRY_S
+    while True:
+        try:
+            return await ask()
+        except (ShardUnavailable, SnapshotError) as error:
+            # a full disk is no reason to end: it may be mended
+            log.warning("%s; asked again in %.1f s", error, delay_s)
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, RETRY_MAX_S)

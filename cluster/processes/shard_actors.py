@@ -7,12 +7,12 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-import ray
 from ray.exceptions import RayError
 
 from actors.errors import ConfigError, EchoRankError, ShardUnavailable
 from cluster.names import shard_name
-from cluster.processes.remote import call
+from cluster.processes.ray_port import Ray, call
+from cluster.processes.shard_process import ShardProcess
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ KILLED_S = 10.0  # until Ray has forgotten the name of an actor that it was told
 class ShardActors:
     """Starts and stops shards by name; doing either twice changes nothing."""
 
-    def __init__(self, namespace: str, create: Callable[[int, str], Any]) -> None:
-        self._namespace = namespace
+    def __init__(self, ray: Ray, create: Callable[[int, str], Any]) -> None:
+        self._ray = ray
         self._create = create
 
     async def spawn(self, number: int, node: str) -> None:
@@ -38,7 +38,7 @@ class ShardActors:
 
     async def nodes(self) -> frozenset[str]:
         """The live nodes that have processors to give: a head may keep its own to itself."""
-        return await asyncio.to_thread(self._nodes)
+        return await asyncio.to_thread(self._ray.nodes)
 
     async def stop(self, number: int) -> None:
         """Let an empty shard finish its requests, then end its actor for good;
@@ -46,12 +46,12 @@ class ShardActors:
         """
         name = shard_name(number)
         try:
-            await call(name, self._namespace, "stop", GRACE_S)
+            await call(self._ray, name, ShardProcess.stop, GRACE_S)
         except EchoRankError as error:
             log.warning("%s did not stop by itself and is killed: %s", name, error)
         await asyncio.to_thread(self._kill, name)
         deadline = asyncio.get_running_loop().time() + KILLED_S
-        while await asyncio.to_thread(self._exists, name):
+        while await asyncio.to_thread(self._ray.has, name):
             if asyncio.get_running_loop().time() > deadline:
                 raise ShardUnavailable(
                     f"{name} was killed, but after {KILLED_S:g} s Ray still has its name"
@@ -66,20 +66,8 @@ class ShardActors:
         except RayError as error:
             raise ShardUnavailable(f"{shard_name(number)} cannot be started: {error}") from error
 
-    def _nodes(self) -> frozenset[str]:
-        return frozenset(
-            each["NodeID"] for each in ray.nodes() if each["Alive"] and each["Resources"].get("CPU")
-        )
-
-    def _exists(self, name: str) -> bool:
-        try:
-            ray.get_actor(name, self._namespace)
-        except ValueError:
-            return False
-        return True
-
     def _kill(self, name: str) -> None:
         try:
-            ray.kill(ray.get_actor(name, self._namespace), no_restart=True)
+            self._ray.kill(name)
         except ValueError:
             log.info("%s has ended already", name)

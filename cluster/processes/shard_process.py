@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from actors.calls.server import RpcServer
 from actors.clicks.click import ClickBatch
@@ -64,6 +65,24 @@ class ShardProcess:
         self._reconciler = Reconciler(shard, clock)
         self._incarnation = 0
         self._unheard = 0  # heartbeats in a row
+
+    def methods(self) -> Sequence[Callable[..., Any]]:
+        """What other processes may call."""
+        return (
+            self.positions,
+            self.next_offsets,
+            self.durable,
+            self.apply_batches,
+            self.skip,
+            self.observe_ends,
+            self.erase,
+            self.remembers,
+            self.forget_older,
+            self.digests,
+            self.snapshot,
+            self.fingerprints,
+            self.stop,
+        )
 
     async def start(self) -> None:
         """Listen on a free port, and register;

@@ -11,6 +11,7 @@ from cluster.kafka.log import KafkaLog
 from cluster.kafka.topic_identity import TopicIdentity
 from cluster.names import ARCHIVE
 from cluster.processes.archive_process import ArchiveProcess
+from cluster.processes.ray_calls import RealRay
 from cluster.processes.remote import RemoteCoordinator
 from cluster.settings import for_parts
 from cluster.settings.config import Settings
@@ -48,6 +49,6 @@ async def build_archive(settings: Settings) -> ArchiveProcess:
         for_parts.roll_settings(settings),
         erased=snapshots(settings).tombstones.read,
     )
-    coordinator = RemoteCoordinator(settings.ray.namespace)
+    coordinator = RemoteCoordinator(RealRay(settings.ray.namespace))
     await coordinator.join(export(settings, metrics, "archive", ARCHIVE))
     return ArchiveProcess(archive)

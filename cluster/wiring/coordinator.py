@@ -12,6 +12,7 @@ from cluster.coordinator.assignment_files import AssignmentFiles
 from cluster.coordinator.coordinator import Coordinator
 from cluster.names import COORDINATOR
 from cluster.processes.coordinator_process import CoordinatorProcess
+from cluster.processes.ray_calls import RealRay
 from cluster.processes.served_models import ServedModels
 from cluster.processes.shard_actors import ShardActors
 from cluster.settings import for_parts
@@ -26,6 +27,7 @@ async def build_coordinator(
 ) -> CoordinatorProcess:
     """The coordinator, with what its predecessor left behind."""
     metrics = new_metrics(settings, COORDINATOR)
+    port = RealRay(settings.ray.namespace)
     coordinator = Coordinator(
         run=run,
         partitions=settings.topics.partitions,
@@ -34,9 +36,9 @@ async def build_coordinator(
         memory=AssignmentFiles(settings.state.directory),
         clock=SystemClock(),
         settings=for_parts.coordinator_settings(settings),
-        restarted=ray.get_runtime_context().was_current_actor_reconstructed,
+        restarted=port.restarted,
     )
     ControlStore(ray.get_runtime_context().get_session_name()).export(metrics)
     coordinator.join(export(settings, metrics, "coordinator", COORDINATOR))
-    shards = ShardActors(settings.ray.namespace, functools.partial(start_shard, settings, models))
+    shards = ShardActors(port, functools.partial(start_shard, settings, models))
     return CoordinatorProcess(coordinator, shards)

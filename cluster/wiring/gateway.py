@@ -8,6 +8,7 @@ from cluster.operate.admin import Admin
 from cluster.operate.remote_erasure import erasure
 from cluster.processes.gateway_process import GatewayProcess
 from cluster.processes.promptness import answer_promptly
+from cluster.processes.ray_calls import RealRay
 from cluster.processes.remote import RemoteCoordinator, RemoteReplicas
 from cluster.settings import for_parts
 from cluster.settings.config import Settings
@@ -24,12 +25,13 @@ async def build_gateway(settings: Settings) -> GatewayProcess:
         message_bytes_max=message_bytes_max,
         metrics=metrics,
     )
-    coordinator = RemoteCoordinator(settings.ray.namespace)
+    ray = RealRay(settings.ray.namespace)
+    coordinator = RemoteCoordinator(ray)
     admin = Admin(
         coordinator=coordinator,
-        replicas=RemoteReplicas(settings.ray.namespace),
+        replicas=RemoteReplicas(ray),
         table=lambda: process.table(),  # noqa: PLW0108 (made below)
-        erase=erasure(settings).erase,
+        erase=erasure(settings, ray).erase,
         token=settings.serving.admin_token,
     )
     process = GatewayProcess(

@@ -15,6 +15,7 @@ from cluster.kafka.topic_identity import TopicIdentity
 from cluster.names import ingest_name
 from cluster.processes.ingest_process import IngestProcess
 from cluster.processes.part_time_reader import Reader
+from cluster.processes.ray_calls import RealRay
 from cluster.processes.remote import RemoteCoordinator, RemoteShards
 from cluster.settings import for_parts
 from cluster.settings.config import Settings
@@ -27,7 +28,7 @@ async def build_ingest(settings: Settings, number: int) -> IngestProcess:
     """One ingest, which reads as soon as its partitions have owners."""
     name = ingest_name(number)
     metrics = new_metrics(settings, name)
-    coordinator = RemoteCoordinator(settings.ray.namespace)
+    coordinator = RemoteCoordinator(RealRay(settings.ray.namespace))
     topics = settings.topics
     partitions = range(number, topics.partitions, settings.serving.ingests)
     access = for_parts.access(settings)
@@ -81,7 +82,7 @@ def _reader(
         records_per_poll_max=settings.kafka.records_per_poll_max,
         topic_id=TopicIdentity(settings.state.directory).load(),
     )
-    shards = RemoteShards(settings.ray.namespace, role, feed)
+    shards = RemoteShards(RealRay(settings.ray.namespace), role, feed)
     ingest = Ingest(
         click_log,
         letters,

@@ -7,8 +7,6 @@ from asyncio import get_running_loop
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import ray
-
 from actors.clock import SystemClock
 from actors.serve.exposure import ExposureLog
 from actors.serve.score_ids import ScoreIds
@@ -16,10 +14,9 @@ from actors.serve.scoring import ScoringService
 from actors.shard.applied import AppliedOffsets
 from actors.shard.shard import Shard
 from cluster.kafka.clients import KafkaSink
-from cluster.lifecycle.detached import start_actor
 from cluster.names import shard_name
-from cluster.processes import processes
 from cluster.processes.promptness import answer_promptly
+from cluster.processes.ray_calls import RealRay
 from cluster.processes.remote import RemoteCoordinator
 from cluster.processes.served_models import ServedModels
 from cluster.processes.shard_process import ShardProcess
@@ -47,9 +44,10 @@ async def build_shard(
     name = shard_name(number)
     clock = SystemClock()
     metrics = new_metrics(settings, name)
-    coordinator = RemoteCoordinator(settings.ray.namespace)
+    ray = RealRay(settings.ray.namespace)
+    coordinator = RemoteCoordinator(ray)
     target = export(settings, metrics, "shard", name)
-    if patient or ray.get_runtime_context().was_current_actor_reconstructed:
+    if patient or ray.restarted:
         arms = await models.awaited(metrics, functools.partial(coordinator.join, target))
     else:
         arms = models.load()
@@ -82,7 +80,7 @@ async def build_shard(
             functools.partial(pb_grpc.add_ScoringServicer_to_server, service),
         ),
         host=reachable(settings.serving.host),
-        node=ray.get_runtime_context().get_node_id(),
+        node=ray.node,
         coordinator=coordinator,
         target=target,
         clock=clock,
@@ -100,9 +98,7 @@ def start_shard(
 ) -> Any:
     """Start a shard's actor, on `node` if that has room for it, or anywhere."""
     build = functools.partial(build_shard, settings, number, models, patient)
-    return start_actor(
-        settings.ray.namespace, processes.ShardActor, shard_name(number), build, node
-    )
+    return RealRay(settings.ray.namespace).create(shard_name(number), build, node)
 
 
 def _exposures(settings: Settings, metrics: Metrics) -> ExposureLog | None:

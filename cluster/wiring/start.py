@@ -22,11 +22,10 @@ from cluster.broker.free_port import check_free
 from cluster.kafka.clients import KafkaAdmin
 from cluster.kafka.topic_identity import TopicIdentity
 from cluster.kafka.topics import ensure_topics, warn_of_lossy_settings
-from cluster.lifecycle.detached import start_actor
 from cluster.lifecycle.ray_start import start_ray
 from cluster.lifecycle.system import System
 from cluster.names import ARCHIVE, COORDINATOR, GATEWAY, ingest_name, shard_name
-from cluster.processes import processes
+from cluster.processes.ray_calls import RealRay
 from cluster.processes.served_models import ServedModels
 from cluster.settings import for_parts
 from cluster.settings.config import Settings
@@ -92,20 +91,20 @@ def start_system(
 
 def _actors(settings: Settings, run: str, arms: list[Arm], load: Load) -> Iterator[tuple[str, Any]]:
     """Start one actor after the other."""
+    port = RealRay(settings.ray.namespace)
 
-    def actor(kind: type[Any], name: str, build: Callable[..., Any], *args: Any) -> tuple[str, Any]:
-        build = functools.partial(build, settings, *args)
-        return name, start_actor(settings.ray.namespace, kind, name, build)
+    def actor(name: str, build: Callable[..., Any], *args: Any) -> tuple[str, Any]:
+        return name, port.create(name, functools.partial(build, settings, *args))
 
     models = ServedModels(_bundles(settings), {arm.name: arm.model_version for arm in arms}, load)
-    yield actor(processes.CoordinatorActor, COORDINATOR, build_coordinator, run, arms, models)
+    yield actor(COORDINATOR, build_coordinator, run, arms, models)
     for number in range(settings.serving.shards):
         yield shard_name(number), start_shard(settings, models, number, patient=False)
     for number in range(settings.serving.ingests):
-        yield actor(processes.IngestActor, ingest_name(number), build_ingest, number)
+        yield actor(ingest_name(number), build_ingest, number)
     if settings.archive.enabled:
-        yield actor(processes.ArchiveActor, ARCHIVE, build_archive)
-    yield actor(processes.GatewayActor, GATEWAY, build_gateway)
+        yield actor(ARCHIVE, build_archive)
+    yield actor(GATEWAY, build_gateway)
 
 
 def _arm(settings: Settings, name: str, version: str) -> Arm:

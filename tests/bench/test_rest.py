@@ -29,7 +29,7 @@ def test_only_what_was_started_here_counts(tmp_path: Path) -> None:
     runs(tmp_path, 10, 1, "python -m bench.rest", 2)
     runs(tmp_path, 11, 10, "/ray/gcs/gcs_server --port=0", 3)
     runs(tmp_path, 12, 10, "/ray/raylet/raylet --head", 4)
-    runs(tmp_path, 13, 12, "ray::ShardActor", 5)
+    runs(tmp_path, 13, 12, "ray::shard-0", 5)
     runs(tmp_path, 14, 12, "ray::DashboardAgent", 6)
     runs(tmp_path, 15, 12, "ray::IDLE", 7)
     runs(tmp_path, 20, 1, "/ray/gcs/gcs_server --port=0", 8)

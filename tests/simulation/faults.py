@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from cluster.coordinator.coordinator import Coordinator
+
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
@@ -166,9 +168,9 @@ def strike(world: World, fault: Fault) -> None:
         case "retention":
             _cut_log(world, int(fault.target), fault.amount)
         case "scale":
-            world.operator.ask("scale", int(fault.amount))
+            world.operator.ask(Coordinator.scale, int(fault.amount))
         case "drain":
-            world.operator.ask("drain", fault.target)
+            world.operator.ask(Coordinator.drain, fault.target)
         case "erase":
             world.operator.erase(fault.target)
         case "clock":

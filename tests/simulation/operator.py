@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 from actors.archive.erasure import ErasedRows
 from actors.clicks.click import key
 from actors.clicks.partitioner import partition_of
 from actors.errors import EchoRankError, ErasureIncomplete
 from actors.serve.limits import RequestLimits
-from cluster.names import COORDINATOR
+from cluster.names import ARCHIVE, COORDINATOR
 from cluster.operate.erasure import Erasure
 from cluster.operate.remote_erasure import RemoteHolders
-from cluster.processes.remote import call
+from cluster.processes.archive_process import ArchiveProcess
+from cluster.processes.ray_port import call
 from rpc import echorank_pb2 as pb
 from tests.simulation.simulated.loop import Process, start_soon
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-NAMESPACE = "simulation"
 RETRY_S = 0.3
+
+Ts = TypeVarTuple("Ts")
 
 
 class Operator:
@@ -32,12 +34,12 @@ class Operator:
         self.process = Process("operator", 0, world.random("operator"))
         self.erasing = 0  # users who are not erased yet
 
-    def ask(self, method: str, *args: Any) -> None:
+    def ask(self, method: Callable[[Any, *Ts], Any], *args: *Ts) -> None:
         """Ask the coordinator once; it may refuse, and never hear of it."""
 
         async def ask() -> None:
             try:
-                answer = await call(COORDINATOR, NAMESPACE, method, *args)
+                answer = await call(self._world.ray, COORDINATOR, method, *args)
             except EchoRankError as error:
                 answer = error
             self._world.trace.say(self.process, f"hears {answer!r}")
@@ -61,8 +63,8 @@ class Operator:
         erasure = Erasure(
             partitions=world.scenario.partitions,
             limits=RequestLimits(),
-            replicas=RemoteHolders(NAMESPACE),
-            archive=_Archive(),
+            replicas=RemoteHolders(world.ray, snapshot_s=world.ray.call_s),
+            archive=_Archive(world),
             log_end=log_end,
             remains=remains,
             clock=world.clock(),
@@ -84,9 +86,10 @@ class Operator:
 
 
 class _Archive:
+    def __init__(self, world: World) -> None:
+        self._world = world
+
     async def erase(self, partition: int, user_key: int, until: int) -> list[ErasedRows]:
         """By the archive's process, which is there sooner or later."""
-        erased: list[ErasedRows] = await call(
-            "archive", NAMESPACE, "erase", partition, user_key, until
-        )
-        return erased
+        ray = self._world.ray
+        return await call(ray, ARCHIVE, ArchiveProcess.erase, partition, user_key, until)

@@ -5,26 +5,19 @@ with the simulation around them.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-import pytest
 from prometheus_client import CollectorRegistry
 
-import cluster.operate.remote_erasure
-import cluster.processes.processes
-import cluster.processes.remote
-import cluster.processes.shard_actors
 from actors.archive.files import ArchiveFiles
 from actors.archive.reader import ArchiveReader
 from actors.archive.writer import Archive, RollSettings
 from actors.clicks.codec import Decoder
 from actors.clicks.dead_letter import DeadLetters
-from actors.errors import ConfigError
 from actors.ingest.ingest import Ingest, IngestSettings
 from actors.ingest.ports import LogEnds
 from actors.locks import FairLock, Locks
@@ -43,18 +36,12 @@ from cluster.coordinator.assignment_files import AssignmentFiles
 from cluster.coordinator.coordinator import Coordinator, CoordinatorSettings
 from cluster.kafka.log_watch import INTERVAL_S, LogWatch
 from cluster.names import COORDINATOR, shard_name
+from cluster.processes.actor import Actor
 from cluster.processes.archive_process import ArchiveProcess
 from cluster.processes.coordinator_process import CoordinatorProcess
 from cluster.processes.gateway_process import GatewayProcess
 from cluster.processes.ingest_process import IngestProcess
 from cluster.processes.part_time_reader import Reader
-from cluster.processes.processes import (
-    ArchiveActor,
-    CoordinatorActor,
-    GatewayActor,
-    IngestActor,
-    ShardActor,
-)
 from cluster.processes.remote import RemoteCoordinator, RemoteShards
 from cluster.processes.shard_actors import ShardActors
 from cluster.processes.shard_process import ShardProcess
@@ -65,7 +52,7 @@ from tests.simulation.simulated import blocking
 from tests.simulation.simulated.cold import SimColdDirectory
 from tests.simulation.simulated.kafka_log import FORMAT, SimAdmin, SimLog, SimMarks, SimSink
 from tests.simulation.simulated.loop import PROCESS
-from tests.simulation.simulated.network import SimChannel, SimRay, SimServer
+from tests.simulation.simulated.network import SimChannel, SimServer
 
 if TYPE_CHECKING:
     from grpc.aio import Channel
@@ -120,9 +107,7 @@ def builder(world: World, name: str) -> Build:
 
 async def _coordinator(world: World) -> Any:
     def create(number: int, node: str) -> None:
-        if shard_name(number) in world.network.names:
-            raise ConfigError(f"there is an actor {shard_name(number)} already")
-        world.start(shard_name(number), node)
+        world.ray.create(shard_name(number), functools.partial(_shard, world, number), node)
 
     async def build() -> CoordinatorProcess:
         coordinator = Coordinator(
@@ -140,13 +125,13 @@ async def _coordinator(world: World) -> Any:
             ),
             clock=world.clock(),
             settings=replace(PATIENCE, standbys=world.scenario.standbys),
-            restarted=cluster.processes.processes.ray.get_runtime_context().was_current_actor_reconstructed,
+            restarted=world.ray.restarted,
         )
         coordinator.join(_target("coordinator", COORDINATOR))
-        shards = ShardActors(NAMESPACE, create)
+        shards = ShardActors(world.ray, create)
         return CoordinatorProcess(coordinator, shards)
 
-    return await _actor(CoordinatorActor, build)
+    return await _actor(world, build)
 
 
 async def _shard(world: World, number: int) -> Any:
@@ -193,8 +178,8 @@ async def _shard(world: World, number: int) -> Any:
                 world.network, functools.partial(pb_grpc.add_ScoringServicer_to_server, service)
             ),
             host="sim",
-            node=PROCESS.get().node,
-            coordinator=RemoteCoordinator(NAMESPACE),
+            node=world.ray.node,
+            coordinator=RemoteCoordinator(world.ray),
             target=_target("shard", name),
             clock=clock,
             ids=ids,
@@ -203,7 +188,7 @@ async def _shard(world: World, number: int) -> Any:
         await process.start()
         return process
 
-    return await _actor(ShardActor, build)
+    return await _actor(world, build)
 
 
 def _tiers(world: World) -> TierSettings | None:
@@ -220,7 +205,7 @@ def _tiers(world: World) -> TierSettings | None:
 
 async def _ingest(world: World, number: int) -> Any:
     async def build() -> IngestProcess:
-        coordinator = RemoteCoordinator(NAMESPACE)
+        coordinator = RemoteCoordinator(world.ray)
         ends = _watched(world)
         owners = _reader(world, Role.OWNER, Feed.FRONT, ends)
         await coordinator.join(_target("ingest", f"ingest-{number}"))
@@ -232,7 +217,7 @@ async def _ingest(world: World, number: int) -> Any:
             count=world.scenario.ingests,
         )
 
-    return await _actor(IngestActor, build)
+    return await _actor(world, build)
 
 
 def _letters(world: World, metrics: Metrics) -> DeadLetters:
@@ -271,7 +256,7 @@ def _watched(world: World) -> LogEnds:
 def _reader(world: World, role: Role, feed: Feed, ends: LogEnds) -> Reader:
     metrics = Metrics(CollectorRegistry())
     clock = world.clock()
-    shards = RemoteShards(NAMESPACE, role, feed)
+    shards = RemoteShards(world.ray, role, feed)
     in_charge = (role, feed) == (Role.OWNER, Feed.FRONT)
     ingest = Ingest(
         SimLog(world.topic, world.committed),
@@ -298,12 +283,12 @@ async def _archive(world: World) -> Any:
         files = _archive_files(world)
         erased = _snapshots(world).tombstones.read
         decoder = Decoder(FORMAT, clock, partitions=len(partitions))
-        await RemoteCoordinator(NAMESPACE).join(_target("archive", "archive"))
+        await RemoteCoordinator(world.ray).join(_target("archive", "archive"))
         return ArchiveProcess(
             Archive(log, decoder, files, partitions, metrics, clock, ROLL, erased, LOCKS)
         )
 
-    return await _actor(ArchiveActor, build)
+    return await _actor(world, build)
 
 
 async def _gateway(world: World) -> Any:
@@ -325,19 +310,19 @@ async def _gateway(world: World) -> Any:
             server=server,
             host="sim",
             port=50051,
-            coordinator=RemoteCoordinator(NAMESPACE),
+            coordinator=RemoteCoordinator(world.ray),
             metrics=metrics,
         )
         await process.start(_target("gateway", "gateway"))
         return process
 
-    return await _actor(GatewayActor, build)
+    return await _actor(world, build)
 
 
-async def _actor(kind: type[Any], build: Build) -> Any:
+async def _actor(world: World, build: Build) -> Actor:
     """Construct as Ray does: an actor's constructor may be a coroutine."""
-    made = kind.__new__(kind)
-    await kind.__init__(made, build)
+    made = Actor.__new__(Actor)
+    await Actor.__init__(made, world.ray, build)  # type: ignore[misc]
     return made
 
 
@@ -351,30 +336,3 @@ def _snapshots(world: World) -> SnapshotStore:
 
 def _archive_files(world: World) -> ArchiveFiles:
     return ArchiveFiles(world.disk, "archive", writer=str(PROCESS.get()))
-
-
-@contextlib.contextmanager
-def installed(world: World) -> Iterator[None]:
-    """Put the simulation where the product's modules name Ray, threads,
-    clocks and local files themselves.
-    """
-    ray = SimRay(world.network, world.end, lambda: world.nodes)
-
-    def end(error: BaseException) -> None:
-        world.trace.say(PROCESS.get(), f"ends itself: {error!r}")
-        world.crash(PROCESS.get())
-        raise blocking.Died
-
-    places: list[tuple[Any, str, Any]] = [
-        (cluster.processes.remote, "ray", ray),
-        (cluster.processes.processes, "ray", ray),
-        (cluster.processes.processes, "_end", end),
-        (cluster.processes.shard_actors, "ray", ray),
-        (cluster.processes.remote, "LONG_POLL_S", CALL_S / 2),
-        (cluster.processes.remote.call, "__kwdefaults__", {"timeout_s": CALL_S}),
-        (cluster.operate.remote_erasure, "SNAPSHOT_S", CALL_S),
-    ]
-    with pytest.MonkeyPatch.context() as patch:
-        for place, name, stand_in in places:
-            patch.setattr(place, name, stand_in)
-        yield

@@ -22,7 +22,7 @@ from tests.simulation.reader import Reader
 from tests.simulation.simulated.disk import Disk
 from tests.simulation.simulated.kafka_log import START_MS, SimTopic, produce
 from tests.simulation.simulated.loop import PROCESS, Process, VirtualLoop, start_soon
-from tests.simulation.simulated.network import Network
+from tests.simulation.simulated.network import Network, SimRay
 from tests.simulation.simulated.trace import Echo, Trace, Violation
 
 RESTART_S = (0.05, 0.5)  # Ray starts an actor again
@@ -69,6 +69,7 @@ class World:
         self.invariants = Invariants(self.clean, self.topic)
         self.disk = Disk(self.random("disk"), self.trace.say, self._named)
         self.network = Network(self.loop, self.world, self.trace.say, self._defect)
+        self.ray = SimRay(self.network, self, self.trace.say, system.CALL_S)
         self._incarnations: dict[str, int] = {}
         self.nodes = [f"node-{number}" for number in range(NODES)]  # that take shards
         self._nodes_ever = NODES
@@ -76,7 +77,7 @@ class World:
 
     def run(self) -> Outcome:
         """Start everything, let the faults strike, wait until all is well, compare."""
-        with system.installed(self), self.trace.logged():
+        with self.trace.logged():
             for name in self.scenario.names():
                 self.start(name)
             reader = Process("reader", 0, self.random("reader"))
@@ -279,7 +280,7 @@ class World:
     def coordinator(self) -> Coordinator | None:
         """The newest coordinator, once it is constructed."""
         constructed = self._constructed("coordinator")
-        return constructed._coordinator if constructed else None
+        return constructed._process.coordinator if constructed else None
 
     def holder(self, name: str) -> Shard | None:
         """The shard of the newest process of that name."""

@@ -22,10 +22,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from actors.shard.held import Fingerprint
 from cluster.broker.broker import Broker
 from cluster.broker.free_port import free_port
+from cluster.coordinator.coordinator import Coordinator, Progress
 from cluster.coordinator.routing import RoutingTable
 from cluster.kafka.access import KafkaAccess
 from cluster.lifecycle.system import System
 from cluster.names import COORDINATOR
+from cluster.processes.ray_calls import begin
+from cluster.processes.shard_process import ShardProcess
 from cluster.settings.config import (
     ArchiveSettings,
     ArmSettings,
@@ -83,9 +86,8 @@ class Running:
 
     def table(self) -> RoutingTable:
         """What the coordinator says now."""
-        table: RoutingTable = ray.get(
-            ray.get_actor(COORDINATOR).wait_newer.remote(0, 0.0), timeout=PATIENCE_S
-        )
+        asked = begin(ray.get_actor(COORDINATOR), Coordinator.wait_newer, 0, 0.0)
+        table: RoutingTable = ray.get(asked, timeout=PATIENCE_S)
         return table
 
     def until(self, done, what: str) -> float:  # type: ignore[no-untyped-def]
@@ -102,7 +104,8 @@ class Running:
 
     def settled(self) -> bool:
         """Whether every owner and standby is where it should be, and has caught up."""
-        progress = ray.get(ray.get_actor(COORDINATOR).progress.remote(), timeout=PATIENCE_S)
+        asked = begin(ray.get_actor(COORDINATOR), Coordinator.progress)
+        progress: Progress = ray.get(asked, timeout=PATIENCE_S)
         return not progress.waiting_for
 
     def failed(self) -> list[str]:
@@ -131,10 +134,8 @@ class Running:
 
     def fingerprints(self, shard: str, partition: int) -> dict[str, Fingerprint]:
         """Position and digest of each arm of a replica."""
-        replica = ray.get_actor(shard)
-        found: dict[str, Fingerprint] = ray.get(
-            replica.fingerprints.remote(partition), timeout=PATIENCE_S
-        )
+        asked = begin(ray.get_actor(shard), ShardProcess.fingerprints, partition)
+        found: dict[str, Fingerprint] = ray.get(asked, timeout=PATIENCE_S)
         return found
 
     def owned_by(self, shard: str) -> list[int]:

@@ -5,7 +5,6 @@ and nothing of a failed try stays behind.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,11 @@ import ray
 from ray._private import node, services
 from ray._private.state import state
 
+from actors.errors import ConfigError
 from cluster.lifecycle import ray_start
-from cluster.lifecycle.detached import start_actor
+from cluster.processes.actor import Actor
+from cluster.processes.ray_calls import RealRay, begin
+from cluster.processes.ray_port import call
 from cluster.settings.config import RaySettings
 from tests.waiting import until
 from training import patient_ray
@@ -112,21 +114,41 @@ async def test_calls_of_actors_leave_nothing_in_rays_control_store() -> None:
     """
 
     class Counted:  # in here, as Ray's processes find no tests to import
-        def __init__(self, build: Callable[[], int]) -> None:
-            self._number = build()
+        def methods(self) -> Any:
+            return (self.number,)
+
+        async def run(self) -> None:
+            pass
 
         async def number(self) -> int:
-            return self._number
+            return 3
+
+        async def call(self) -> int:
+            return 4
+
+    async def build() -> Counted:
+        return Counted()
 
     ray.init(address="local", num_cpus=1, include_dashboard=False, namespace="calls")
     try:
-        ours = start_actor("calls", Counted, "coordinator", lambda: 3)
-        for each in (ours, ray.get_actor("coordinator")):
-            assert await each.number.remote() == 3
-        other = ray.remote(Counted).options(num_cpus=0).remote(lambda: 4)
-        assert await other.number.remote() == 4
-        await until(lambda: calls_kept("number"), within_s=30)
-        assert calls_kept("number") | calls_kept("__init__") == {other._actor_id.binary()}
+        port = RealRay("calls")
+        ours = port.create("coordinator", build)
+        assert await begin(ours, Counted.number) == 3
+        assert await call(port, "coordinator", Counted.number) == 3
+        with pytest.raises(ConfigError, match="has an actor 'coordinator' already"):
+            port.create("coordinator", build)
+        other = ray.remote(Counted).options(num_cpus=0).remote()
+        assert await other.call.remote() == 4
+        await until(lambda: calls_kept("call"), within_s=30)
+        assert calls_kept("call") | calls_kept("__init__") == {other._actor_id.binary()}
+        assert (
+            Path(f"/proc/{await begin(ours, Actor.pid)}/cmdline")
+            .read_text()
+            .startswith("ray::coordinator")
+        )
+        assert port.has("coordinator")
+        port.kill("coordinator")
+        await until(lambda: not port.has("coordinator"), within_s=30)
     finally:
         ray.shutdown()
 

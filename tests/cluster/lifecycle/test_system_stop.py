@@ -33,10 +33,7 @@ class FakeRay:
 
     def actor(self, name: str) -> Any:
         """A handle, whose `stop` and `pid` are called."""
-        methods = {
-            method: SimpleNamespace(remote=self._call(name, method)) for method in ("stop", "pid")
-        }
-        return SimpleNamespace(name=name, **methods)
+        return SimpleNamespace(name=name, call=SimpleNamespace(remote=self._call(name)))
 
     def get_actor(self, name: str, *_: str) -> Any:
         """As Ray does for an unknown name."""
@@ -63,8 +60,11 @@ class FakeRay:
             raise error
         return sorted(self.listed)
 
-    def _call(self, name: str, method: str) -> Callable[..., Callable[[], Any]]:
-        def remote(*_: Any) -> Callable[[], Any]:
+    def _call(self, name: str) -> Callable[..., Callable[[], Any]]:
+        def remote(qualified: str, *_: Any) -> Callable[[], Any]:
+            kind, _, method = qualified.partition(".")
+            assert method == "pid" or kind.lower().removesuffix("process") in name
+
             def answer() -> str:
                 if error := self.fails.get(name):
                     raise error
@@ -190,7 +190,7 @@ def test_a_start_that_finds_another_system_leaves_that_alone(
 
     for name, value in {
         "ray": ray,
-        "start_actor": taken,
+        "RealRay": lambda _: SimpleNamespace(create=taken),
         "KafkaAdmin": FakeAdmin,
         "ensure_topics": lambda *_: None,
         "start_ray": lambda *_, **__: None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -17,11 +16,11 @@ from actors.shard.roles import Feed
 from actors.shard.shard import Shard
 from actors.snapshots.store import SnapshotStore
 from cluster.coordinator.routing import Replica, Route, RoutingTable
-from cluster.processes import remote
 from cluster.processes.remote import RemoteShards
 from cluster.processes.shard_process import ShardProcess
 from monitoring.metrics import Metrics
 from tests.actors.ingest.ingest_fakes import FakeLog, good
+from tests.cluster.processes.fake_ray import FakeRay
 from tests.cluster.processes.test_shard_process import USER, FakeCoordinator, process_of
 
 
@@ -30,23 +29,19 @@ class Rig:
     which is told of epochs by hand.
     """
 
-    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, directory: Path) -> None:
         self.clock = ManualClock()
         self.process: ShardProcess
         self.shard: Shard
         self.process, self.shard = process_of(directory, FakeCoordinator(), self.clock)
-        self.shards = RemoteShards("n")
+        methods = {each.__qualname__: each for each in self.process.methods()}
+        self.shards = RemoteShards(FakeRay(lambda _, method, *args: methods[method](*args)))
         log = FakeLog({0: [good(0), good(1), good(2)]})
         decoder = Decoder(EventFormat(), self.clock)
         metrics = Metrics(CollectorRegistry())
         self.ingest = Ingest(
             log, None, decoder, self.shards, metrics, self.clock, IngestSettings(commits=False)
         )
-
-        async def call(_actor: str, _namespace: str, method: str, *args: Any, **_: Any) -> Any:
-            return await getattr(self.process, method)(*args)
-
-        monkeypatch.setattr(remote, "call", call)
 
     def read_under(self, epoch: int) -> None:
         """What a new routing table tells the reader."""
@@ -62,15 +57,13 @@ class Rig:
         return self.shard.positions()
 
 
-async def test_a_partition_given_up_between_two_epochs_is_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_partition_given_up_between_two_epochs_is_read_again(tmp_path: Path) -> None:
     """The reader asks under the new epoch first; then the shard loses its states,
     and restores under that epoch.
 
     Without a new click nobody would tell the reader that its shard is far behind what it said.
     """
-    rig = Rig(tmp_path, monkeypatch)
+    rig = Rig(tmp_path)
     rig.shard.hold(0, 1)
     rig.read_under(1)
     assert await rig.rounds() == {0: 3}
@@ -84,11 +77,9 @@ async def test_a_partition_given_up_between_two_epochs_is_read_again(
     assert await rig.rounds() == {0: 3}
 
 
-async def test_a_shard_says_where_to_go_on_only_under_the_epoch_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_shard_says_where_to_go_on_only_under_the_epoch_asked_for(tmp_path: Path) -> None:
     """Not under an older one, nor under a newer one, whose reader is another."""
-    rig = Rig(tmp_path, monkeypatch)
+    rig = Rig(tmp_path)
     rig.shard.hold(0, 5)
     answers = [
         await rig.process.next_offsets(Feed.FRONT, {0: epoch, 1: epoch}) for epoch in (4, 5, 6)

@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import pickle
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from ray.exceptions import RayActorError, RayTaskError
 
 from actors.calls.status import status_of
-from actors.errors import EchoRankError
+from actors.errors import ConfigError, EchoRankError
+from tests.simulation.simulated import blocking
 from tests.simulation.simulated.loop import PROCESS, Process, VirtualLoop
 
 DELAY_S = 0.002  # usual, at most
@@ -135,59 +136,60 @@ class Network:
         return any(cut <= {one, other} for cut in self.cuts)
 
 
+class Actors(Protocol):
+    """The actors' processes, and who starts them again."""
+
+    nodes: list[str]
+
+    def start(self, name: str, node: str) -> None:
+        """Start an actor's next process, on `node` if that is there."""
+
+    def crash(self, process: Process) -> None:
+        """End a process; the actor's next one is started later."""
+
+    def end(self, name: str) -> None:
+        """End the newest process of an actor, for good."""
+
+
 class SimRay:
-    """As much of Ray as the product uses. `end` takes an actor away for good,
-    `live` are the nodes for shards.
-    """
+    """`cluster.processes.ray_port.Ray` over the simulated network."""
 
     def __init__(
-        self, network: Network, end: Callable[[str], None], live: Callable[[], Iterable[str]]
+        self,
+        network: Network,
+        actors: Actors,
+        say: Callable[[object, str], None],
+        call_s: float,
     ) -> None:
         self._network = network
-        self._end = end
-        self._live = live
+        self._actors = actors
+        self._say = say
+        self.call_s = call_s
 
-    def get_actor(self, name: str, _namespace: str) -> Any:
-        """A handle: `handle.method.remote(*args)` can be awaited."""
-        if name not in self._network.names:
-            raise ValueError(f"no actor {name!r}")
-        return _Handle(self._network, name)
-
-    def get_runtime_context(self) -> Any:
+    @property
+    def restarted(self) -> bool:
         """An actor that cannot be constructed is tried again, as from the second time on."""
-        process = PROCESS.get()
-        myself = _Handle(self._network, process.name)
-        return SimpleNamespace(
-            was_current_actor_reconstructed=process.number > 1, current_actor=myself
-        )
+        return PROCESS.get().number > 1
 
-    def nodes(self) -> list[dict[str, Any]]:
-        """Those that live."""
-        return [{"NodeID": node, "Alive": True, "Resources": {"CPU": 2.0}} for node in self._live()]
+    @property
+    def node(self) -> str:
+        """Where this process runs."""
+        return PROCESS.get().node
 
-    def kill(self, handle: _Handle, *, no_restart: bool) -> None:
-        """End the newest process of the actor, whoever asks."""
-        assert no_restart
-        self._end(handle._name)
+    def ask(self, actor: str, method: str, args: tuple[Any, ...]) -> Awaitable[Any]:
+        """The answer to come; ValueError for an unknown name."""
+        self._check(actor)
+        return self._ask(actor, method, args)
 
-
-class _Handle:
-    def __init__(self, network: Network, name: str) -> None:
-        self._network = network
-        self._name = name
-
-    def __getattr__(self, method: str) -> Any:
-        return SimpleNamespace(remote=functools.partial(self._call, method))
-
-    async def _call(self, method: str, *args: Any) -> Any:
-        if (callee := self._network.names.get(self._name)) is None:
+    async def _ask(self, name: str, method: str, args: tuple[Any, ...]) -> Any:
+        if (callee := self._network.names.get(name)) is None:
             raise RayActorError
         sent = pickle.dumps(args)
 
         async def work() -> bytes:
             actor = await asyncio.shield(self._network.actors[callee])
             try:
-                return pickle.dumps(await getattr(actor, method)(*pickle.loads(sent)))
+                return pickle.dumps(await actor.call(method, *pickle.loads(sent)))
             except EchoRankError as error:
                 raise RayTaskError(
                     method, "", pickle.loads(pickle.dumps(error)), ip="sim"
@@ -197,6 +199,35 @@ class _Handle:
             return pickle.loads(await self._network.ask(callee, method, work))
         except Unreachable as error:
             raise RayActorError from error
+
+    def create(self, name: str, _build: Callable[[], Awaitable[Any]], node: str = "") -> None:
+        """Start an actor; ConfigError if there is one."""
+        if name in self._network.names:
+            raise ConfigError(f"there is an actor {name} already")
+        self._actors.start(name, node)
+
+    def has(self, name: str) -> bool:
+        """Whether Ray knows the name."""
+        return name in self._network.names
+
+    def kill(self, name: str) -> None:
+        """End the newest process of the actor, whoever asks."""
+        self._check(name)
+        self._actors.end(name)
+
+    def nodes(self) -> frozenset[str]:
+        """Those that take shards."""
+        return frozenset(self._actors.nodes)
+
+    def end(self, error: BaseException) -> None:
+        """End this process at once."""
+        self._say(PROCESS.get(), f"ends itself: {error!r}")
+        self._actors.crash(PROCESS.get())
+        raise blocking.Died
+
+    def _check(self, name: str) -> None:
+        if name not in self._network.names:
+            raise ValueError(f"no actor {name!r}")
 
 
 class SimServer:
