@@ -87,8 +87,8 @@ bench-rest: $(READY) ## Whether the memory of a system at rest stays as it is, f
 bench-replay: $(READY) ## Events a second of a rebuild on one core, from the archive and from Kafka
 	NUMBA_NUM_THREADS=1 $(BIN)/python -m bench.replay $(ARGS)
 
-demo: $(READY) ## Train, stream, kill, recover and report on real clicks, then stop
-	$(BIN)/echorank demo $(ARGS)
+demo: $(READY) ## Train, stream, kill, recover and report on real clicks, then stop (FULL=1 asks before every click)
+	$(BIN)/echorank demo $(if $(FULL),--full) $(ARGS)
 
 up: $(READY) ## Start EchoRank and leave it running until Ctrl-C (for a first try without Kafka, trains a model on MovieLens)
 	@$(BIN)/python -m cluster.cli.first_model $(ARGS)

@@ -1,10 +1,10 @@
 """`echorank demo`: from nothing to a recovered, audited,
-learning system on real clicks, in a few minutes.
+learning system on real clicks, in two minutes or three.
 
 1. Fetch MovieLens-100k; train on the earliest 80 % of its time line; publish a bundle.
 2. Start broker, Ray, actors and gateway; stream the early clicks, so that the states are warm.
-3. Stream the rest. Before each click, ask over gRPC for scores of its item among 99 unseen ones and
-   for the top 10.
+3. Stream the rest. Before some clicks of each user, or before every click (`--full`), ask over gRPC
+   for scores of its item among 99 unseen ones and for the top 10.
 4. Half way, kill a shard's process with SIGKILL and watch it recover.
 5. Replay the log in one uninterrupted pass and compare the digests of all states.
 """
@@ -19,7 +19,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,14 +36,16 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
+    track,
 )
-from rich.table import Table
 
 from actors.clicks.click import Click
 from actors.clicks.formats import EventFormat, encode
 from actors.errors import ShardUnavailable
 from cluster.demo import offline as demo_offline
+from cluster.demo import report
 from cluster.demo.clicks import Question, clicks_of, questions
+from cluster.demo.phases import Phases
 from cluster.demo.stream import Answers, Stream
 from cluster.kafka.access import KafkaAccess
 from cluster.kafka.clients import producer
@@ -57,6 +59,7 @@ if TYPE_CHECKING:
 
 ARM = "main"
 VICTIM = "shard-0"
+ASKED_SHARE = 0.2  # of each user's clicks, unless every click is asked about
 RECOVERY_MAX_S = 120.0
 APPLIED_MAX_S = 120.0
 POLL_S = 0.05
@@ -70,35 +73,47 @@ class Recovery:
 
 
 def run(
-    settings: Settings, *, out: Path, clicks_per_s: float, minutes: float, seed: int
+    settings: Settings, *, out: Path, clicks_per_s: float, minutes: float, seed: int, full: bool
 ) -> dict[str, Any]:
-    """Play the whole demonstration; returns the summary, also written to `out`/summary.json."""
+    """Play the whole demonstration; returns the summary, also written to `out`/summary.json.
+
+    `full` asks before every click, else before ASKED_SHARE of each user's.
+    """
     started = time.perf_counter()
     console = Console()
+    phases = Phases(console)
     out.mkdir(parents=True, exist_ok=True)
     for made_before in ("state", "archive"):
         shutil.rmtree(out / made_before, ignore_errors=True)
-    console.rule("1. Train on the first 80 % of the time line")
+    phases.begin("training", f"Train on the first 80 % of the time line, {minutes:g} min at most")
     trained = _train(out, minutes, seed)
     earlier = clicks_of(trained.earlier)
-    coming = clicks_of(trained.remaining)
-    asked = questions(earlier, coming, trained.published.bundle.items, seed)
+    plan = questions(
+        earlier,
+        clicks_of(trained.remaining),
+        trained.published.bundle.items,
+        seed,
+        share=1.0 if full else ASKED_SHARE,
+    )
     # else the measuring client stops for 240 ms whenever Python's collector goes through all of
     # this
     gc.freeze()
-    console.rule("2. Start broker, Ray, shards, ingest and gateway")
+    phases.begin("starting", "Start broker, Ray, shards, ingest and gateway")
     with start_system(_settings(settings, out)) as system:
         system.wait_ready()
         console.print(
             f"gateway {system.gateway_address}, broker {system.broker_kind} at "
             f"{system.bootstrap_servers}"
         )
-        summary = asyncio.run(
-            _play(system, settings, trained, earlier, asked, clicks_per_s, console)
-        )
+        play = Play(system, settings, trained, earlier, plan, clicks_per_s, console, phases)
+        summary = asyncio.run(play.run())
+        phases.begin("stopping", "Stop")
+    phases.end()
+    summary |= {f"{name}_s": seconds for name, seconds in phases.seconds.items()}
     summary["seconds"] = round(time.perf_counter() - started, 1)
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
-    console.print(_table(summary))
+    console.print(report.table(summary))
+    console.print(report.sampled(summary))
     console.print(f"written to {out / 'summary.json'}")
     return summary
 
@@ -127,47 +142,82 @@ def _settings(settings: Settings, out: Path) -> Settings:
     )
 
 
-async def _play(
-    system: System,
-    settings: Settings,
-    trained: SplitRun,
-    earlier: Sequence[Click],
-    asked: Sequence[Question],
-    clicks_per_s: float,
-    console: Console,
-) -> dict[str, Any]:
-    access = KafkaAccess(bootstrap_servers=system.bootstrap_servers)
-    topic = settings.topics.clicks
-    with closing(producer(access)) as log_writer:
-        warm = await asyncio.to_thread(_warm, log_writer, topic, earlier)
-        await asyncio.to_thread(_wait_applied, system, warm)
-        console.print(f"{len(earlier):,} early clicks streamed: states are warm")
-        console.rule(f"3. Stream {len(asked):,} clicks; ask before each")
-        async with Client(system.gateway_address, timeout_s=5.0) as client:
-            stream = Stream(client, log_writer, topic, clicks_per_s)
-            stream.ends.update(warm)
-            recovery = await _stream(system, stream, client, asked, console)
-    await asyncio.to_thread(_wait_applied, system, stream.ends)
-    console.rule("4. Replay the log and compare")
-    digests = await asyncio.to_thread(system.digests)
-    with closing(
-        demo_offline.Replay(trained.published.bundle, access, topic, settings.topics.partitions)
-    ) as replay:
-        replay.until(warm)
-        frozen = demo_offline.frozen_ranks(replay, trained.published.bundle, asked)
-        replay.until(stream.ends)
-        matches = replay.digests(ARM) == digests
-        bytes_per_user = next(iter(replay.stores.values())).bytes_per_user
-        users = replay.users()
-    popular = demo_offline.popularity_ranks(earlier, asked)
-    return _summary(stream.answers, frozen, popular) | {
-        "bytes_per_user": bytes_per_user,
-        "users": users,
-        "recoveries": int(recovery.seconds is not None),
-        "recovery_s": recovery.seconds,
-        "state_digest_matches": matches,
-        "broker": system.broker_kind,
-    }
+@dataclass(frozen=True)
+class Play:
+    """Everything that happens while the system runs."""
+
+    system: System
+    settings: Settings
+    trained: SplitRun
+    earlier: Sequence[Click]
+    plan: Sequence[Question]
+    clicks_per_s: float
+    console: Console
+    phases: Phases
+
+    async def run(self) -> dict[str, Any]:
+        """Warm the states, stream, kill, recover and compare; returns the summary."""
+        access = KafkaAccess(bootstrap_servers=self.system.bootstrap_servers)
+        topic = self.settings.topics.clicks
+        asked = [question for question in self.plan if question.candidates]
+        with closing(producer(access)) as log_writer:
+            self.phases.begin("warming", f"Stream {len(self.earlier):,} early clicks: warm states")
+            warm = await asyncio.to_thread(_warm, log_writer, topic, self.earlier)
+            await asyncio.to_thread(_wait_applied, self.system, warm)
+            self.phases.begin(
+                "streaming", f"Stream {len(self.plan):,} clicks; ask before {len(asked):,} of them"
+            )
+            async with Client(self.system.gateway_address, timeout_s=5.0) as client:
+                stream = Stream(client, log_writer, topic, self.clicks_per_s)
+                stream.ends.update(warm)
+                recovery = await _stream(self.system, stream, client, self.plan, self.console)
+        await asyncio.to_thread(_wait_applied, self.system, stream.ends)
+        self.phases.begin("replaying", "Replay the log in one pass, ask frozen states, compare")
+        compared = await asyncio.to_thread(self._compare, access, warm, stream.ends, asked)
+        popular = demo_offline.popularity_ranks(self.earlier, self.plan)
+        return report.summary(self.plan, stream.answers, compared.frozen, popular) | {
+            "bytes_per_user": compared.bytes_per_user,
+            "users": compared.users,
+            "recoveries": int(recovery.seconds is not None),
+            "recovery_s": recovery.seconds,
+            "state_digest_matches": compared.matches,
+            "broker": self.system.broker_kind,
+        }
+
+    def _compare(
+        self,
+        access: KafkaAccess,
+        warm: Mapping[int, int],
+        ends: Mapping[int, int],
+        asked: Sequence[Question],
+    ) -> Compared:
+        """Fold the same log here; its states after the early clicks are the frozen ones."""
+        digests = self.system.digests()
+        bundle = self.trained.published.bundle
+        topics = self.settings.topics
+        with closing(
+            demo_offline.Replay(bundle, access, topics.clicks, topics.partitions)
+        ) as replay:
+            replay.until(warm)
+            shown = track(asked, "asking frozen states", console=self.console)
+            frozen = demo_offline.frozen_ranks(replay, bundle, shown)
+            replay.until(ends)
+            return Compared(
+                frozen=frozen,
+                matches=replay.digests(ARM) == digests,
+                bytes_per_user=next(iter(replay.stores.values())).bytes_per_user,
+                users=replay.users(),
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What one uninterrupted pass over the log says."""
+
+    frozen: list[int]  # ranks by the states of the early clicks
+    matches: bool  # the running system's states equal those of the pass, byte for byte
+    bytes_per_user: int
+    users: int
 
 
 def _warm(log_writer: Any, topic: str, clicks: Sequence[Click]) -> dict[int, int]:
@@ -196,23 +246,23 @@ def _wait_applied(system: System, ends: dict[int, int]) -> None:
 
 
 async def _stream(
-    system: System, stream: Stream, client: Client, asked: Sequence[Question], console: Console
+    system: System, stream: Stream, client: Client, plan: Sequence[Question], console: Console
 ) -> Recovery:
     recovery = Recovery()
     tasks = list[asyncio.Task[None]]()
     pids = await asyncio.to_thread(system.shard_pids)
     with Progress(*_columns(), console=console, refresh_per_second=4) as progress:
-        bar = progress.add_task("streaming", total=len(asked), note="")
+        bar = progress.add_task("streaming", total=len(plan), note="")
 
         def on_click(done: int) -> None:
-            if done >= len(asked) // 2 and not tasks:
+            if done >= len(plan) // 2 and not tasks:
                 progress.console.print(f"[bold red]kill -9 {pids[VICTIM]}[/bold red] ({VICTIM})")
                 os.kill(pids[VICTIM], signal.SIGKILL)
                 tasks.append(asyncio.create_task(_watch(client, stream, recovery, progress)))
-            if done % 50 == 0 or done == len(asked):
+            if done % 50 == 0 or done == len(plan):
                 progress.update(bar, completed=done, note=_note(stream.answers))
 
-        await stream.run(asked, on_click)
+        await stream.run(plan, on_click)
         await asyncio.gather(*tasks)
     return recovery
 
@@ -269,46 +319,8 @@ def _columns() -> tuple[Any, ...]:
 
 
 def _note(answers: Answers) -> str:
-    recent = answers.score_ms[-2000:] or [0.0]
-    return (
-        f"HR@10 {demo_offline.hit_ratio(answers.ranks):.3f}  score p99 "
-        f"{np.percentile(recent, 99):.1f} ms"
-    )
-
-
-def _summary(answers: Answers, frozen: Sequence[int], popular: Sequence[int]) -> dict[str, Any]:
-    ranks = {"": answers.ranks, "_frozen": frozen, "_popularity": popular}
-    found: dict[str, Any] = {
-        "events": len(answers.ranks),
-        "events_per_s": round(len(answers.ranks) / answers.seconds, 1),
-    }
-    for suffix, places in ranks.items():
-        found[f"hr10{suffix}"] = round(demo_offline.hit_ratio(places), 4)
-        found[f"ndcg10{suffix}"] = round(demo_offline.ndcg(places), 4)
-    return found | {
-        "hr10_of_100": round(float(np.mean([place < 10 for place in answers.places])), 4),
-        "auc": round(float(np.mean(answers.aucs)), 4),
-        "score_ms_p50": round(float(np.percentile(answers.score_ms, 50)), 2),
-        "score_ms_p99": round(float(np.percentile(answers.score_ms, 99)), 2),
-        "event_to_score_ms_p99": round(float(np.percentile(answers.visible_ms, 99)), 1),
-        "full_answers": round(answers.levels[1] / max(1, sum(answers.levels.values())), 4),
-        "retries": answers.retries,
-        "errors": answers.errors,
-    }
-
-
-def _table(summary: dict[str, Any]) -> Table:
-    table = Table(title="Prequential: each click asked for before it happened")
-    for column in ("", "HR@10", "NDCG@10"):
-        table.add_column(column, justify="left" if not column else "right")
-    for label, suffix in (
-        ("streaming states", ""),
-        ("frozen states", "_frozen"),
-        ("popularity", "_popularity"),
-    ):
-        table.add_row(label, f"{summary[f'hr10{suffix}']:.4f}", f"{summary[f'ndcg10{suffix}']:.4f}")
-    table.add_section()
-    for key, value in summary.items():
-        if not key.startswith(("hr10", "ndcg10")):
-            table.add_row(key, str(value), "")
-    return table
+    if not answers.score_ms:
+        return ""
+    hit_ratio = np.mean(report.hits(answers.ranks))
+    score_ms = np.percentile(answers.score_ms[-2000:], 99)
+    return f"HR@10 {hit_ratio:.3f}  score p99 {score_ms:.1f} ms"

@@ -5,9 +5,9 @@ and the replay that audits the states.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from itertools import islice
 
-import numpy as np
 import xxhash
 
 from actors.clicks.click import Click
@@ -76,12 +76,12 @@ class Replay:
         self._log.close()
 
 
-def frozen_ranks(replay: Replay, bundle: Bundle, questions: Sequence[Question]) -> list[int]:
+def frozen_ranks(replay: Replay, bundle: Bundle, asked: Iterable[Question]) -> list[int]:
     """Places of the clicked items in the top 10 by the states as they are now,
     which learn nothing on the way.
     """
     ranks = []
-    for question in questions:
+    for question in asked:
         click = question.click
         store = replay.stores[partition_of(click.user, len(replay.stores))]
         row = store.row(xxhash.xxh64_intdigest(click.user.encode()))
@@ -91,7 +91,9 @@ def frozen_ranks(replay: Replay, bundle: Bundle, questions: Sequence[Question]) 
 
 
 def popularity_ranks(earlier: Iterable[Click], questions: Iterable[Question]) -> list[int]:
-    """Places of the clicked items among the most clicked ones that the user has not clicked yet."""
+    """Places of the clicked items among the most clicked ones that the user has not clicked yet,
+    one entry a click that is asked about.
+    """
     counts: Counter[str] = Counter()
     seen: dict[str, set[str]] = defaultdict(set)
     for click in earlier:
@@ -101,21 +103,8 @@ def popularity_ranks(earlier: Iterable[Click], questions: Iterable[Question]) ->
     ranks = []
     for question in questions:
         known = seen[question.click.user]
-        unseen = (item for item in order if item not in known)
-        ranks.append(
-            rank_of(
-                question.click.item, [item for item, _ in zip(unseen, range(TOP), strict=False)]
-            )
-        )
+        if question.candidates:
+            unseen = (item for item in order if item not in known)
+            ranks.append(rank_of(question.click.item, list(islice(unseen, TOP))))
         known.add(question.click.item)
     return ranks
-
-
-def hit_ratio(ranks: Sequence[int]) -> float:
-    """Share of clicks whose item was in the top 10."""
-    return float(np.mean([rank >= 0 for rank in ranks]))
-
-
-def ndcg(ranks: Sequence[int]) -> float:
-    """Mean of 1 / log2(place + 2) over clicks, 0 where the item was not in the top 10."""
-    return float(np.mean([1 / np.log2(rank + 2) if rank >= 0 else 0.0 for rank in ranks]))

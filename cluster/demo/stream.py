@@ -1,8 +1,8 @@
-"""Prequential evaluation over the running system: ask before each click, then let it happen.
+"""Prequential evaluation over the running system: ask before a click, then let it happen.
 
-Each user's clicks go strictly one after the other, and each question is answered by a state that
-holds all of the user's clicks before it (`min_offset`). Clicks of different users may overtake each
-other by at most WINDOW places.
+Clicks that are not asked about only happen. Each user's clicks go strictly one after the other, and
+each question is answered by a state that holds all of the user's clicks before it (`min_offset`).
+Clicks of different users may overtake each other by at most WINDOW places.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from cluster.operate.client import Client
 WINDOW = 1000  # clicks looked ahead, so that several users are busy at a time
 # questions asked at a time: more would measure the queue for two cores, not the system
 IN_FLIGHT = 3
-PROBE_EVERY = 20  # clicks; after one of so many, ask at once and measure when its state is visible
+# questions; after one of so many clicks, ask at once and measure when its state is visible
+PROBE_EVERY = 20
 TOP = 10
 PATIENCE_S = 60.0  # a question that gets no answer for so long counts as an error
 PAUSE_S = 0.1  # before a question is asked again
@@ -47,10 +48,11 @@ class ClickProducer(Protocol):
 
 @dataclass
 class Answers:
-    """What came back, one entry a click in the order of the questions
+    """What came back, one entry a question in the order of the answers
     (-1 rank: not among the top).
     """
 
+    users: list[str] = field(default_factory=list)
     # place of the clicked item in the top 10 of the catalogue
     ranks: list[int] = field(default_factory=list)
     # place of the clicked item among the candidates, ties against us
@@ -80,10 +82,17 @@ class Stream:
         self._newest: dict[str, int] = {}  # user: offset after the newest click
         self.ends: dict[int, int] = {}  # partition: offset after the newest click
         self.homes: dict[str, int] = {}  # user: partition
+        self.done = 0  # clicks
         self.answers = Answers()
 
     async def run(self, questions: Sequence[Question], on_click: Callable[[int], None]) -> None:
         """Ask and produce everything; `on_click` is told the number of clicks done after each."""
+
+        def over(_: asyncio.Task[None]) -> None:
+            window.release()
+            self.done += 1
+            on_click(self.done)
+
         window = asyncio.Semaphore(WINDOW)
         busy = asyncio.Semaphore(IN_FLIGHT)
         last_of: dict[str, asyncio.Task[None]] = {}
@@ -94,8 +103,7 @@ class Stream:
                 await self._pace(started, number)
                 before = last_of.get(question.click.user)
                 task = group.create_task(self._one(question, before, busy))
-                task.add_done_callback(lambda _: window.release())
-                task.add_done_callback(lambda _: on_click(len(self.answers.ranks)))
+                task.add_done_callback(over)
                 last_of[question.click.user] = task
         self.answers.seconds = time.perf_counter() - started
 
@@ -110,6 +118,9 @@ class Stream:
     ) -> None:
         if before is not None:
             await before
+        if not question.candidates:
+            await self.produce(question.click)
+            return
         async with busy:
             await self._ask(question)
             produced = time.perf_counter()
@@ -135,6 +146,7 @@ class Stream:
         if scores is not None:
             found.score_ms.append(1000 * (time.perf_counter() - asked))
             found.levels[scores.origin.level] += 1
+        found.users.append(click.user)
         found.ranks.append(rank_of(click.item, [entry.item for entry in top.items] if top else []))
         place, auc = place_of_first(
             np.array(scores.probabilities if scores else [0.0] * len(question.candidates))
