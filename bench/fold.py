@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import typer
 from rich.console import Console
@@ -30,6 +29,7 @@ from actors.clicks.click import ClickBatch, key
 from actors.state.store import PartitionStore
 from bench import report, untrained
 from bench.report import Spread
+from model.arrays import Doubles, Longs
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
 from model.network.network import Network
@@ -56,7 +56,7 @@ FULL = Sizes(events=100_000, users=20_000, items=10_000, repeats=7, torch_steps=
 QUICK = Sizes(events=4_000, users=200, items=500, repeats=2, torch_steps=3)
 
 
-def stream(sizes: Sizes, seed: int = 7) -> tuple[npt.NDArray[np.int64], list[ClickBatch]]:
+def stream(sizes: Sizes, seed: int = 7) -> tuple[Longs, list[ClickBatch]]:
     """Interleaved clicks, (user numbers, batches): popular items follow Zipf's law,
     active users come more often.
     """
@@ -88,17 +88,17 @@ def stream(sizes: Sizes, seed: int = 7) -> tuple[npt.NDArray[np.int64], list[Cli
     return users, batches
 
 
-def zipf(count: int, exponent: float) -> npt.NDArray[np.float64]:
+def zipf(count: int, exponent: float) -> Doubles:
     """Shares of `count` ranks that sum to 1, (count,):
     the n-th is in proportion to 1 / n^exponent.
     """
-    weights: npt.NDArray[np.float64] = np.arange(1, count + 1, dtype=np.float64) ** -exponent
-    shares: npt.NDArray[np.float64] = weights / weights.sum()
+    weights: Doubles = np.arange(1, count + 1, dtype=np.float64) ** -exponent
+    shares: Doubles = weights / weights.sum()
     return shares
 
 
 def fold_pass(
-    bundle: Bundle, users: npt.NDArray[np.int64], batches: list[ClickBatch], capacity: int
+    bundle: Bundle, users: Longs, batches: list[ClickBatch], capacity: int
 ) -> Callable[[], None]:
     """A function that folds the whole stream through `Bundle.fold`;
     columns are looked up beforehand.

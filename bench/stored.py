@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from actors.clicks.click import ClickBatch, key
 from actors.clock import SystemClock
@@ -18,6 +17,7 @@ from actors.shard.shard import Shard, ShardSettings
 from actors.snapshots.state_file import READ_BYTES
 from actors.snapshots.store import SnapshotStore
 from bench import untrained
+from model.arrays import Keys
 from model.bundle.bundle import Bundle
 from monitoring.metrics import Metrics
 
@@ -52,7 +52,7 @@ class Clicks:
             count = min(BATCH_EVENTS, events - first)
             yield from self._batches(partition, self._random.choice(self._users[partition], count))
 
-    def _batches(self, partition: int, users: npt.NDArray[np.uint64]) -> Iterator[ClickBatch]:
+    def _batches(self, partition: int, users: Keys) -> Iterator[ClickBatch]:
         for first in range(0, len(users), BATCH_EVENTS):
             part = users[first : first + BATCH_EVENTS]
             start = self._ends[partition]

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
+from model.arrays import Floats
 from model.config import ModelConfig
 
-Array = npt.NDArray[np.float32]
 EPSILON = 0.01  # mass below which a slot of the low-rank cache counts as empty
 SLOPE = 0.01  # of leaky ReLU, LREA's phi
 
@@ -49,43 +46,43 @@ class FoldParams(NamedTuple):
     norms are (2, n): weight, bias.
     """
 
-    item_input: Array  # (V+U, D), each row's mean taken out, as for the next two
-    action_input: Array  # (A, D)
-    gap_input: Array  # (G, D)
-    norm_input: Array
-    taps: Array  # (K, D), times the input norm's weight
-    taps_bias: Array  # (K, D), row j: the input norm's bias times the sum of taps 0..j
-    norm_filter: Array
-    window_query: Array  # (D, D)
-    window_key: Array  # (V+U, D), pre-stored
-    window_value: Array  # (V+U, D), pre-stored
-    window_out: Array  # (D, D)
-    window_bias: Array  # (heads, K)
-    norm_window: Array
-    in_gate: Array  # (D, 2F)
-    in_gate_bias: Array  # (2F)
-    in_out: Array  # (F, D)
-    in_out_bias: Array  # (D)
-    norm_in: Array
-    mix: Array  # (D, E+2N+H), the last H columns drive the step sizes; padded to whole lanes
-    dt_bias: Array  # (H)
-    rate: Array  # A, (H)
-    conv: Array  # (W, E+2N), newest last
-    conv_bias: Array  # (E+2N)
-    assign: Array  # (D, R), padded to whole lanes
-    assign_bias: Array  # (R)
-    slot_rate: Array  # (R), per second
+    item_input: Floats  # (V+U, D), each row's mean taken out, as for the next two
+    action_input: Floats  # (A, D)
+    gap_input: Floats  # (G, D)
+    norm_input: Floats
+    taps: Floats  # (K, D), times the input norm's weight
+    taps_bias: Floats  # (K, D), row j: the input norm's bias times the sum of taps 0..j
+    norm_filter: Floats
+    window_query: Floats  # (D, D)
+    window_key: Floats  # (V+U, D), pre-stored
+    window_value: Floats  # (V+U, D), pre-stored
+    window_out: Floats  # (D, D)
+    window_bias: Floats  # (heads, K)
+    norm_window: Floats
+    in_gate: Floats  # (D, 2F)
+    in_gate_bias: Floats  # (2F)
+    in_out: Floats  # (F, D)
+    in_out_bias: Floats  # (D)
+    norm_in: Floats
+    mix: Floats  # (D, E+2N+H), the last H columns drive the step sizes; padded to whole lanes
+    dt_bias: Floats  # (H)
+    rate: Floats  # A, (H)
+    conv: Floats  # (W, E+2N), newest last
+    conv_bias: Floats  # (E+2N)
+    assign: Floats  # (D, R), padded to whole lanes
+    assign_bias: Floats  # (R)
+    slot_rate: Floats  # (R), per second
     # read-out only
-    gate: Array  # (D, E)
-    skip: Array  # (H)
-    norm_ssm: Array  # (E)
-    ssm_out: Array  # (E, D)
-    norm_residual: Array
-    out_gate: Array  # (D, 2F)
-    out_gate_bias: Array
-    out_out: Array  # (F, D)
-    out_out_bias: Array
-    norm_out: Array
+    gate: Floats  # (D, E)
+    skip: Floats  # (H)
+    norm_ssm: Floats  # (E)
+    ssm_out: Floats  # (E, D)
+    norm_residual: Floats
+    out_gate: Floats  # (D, 2F)
+    out_gate_bias: Floats
+    out_out: Floats  # (F, D)
+    out_out_bias: Floats
+    norm_out: Floats
 
 
 def sizes_of(config: ModelConfig) -> Sizes:
@@ -117,24 +114,24 @@ def sizes_of(config: ModelConfig) -> Sizes:
 class ScoreParams(NamedTuple):
     """Everything that scoring multiplies with, beside a reading of the state."""
 
-    item: Array  # (V+U, D)
-    item_bias: Array  # (V+U)
-    popularity: Array  # (V+U), log of the share of clicks, smoothed
-    member_bias: Array  # (age buckets), 0 for "older or never"
-    ring_query: Array  # (V+U, D), pre-stored and scaled, the keys' projection absorbed
-    ring_value: Array  # (D, D)
-    ring_bias: Array  # (J), the newest events that the head attends over
-    slot_query: Array  # (V+U, D), pre-stored and scaled
-    slot_key: Array  # (D, D)
-    slot_value: Array  # (D, D)
-    slot_mixing: Array  # (R, R)
-    head_item: Array  # (V+U, Z), pre-stored, bias included
-    head_user: Array  # (D, Z)
-    head_pair: Array  # (5 D, Z)
-    head_member: Array  # (age buckets, Z)
-    head_recency: Array  # (G, Z)
-    head_count: Array  # (count buckets, Z)
-    head_next: Array  # (Z)
-    head_out: Array  # (Z)
-    head_scalars: Array  # alpha, beta
-    calibration: Array  # (3, 2): slope and intercept of FULL, SEQUENCE, PRIOR
+    item: Floats  # (V+U, D)
+    item_bias: Floats  # (V+U)
+    popularity: Floats  # (V+U), log of the share of clicks, smoothed
+    member_bias: Floats  # (age buckets), 0 for "older or never"
+    ring_query: Floats  # (V+U, D), pre-stored and scaled, the keys' projection absorbed
+    ring_value: Floats  # (D, D)
+    ring_bias: Floats  # (J), the newest events that the head attends over
+    slot_query: Floats  # (V+U, D), pre-stored and scaled
+    slot_key: Floats  # (D, D)
+    slot_value: Floats  # (D, D)
+    slot_mixing: Floats  # (R, R)
+    head_item: Floats  # (V+U, Z), pre-stored, bias included
+    head_user: Floats  # (D, Z)
+    head_pair: Floats  # (5 D, Z)
+    head_member: Floats  # (age buckets, Z)
+    head_recency: Floats  # (G, Z)
+    head_count: Floats  # (count buckets, Z)
+    head_next: Floats  # (Z)
+    head_out: Floats  # (Z)
+    head_scalars: Floats  # alpha, beta
+    calibration: Floats  # (3, 2): slope and intercept of FULL, SEQUENCE, PRIOR

@@ -16,9 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from model.arrays import Bytes
 from model.config import ModelConfig
-
-Rows = npt.NDArray[np.uint8]  # (capacity, row_bytes)
 
 
 class StateLayout(NamedTuple):
@@ -92,7 +91,7 @@ class RowViews(NamedTuple):
     i64: npt.NDArray[np.int64]
 
 
-def views(rows: Rows) -> RowViews:
+def views(rows: Bytes) -> RowViews:
     """See `rows` (capacity, row_bytes) as every type that a row holds."""
     return RowViews(
         rows,
@@ -105,12 +104,12 @@ def views(rows: Rows) -> RowViews:
     )
 
 
-def zeros(config: ModelConfig, users: int) -> Rows:
+def zeros(config: ModelConfig, users: int) -> Bytes:
     """`users` states without any event."""
     return np.zeros((users, layout(config).row_bytes), dtype=np.uint8)
 
 
-def widen(row: npt.NDArray[np.uint8], config: ModelConfig) -> npt.NDArray[np.uint8]:
+def widen(row: Bytes, config: ModelConfig) -> Bytes:
     """One state (row_bytes,) of an int8 `config` as the float32 model's row that reads the same."""
     exact = dataclasses.replace(config, state_dtype="float32")
     start = layout(config)

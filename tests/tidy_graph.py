@@ -16,6 +16,7 @@ MODULES_MAX = 15
 FLOORS: dict[str, tuple[str, ...]] = {
     "model": (
         "model/errors.py",
+        "model/arrays.py",
         "model/config.py",
         "model/state.py",
         "model/params.py",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from model.arrays import Doubles, Longs
 from model.bundle import files as bundle_files
 from model.bundle import lease as bundle_lease
 from model.bundle.bundle import Bundle
@@ -19,13 +20,11 @@ from model.kernels.scorer import Level
 from model.network.absorb import absorb, absorb_head
 from model.network.export import write_bundle
 from model.network.network import Network
-from training.data.clicklog import Longs
 from training.data.sequences import Held, Histories
 from training.fit.checkpoint import Checkpoint
 from training.fit.train import Epoch, TrainedModel
 from training.measure import calibrate
 from training.measure.evaluate import Clicks, NetworkRanker, rank
-from training.measure.metrics import Doubles
 from training.measure.order import measured
 from training.measure.served import ask
 from training.measure.targets import NegativeSampler

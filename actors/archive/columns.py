@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
+from model.arrays import Keys
 
-def key_column(ids: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+
+def key_column(ids: pa.ChunkedArray) -> Keys:
     """The key (`actors.clicks.click.key`) of each id, (n,):
     once for each different id of a dictionary column.
     """
@@ -16,10 +17,10 @@ def key_column(ids: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
     return np.concatenate(keys) if keys else np.empty(0, dtype=np.uint64)
 
 
-def _chunk(ids: pa.DictionaryArray) -> npt.NDArray[np.uint64]:
+def _chunk(ids: pa.DictionaryArray) -> Keys:
     hashed = xxhash.xxh64_intdigest
     known = np.array(
         [hashed(one) for one in ids.dictionary.cast(pa.binary()).to_pylist()], dtype=np.uint64
     )
-    keys: npt.NDArray[np.uint64] = known[ids.indices.to_numpy()]
+    keys: Keys = known[ids.indices.to_numpy()]
     return keys

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, NewType
 
 import numpy as np
-import numpy.typing as npt
 import xxhash
+
+from model.arrays import Bools, Keys, Longs
 
 PartitionId = NewType("PartitionId", int)
 Offset = NewType("Offset", int)
@@ -40,12 +41,12 @@ class ClickBatch:
     partition: int
     start: int
     stop: int
-    offsets: npt.NDArray[np.int64]
-    users: npt.NDArray[np.uint64]
-    items: npt.NDArray[np.uint64]
-    actions: npt.NDArray[np.uint64]
-    times_ms: npt.NDArray[np.int64]  # event time
-    record_ms: npt.NDArray[np.int64]  # Kafka record timestamp, for event-to-score freshness
+    offsets: Longs
+    users: Keys
+    items: Keys
+    actions: Keys
+    times_ms: Longs  # event time
+    record_ms: Longs  # Kafka record timestamp, for event-to-score freshness
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -58,7 +59,7 @@ class ClickBatch:
         """The same batch without what lies at or above `offset`."""
         return self._between(self.start, max(min(offset, self.stop), self.start))
 
-    def where(self, stay: npt.NDArray[np.bool_]) -> ClickBatch:
+    def where(self, stay: Bools) -> ClickBatch:
         """The batch over the same range with those clicks (n,) alone."""
         if stay.all():
             return self

@@ -27,7 +27,6 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import xxhash
 
 from actors.clicks import columns as click_columns
@@ -40,15 +39,12 @@ from actors.clicks.formats import CEILING_MS, NEVER_MS, EventFormat, parser
 from actors.clicks.partitioner import advice, fits, homes, partition_of
 from actors.clock import Clock
 from actors.errors import BadRecord
+from model.arrays import Bools, Keys, Longs
 
 log = logging.getLogger(__name__)
 
 TOGETHER_MIN = 50  # records that cost as much read together as one by one
 TOGETHER_MAX = 2048  # records whose values and columns stay in the processor's cache
-
-Keys = npt.NDArray[np.uint64]
-Numbers = npt.NDArray[np.int64]
-Marks = npt.NDArray[np.bool_]
 
 
 class Record(Protocol):
@@ -157,8 +153,8 @@ class Decoder:
         ), dead
 
     def _together(
-        self, partition: int, records: Sequence[Record], written_ms: Numbers
-    ) -> tuple[Keys, Numbers, Marks]:
+        self, partition: int, records: Sequence[Record], written_ms: Longs
+    ) -> tuple[Keys, Longs, Bools]:
         """Ids as keys (3, n), times (n,), and which records they are of (n,);
         the others are to be read one by one.
         """
@@ -182,12 +178,12 @@ class Decoder:
         return keys, times_ms, usual
 
     def _are_usual(
-        self, found: Columns, records: Sequence[Record], latest_ms: Numbers, partition: int
-    ) -> Marks:
+        self, found: Columns, records: Sequence[Record], latest_ms: Longs, partition: int
+    ) -> Bools:
         """Which values (n,) were read and are clicks,
         keyed by their users and in the users' partition.
         """
-        usual: Marks = (found.times_ms > 0) & (found.times_ms <= latest_ms)
+        usual: Bools = (found.times_ms > 0) & (found.times_ms <= latest_ms)
         if (keys := [record.key for record in records]) != found.users:
             usual &= [
                 key is None or key == user for key, user in zip(keys, found.users, strict=True)
@@ -200,7 +196,7 @@ class Decoder:
             ]
         return usual
 
-    def _fill(self, found: Columns, keys: Keys, times_ms: Numbers) -> None:
+    def _fill(self, found: Columns, keys: Keys, times_ms: Longs) -> None:
         """The columns of values that were read: keys (3, n), times (n,)."""
         times_ms[:] = found.times_ms
         actions = found.actions
@@ -321,7 +317,7 @@ def _check_home(user: str, key: bytes | None, partition: int, partitions: int) -
     )
 
 
-def _numbers(values: Iterable[int]) -> Numbers:
+def _numbers(values: Iterable[int]) -> Longs:
     return np.fromiter(values, np.int64)
 
 

@@ -13,16 +13,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import orjson
 
 from actors.clicks.click import Click
 from actors.clicks.formats import CEILING_MS, EventFormat, JsonParser
 from actors.clicks.json_text import may_be_nested_too_deep
 from actors.errors import BadRecord
-
-Ints = npt.NDArray[np.int64]
-Marks = npt.NDArray[np.bool_]
+from model.arrays import Bools, Bytes, Longs
 
 # number of the field << 3 | wire type
 USER_TAG = 0x0A
@@ -45,7 +42,7 @@ class Columns(NamedTuple):
     users: list[bytes]
     items: list[bytes]
     actions: list[bytes]
-    times_ms: Ints  # (n,)
+    times_ms: Longs  # (n,)
 
 
 def reader(event_format: EventFormat) -> Callable[[Sequence[bytes]], Columns]:
@@ -163,14 +160,14 @@ class _ProtobufReader:
 class _Wire:
     """Bytes, read at many places at once; beyond their end stands a 0."""
 
-    def __init__(self, data: npt.NDArray[np.uint8]) -> None:
+    def __init__(self, data: Bytes) -> None:
         self._data = data
 
-    def byte(self, at: Ints) -> npt.NDArray[np.uint8]:
+    def byte(self, at: Longs) -> Bytes:
         """The byte at each place, (n,)."""
         return self._data.take(at, mode="clip")
 
-    def varint(self, at: Ints, bytes_max: int) -> tuple[Ints, Ints]:
+    def varint(self, at: Longs, bytes_max: int) -> tuple[Longs, Longs]:
         """The number at each place and the place after it, each (n,);
         after a longer number is NOWHERE or beyond.
         """
@@ -186,7 +183,7 @@ class _Wire:
         return value, at + NOWHERE * goes_on
 
 
-def _cut(joined: bytes, starts: Ints, stops: Ints, right: Marks) -> list[bytes]:
+def _cut(joined: bytes, starts: Longs, stops: Longs, right: Bools) -> list[bytes]:
     stops = np.where(right, stops, starts)
     return [joined[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
 

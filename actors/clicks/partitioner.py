@@ -9,7 +9,8 @@ import zlib
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
+
+from model.arrays import Longs, UInts
 
 # Java's toPositive; 32 bits
 SIGN_BIT_OFF = 0x7FFFFFFF
@@ -34,8 +35,6 @@ USED_BY = {
 
 UNKNOWN = "who put it there is unknown, or the topic had or has another number of partitions"
 MURMUR2 = "the Java client's default; partitioner=murmur2_random in librdkafka"
-
-Longs = npt.NDArray[np.int64]
 
 
 def partition_of(user: str, partitions: int) -> int:
@@ -83,7 +82,7 @@ def advice(partitioners: Sequence[str]) -> str:
     return f"{f'that is where {said} puts records' if said else UNKNOWN}: use murmur2 ({MURMUR2})"
 
 
-def _positive(hashes: npt.NDArray[np.uint32], partitions: int) -> Longs:
+def _positive(hashes: UInts, partitions: int) -> Longs:
     return (hashes & np.uint32(SIGN_BIT_OFF)).astype(np.int64) % partitions
 
 
@@ -102,7 +101,7 @@ def _murmur2_of(key: bytes) -> int:
     return found ^ found >> 15
 
 
-def _murmur2(keys: Sequence[bytes], sizes: Longs) -> npt.NDArray[np.uint32]:
+def _murmur2(keys: Sequence[bytes], sizes: Longs) -> UInts:
     """Kafka's hash of each key, (n,)."""
     joined = b"".join(keys) + b"\0\0\0\0"
     # the four bytes at each place

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import xxhash
 
 from actors.clicks.formats import CEILING_MS, SECONDS_BELOW_MS
 from actors.errors import InvalidRequest
+from model.arrays import Keys
 
 K_DEFAULT = 10
 
@@ -35,7 +35,7 @@ class RequestLimits:
                 "user", f"user is {size} bytes long; at most {self.id_bytes_max} are allowed"
             )
 
-    def item_keys(self, items: Sequence[str]) -> npt.NDArray[np.uint64]:
+    def item_keys(self, items: Sequence[str]) -> Keys:
         """Item keys (M,) in the order of `items`; refuses none,
         too many, empty and too long ones.
         """

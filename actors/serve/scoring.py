@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import xxhash
 
 from actors.calls.backlog import Backlog
@@ -27,6 +26,7 @@ from actors.shard.applied import AppliedOffsets
 from actors.shard.held import StateRead
 from actors.shard.shard import Shard
 from actors.state.rows import BYTES_BESIDE_ROW_MAX
+from model.arrays import Keys
 from model.bundle.bundle import Bundle
 from model.kernels.scorer import Scores
 from monitoring.metrics import Metrics
@@ -183,7 +183,7 @@ class ScoringService(pb_grpc.ScoringServicer):
             )
 
     def _score_now(
-        self, question: _Question, names: Sequence[str], item_keys: npt.NDArray[np.uint64]
+        self, question: _Question, names: Sequence[str], item_keys: Keys
     ) -> pb.ScoreResponse:
         started = time.perf_counter()
         bundle = question.bundle

@@ -18,7 +18,7 @@ from actors.locks import Lock
 from actors.shard.roles import Feed, Grant, PartitionReport, Role
 from actors.snapshots.manifest import Chain
 from actors.state.store import PartitionStore
-from model.state import Rows
+from model.arrays import Bytes
 
 Stores = dict[str, PartitionStore]  # by arm
 STILL_S = 10.0  # a shard that restarts, or an election, takes less
@@ -28,7 +28,7 @@ STILL_S = 10.0  # a shard that restarts, or an election, takes less
 class StateRead:
     """A user's state as of one offset."""
 
-    row: Rows | None  # (row_bytes,), a copy; None if no click of this user is in the state
+    row: Bytes | None  # (row_bytes,), a copy; None if no click of this user is in the state
     offset: int  # the state holds every click of the partition below it
     last_event_ms: int  # -1 without a click
     stale: bool  # newer clicks exist, or may exist, than the state shows

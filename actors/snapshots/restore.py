@@ -12,10 +12,9 @@ from actors.errors import SnapshotError
 from actors.snapshots.manifest import Chain, Manifest
 from actors.snapshots.state_file import SnapshotDamaged
 from actors.snapshots.store import SnapshotStore
-from actors.state.index import Keys
 from actors.state.store import PartitionStore
+from model.arrays import Bytes, Keys
 from model.bundle.bundle import Bundle
-from model.state import Rows
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +152,7 @@ class _Restoring:
             self._on_damage(damage)
 
 
-def _without(erased: Sequence[int], users: Keys, rows: Rows) -> tuple[Keys, Rows]:
+def _without(erased: Sequence[int], users: Keys, rows: Bytes) -> tuple[Keys, Bytes]:
     if not erased:
         return users, rows
     kept = ~np.isin(users, np.array(erased, dtype=np.uint64))

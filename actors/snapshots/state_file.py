@@ -14,8 +14,7 @@ import xxhash
 from actors.errors import SnapshotError
 from actors.snapshots.manifest import Chain, StateFile
 from actors.state.image import StateImage
-from actors.state.index import Keys
-from model.state import Rows
+from model.arrays import Bytes, Keys
 
 MAGIC_BYTES = 8  # before the first message of an Arrow file; from there on it reads like a stream
 READ_BYTES = 8 << 20
@@ -110,7 +109,7 @@ def write(sink: HashingSink, partition: int, image: StateImage) -> int:
 
 def read(
     source: HashingSource, path: str, chain: Chain, file: StateFile
-) -> Iterator[tuple[Keys, Rows]]:
+) -> Iterator[tuple[Keys, Bytes]]:
     """Users (n,) and states (n, row_bytes), batch by batch as they were written;
     the checksum comes at the end.
 
@@ -144,7 +143,7 @@ def read(
         )
 
 
-def _columns(batch: Any) -> tuple[Keys, Rows]:
+def _columns(batch: Any) -> tuple[Keys, Bytes]:
     """Users (n,) and states (n, row_bytes) of one record batch, without copying."""
     users, states = batch.columns
     width = states.type.byte_width

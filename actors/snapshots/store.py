@@ -27,9 +27,8 @@ from actors.snapshots.names import Order
 from actors.snapshots.state_file import READ_BYTES, HashingSink, HashingSource, SnapshotDamaged
 from actors.snapshots.tombstone_files import TombstoneFiles
 from actors.state.image import StateImage
-from actors.state.index import Keys
+from model.arrays import Bytes, Keys
 from model.credentials import shown
-from model.state import Rows
 
 
 class Deleted(NamedTuple):
@@ -122,7 +121,7 @@ class SnapshotStore:
                 found.damaged.append(SnapshotDamaged("manifest", path, error))
         return found
 
-    def read(self, partition: int, chain: Chain, file: StateFile) -> Iterator[tuple[Keys, Rows]]:
+    def read(self, partition: int, chain: Chain, file: StateFile) -> Iterator[tuple[Keys, Bytes]]:
         """Users and states of one file of a chain in pieces, (n,) and (n, row_bytes).
 
         The file is read once: whether it is what was written shows at its end, so whoever uses the

@@ -23,8 +23,7 @@ import lmdb
 import numpy as np
 
 from actors.errors import ColdTierError, ConfigError
-from actors.state.index import Keys
-from model.state import Rows
+from model.arrays import Bytes, Keys
 
 log = logging.getLogger(__name__)
 
@@ -87,14 +86,14 @@ class ColdTier:
         pages: int = self._open.info()["last_pgno"] + 1
         return pages * int(self._open.stat()["psize"])
 
-    def get(self, users: Keys) -> tuple[Keys, Rows]:
+    def get(self, users: Keys) -> tuple[Keys, Bytes]:
         """Those of `users` (n,) that are here, (m,), and their rows (m, row_bytes)."""
         if not self._users or not len(users):
             return NOBODY, np.empty((0, self._row_bytes), dtype=np.uint8)
         with self._made().begin(buffers=True) as transaction:
             return self._piece(transaction.cursor().getmulti(_names(users)))
 
-    def exchange(self, users: Keys, rows: Rows, gone: Keys) -> None:
+    def exchange(self, users: Keys, rows: Bytes, gone: Keys) -> None:
         """Put the rows (n, row_bytes) of `users` (n,),
         and delete the users `gone` (m,): both or neither.
 
@@ -159,7 +158,7 @@ class ColdTier:
         if users and pages * live["psize"] + users * self._row_bytes > limit:
             raise lmdb.MapFullError(f"an {RESERVED_SHARE}th of the file is kept free")
 
-    def _piece(self, pairs: list[tuple[Any, Any]]) -> tuple[Keys, Rows]:
+    def _piece(self, pairs: list[tuple[Any, Any]]) -> tuple[Keys, Bytes]:
         names = b"".join(name for name, _ in pairs)
         rows = b"".join(row for _, row in pairs)
         users = np.frombuffer(names, dtype=">u8").astype(np.uint64)
@@ -180,7 +179,7 @@ class ColdView:
         names = b"".join(self._cursor().iternext(values=False))
         return np.frombuffer(names, dtype=">u8").astype(np.uint64)
 
-    def pieces(self, users: Keys | None) -> Iterator[tuple[Keys, Rows]]:
+    def pieces(self, users: Keys | None) -> Iterator[tuple[Keys, Bytes]]:
         """Those of `users` (n,) that are here, or everybody for None, PIECE_USERS at a time."""
         if users is None:
             everybody = self._cursor().iternext()

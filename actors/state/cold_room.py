@@ -13,8 +13,7 @@ import numpy as np
 from actors.clock import Clock
 from actors.errors import ColdTierError
 from actors.state.cold import NOBODY, ColdTier, ColdView
-from actors.state.index import Keys
-from model.state import Rows
+from model.arrays import Bytes, Keys
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +66,11 @@ class ColdRoom:
         """Whether something is to be tried again now, though nobody has to move."""
         return (self.full or bool(self._copies)) and self.may_take
 
-    def get(self, users: Keys) -> tuple[Keys, Rows]:
+    def get(self, users: Keys) -> tuple[Keys, Bytes]:
         """Those of `users` (n,), none of whom is in memory, that are here, and their rows."""
         return self._cold.get(users)
 
-    def exchange(self, leaving: Keys, rows: Rows, returned: Keys) -> int:
+    def exchange(self, leaving: Keys, rows: Bytes, returned: Keys) -> int:
         """Put as many of `leaving` (n,) as fit, from the first on: how many;
         forget `returned` (m,), now in memory.
         """
@@ -113,7 +112,7 @@ class ColdRoom:
         view = self._cold.view()
         return ViewWithoutCopies(view, _keys(self._copies)) if self._copies else view
 
-    def _squeeze(self, leaving: Keys, rows: Rows, gone: Keys, error: ColdTierError) -> int:
+    def _squeeze(self, leaving: Keys, rows: Bytes, gone: Keys, error: ColdTierError) -> int:
         """What fits of an exchange that does not fit as a whole: deletes first,
         then ever fewer users at once.
         """
@@ -162,7 +161,7 @@ class ViewWithoutCopies:
         """All keys, ascending, (n,)."""
         return np.setdiff1d(self._view.users(), self._copies)
 
-    def pieces(self, users: Keys | None) -> Iterator[tuple[Keys, Rows]]:
+    def pieces(self, users: Keys | None) -> Iterator[tuple[Keys, Bytes]]:
         """Those of `users` (n,) that are here, or everybody for None, some at a time."""
         for found, rows in self._view.pieces(users):
             stay = ~np.isin(found, self._copies)

@@ -10,7 +10,8 @@ import numpy as np
 import xxhash
 
 from actors.state.store import PartitionStore
-from model.state import Rows, StateLayout
+from model.arrays import Bytes
+from model.state import StateLayout
 
 SHOWN = 5
 
@@ -53,17 +54,17 @@ def compare(expected: PartitionStore, found: PartitionStore, shown: int = SHOWN)
     )
 
 
-def _rows(store: PartitionStore) -> Iterator[tuple[int, Rows]]:
+def _rows(store: PartitionStore) -> Iterator[tuple[int, Bytes]]:
     for users, rows in store.states():
         yield from zip(users.tolist(), rows, strict=True)
 
 
-def _same(row: Rows, other: Rows | None) -> bool:
+def _same(row: Bytes, other: Bytes | None) -> bool:
     return other is not None and np.array_equal(row, other)
 
 
 def _difference(
-    layout: StateLayout, user: int, expected: Rows | None, found: Rows | None
+    layout: StateLayout, user: int, expected: Bytes | None, found: Bytes | None
 ) -> RowDifference:
     parts: tuple[str, ...] = ()
     if expected is not None and found is not None:
@@ -76,5 +77,5 @@ def _difference(
     return RowDifference(user=user, expected=_digest(expected), found=_digest(found), parts=parts)
 
 
-def _digest(row: Rows | None) -> str | None:
+def _digest(row: Bytes | None) -> str | None:
     return None if row is None else xxhash.xxh3_64_hexdigest(row.tobytes())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from actors.state.index import Keys
-from actors.state.rows import HotRows, Ticks
+from actors.state.rows import HotRows
+from model.arrays import Keys, UInts
 
 SHARE = 8  # an eighth of the users are ranked at once, so that a choice costs little
 
@@ -22,7 +22,7 @@ class LeastRecentlyUsed:
         self._hot = hot
         self._keys: Keys = np.empty(0, dtype=np.uint64)  # the queue
         # when they had been used as they were ranked
-        self._used: Ticks = np.empty(0, dtype=np.uint32)
+        self._used: UInts = np.empty(0, dtype=np.uint32)
 
     def choose(self, count: int, spared: Keys) -> Keys:
         """The `count` users who were not used for longest, without `spared` (n,);

@@ -17,15 +17,14 @@ import numpy as np
 from actors.locks import FairLock
 from actors.state.cold import ColdView
 from actors.state.cold_room import ViewWithoutCopies
-from actors.state.index import Keys, RowNumbers
-from actors.state.rows import Flags, HotRows
-from model.state import Rows
+from actors.state.rows import HotRows
+from model.arrays import Bools, Bytes, Keys, Longs
 
 PIECE_ROWS = 256  # copied under the lock at a time, about 1 MB
 # flags looked through at a time, so that a scan does not hold the interpreter for long
 SCAN_ROWS = 1 << 16
 
-Piece = tuple[Keys, Rows]  # (n,) and (n, row_bytes), n <= PIECE_ROWS
+Piece = tuple[Keys, Bytes]  # (n,) and (n, row_bytes), n <= PIECE_ROWS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +78,7 @@ class OpenImage:
         self.changed = hot.changed
         self.cold_changed = cold_changed
         hot.changed = np.zeros(len(self.changed), dtype=np.bool_)
-        self._pending: Flags = (
+        self._pending: Bools = (
             np.ones(len(hot), np.bool_) if full else self.changed[: len(hot)].copy()
         )
         self.users = int(np.count_nonzero(self._pending)) + (
@@ -89,7 +88,7 @@ class OpenImage:
         self._erased: set[int] = set()
         self._closed = False
 
-    def save(self, rows: RowNumbers) -> None:
+    def save(self, rows: Longs) -> None:
         """Keep the bytes of `rows` (n,), which are about to change,
         if they are still to be copied.
         """
@@ -100,7 +99,7 @@ class OpenImage:
             for first in range(0, len(rows), self._piece_rows):
                 self._saved.append(self._copy(rows[first : first + self._piece_rows]))
 
-    def vacate(self, rows: RowNumbers) -> None:
+    def vacate(self, rows: Longs) -> None:
         """Free `rows` (n,), whose users are about to leave them, of the image:
         saved, and their marks given back.
         """
@@ -152,7 +151,7 @@ class OpenImage:
             self._saved = []
         yield from _merged(held, self._piece_rows, rest=True)
 
-    def _scan(self) -> Iterator[RowNumbers]:
+    def _scan(self) -> Iterator[Longs]:
         """Rows that may be pending, `piece_rows` at a time;
         marks are only ever taken away, so no lock is needed.
         """
@@ -163,7 +162,7 @@ class OpenImage:
             for at in range(0, len(found), self._piece_rows):
                 yield found[at : at + self._piece_rows]
 
-    def _copy(self, rows: RowNumbers) -> Piece:
+    def _copy(self, rows: Longs) -> Piece:
         piece = self._hot.keys[rows], self._hot.matrix[rows]
         self._pending[rows] = False
         return piece

@@ -20,9 +20,7 @@ import numpy.typing as npt
 from numba import njit
 
 from actors.errors import ConfigError
-
-Keys = npt.NDArray[np.uint64]
-RowNumbers = npt.NDArray[np.int64]
+from model.arrays import Keys, Longs
 
 ROWS_MAX = 2**31 - 1
 FREE = -1
@@ -35,8 +33,8 @@ class Moved(NamedTuple):
     what lay at `source` is at `target` now, both (n,).
     """
 
-    source: RowNumbers
-    target: RowNumbers
+    source: Longs
+    target: Longs
 
 
 class KeyIndex:
@@ -74,13 +72,13 @@ class KeyIndex:
         """
         return self._slots.nbytes + 8 * self._count
 
-    def rows_of(self, wanted: Keys) -> RowNumbers:
+    def rows_of(self, wanted: Keys) -> Longs:
         """The row of each key, -1 where it is unknown. Shapes: (n,) -> (n,)."""
         found = np.empty(len(wanted), dtype=np.int64)
         _find(self._keys, self._slots, wanted, found)
         return found
 
-    def add(self, wanted: Keys) -> RowNumbers:
+    def add(self, wanted: Keys) -> Longs:
         """The row of each key; unknown ones get new rows,
         equal ones the same. Shapes: (n,) -> (n,).
         """
@@ -89,7 +87,7 @@ class KeyIndex:
         self._count = _find_or_add(self._keys, self._slots, self._count, wanted, rows)
         return rows
 
-    def remove(self, rows: RowNumbers) -> Moved:
+    def remove(self, rows: Longs) -> Moved:
         """Forget the keys of these rows (n,), none of which stands there twice;
         the last rows take their places.
         """

@@ -6,7 +6,7 @@ import mmap
 
 import numpy as np
 
-from model.state import Rows
+from model.arrays import Bytes
 
 GROWTH = 1.25  # small, because growing is cheap
 HUGE_PAGE_BYTES = 1 << 21
@@ -24,7 +24,7 @@ class RowMemory:
     def __init__(self, row_bytes: int, rows_initial: int) -> None:
         self._row_bytes = row_bytes
         self._map = _allocate(max(1, rows_initial) * row_bytes)
-        self.matrix: Rows = self._view()
+        self.matrix: Bytes = self._view()
 
     def reserve(self, rows: int) -> None:
         """Make room for at least `rows` rows; new ones are zero.
@@ -64,7 +64,7 @@ class RowMemory:
         finally:
             self.matrix = self._view()
 
-    def _view(self) -> Rows:
+    def _view(self) -> Bytes:
         rows = len(self._map) // self._row_bytes
         return np.frombuffer(self._map, dtype=np.uint8, count=rows * self._row_bytes).reshape(
             rows, -1

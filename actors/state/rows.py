@@ -5,18 +5,14 @@ and what is known of each: changed, last used.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from actors.state.index import BYTES_PER_ENTRY_MAX, KeyIndex, Keys, RowNumbers
+from actors.state.index import BYTES_PER_ENTRY_MAX, KeyIndex
 from actors.state.row_memory import GROWTH, RowMemory
-from model.state import Rows
+from model.arrays import Bools, Bytes, Keys, Longs, UInts
 
 BYTES_BESIDE_ROW_MAX = BYTES_PER_ENTRY_MAX + 1 + 4  # index, changed, used
 # about 16 MB, so that rows in daily use are not given back and taken again
 RELEASED_ROWS_MIN = 4096
-
-Ticks = npt.NDArray[np.uint32]
-Flags = npt.NDArray[np.bool_]
 
 
 class HotRows:
@@ -31,9 +27,9 @@ class HotRows:
         self._index = KeyIndex(users_initial)
         self._memory = RowMemory(row_bytes, users_initial)
         self._rows_touched = 0
-        self.changed: Flags = np.zeros(0, dtype=np.bool_)  # (at least len,): since the last image
+        self.changed: Bools = np.zeros(0, dtype=np.bool_)  # (at least len,): since the last image
         # (at least len,): when an event or a request came last
-        self.used: Ticks = np.zeros(0, dtype=np.uint32)
+        self.used: UInts = np.zeros(0, dtype=np.uint32)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -44,7 +40,7 @@ class HotRows:
         return self._index.keys
 
     @property
-    def matrix(self) -> Rows:
+    def matrix(self) -> Bytes:
         """The rows, (at least len, row_bytes); not to be kept, as `add` may replace it."""
         return self._memory.matrix
 
@@ -60,11 +56,11 @@ class HotRows:
             more = max(needed, int(len(self.used) * GROWTH)) - len(self.used)
             self.used = np.concatenate([self.used, np.zeros(more, dtype=np.uint32)])
 
-    def rows_of(self, users: Keys) -> RowNumbers:
+    def rows_of(self, users: Keys) -> Longs:
         """The row of each user, -1 without one. Shapes: (n,) -> (n,)."""
         return self._index.rows_of(users)
 
-    def add(self, users: Keys) -> RowNumbers:
+    def add(self, users: Keys) -> Longs:
         """The row of each user, zeroed ones for new users;
         there must be room. Shapes: (n,) -> (n,).
         """
@@ -75,7 +71,7 @@ class HotRows:
             self.changed = np.concatenate([self.changed, np.zeros(more, dtype=np.bool_)])
         return rows
 
-    def drop(self, rows: RowNumbers) -> None:
+    def drop(self, rows: Longs) -> None:
         """Forget the users of these rows (n,); the last rows take their places."""
         self._rows_touched = max(self._rows_touched, len(self))
         source, target = self._index.remove(rows)

@@ -15,13 +15,12 @@ from actors.errors import ConfigError, OffsetGap
 from actors.locks import FairLock
 from actors.state.cold import ColdTier
 from actors.state.image import PIECE_ROWS, StateImage
-from actors.state.index import Keys
 from actors.state.rows import BYTES_BESIDE_ROW_MAX, HotRows
 from actors.state.tiers import OnEvicted, Tiers
 from actors.state.tombstones import Tombstones
 from actors.state.twins import Twins
+from model.arrays import Bytes, Keys
 from model.bundle.bundle import UNKNOWN_ACTION, Bundle
-from model.state import Rows
 
 SLICE_EVENTS = 256  # events folded under the lock at a time: readers wait for one slice at most
 SLICES_ADMITTED = 8  # slices whose users are brought into memory together
@@ -40,7 +39,7 @@ class Folded(NamedTuple):
 class UserRow(NamedTuple):
     """A user's state and the position it is from, taken at one moment."""
 
-    row: Rows | None  # (row_bytes,), a copy; None for a user without events
+    row: Bytes | None  # (row_bytes,), a copy; None for a user without events
     position: int
 
 
@@ -194,11 +193,11 @@ class PartitionStore:
         with self._tiers.lock:
             return UserRow(self._tiers.find(user_key), self._position)
 
-    def row(self, user_key: int) -> Rows | None:
+    def row(self, user_key: int) -> Bytes | None:
         """A copy of the user's state, (row_bytes,); None for a user without events."""
         return self.read(user_key).row
 
-    def load(self, users: Keys, rows: Rows) -> None:
+    def load(self, users: Keys, rows: Bytes) -> None:
         """Enter saved states, (n,) and (n, row_bytes), in place of those that these users may have.
 
         They count as unchanged, because a snapshot has them. No user may stand in `users` twice.
@@ -280,7 +279,7 @@ class PartitionStore:
             found = self._tiers.hot.matrix[rows[rows >= 0]]
         return self._twins.errors(found, twins)
 
-    def states(self) -> Iterator[tuple[Keys, Rows]]:
+    def states(self) -> Iterator[tuple[Keys, Bytes]]:
         """Users (n,) and rows (n, row_bytes) of all tiers in the order
         of the keys, some at a time.
         """

@@ -23,9 +23,9 @@ from actors.state.cold import NOBODY, ColdTier
 from actors.state.cold_room import ColdRoom
 from actors.state.eviction import LeastRecentlyUsed
 from actors.state.image import PIECE_ROWS, OpenImage, Piece
-from actors.state.index import ROWS_MAX, Keys, RowNumbers
+from actors.state.index import ROWS_MAX
 from actors.state.rows import HotRows
-from model.state import Rows
+from model.arrays import Bytes, Keys, Longs
 
 TICKS_PER_S = 10  # so that a count of 32 bits lasts 13 years
 MOVED_AT_ONCE = 1024  # users on their way to the disk in one transaction
@@ -79,7 +79,7 @@ class Tiers:
         """Users on disk."""
         return 0 if self.cold is None else len(self.cold)
 
-    def rows_to_change(self, users: Keys) -> RowNumbers:
+    def rows_to_change(self, users: Keys) -> Longs:
         """The rows of users (n,) after `admit`, new ones included,
         marked and free to be changed; under the lock.
         """
@@ -91,7 +91,7 @@ class Tiers:
             self.hot.used[rows] = self._now
         return rows
 
-    def find(self, user: int) -> Rows | None:
+    def find(self, user: int) -> Bytes | None:
         """A copy of the user's row (row_bytes,), from either tier; under the lock."""
         wanted = np.array([user], dtype=np.uint64)
         found = self.hot.matrix[:0]
@@ -131,7 +131,7 @@ class Tiers:
                     self._exchange(leaving, returning, "memory")
         self.hot.reserve(len(users))
 
-    def enter(self, users: Keys, rows: Rows) -> None:
+    def enter(self, users: Keys, rows: Bytes) -> None:
         """Set the rows (n, row_bytes) of users (n,),
         none of them twice, as unchanged; the writer's.
 
@@ -169,7 +169,7 @@ class Tiers:
             return 0
         return self._exchange(leaving, (NOBODY, self.hot.matrix[:0]), "idle")
 
-    def erase(self, user: int) -> Rows | None:
+    def erase(self, user: int) -> Bytes | None:
         """Forget the user; the last state, (row_bytes,); the writer's.
 
         Raises:

@@ -8,13 +8,12 @@ as events pass.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from actors.state.index import Keys, RowNumbers
+from model.arrays import Bytes, Floats, Keys, Longs
 from model.bundle.bundle import Bundle
 from model.kernels.read import Reading
 from model.params import EPSILON
-from model.state import Rows, widen, zeros
+from model.state import widen, zeros
 
 TWINS_MAX = 8  # of one partition and arm: 90 KB at the default size
 
@@ -46,13 +45,13 @@ class Twins:
 
     def fold(
         self,
-        matrix: Rows,  # (capacity, row_bytes), before these events
-        rows: RowNumbers,  # (n,)
+        matrix: Bytes,  # (capacity, row_bytes), before these events
+        rows: Longs,  # (n,)
         users: Keys,  # (n,)
-        items: npt.NDArray[np.int64],  # (n,) item rows
-        actions: npt.NDArray[np.uint8],  # (n,) action ids
-        times_ms: npt.NDArray[np.int64],  # (n,)
-        offsets: npt.NDArray[np.int64],  # (n,)
+        items: Longs,  # (n,) item rows
+        actions: Bytes,  # (n,) action ids
+        times_ms: Longs,  # (n,)
+        offsets: Longs,  # (n,)
     ) -> None:
         """Fold the sampled users' events;
         to be called before the rows are changed by the same events.
@@ -81,18 +80,18 @@ class Twins:
         for user in set(users.tolist()) & self._place.keys():
             del self._place[user]
 
-    def copies(self, users: Keys) -> Rows:
+    def copies(self, users: Keys) -> Bytes:
         """The twins of users (n,) who have one, (n, float32 row bytes)."""
         return self._rows[[self._place[int(user)] for user in users]]
 
-    def errors(self, rows: Rows, twins: Rows) -> list[float]:
+    def errors(self, rows: Bytes, twins: Bytes) -> list[float]:
         """Relative error of each row (n, row_bytes) against its twin:
         the larger one of sequence state and slots.
         """
         pairs = zip(rows, twins, strict=True)
         return [_error(self._bundle.read(row), self._exact.read(twin)) for row, twin in pairs]
 
-    def _adopt(self, user: int, row: npt.NDArray[np.uint8]) -> None:
+    def _adopt(self, user: int, row: Bytes) -> None:
         if user in self._place or len(self._place) == TWINS_MAX:
             return
         place = min(set(range(TWINS_MAX)) - set(self._place.values()))
@@ -112,5 +111,5 @@ def _error(rounded: Reading | None, exact: Reading | None) -> float:
     )
 
 
-def _relative(rounded: npt.NDArray[np.float32], exact: npt.NDArray[np.float32]) -> float:
+def _relative(rounded: Floats, exact: Floats) -> float:
     return float(np.linalg.norm(rounded - exact) / max(float(np.linalg.norm(exact)), 1e-12))

@@ -14,15 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import typer
 import xxhash
 
 from bench import report
+from model.arrays import Floats, Longs
 from model.network.network import Network
 from training.data import datasets
-from training.data.clicklog import Longs
 from training.data.sequences import Held
 from training.fit.allocation import prepare_process
 from training.fit.checkpoint import Checkpoint
@@ -30,7 +29,6 @@ from training.measure.evaluate import Encoder, asks
 from training.measure.ranking import Ranking
 from training.runs import leave_one_out
 
-Biases = npt.NDArray[np.float32]
 RING = 32
 ALL = 1 << 30
 FIGURES = ("hr10", "ndcg10", "hr10_excluded", "ndcg10_excluded")
@@ -85,8 +83,8 @@ class Filter:
 
 
 def bias_of(
-    memory: Memory, bloom: Filter | None, items: Longs, of_age: Biases, catalogue: int
-) -> Biases:
+    memory: Memory, bloom: Filter | None, items: Longs, of_age: Floats, catalogue: int
+) -> Floats:
     """What a memory adds to the logits (V,) after the catalogue events `items` (n,), oldest first.
 
     `of_age` is the bias of each age in events; its last place stands for all older ones.

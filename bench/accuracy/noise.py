@@ -16,8 +16,9 @@ import numpy as np
 import typer
 
 from bench import report
+from model.arrays import Longs
 from training.data import datasets
-from training.data.clicklog import ClickLog, Longs
+from training.data.clicklog import ClickLog
 from training.data.sequences import Held, Histories, Vocabulary
 from training.fit.allocation import prepare_process
 from training.fit.checkpoint import Checkpoint

@@ -22,13 +22,14 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from model.arrays import Bytes, Floats, Keys, Longs
 from model.config import ModelConfig
 from model.kernels.fold import fold_events
 from model.kernels.read import Reading, read_row
-from model.kernels.scorer import Items, Level, Scorer, Scores
+from model.kernels.scorer import Level, Scorer, Scores
 from model.order import Order
 from model.params import FoldParams, ScoreParams, sizes_of
-from model.state import Rows, layout, views
+from model.state import layout, views
 
 RETRIEVED_PER_ITEM = 10
 RETRIEVED_MIN = 100
@@ -42,7 +43,7 @@ class Remembered:
 
     events: int
     last_event_ms: int
-    recent: Items  # item rows, newest first, at most K
+    recent: Longs  # item rows, newest first, at most K
 
 
 class Bundle:
@@ -94,7 +95,7 @@ class Bundle:
         twin.order = order
         return twin
 
-    def item_rows(self, keys: npt.NDArray[np.uint64]) -> Items:
+    def item_rows(self, keys: Keys) -> Longs:
         """Row of each item key (n,); an unknown item gets one of the hashed rows, V + key mod U."""
         hashed = len(self.items) + (keys % np.uint64(self.config.hashed_items)).astype(np.int64)
         if not len(self._keys):
@@ -102,7 +103,7 @@ class Bundle:
         at = np.searchsorted(self._keys, keys).clip(max=len(self._keys) - 1)
         return np.where(self._keys[at] == keys, self._order[at], hashed)
 
-    def action_ids(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
+    def action_ids(self, keys: Keys) -> Bytes:
         """Id of each action key (n,); UNKNOWN_ACTION for one that the model does
         not know, which is not to fold.
         """
@@ -113,13 +114,13 @@ class Bundle:
 
     def fold(
         self,
-        rows: Rows,  # (capacity, row_bytes), changed in place
-        index: npt.NDArray[np.int64],  # (n,) the row of each event's user
-        users: npt.NDArray[np.uint64],  # (n,) user keys
-        items: npt.NDArray[np.int64],  # (n,) item rows
-        actions: npt.NDArray[np.uint8],  # (n,) action ids
-        times_ms: npt.NDArray[np.int64],  # (n,)
-        offsets: npt.NDArray[np.int64],  # (n,)
+        rows: Bytes,  # (capacity, row_bytes), changed in place
+        index: Longs,  # (n,) the row of each event's user
+        users: Keys,  # (n,) user keys
+        items: Longs,  # (n,) item rows
+        actions: Bytes,  # (n,) action ids
+        times_ms: Longs,  # (n,)
+        offsets: Longs,  # (n,)
     ) -> None:
         """Apply n events in order. Releases the GIL;
         the bytes depend on nothing but the events and this bundle.
@@ -144,7 +145,7 @@ class Bundle:
             _plain(offsets, np.int64),
         )
 
-    def read(self, row: npt.NDArray[np.uint8] | None) -> Reading | None:
+    def read(self, row: Bytes | None) -> Reading | None:
         """Decode one row (row_bytes,); None for a user without events."""
         if row is None:
             return None
@@ -153,7 +154,7 @@ class Bundle:
             return None
         return read_row(self._fold, self._sizes, self.layout, seen, 0)
 
-    def remembered(self, row: npt.NDArray[np.uint8]) -> Remembered:
+    def remembered(self, row: Bytes) -> Remembered:
         """Header and ring of one row (row_bytes,)."""
         seen = views(_plain(row, np.uint8)[None])
         at = self.layout
@@ -164,12 +165,12 @@ class Bundle:
         return Remembered(events, int(seen.i64[0, at.last_time // 8]), recent)
 
     def score(
-        self, row: npt.NDArray[np.uint8] | None, items: Items, now_ms: int, level: int = Level.FULL
+        self, row: Bytes | None, items: Longs, now_ms: int, level: int = Level.FULL
     ) -> Scores:
         """Click probabilities of item rows (M,), at `level` or, for a cold user, at PRIOR."""
         return self._scorer.score(self.read(row), items, now_ms, Level(level))
 
-    def next_item(self, row: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def next_item(self, row: Bytes) -> Floats:
         """Next-item logits (V,) of the whole catalogue, from the row of a user with events."""
         reading = self.read(row)
         if reading is None:
@@ -180,8 +181,8 @@ class Bundle:
         return self._scorer.next_item(reading)[0]
 
     def recommend(
-        self, row: npt.NDArray[np.uint8] | None, k: int, exclude_seen: bool, now_ms: int
-    ) -> tuple[Items, Scores]:
+        self, row: Bytes | None, k: int, exclude_seen: bool, now_ms: int
+    ) -> tuple[Longs, Scores]:
         """Top k item rows of the catalogue, best first,
         and the probabilities that they are sorted by.
 

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 from safetensors.numpy import load, save_file
 
+from model.arrays import Doubles, Floats
 from model.bundle import lease as bundle_lease
 from model.config import ModelConfig
 from model.errors import BundleError
@@ -45,7 +45,7 @@ class BundleContent:
     version: str
     config: ModelConfig
     items: tuple[str, ...]
-    arrays: dict[str, npt.NDArray[np.float32]]
+    arrays: dict[str, Floats]
     golden: dict[str, Any]
     metadata: dict[str, Any]
     recommend: Mapping[str, Any]  # the order, and what was measured to choose it
@@ -60,8 +60,8 @@ def write(
     path: Path,
     config: ModelConfig,
     items: tuple[str, ...],
-    counts: npt.NDArray[np.float64],
-    arrays: dict[str, npt.NDArray[np.float32]],
+    counts: Doubles,
+    arrays: dict[str, Floats],
     golden: dict[str, Any],
     metadata: dict[str, Any],
     recommend: Mapping[str, Any] | None = None,

@@ -12,28 +12,25 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from model.arrays import Floats, Longs, UInts
 from model.kernels.compiled import piece
 from model.params import FoldParams, Sizes
 
 BLOCK = 16  # events that the fold takes at a time; a multiple of vectors.TILE
 
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
-
 
 class Block(NamedTuple):
     """B events; each row of an array belongs to one."""
 
-    row: Integers  # (B) of its user
-    events: Integers  # (B) of its user up to this one
-    elapsed_ms: Integers  # (B) since its user's last one
-    seed: npt.NDArray[np.uint32]  # (B) of its roundings
+    row: Longs  # (B) of its user
+    events: Longs  # (B) of its user up to this one
+    elapsed_ms: Longs  # (B) since its user's last one
+    seed: UInts  # (B) of its roundings
     # (B, K) the ring with the event in it, newest first, min(events, K) of it filled
-    items: Integers
-    actions: Integers  # (B, K)
-    gaps: Integers  # (B, K)
+    items: Longs
+    actions: Longs  # (B, K)
+    gaps: Longs  # (B, K)
     newest: Floats  # (B, D) input x_t of the event
     front: Floats  # (B, D) what enters the state space
     wide: Floats  # (B, 2F or D)

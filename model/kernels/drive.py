@@ -9,14 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from model.arrays import Floats
 from model.kernels.compiled import piece
 from model.kernels.elementary import exp, silu, softplus
 from model.kernels.vectors import LANES
 from model.params import Sizes
-
-Floats = npt.NDArray[np.float32]
 
 
 class Scratch(NamedTuple):

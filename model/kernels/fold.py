@@ -13,9 +13,9 @@ of operations). `model.network.reference` is the definition.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from model.kernels.block import BLOCK, Integers, block_for, enter
+from model.arrays import Bytes, Keys, Longs
+from model.kernels.block import BLOCK, block_for, enter
 from model.kernels.compiled import kernel, piece
 from model.kernels.drive import scratch_for
 from model.kernels.front import compute_front
@@ -32,12 +32,12 @@ def fold_events(
     s: Sizes,
     at: StateLayout,
     v: RowViews,
-    index: Integers,
-    users: npt.NDArray[np.uint64],
-    items: Integers,
-    actions: npt.NDArray[np.uint8],
-    times_ms: Integers,
-    offsets: Integers,
+    index: Longs,
+    users: Keys,
+    items: Longs,
+    actions: Bytes,
+    times_ms: Longs,
+    offsets: Longs,
 ) -> None:
     """Apply n events in order to the rows that `index` names; changes the rows in place."""
     b = block_for(p, s, BLOCK)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from model.kernels.block import Floats, Integers, block_for, enter
+from model.arrays import Floats, Longs
+from model.kernels.block import block_for, enter
 from model.kernels.compiled import kernel, piece
 from model.kernels.drive import compute_drive, scratch_for
 from model.kernels.elementary import silu
@@ -25,7 +26,7 @@ class Reading(NamedTuple):
     sequence: Floats  # (D)
     cache: Floats  # (R, D)
     mass: Floats  # (R)
-    ring: Integers  # item rows, newest first, at most K
+    ring: Longs  # item rows, newest first, at most K
     inputs: Floats  # (J, D) at most, x of the newest of them
     tail: npt.NDArray[np.uint16]  # fingerprints, newest first, at most T
     events: int

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
+from model.arrays import Floats, Longs, Reals
 from model.kernels.read import Reading
-from model.params import EPSILON, SLOPE, Array, ScoreParams
-
-Items = npt.NDArray[np.int64]
+from model.params import EPSILON, SLOPE, ScoreParams
 
 
 class Level(IntEnum):
@@ -33,7 +31,7 @@ class Level(IntEnum):
 class Scores:
     """Click probabilities (M,) and the level at which they were computed."""
 
-    probabilities: Array
+    probabilities: Floats
     level: Level
 
 
@@ -45,7 +43,7 @@ class Scorer:
         self._catalogue = catalogue
         self._ring_length = ring_length
 
-    def score(self, reading: Reading | None, items: Items, now_ms: int, level: Level) -> Scores:
+    def score(self, reading: Reading | None, items: Longs, now_ms: int, level: Level) -> Scores:
         """Click probabilities of item rows (M,) for a user (None: cold, answered at PRIOR)."""
         if reading is None or level == Level.PRIOR:
             return Scores(self._calibrate(self._p.popularity[items], Level.PRIOR), Level.PRIOR)
@@ -59,7 +57,7 @@ class Scorer:
         logits = self._full(reading, items, vectors, member, next_item, now_ms)
         return Scores(self._calibrate(logits, Level.FULL), Level.FULL)
 
-    def best(self, reading: Reading | None, k: int, *, exclude_seen: bool) -> tuple[Items, Scores]:
+    def best(self, reading: Reading | None, k: int, *, exclude_seen: bool) -> tuple[Longs, Scores]:
         """The k best item rows of the catalogue by next-item logit (by
         popularity for a cold user), best first.
 
@@ -77,29 +75,29 @@ class Scorer:
         rows = rows[np.isfinite(logits[rows])]
         return rows, Scores(np.minimum.accumulate(self._calibrate(logits[rows], level)), level)
 
-    def next_item(self, reading: Reading) -> tuple[Array, Items]:
+    def next_item(self, reading: Reading) -> tuple[Floats, Longs]:
         """Next-item logit and age bucket of every catalogue item, (V,) each."""
         member = self._member(reading, np.arange(self._catalogue))
-        logits: Array = (
+        logits: Floats = (
             self._p.item[: self._catalogue] @ reading.sequence
             + self._p.item_bias[: self._catalogue]
         )
         logits += self._p.member_bias[member]
         return logits, member
 
-    def _member(self, reading: Reading, items: Items) -> npt.NDArray[np.int64]:
+    def _member(self, reading: Reading, items: Longs) -> Longs:
         last = len(self._p.member_bias) - 1
         return member_buckets(items, reading.ring, reading.tail, self._ring_length, last)
 
     def _full(
         self,
         reading: Reading,
-        items: Items,
-        vectors: Array,
-        member: Items,
-        next_item: Array,
+        items: Longs,
+        vectors: Floats,
+        member: Longs,
+        next_item: Floats,
         now_ms: int,
-    ) -> Array:
+    ) -> Floats:
         p = self._p
         user = reading.sequence
         ring = self._attend_ring(reading, items)
@@ -113,18 +111,18 @@ class Scorer:
         hidden += user @ p.head_user + p.head_recency[recency] + p.head_count[count]
         hidden += next_item[:, None] * p.head_next
         np.maximum(hidden, 0, out=hidden)
-        logits: Array = p.head_scalars[0] * next_item + p.head_scalars[1] + hidden @ p.head_out
+        logits: Floats = p.head_scalars[0] * next_item + p.head_scalars[1] + hidden @ p.head_out
         return logits
 
-    def _attend_ring(self, reading: Reading, items: Items) -> Array:
+    def _attend_ring(self, reading: Reading, items: Longs) -> Floats:
         """Exact target attention over the newest events, (M, D)."""
         p = self._p
         inputs = reading.inputs
         scores = p.ring_query[items] @ inputs.T + p.ring_bias[: len(inputs)]
-        attended: Array = _softmax(scores) @ (inputs @ p.ring_value)
+        attended: Floats = _softmax(scores) @ (inputs @ p.ring_value)
         return attended
 
-    def _attend_slots(self, reading: Reading, items: Items) -> Array:
+    def _attend_slots(self, reading: Reading, items: Longs) -> Floats:
         """Attention over the low-rank cache, (M, D)."""
         p = self._p
         mass = reading.mass + np.float32(EPSILON)
@@ -132,16 +130,16 @@ class Scorer:
         key = _leaky(mean @ p.slot_key)
         value = _leaky(mean @ p.slot_value)
         scores = p.slot_query[items] @ key.T @ p.slot_mixing + np.log(mass)
-        attended: Array = _softmax(scores) @ value
+        attended: Floats = _softmax(scores) @ value
         return attended
 
-    def _calibrate(self, logits: Array, level: Level) -> Array:
+    def _calibrate(self, logits: Floats, level: Level) -> Floats:
         slope, intercept = self._p.calibration[level - 1]
-        probabilities: Array = 1 / (1 + np.exp(-(slope * logits + intercept).clip(-80, 80)))
+        probabilities: Floats = 1 / (1 + np.exp(-(slope * logits + intercept).clip(-80, 80)))
         return probabilities
 
 
-def top(values: npt.NDArray[np.floating], k: int) -> Items:
+def top(values: Reals, k: int) -> Longs:
     """Places of the k largest of `values` (V,), largest first; of equal ones the first places."""
     k = min(k, len(values))
     if not k:
@@ -179,10 +177,10 @@ def _bits(number: int, most: int) -> int:
     return min(int(number).bit_length(), most)
 
 
-def _leaky(x: Array) -> Array:
+def _leaky(x: Floats) -> Floats:
     return np.where(x > 0, x, np.float32(SLOPE) * x)
 
 
-def _softmax(scores: Array) -> Array:
-    weights: Array = np.exp(scores - scores.max(axis=1, keepdims=True))
+def _softmax(scores: Floats) -> Floats:
+    weights: Floats = np.exp(scores - scores.max(axis=1, keepdims=True))
     return weights / weights.sum(axis=1, keepdims=True)

@@ -9,13 +9,13 @@ the ring's projection to keys, which stands between queries of items and inputs 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from model.arrays import Doubles, Floats
 from model.kernels.vectors import LANES
 from model.network.network import Network
-from model.params import Array, FoldParams, ScoreParams
+from model.params import FoldParams, ScoreParams
 
 
 def absorb(network: Network) -> FoldParams:
@@ -28,7 +28,7 @@ def absorb(network: Network) -> FoldParams:
         )
 
 
-def _array(value: Tensor | None) -> Array:
+def _array(value: Tensor | None) -> Floats:
     if value is None:
         return np.zeros((1, 1), dtype=np.float32)
     return np.ascontiguousarray(value.detach().cpu().numpy(), dtype=np.float32)
@@ -102,9 +102,7 @@ def _state(network: Network) -> dict[str, Tensor | None]:
     }
 
 
-def absorb_head(
-    network: Network, counts: npt.NDArray[np.float64], calibration: npt.NDArray[np.float64]
-) -> ScoreParams:
+def absorb_head(network: Network, counts: Doubles, calibration: Doubles) -> ScoreParams:
     """The scorer's parameters; counts (V) are clicks an item in training,
     calibration (3, 2) as in `ScoreParams`.
     """

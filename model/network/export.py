@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import xxhash
 
+from model.arrays import Doubles
 from model.bundle import files as bundle_files
 from model.bundle import golden
 from model.bundle.bundle import Bundle
@@ -25,9 +25,9 @@ def write_bundle(
     path: str | Path,
     network: Network,
     items: tuple[str, ...] | list[str],
-    counts: npt.NDArray[np.float64],
+    counts: Doubles,
     metadata: dict[str, Any],
-    calibration: npt.NDArray[np.float64] | None = None,
+    calibration: Doubles | None = None,
     recommend: Mapping[str, Any] | None = None,
 ) -> str:
     """Publish a trained `model.network.network.Network` as the directory

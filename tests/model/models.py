@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from model.arrays import Bytes
 from model.config import ModelConfig
 from model.kernels.fold import fold_events
 from model.network.embedding import Sequences
 from model.network.network import Network
 from model.params import FoldParams, sizes_of
-from model.state import Rows, layout, views, zeros
+from model.state import layout, views, zeros
 
 ITEMS = 90
 VARIANTS = {
@@ -57,8 +58,8 @@ def histories(users: int, length: int, config: ModelConfig, seed: int = 0) -> Se
 
 
 def fold_all(
-    params: FoldParams, config: ModelConfig, batch: Sequences, rows: Rows | None = None
-) -> Rows:
+    params: FoldParams, config: ModelConfig, batch: Sequences, rows: Bytes | None = None
+) -> Bytes:
     """Fold whole histories event by event, users interleaved; returns the rows (B, row_bytes)."""
     users, length = batch.items.shape
     rows = zeros(config, users) if rows is None else rows

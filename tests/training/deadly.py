@@ -6,7 +6,7 @@ import os
 
 import torch.distributed as dist
 
-from training.data.clicklog import Longs
+from model.arrays import Longs
 from training.data.sequences import Histories
 
 

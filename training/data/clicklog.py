@@ -10,11 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from model.arrays import Bools, Doubles, Longs, Strings
 from training.errors import DatasetError
-
-Strings = npt.NDArray[np.object_]  # (n,) of str
-Longs = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +26,7 @@ class ClickLog:
     items: Strings  # (n,)
     actions: Strings  # (n,)
     times_ms: Longs  # (n,)
-    ratings: Floats | None = None  # (n,)
+    ratings: Doubles | None = None  # (n,)
 
     def __post_init__(self) -> None:
         """Check that all columns are equally long."""
@@ -45,7 +42,7 @@ class ClickLog:
         found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: column for name, column in found.items() if column is not None}
 
-    def take(self, index: npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> ClickLog:
+    def take(self, index: Longs | Bools) -> ClickLog:
         """The events at `index` (positions or a boolean mask), in that order."""
         ratings = None if self.ratings is None else self.ratings[index]
         return ClickLog(

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
+from model.arrays import Doubles
 from training.data import id_column, rating_column, table_files, time_column
-from training.data.clicklog import ClickLog, Floats, joined
+from training.data.clicklog import ClickLog, joined
 from training.data.place import Place
 from training.data.remarks import Remarks, Say, to_stderr
 from training.data.table_files import TableFile
@@ -194,5 +195,5 @@ def _actions(column: Any, count: int, place: Place, remarks: Remarks) -> np.ndar
     return id_column.strings(pc.fill_null(id_column.texts(column, place, remarks), "click"))
 
 
-def _ratings(column: Any, place: Place) -> Floats | None:
+def _ratings(column: Any, place: Place) -> Doubles | None:
     return None if column is None else rating_column.ratings(column, place)

@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from training.data.clicklog import Strings, unique_strings
+from model.arrays import Strings
+from training.data.clicklog import unique_strings
 from training.data.place import Place, shown
 from training.data.remarks import Remarks
 from training.errors import DatasetError

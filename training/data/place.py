@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from model.arrays import Longs
 
 SHOWN_MAX = 60
-Rows = npt.NDArray[np.int64]
 
 
 class Place:
     """A column of a file, and which of its rows are looked at."""
 
-    def __init__(self, file: str, column: str, rows: Rows | None = None) -> None:
+    def __init__(self, file: str, column: str, rows: Longs | None = None) -> None:
         self.file = file
         self.column = column
         self._rows = rows
@@ -20,7 +18,7 @@ class Place:
     def __str__(self) -> str:
         return f"{self.file}: column {self.column!r}"
 
-    def of(self, rows: Rows) -> Place:
+    def of(self, rows: Longs) -> Place:
         """The same column when only `rows` of it are looked at."""
         return Place(self.file, self.column, rows)
 

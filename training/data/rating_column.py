@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import types
 
-from training.data.clicklog import Floats
+from model.arrays import Doubles
 from training.data.id_column import as_utf8, is_text, plain
 from training.data.place import Place, shown
 from training.errors import DatasetError
@@ -15,7 +15,7 @@ NONE = frozenset({"", "na", "n/a", "nan", "null", "none"})
 LABELS = {"true": 1.0, "false": 0.0}
 
 
-def ratings(column: pa.ChunkedArray, place: Place) -> Floats:
+def ratings(column: pa.ChunkedArray, place: Place) -> Doubles:
     """The ratings (n,).
 
     Raises:

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import xxhash
 from torch import Tensor
 
+from model.arrays import Longs, Strings
 from model.bundle.bundle import NAMELESS
 from model.config import ACTIONS_MAX
 from model.network.embedding import Sequences
-from training.data.clicklog import ClickLog, Longs, Strings, factorize
+from training.data.clicklog import ClickLog, factorize
 from training.errors import DatasetError
 
 UNKNOWN = -1  # the number of an action that a vocabulary does not have
@@ -255,5 +255,5 @@ def _named(actions: Strings) -> Strings:
     return np.where(actions == "", NAMELESS, actions)
 
 
-def _tensor(values: npt.NDArray[np.int64]) -> Tensor:
+def _tensor(values: Longs) -> Tensor:
     return torch.from_numpy(values)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import types
 
-from training.data.clicklog import Longs
+from model.arrays import Longs
 from training.data.id_column import as_utf8, is_text, plain
 from training.data.place import Place, shown
 from training.data.remarks import Remarks

@@ -19,11 +19,10 @@ from pyarrow import parquet
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from model.arrays import Doubles, Longs
 from model.config import ModelConfig
 from model.network.network import Network
-from training.data.clicklog import Longs
 from training.errors import DatasetError
-from training.measure.metrics import Doubles
 
 WEIGHTS = "weights.safetensors"
 ITEMS = "items.parquet"

@@ -11,9 +11,9 @@ import math
 import numpy as np
 import torch
 
+from model.arrays import Longs
 from model.network.membership import Membership
 from model.network.network import Network
-from training.data.clicklog import Longs
 from training.data.sequences import Histories
 
 SAMPLE = 2000  # histories looked at to learn what chance would repeat

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from model.arrays import Bools, Doubles
 from training.errors import TrainingError
-from training.measure.metrics import Doubles, sigmoid
-from training.measure.targets import Bools
+from training.measure.metrics import sigmoid
 
 SLOPE_MIN = 0.01  # calibration must never reorder items
 STEPS_MAX = 50

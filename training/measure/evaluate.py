@@ -12,15 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.arrays import Bools, Doubles, Longs
 from model.network.embedding import Sequences
 from model.network.membership import Membership
 from model.network.network import Encoding, Network
-from training.data.clicklog import Longs
 from training.data.sequences import Batch, Held, Windows, groups, pad
 from training.measure import metrics
-from training.measure.metrics import Doubles
 from training.measure.ranking import Ranking
-from training.measure.targets import Bools, ClickTargets, NegativeSampler, labelled
+from training.measure.targets import ClickTargets, NegativeSampler, labelled
 from training.workers import Alone, Workers
 
 TOKENS = 12_800

@@ -12,8 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from training.data.clicklog import Longs
-from training.measure.metrics import Doubles
+from model.arrays import Doubles, Longs
 
 SAMPLES = 1000
 

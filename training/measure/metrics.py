@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
+from model.arrays import Bools, Doubles, Longs, Reals
 from training.errors import DivergedError
 
-Doubles = npt.NDArray[np.float64]
-Longs = npt.NDArray[np.int64]
 
-
-def ranks(scores: npt.NDArray[np.floating], targets: Longs) -> Longs:
+def ranks(scores: Reals, targets: Longs) -> Longs:
     """Rank (m,), from 1, of column targets[i] in row i of scores (m, V);
     every tie counts against the target.
 
@@ -45,7 +42,7 @@ def reciprocal_rank(rank: Longs, k: int) -> Doubles:
     return np.where(rank <= k, 1.0 / rank, 0.0)
 
 
-def auc(labels: npt.NDArray[np.bool_], scores: Doubles) -> float:
+def auc(labels: Bools, scores: Doubles) -> float:
     """Probability that a positive scores above a negative, ties counting half (Mann-Whitney).
 
     Raises:
@@ -63,7 +60,7 @@ def auc(labels: npt.NDArray[np.bool_], scores: Doubles) -> float:
     return (rank_sum - positives * (positives + 1) / 2.0) / (positives * negatives)
 
 
-def gauc(users: Longs, labels: npt.NDArray[np.bool_], scores: Doubles) -> float:
+def gauc(users: Longs, labels: Bools, scores: Doubles) -> float:
     """Mean AUC within each user, weighted by impressions; users with one class only are left out.
 
     Raises:
@@ -87,14 +84,12 @@ def sigmoid(logits: Doubles) -> Doubles:
     return 0.5 * (1.0 + np.tanh(0.5 * logits))
 
 
-def log_loss(labels: npt.NDArray[np.bool_], logits: Doubles) -> float:
+def log_loss(labels: Bools, logits: Doubles) -> float:
     """Mean of -log p(label) for p = sigmoid(logit), in nats."""
     return float(np.mean(np.logaddexp(0.0, np.where(labels, -logits, logits))))
 
 
-def calibration_error(
-    labels: npt.NDArray[np.bool_], probabilities: Doubles, bins: int = 15
-) -> float:
+def calibration_error(labels: Bools, probabilities: Doubles, bins: int = 15) -> float:
     """Expected calibration error: |observed - predicted|,
     averaged over equally wide bins by size.
     """

@@ -13,15 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from training.data.clicklog import Longs
+from model.arrays import Doubles, Longs, Reals
 from training.data.sequences import Held
 from training.errors import TrainingError
 from training.measure import metrics
-from training.measure.metrics import Doubles
 
-Scores = npt.NDArray[np.floating]
 UNLISTED = np.iinfo(np.int32).max  # the rank of an item that a list does not hold
 
 
@@ -33,7 +30,7 @@ class Ranking:
     excluded: Longs  # (m,)
 
     @classmethod
-    def of(cls, scores: Scores, held: Held, place: Longs) -> Ranking:
+    def of(cls, scores: Reals, held: Held, place: Longs) -> Ranking:
         """Rank the event after each flat position `place` (m,) by scores (m, V), which are changed.
 
         Raises:
@@ -101,7 +98,7 @@ def _interval_of_mean(values: Doubles, seed: int) -> tuple[float, float]:
     return metrics.bootstrap(lambda at: float(values[at].mean()), len(values), seed=seed)
 
 
-def _rule_out(scores: Scores, held: Held, place: Longs) -> None:
+def _rule_out(scores: Reals, held: Held, place: Longs) -> None:
     """Set the scores of everything in the user's whole history up to
     `place` (m,) to minus infinity.
     """

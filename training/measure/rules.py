@@ -10,9 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from training.data.clicklog import Longs
+from model.arrays import Doubles, Longs
 from training.data.sequences import Histories
-from training.measure.metrics import Doubles
 from training.measure.ranking import UNLISTED, Ranking
 
 # item rows (n,) of a user's events, oldest first -> scores (V,), changed by nobody

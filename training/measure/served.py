@@ -6,21 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import xxhash
 
+from model.arrays import Bytes, Doubles, Floats, Longs
 from model.bundle.bundle import Bundle
 from model.kernels.scorer import Level
-from model.state import Rows, zeros
-from training.data.clicklog import Longs
+from model.state import zeros
 from training.data.sequences import UNKNOWN, Held, Histories
 from training.measure.evaluate import Clicks
-from training.measure.metrics import Doubles
 from training.measure.ranking import UNLISTED, Ranking
 from training.measure.targets import NegativeSampler
 
-Row = npt.NDArray[np.uint8]  # (row_bytes,)
-Probabilities = npt.NDArray[np.float32]
 LISTED = 10  # items of the lists that are asked for
 # probabilities come as float32; closer to 0 or 1 their logit is taken as this one's
 SMALLEST = 1e-9
@@ -95,12 +91,12 @@ def rank_targets(bundle: Bundle, histories: Histories, targets: Longs) -> Rankin
     )
 
 
-def places(bundle: Bundle, row: Row, item: int, now_ms: int) -> tuple[int, int]:
+def places(bundle: Bundle, row: Bytes, item: int, now_ms: int) -> tuple[int, int]:
     """Rank of an item row in the lists of the API, plain and with seen items left out."""
     return place(bundle, row, item, now_ms), place(bundle, row, item, now_ms, exclude_seen=True)
 
 
-def place(bundle: Bundle, row: Row, item: int, now_ms: int, *, exclude_seen: bool = False) -> int:
+def place(bundle: Bundle, row: Bytes, item: int, now_ms: int, *, exclude_seen: bool = False) -> int:
     """Rank of an item row, from 1, in what `Recommend` answers from that state;
     `UNLISTED` if it is not there.
     """
@@ -109,7 +105,7 @@ def place(bundle: Bundle, row: Row, item: int, now_ms: int, *, exclude_seen: boo
     return int(found[0]) + 1 if len(found) else UNLISTED
 
 
-def walk(bundle: Bundle, histories: Histories, targets: Longs) -> Iterator[tuple[int, Row]]:
+def walk(bundle: Bundle, histories: Histories, targets: Longs) -> Iterator[tuple[int, Bytes]]:
     """Each target, an ascending flat position,
     with its user's state (row_bytes,) right before that event.
 
@@ -129,14 +125,14 @@ def walk(bundle: Bundle, histories: Histories, targets: Longs) -> Iterator[tuple
         yield target, rows[0]
 
 
-def logit(probabilities: Probabilities) -> Doubles:
+def logit(probabilities: Floats) -> Doubles:
     """The logit of each served probability, finite also where that was rounded to 0 or 1."""
     p = probabilities.astype(np.float64).clip(SMALLEST, 1 - SMALLEST)
     return np.asarray(np.log(p) - np.log1p(-p))
 
 
 def _fold(
-    bundle: Bundle, rows: Rows, histories: Histories, user: int, start: int, stop: int
+    bundle: Bundle, rows: Bytes, histories: Histories, user: int, start: int, stop: int
 ) -> None:
     place = np.arange(start, stop)
     place = place[histories.actions[place] != UNKNOWN]

@@ -10,14 +10,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from training.data.clicklog import Longs
+from model.arrays import Bools, Longs
 from training.data.sequences import Batch, Histories
 
-Bools = npt.NDArray[np.bool_]
 REDRAWS = 8
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from model.arrays import Doubles
 from model.bundle import files as bundle_files
 from model.bundle.bundle import Bundle
 from model.bundle.load import of_content
@@ -23,7 +24,6 @@ from training.data.clicklog import ClickLog
 from training.data.sequences import Histories
 from training.measure import metrics
 from training.measure.intervals import Estimate, estimates, wilson
-from training.measure.metrics import Doubles
 from training.measure.ranking import Ranking
 from training.measure.rules import frequent, last, popular, rank_by
 from training.pilot.cost import Cost, cost_of

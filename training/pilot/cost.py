@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from model.arrays import Bytes
 from model.bundle.bundle import Bundle
-from training.measure.served import Row, walk
+from training.measure.served import walk
 from training.pilot.questions import Questions
 
 CANDIDATES = (100, 500)
@@ -58,7 +59,7 @@ def cost_of(bundle: Bundle, asked: Questions, *, beside_bytes: int, seed: int = 
     return Cost(state_bytes=bundle.layout.row_bytes, beside_bytes=beside_bytes, latency_ms=found)
 
 
-def _states(bundle: Bundle, asked: Questions) -> list[tuple[Row, int]]:
+def _states(bundle: Bundle, asked: Questions) -> list[tuple[Bytes, int]]:
     some = asked.targets[:: max(1, len(asked.targets) // 50)]
     times_ms = asked.histories.times_ms
     return [

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from model.arrays import Longs
 from model.bundle.bundle import Bundle
-from training.data.clicklog import ClickLog, Longs
+from training.data.clicklog import ClickLog
 from training.data.sequences import UNKNOWN, Held, Histories, Vocabulary
 from training.errors import DatasetError
 from training.measure.evaluate import Clicks

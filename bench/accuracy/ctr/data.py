@@ -22,16 +22,15 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from model.arrays import Bools, Longs, Strings
 from model.network.embedding import gap_bucket
-from training.data.clicklog import ClickLog, Longs, Strings, factorize
+from training.data.clicklog import ClickLog, factorize
 from training.data.sequences import Vocabulary
 from training.errors import DatasetError
 
-Bools = npt.NDArray[np.bool_]
 NO_CATEGORY = 0
 SPAN_MAX = 256  # events between the first and the last impression of a row
 

@@ -14,14 +14,13 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from bench.accuracy.baselines.ctr.interest import Interest
-from bench.accuracy.ctr.data import Bools, CtrBatch, Impressions, batches, rows
+from bench.accuracy.ctr.data import CtrBatch, Impressions, batches, rows
 from bench.accuracy.ctr.methods import ClickModel
-from training.data.clicklog import Longs
+from model.arrays import Bools, Doubles, Longs
 from training.errors import DivergedError
 from training.fit.harness import FitConfig, Schedule
 from training.measure import metrics
 from training.measure.calibrate import fit as fit_calibration
-from training.measure.metrics import Doubles
 
 INTERVAL_SAMPLES = 200
 

@@ -28,12 +28,12 @@ from bench.accuracy.states.rounding import (
     state_bytes,
 )
 from bench.accuracy.states.served_model import ServedModel
+from model.arrays import Doubles
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
 from model.kernels.scorer import Level
 from training.data.sequences import Held
 from training.measure import metrics
-from training.measure.metrics import Doubles
 from training.measure.served import Served, ask
 from training.measure.targets import NegativeSampler
 

@@ -17,13 +17,12 @@ import typer
 from bench import report
 from bench.accuracy.states import served_model
 from bench.accuracy.states.rounding import FLOAT16, INT4, INT8, INT16, Formats, RoundedBundle
+from model.arrays import Doubles, Longs
 from model.bundle.bundle import Bundle
 from model.kernels.scorer import Level
 from model.params import EPSILON
 from model.state import zeros
-from training.data.clicklog import Longs
 from training.data.sequences import Histories
-from training.measure.metrics import Doubles
 
 LENGTHS = (10, 100, 1_000, 10_000, 100_000)
 PARTS = ("sequence", "cache", "logits")

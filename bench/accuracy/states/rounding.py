@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from model.arrays import Bytes, Keys, Longs
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
 from model.kernels.block import block_for, enter
@@ -27,7 +28,7 @@ from model.kernels.fold import fold_blocks
 from model.kernels.front import compute_front
 from model.kernels.quantize import seed_of, uniform
 from model.kernels.vectors import TILE
-from model.state import Rows, layout, views
+from model.state import layout, views
 
 # whole numbers are called by their largest
 FLOAT32 = 0
@@ -95,13 +96,13 @@ class RoundedBundle(Bundle):
 
     def fold(
         self,
-        rows: Rows,
-        index: npt.NDArray[np.int64],
-        users: npt.NDArray[np.uint64],
-        items: npt.NDArray[np.int64],
-        actions: npt.NDArray[np.uint8],
-        times_ms: npt.NDArray[np.int64],
-        offsets: npt.NDArray[np.int64],
+        rows: Bytes,
+        index: Longs,
+        users: Keys,
+        items: Longs,
+        actions: Bytes,
+        times_ms: Longs,
+        offsets: Longs,
     ) -> None:
         """See `Bundle.fold`."""
         if self.formats[:3] == Formats()[:3]:

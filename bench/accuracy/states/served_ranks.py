@@ -5,12 +5,11 @@ study has take minutes instead of hours.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import xxhash
 
+from model.arrays import Bytes, Keys, Longs
 from model.bundle.bundle import Bundle
-from model.state import Rows, zeros
-from training.data.clicklog import Longs
+from model.state import zeros
 from training.data.sequences import UNKNOWN, Held, Histories
 from training.measure.ranking import Ranking
 from training.measure.served import places
@@ -51,10 +50,10 @@ def rank_served(bundle: Bundle, held: Held) -> Ranking:
 
 def _fold_many(
     bundle: Bundle,
-    rows: Rows,
+    rows: Bytes,
     histories: Histories,
     index: Longs,
-    keys: npt.NDArray[np.uint64],
+    keys: Keys,
     starts: Longs,
     stops: Longs,
 ) -> None:

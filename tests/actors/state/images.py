@@ -9,14 +9,13 @@ import numpy as np
 from actors.snapshots.manifest import Chain, Manifest
 from actors.snapshots.store import SnapshotStore
 from actors.state.image import PIECE_ROWS, StateImage
-from actors.state.index import Keys
-from model.state import Rows
+from model.arrays import Bytes, Keys
 
 ROW_BYTES = 48
 PARTITION = 3
 
 
-def states(position: int, users: int = 3000) -> tuple[Keys, Rows]:
+def states(position: int, users: int = 3000) -> tuple[Keys, Bytes]:
     """Random states of random users, the same for the same position."""
     random = np.random.default_rng(position)
     keys = random.integers(0, 2**63, users).astype(np.uint64)
@@ -27,7 +26,7 @@ def image(position: int, users: int = 3000, arm: str = "main", full: bool = True
     """An image of `states`."""
     keys, rows = states(position, users)
 
-    def pieces() -> Iterator[tuple[Keys, Rows]]:
+    def pieces() -> Iterator[tuple[Keys, Bytes]]:
         for first in range(0, users, PIECE_ROWS):
             yield keys[first : first + PIECE_ROWS], rows[first : first + PIECE_ROWS]
 
@@ -56,7 +55,7 @@ def save(
     return store.seal(PARTITION, epoch, arms)
 
 
-def read(store: SnapshotStore, chain: Chain) -> tuple[Keys, Rows]:
+def read(store: SnapshotStore, chain: Chain) -> tuple[Keys, Bytes]:
     """All users and rows of a chain's files, one file after the other."""
     users, rows = zip(
         *(piece for file in chain.files for piece in store.read(PARTITION, chain, file)),

@@ -20,10 +20,9 @@ from actors.clock import ManualClock
 from actors.errors import ColdTierError
 from actors.state.cold import NOBODY, ColdTier
 from actors.state.cold_room import ColdRoom
-from actors.state.index import Keys
 from actors.state.rows import BYTES_BESIDE_ROW_MAX
 from actors.state.store import PartitionStore
-from model.state import Rows
+from model.arrays import Bytes, Keys
 from tests.actors.click_log import ClickLog, bundle
 from tests.actors.state.state_copier import Copier, states_of
 
@@ -43,7 +42,7 @@ class FullAtTimes(ColdTier):
 
     full = False
 
-    def exchange(self, users: Keys, rows: Rows, gone: Keys) -> None:
+    def exchange(self, users: Keys, rows: Bytes, gone: Keys) -> None:
         if self.full and len(users) + len(gone):
             raise ColdTierError("no space left on the planted disk")
         super().exchange(users, rows, gone)

@@ -11,8 +11,7 @@ import numpy as np
 
 from actors.errors import ColdTierError
 from actors.state.cold import NOBODY, PIECE_USERS
-from actors.state.index import Keys
-from model.state import Rows
+from model.arrays import Bytes, Keys
 from tests.simulation.simulated import blocking
 from tests.simulation.simulated.loop import PROCESS
 
@@ -42,7 +41,7 @@ class SimCold:
     def __init__(self, disk: Disk, row_bytes: int) -> None:
         self._disk = disk
         self._row_bytes = row_bytes
-        self._rows = dict[int, Rows]()
+        self._rows = dict[int, Bytes]()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -52,11 +51,11 @@ class SimCold:
         """Bytes of rows."""
         return len(self._rows) * self._row_bytes
 
-    def get(self, users: Keys) -> tuple[Keys, Rows]:
+    def get(self, users: Keys) -> tuple[Keys, Bytes]:
         """Those of `users` that are here, and their rows."""
         return _piece(self._rows, users.tolist(), self._row_bytes)
 
-    def exchange(self, users: Keys, rows: Rows, gone: Keys) -> None:
+    def exchange(self, users: Keys, rows: Bytes, gone: Keys) -> None:
         """Put some, delete others: both or neither."""
         rows = rows.copy()
         PROCESS.get().step()
@@ -77,7 +76,7 @@ class SimCold:
 class SimColdView:
     """What was here at one moment."""
 
-    def __init__(self, rows: dict[int, Rows], row_bytes: int) -> None:
+    def __init__(self, rows: dict[int, Bytes], row_bytes: int) -> None:
         self._rows = rows
         self._row_bytes = row_bytes
 
@@ -85,7 +84,7 @@ class SimColdView:
         """All of them, ascending."""
         return np.array(sorted(self._rows), dtype=np.uint64)
 
-    def pieces(self, users: Keys | None) -> Iterator[tuple[Keys, Rows]]:
+    def pieces(self, users: Keys | None) -> Iterator[tuple[Keys, Bytes]]:
         """Those of `users`, or everybody, some at a time."""
         wanted = sorted(self._rows if users is None else users.tolist())
         for first in range(0, len(wanted), PIECE_USERS):
@@ -95,7 +94,7 @@ class SimColdView:
         """Let go."""
 
 
-def _piece(rows: dict[int, Rows], wanted: list[int], row_bytes: int) -> tuple[Keys, Rows]:
+def _piece(rows: dict[int, Bytes], wanted: list[int], row_bytes: int) -> tuple[Keys, Bytes]:
     if not (found := [user for user in wanted if user in rows]):
         return NOBODY, np.empty((0, row_bytes), dtype=np.uint8)
     return np.array(found, dtype=np.uint64), np.stack([rows[user] for user in found])

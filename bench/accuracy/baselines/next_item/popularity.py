@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from model.arrays import Longs
 from model.network.embedding import Sequences
-from training.data.clicklog import Longs
 
 
 class Popularity:
