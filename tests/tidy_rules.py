@@ -16,8 +16,6 @@ LONG = {  # to be split
     "actors/shard/shard.py",
     "cluster/coordinator/coordinator.py",
     "cluster/settings/config.py",
-    "tests/cluster/cli/test_commands_replay.py",
-    "tests/cluster/cli/test_main.py",
 }
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base"}
 # The one file for each library whose private parts are needed; pyproject.toml bounds its versions.

@@ -5,21 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from cluster.cli.main import app
 from tests.actors.archived_clicks import add
-
-
-@pytest.fixture(autouse=True)
-def _a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+from tests.cluster.cli import command_line
 
 
 def run(*arguments: str) -> Result:
     """What a command prints, and its exit code."""
-    return CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke(app, ["archive", *arguments])
+    return command_line.run("archive", *arguments)
 
 
 def archived(root: Path) -> None:

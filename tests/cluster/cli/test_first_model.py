@@ -45,11 +45,6 @@ def arms(*bundles: str) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
 def test_a_first_try_gets_a_public_model_and_is_told_so() -> None:
     """With its own broker and the shipped topic: trained, published, and named as what it is."""
     commands, said = started(arms(BUNDLE))
