@@ -216,6 +216,14 @@ def finished(path: str, text: str) -> Iterator[str]:
             yield f"{path}:{number}: {found[0]}; finish it or open an issue"
 
 
+def borrowed(path: str, text: str) -> Iterator[str]:
+    """What several tests need in a file of its own, which says what it holds."""
+    for line, module in _imports(ast.parse(text)):
+        name = module.rpartition(".")[2]
+        if module.startswith("tests.") and name.startswith("test_"):
+            yield f"{path}:{line}: imports {module}; move what both need into a file of its own"
+
+
 def bare_package(path: str, text: str) -> Iterator[str]:
     """Package files that are empty or one docstring."""
     if not path.endswith("__init__.py"):

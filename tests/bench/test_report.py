@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from bench import fold, report
 from bench.accuracy import __main__ as studies
 from bench.accuracy import rows
-from tests.bench.accuracy.test_accuracy_rows import row_of
+from tests.bench.accuracy.made_rows import row_of
 from tests.chaos import __main__ as chaos
 from tests.chaos import summary
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from tests.training.logs import cyclic_log, make_log
-from tests.training.test_publish import QUICK, SHAPE
+from tests.training.quick_training import QUICKER, SHAPE
 from training import commands, outputs, overview
 from training.data.clicklog import ClickLog
 from training.data.sequences import Vocabulary
@@ -168,7 +168,7 @@ def modes(folder: Path) -> set[int]:
 def test_all_files_of_a_model_can_be_read_by_the_same_people(tmp_path: Path) -> None:
     """Weights too, in model and bundle: as the process's umask says."""
     run = train_by_time(
-        cyclic_log(), data_set="x", date="d", shape=SHAPE, settings=QUICK, show_progress=False
+        cyclic_log(), data_set="x", date="d", shape=SHAPE, settings=QUICKER, show_progress=False
     )
     before = os.umask(0o027)
     try:

@@ -13,14 +13,13 @@ import pytest
 from rich.console import Console
 
 from model.bundle.load import load_bundle
-from model.config import ModelConfig
 from model.kernels.scorer import Level
 from tests.training.logs import cyclic_log, make_log
+from tests.training.quick_training import QUICKER, SHAPE
 from training import commands
 from training.data.sequences import Held, Histories
 from training.errors import DatasetError
 from training.fit.checkpoint import Checkpoint
-from training.fit.train import TrainConfig
 from training.measure import metrics
 from training.measure.evaluate import NetworkRanker, clicks, rank
 from training.measure.served import ask
@@ -28,18 +27,6 @@ from training.measure.targets import NegativeSampler
 from training.publish import in_memory, publish
 from training.runs import SplitRun, train_by_time, train_leave_one_out, train_split
 
-SHAPE = ModelConfig(
-    width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4
-)
-QUICK = TrainConfig(
-    epochs=3,
-    tokens=64,
-    learning_rate=1e-2,
-    dropout=0.0,
-    average_decay=0.9,
-    positions=2,
-    negatives=3,
-)
 DATE = "2026-01-01"
 
 
@@ -53,7 +40,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> SplitRun:
         data_set="circle",
         date=DATE,
         shape=SHAPE,
-        settings=QUICK,
+        settings=QUICKER,
         show_progress=False,
     )
 
@@ -116,7 +103,7 @@ def test_equal_trainings_give_equal_bundles(tmp_path: Path, split: SplitRun) -> 
             data_set="circle",
             date=date,
             shape=SHAPE,
-            settings=QUICK,
+            settings=QUICKER,
             show_progress=False,
         ).published.version
         for date in (DATE, "2026-01-02")
@@ -148,7 +135,12 @@ def test_an_incomplete_model_is_named(tmp_path: Path, split: SplitRun, damage: s
 def test_leave_one_out_tests_on_the_last_event() -> None:
     """Each user with enough events gives one test event; walking in a circle is learned."""
     run = train_leave_one_out(
-        cyclic_log(), data_set="circle", date=DATE, shape=SHAPE, settings=QUICK, show_progress=False
+        cyclic_log(),
+        data_set="circle",
+        date=DATE,
+        shape=SHAPE,
+        settings=QUICKER,
+        show_progress=False,
     )
     assert run.test["events"] == 40
     assert run.test["ndcg10"] > run.popularity["ndcg10"]
@@ -163,7 +155,7 @@ def test_logs_too_short_are_refused() -> None:
 def test_commands_train_and_publish_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a CSV file to a bundle by the two commands, with a comparison printed in between."""
     monkeypatch.setattr(
-        commands, "TrainConfig", lambda **given: dataclasses.replace(QUICK, **given)
+        commands, "TrainConfig", lambda **given: dataclasses.replace(QUICKER, **given)
     )
     lines = ["uid,item,time"]
     log = cyclic_log()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tests.training.fit.test_train import QUICK, SHAPE
 from tests.training.logs import cyclic_log
+from tests.training.quick_training import QUICK, SHAPE
 from training.commands import read_settings
 from training.distributed import started
 from training.errors import TrainingError

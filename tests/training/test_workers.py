@@ -14,8 +14,8 @@ import torch
 import torch.distributed as dist
 
 from tests.training.deadly import Deadly
-from tests.training.fit.test_train import QUICK, SHAPE
 from tests.training.logs import cyclic_log
+from tests.training.quick_training import QUICK, SHAPE
 from training.data.sequences import Histories, Windows
 from training.distributed import started, train_together
 from training.errors import TrainingError

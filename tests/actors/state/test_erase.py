@@ -14,8 +14,8 @@ from actors.errors import ColdTierError
 from actors.state.image import Piece
 from actors.state.store import PartitionStore
 from tests.actors.click_log import ClickLog, bundle, deliveries
+from tests.actors.state.limited_store import limited
 from tests.actors.state.state_copier import Copier, rows_by_user, states_of
-from tests.actors.state.test_tiers import limited
 
 LOG = ClickLog()
 USERS = [int(user) for user in np.unique(LOG.users)]

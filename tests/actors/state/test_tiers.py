@@ -12,16 +12,14 @@ from hypothesis import strategies as st
 
 from actors.clock import ManualClock
 from actors.errors import ConfigError
-from actors.state.cold import ColdTier
 from actors.state.eviction import LeastRecentlyUsed
-from actors.state.rows import BYTES_BESIDE_ROW_MAX, HotRows
+from actors.state.rows import HotRows
 from actors.state.store import PartitionStore
 from tests.actors.click_log import ClickLog, bundle
+from tests.actors.state.limited_store import HOT_USERS, ROW_BYTES, limited
 from tests.actors.state.state_copier import Copier, rows_by_user, states_of
 
-ROW_BYTES = bundle().layout.row_bytes
 USERS = 600
-HOT_USERS = 40
 LOG = ClickLog(6000)
 RANDOM = np.random.default_rng(5)
 SOME = RANDOM.zipf(1.3, len(LOG.users)).clip(max=USERS - 1)
@@ -30,26 +28,11 @@ LOG.users[:] = np.where(RANDOM.random(len(LOG.users)) < 0.6, SOME, ALL).astype(
     np.uint64
 ) << np.uint64(40)
 EVERYBODY = np.unique(LOG.users)
-MAP_BYTES = 1 << 24
 
 
 def unlimited() -> PartitionStore:
     """A store without a cold tier."""
     return PartitionStore(bundle(), users_initial=1, bytes_per_user_max=4096)
-
-
-def limited(
-    root: Path, hot_users: int | None = HOT_USERS, cold_bytes: int = MAP_BYTES, **others
-) -> PartitionStore:
-    """A store that keeps so many users in memory, and those of a slice."""
-    return PartitionStore(
-        bundle(),
-        users_initial=1,
-        bytes_per_user_max=4096,
-        hot_bytes_max=None if hot_users is None else hot_users * (ROW_BYTES + BYTES_BESIDE_ROW_MAX),
-        cold=ColdTier.below(root, "test", ROW_BYTES, cold_bytes),
-        **others,
-    )
 
 
 @pytest.fixture(scope="module")

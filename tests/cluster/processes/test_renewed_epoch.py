@@ -20,8 +20,8 @@ from cluster.processes.remote import RemoteShards
 from cluster.processes.shard_process import ShardProcess
 from monitoring.metrics import Metrics
 from tests.actors.ingest.ingest_fakes import FakeLog, good
+from tests.cluster.processes.coordinated_process import USER, FakeCoordinator, process_of
 from tests.cluster.processes.fake_ray import FakeRay
-from tests.cluster.processes.test_shard_process import USER, FakeCoordinator, process_of
 
 
 class Rig:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,59 +15,15 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training.fit.test_train import QUICK, SHAPE
+from tests.training.fit.killed_training import Killed, Looking, Ticks, kill_at
 from tests.training.logs import cyclic_log
+from tests.training.quick_training import QUICK, SHAPE
 from training.errors import DivergedError, StoppedError, TrainingError
 from training.fit.keeper import KEPT, FileKeeper, Keepable
 from training.fit.train import TrainConfig, TrainedModel, train
 from training.runs import leave_one_out
 
 SETTINGS = dataclasses.replace(QUICK, epochs=3, dropout=0.1)
-
-
-class Ticks:
-    """A clock that is a second later whenever somebody looks."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        """Seconds since the start."""
-        self.now += 1.0
-        return self.now
-
-
-class Looking(FileKeeper):
-    """Calls `at_look` with the number of each look, after it."""
-
-    def __init__(
-        self, folder: Path, at_look: Callable[[int], None] = lambda _: None, **more: Any
-    ) -> None:
-        super().__init__(
-            folder, **{"say": lambda _: None, "interval_s": 0.0, "clock": Ticks()} | more
-        )
-        self.looks = 0
-        self._at_look = at_look
-
-    def look(self, training: Keepable, *, now: bool = False) -> None:
-        """See `FileKeeper`."""
-        super().look(training, now=now)
-        self.looks += 1
-        self._at_look(self.looks)
-
-
-class Killed(BaseException):
-    """What a kill looks like from inside: nothing is done any more."""
-
-
-def kill_at(look: int) -> Callable[[int], None]:
-    """At that look the process dies."""
-
-    def at(number: int) -> None:
-        if number == look:
-            raise Killed
-
-    return at
 
 
 def run(keeper: FileKeeper | None = None, settings: TrainConfig = SETTINGS) -> TrainedModel:

@@ -10,28 +10,16 @@ import sys
 import pytest
 import torch
 
-from model.config import ModelConfig
 from tests.training.logs import cyclic_log
+from tests.training.quick_training import QUICK, SHAPE
 from training.data.sequences import Held, Histories, Vocabulary
 from training.errors import TrainingError
 from training.fit.harness import Schedule, pick_device
 from training.fit.train import TrainConfig, TrainedModel, train
 from training.measure.evaluate import NetworkRanker, rank
 
-SHAPE = ModelConfig(
-    width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4
-)
 # next item, click
 GOLDEN = [(1.9614, 0.5120), (1.0855, 0.3340), (0.6743, 0.2388), (0.5454, 0.1987)]
-QUICK = TrainConfig(
-    epochs=4,
-    tokens=64,
-    learning_rate=1e-2,
-    dropout=0.0,
-    average_decay=0.9,
-    positions=2,
-    negatives=3,
-)
 
 
 def fit(settings: TrainConfig) -> tuple[TrainedModel, Held]:

@@ -15,9 +15,9 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from tests.training.fit.test_keeper import Killed, Looking, kill_at
-from tests.training.fit.test_train import QUICK, SHAPE
+from tests.training.fit.killed_training import Killed, Looking, kill_at
 from tests.training.logs import cyclic_log
+from tests.training.quick_training import QUICK, SHAPE
 from training import commands
 from training.errors import TrainingError
 from training.finishing import ASKED_MAX, ASKED_MIN, Finishing

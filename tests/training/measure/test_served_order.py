@@ -23,7 +23,7 @@ from model.order import Order
 from rpc import echorank_pb2 as pb
 from tests.actors.serve.served_shard import NOW_MS, PARTITIONS, served_shard
 from tests.training.logs import cyclic_log
-from tests.training.test_publish import DATE, QUICK, SHAPE
+from tests.training.quick_training import QUICKER, SHAPE
 from training import commands
 from training.data.sequences import Held, Histories
 from training.measure.order import measured
@@ -41,9 +41,9 @@ def run() -> Run:
     return train_by_time(
         cyclic_log(length=15),
         data_set="circle",
-        date=DATE,
+        date="2026-01-01",
         shape=SHAPE,
-        settings=QUICK,
+        settings=QUICKER,
         show_progress=False,
     )
 

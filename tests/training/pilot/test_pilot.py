@@ -18,8 +18,8 @@ from pyarrow import csv, parquet
 from rich.console import Console
 
 from model.errors import BundleError
-from tests.training.fit.test_train import QUICK, SHAPE
 from tests.training.logs import cyclic_log
+from tests.training.quick_training import QUICK, SHAPE
 from training.data.clicklog import ClickLog
 from training.errors import DatasetError
 from training.measure.intervals import estimates

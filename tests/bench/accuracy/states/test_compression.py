@@ -22,30 +22,15 @@ from bench.accuracy.states.rounding import (
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
 from model.kernels.scorer import Level
-from model.network.absorb import absorb, absorb_head
 from model.state import layout, zeros
-from tests.model.models import ITEMS, histories, network
+from tests.bench.accuracy.states.lively_bundle import bundle
+from tests.model.models import histories
 from training.measure.evaluate import Clicks
 from training.measure.metrics import auc
 from training.measure.served import Served
 
-SMALL = {"width": 32, "expand": 2, "heads": 4, "ring_length": 8, "tail_length": 16, "slots": 4}
 EVENTS = 60
 USERS = 6
-
-
-def bundle(**changed: object) -> Bundle:
-    """A small untrained model with lively weights."""
-    config = ModelConfig(**(SMALL | changed))  # type: ignore[arg-type]
-    made = network(config)
-    score = absorb_head(made, np.ones(ITEMS), np.array([[1.0, 0.0]] * 3))
-    return Bundle(
-        version="v",
-        config=config,
-        items=tuple(map(str, range(ITEMS))),
-        fold=absorb(made),
-        score=score,
-    )
 
 
 def readings(model: Bundle) -> tuple[np.ndarray, np.ndarray]:

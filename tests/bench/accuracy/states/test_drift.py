@@ -6,7 +6,7 @@ import numpy as np
 
 from bench.accuracy.states import drift
 from bench.accuracy.states.rounding import INT4, INT8, Formats, RoundedBundle
-from tests.bench.accuracy.states.test_compression import bundle
+from tests.bench.accuracy.states.lively_bundle import bundle
 from tests.training.logs import cyclic_log
 from training.data.sequences import Histories, Vocabulary
 
