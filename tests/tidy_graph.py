@@ -76,6 +76,15 @@ def crowded(files: Files) -> Iterator[str]:
             yield f"{folder}/: {count} modules, at most {MODULES_MAX}; sort them into folders"
 
 
+def namesakes(files: Files) -> Iterator[str]:
+    """Test files that pytest, which imports them by their base names, can tell apart."""
+    first: dict[str, str] = {}
+    for path in sorted(path for path in files if path.startswith("tests/")):
+        name = path.rpartition("/")[2]
+        if name.startswith("test_") and first.setdefault(name, path) != path:
+            yield f"{path}: has the name of {first[name]}; pytest takes only one of them"
+
+
 def file_circles(files: Files) -> Iterator[str]:
     """No two files that need each other, also for types or by way of others."""
     yield from _circles((source, target) for source, _, target in _edges(files))
