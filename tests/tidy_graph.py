@@ -29,6 +29,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "actors": (
         "actors/errors.py",
         "actors/clock.py",
+        "actors/backoff.py",
         "actors/files.py",
         "actors/locks.py",
         "actors/clicks",

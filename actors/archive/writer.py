@@ -17,18 +17,18 @@ from dataclasses import dataclass, field
 from actors.archive.erasure import ErasedRows, erase
 from actors.archive.files import ArchiveFiles, Overtaken
 from actors.archive.pending import Pending, Row
+from actors.backoff import Backoff, Tries
 from actors.clicks.click import key
 from actors.clicks.codec import Decoder
 from actors.clock import Clock
 from actors.errors import (
     ArchiveError,
     BadRecord,
-    BrokerUnavailable,
+    EchoRankError,
     OffsetOutOfRange,
     OtherLog,
     SnapshotError,
 )
-from actors.ingest.lane import Backoff
 from actors.ingest.ports import ClickLog, Slice
 from actors.locks import THREADS, Locks
 from monitoring.metrics import Metrics
@@ -91,20 +91,23 @@ class Archive:
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then write what is left;
         wait longer after each failure in a row.
+
+        Raises:
+            EchoRankError: a round failed for a reason that does not pass.
         """
-        failures = 0
+        tries = Tries(self._settings.backoff, self._clock.monotonic)
         while not stop.is_set():
             try:
                 await asyncio.to_thread(self.run_once)
-                failures = 0
-            except (ArchiveError, BrokerUnavailable) as error:
-                failures += 1
-                self._failed(error, failures)
-                await _until(stop, self._settings.backoff.after(failures))
+                tries.worked()
+            except EchoRankError as error:
+                wait_s = tries.failed(error)
+                self._failed(error, tries.failures)
+                await _until(stop, wait_s)
         try:
             await asyncio.to_thread(self.flush)
         except ArchiveError as error:
-            self._failed(error, failures + 1)
+            self._failed(error, tries.failures + 1)
 
     def run_once(self) -> int:
         """One round: write what is due, poll, decode; the number of clicks read.
@@ -314,7 +317,7 @@ class Archive:
             *(partition, pending.start),
         )
 
-    def _failed(self, error: ArchiveError | BrokerUnavailable, failures: int) -> None:
+    def _failed(self, error: EchoRankError, failures: int) -> None:
         reason = "unwritable" if isinstance(error, ArchiveError) else "broker"
         self._metrics.archive_failures_total.labels(reason).inc()
         log.error(

@@ -15,18 +15,18 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from actors.backoff import Backoff, Tries
 from actors.clicks.click import ClickBatch
 from actors.clicks.codec import Decoder
 from actors.clicks.dead_letter import DeadLetter, DeadLetters
 from actors.clock import Clock
 from actors.errors import (
-    BrokerUnavailable,
     EchoRankError,
     OffsetOutOfRange,
     OtherLog,
     ShardUnavailable,
 )
-from actors.ingest.lane import Backoff, Lane, state_alone
+from actors.ingest.lane import Lane, state_alone
 from actors.ingest.lettering import Lettering
 from actors.ingest.lost_offsets import LostOffsets
 from actors.ingest.ports import ClickHistory, ClickLog, LogEnds, ShardPort, Slice
@@ -107,20 +107,24 @@ class Ingest:
         return {partition: lane.lag() for partition, lane in self._lanes.items()}
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set; wait longer after each failure of the broker in a row."""
-        failures = 0
+        """Work until `stop` is set; wait longer after each failure of the broker in a row.
+
+        Raises:
+            EchoRankError: a round failed for a reason that does not pass.
+        """
+        tries = Tries(self._settings.backoff, self._clock.monotonic)
         while not stop.is_set():
             started = self._clock.monotonic()
             try:
                 clicks = await self.run_once()
-                failures = 0
+                tries.worked()
                 if (pause_s := self._pause_s(clicks, self._clock.monotonic() - started)) > 0:
                     await self._wait(pause_s)
-            except BrokerUnavailable as error:
-                failures += 1
-                log.warning("reading clicks failed %d times in a row: %s", failures, error)
+            except EchoRankError as error:
+                wait_s = tries.failed(error)
+                log.warning("reading clicks failed %d times in a row: %s", tries.failures, error)
                 self._metrics.ingest_retries_total.labels(type(error).__name__).inc()
-                await self._wait(self._settings.backoff.after(failures))
+                await self._wait(wait_s)
 
     def _pause_s(self, clicks: int, took_s: float) -> float:
         """How long to wait after a round."""
@@ -202,7 +206,7 @@ class Ingest:
             await self._pass_lost_offsets(self._lanes[error.partition], error)
         except OtherLog as error:
             log.error("%s", error)
-            self._lanes[error.partition].back_off(error, longest=True)
+            self._lanes[error.partition].back_off(error)
         return []
 
     async def _pass_lost_offsets(self, lane: Lane, error: OffsetOutOfRange) -> None:
@@ -233,7 +237,7 @@ class Ingest:
             "Point state.directory to an empty directory, or bring the old log back.",
             *(lane.partition, error.wanted),
         )
-        lane.back_off(error, longest=True)
+        lane.back_off(error)
 
     def _decode(self, slices: Iterable[Slice]) -> list[Decoded]:
         decoded = []

@@ -5,27 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
+from actors.backoff import Backoff, is_retriable
 from actors.clock import Clock
 from actors.errors import ArchiveError, EchoRankError, OffsetGap, Overloaded
 from actors.ingest.ports import ClickLog
 from monitoring.metrics import Metrics
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backoff:
-    """Waits that double from `min_s` to `max_s`."""
-
-    min_s: float = 0.05
-    max_s: float = 2.0
-
-    def after(self, failures: int) -> float:
-        """Seconds to wait after so many failures in a row."""
-        return min(self.max_s, self.min_s * 2.0 ** min(failures - 1, 30))
 
 
 ReadFrom = Callable[[int, int], int]  # partition, the state's position -> where to read on
@@ -112,15 +100,15 @@ class Lane:
                 self._failures = 0
             self._go_on_at(position)
 
-    def back_off(self, error: EchoRankError, *, longest: bool = False) -> None:
-        """Stop reading for a while, longer with each failure in a row;
-        `longest` where only a person can help.
+    def back_off(self, error: EchoRankError) -> None:
+        """Stop reading for a while, longer with each failure in a row; as long
+        as may be at once where the same call cannot succeed, as only a person can help.
 
         For the archive as well: it takes its time. A row is told of less and less often: at 1, 2,
         4, 8 ... failures.
         """
         self._failures += 1
-        longest = longest or isinstance(error, ArchiveError)
+        longest = isinstance(error, ArchiveError) or not is_retriable(error)
         delay_s = self._backoff.max_s if longest else self._backoff.after(self._failures)
         if isinstance(error, Overloaded):
             delay_s = max(delay_s, error.retry_after_s)

@@ -10,6 +10,7 @@ from contextlib import closing
 
 import numpy as np
 
+from actors.backoff import Backoff
 from actors.clock import Clock
 from actors.errors import ColdTierError
 from actors.state.cold import NOBODY, ColdTier, ColdView
@@ -17,10 +18,8 @@ from model.arrays import Bytes, Keys
 
 log = logging.getLogger(__name__)
 
-# a full disk is tried again after a wait that doubles
-RETRY_MIN_S = 1.0
-RETRY_MAX_S = 60.0
-# and the log says again that it is full, less and less often
+BACKOFF = Backoff(min_s=1.0, max_s=60.0)  # until a full disk is tried again
+# the log says again that it is full, less and less often
 REMIND_MIN_S = 60.0
 REMIND_MAX_S = 3600.0
 DELETED_AT_ONCE = 1024  # copies in one transaction
@@ -147,7 +146,7 @@ class ColdRoom:
             log.error("users stay in memory, above the limit: %s", error)
             self._remind_at = now_s + min(REMIND_MAX_S, max(REMIND_MIN_S, now_s - self._full_since))
         self._failures += 1
-        self._retry_at = now_s + min(RETRY_MAX_S, RETRY_MIN_S * 2.0 ** min(self._failures - 1, 30))
+        self._retry_at = now_s + BACKOFF.after(self._failures)
 
 
 class ViewWithoutCopies:

@@ -13,14 +13,14 @@ from collections.abc import Callable, Mapping
 
 from kafka.errors import KafkaError
 
+from actors.backoff import Backoff, Tries
 from actors.errors import BrokerUnavailable
 from cluster.kafka.access import KafkaAccess
 from cluster.kafka.clients import KafkaAdmin
 from cluster.kafka.group_commits import GroupCommits
 
 # a group's coordinator may be on its way
-PATIENCE_S = 10.0
-RETRY_S = 0.5
+BACKOFF = Backoff(min_s=0.5, max_s=0.5, patience_s=10.0)
 
 
 class KafkaLetterMarks:
@@ -37,15 +37,13 @@ class KafkaLetterMarks:
         self._commits = GroupCommits(access, topic, self._group)
 
     def load(self) -> Mapping[int, int]:
-        """What was committed; BrokerUnavailable if that cannot be had within `PATIENCE_S`."""
-        deadline_s = time.monotonic() + PATIENCE_S
+        """What was committed; BrokerUnavailable if that cannot be had within the patience."""
+        tries = Tries(BACKOFF, time.monotonic)
         while True:
             try:
                 return self._load()
-            except BrokerUnavailable:
-                if time.monotonic() >= deadline_s:
-                    raise
-            time.sleep(RETRY_S)
+            except BrokerUnavailable as error:
+                time.sleep(tries.failed(error))
 
     def save(self, below: Mapping[int, int], on_error: Callable[[Exception], None]) -> None:
         """Start to commit."""

@@ -16,13 +16,13 @@ from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 from prometheus_client import CollectorRegistry
 
+from actors.backoff import Backoff
 from actors.clicks.click import Click, ClickBatch
 from actors.clicks.codec import Decoder, Record
 from actors.clicks.dead_letter import DeadLetters
 from actors.clicks.formats import EventFormat, encode
 from actors.clock import SystemClock
 from actors.ingest.ingest import Ingest, IngestSettings
-from actors.ingest.lane import Backoff
 from actors.ingest.ports import ClickHistory
 from actors.shard.shard import Shard, ShardSettings
 from actors.snapshots.store import SnapshotStore

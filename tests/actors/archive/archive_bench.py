@@ -10,10 +10,10 @@ from pyarrow import parquet
 
 from actors.archive.files import ArchiveFiles
 from actors.archive.writer import Archive, Erased, RollSettings
+from actors.backoff import Backoff
 from actors.clicks.codec import Decoder
 from actors.clicks.formats import EventFormat
 from actors.clock import ManualClock
-from actors.ingest.lane import Backoff
 from monitoring.metrics import Metrics
 from tests.actors.click_log import sample
 from tests.actors.ingest.ingest_fakes import NOW_MS, FakeLog

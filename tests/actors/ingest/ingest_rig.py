@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 
+from actors.backoff import Backoff
 from actors.clicks.codec import Decoder
 from actors.clicks.dead_letter import DeadLetters
 from actors.clicks.formats import EventFormat
@@ -15,7 +16,6 @@ from actors.errors import (
     ShardUnavailable,
 )
 from actors.ingest.ingest import Ingest, IngestSettings
-from actors.ingest.lane import Backoff
 from actors.ingest.ports import LogEnds
 from monitoring.metrics import Metrics
 from tests.actors.ingest.ingest_fakes import NOW_MS, FakeLog, FakeRecord, FakeShards, FakeSink, good

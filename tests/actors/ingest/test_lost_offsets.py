@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from actors.archive.reader import ArchiveReader
+from actors.backoff import Backoff
 from actors.clicks.codec import Decoder
 from actors.clicks.dead_letter import DeadLetters
 from actors.clicks.formats import EventFormat
 from actors.clock import ManualClock
 from actors.errors import ArchiveError, NotOwner, ShardUnavailable
 from actors.ingest.ingest import Ingest, IngestSettings
-from actors.ingest.lane import Backoff
 from actors.ingest.ports import ClickHistory
 from monitoring.metrics import Metrics
 from tests.actors.archived_clicks import add, archive

@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from actors.archive.files import ArchiveFiles
 from actors.archive.reader import ArchiveReader
 from actors.archive.writer import Archive, RollSettings
+from actors.backoff import Backoff
 from actors.clicks.click import Click
 from actors.clicks.codec import Decoder
 from actors.clicks.dead_letter import DeadLetters
@@ -26,7 +27,6 @@ from actors.clicks.formats import EventFormat, encode
 from actors.clock import SystemClock
 from actors.errors import BrokerUnavailable, ShardUnavailable
 from actors.ingest.ingest import Ingest, IngestSettings
-from actors.ingest.lane import Backoff
 from actors.ingest.ports import ClickHistory
 from cluster.broker.broker import Broker, resolve
 from cluster.broker.free_port import free_port
