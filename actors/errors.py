@@ -78,6 +78,12 @@ class NotOwner(EchoRankError):
     retriable = True
 
 
+class UnknownShard(NotOwner):
+    """No shard of that name is part of the deployment."""
+
+    retriable = False
+
+
 class StaleEpoch(EchoRankError):
     """The caller's epoch is older than the partition's: somebody else owns it now."""
 

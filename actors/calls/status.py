@@ -22,6 +22,7 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     errors.BadRecord: grpc.StatusCode.INVALID_ARGUMENT,
     errors.UnknownArm: grpc.StatusCode.NOT_FOUND,
     errors.NotOwner: grpc.StatusCode.UNAVAILABLE,
+    errors.UnknownShard: grpc.StatusCode.UNAVAILABLE,
     errors.ShardUnavailable: grpc.StatusCode.UNAVAILABLE,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
     errors.BrokerUnavailable: grpc.StatusCode.UNAVAILABLE,

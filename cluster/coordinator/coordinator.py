@@ -128,7 +128,7 @@ class Coordinator:
         Whatever its predecessor held has a newer epoch, or another shard, before this returns.
 
         Raises:
-            NotOwner: no shard of that name is part of the deployment.
+            UnknownShard: no shard of that name is part of the deployment.
             SnapshotError, Superseded: it could not be saved; nothing was published.
         """
         member = self._ledger.member(shard)
@@ -219,7 +219,7 @@ class Coordinator:
         """Empty a shard, which stays empty until its process starts anew.
 
         Raises:
-            NotOwner: no shard of that name is part of the deployment.
+            UnknownShard: no shard of that name is part of the deployment.
             InvalidRequest: no other shard could take what it holds.
         """
         member = self._ledger.member(shard)

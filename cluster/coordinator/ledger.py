@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actors.errors import ConfigError, NotOwner, OtherRun
+from actors.errors import ConfigError, OtherRun, UnknownShard
 from actors.serve.buckets import Runs, expanded, first_buckets, next_buckets
 from actors.serve.traffic import Arm
 from cluster.coordinator.routing import Replica, Route, RoutingTable
@@ -51,12 +51,12 @@ class Ledger:
     table: RoutingTable
 
     def member(self, shard: str) -> Member:
-        """A shard by its name; NotOwner if the deployment has none of that name."""
+        """A shard by its name; UnknownShard if the deployment has none of that name."""
         for member in self.members:
             if member.name == shard:
                 return member
         known = ", ".join(member.name for member in self.members)
-        raise NotOwner(f"shard {shard!r} is not part of this deployment, which has {known}")
+        raise UnknownShard(f"shard {shard!r} is not part of this deployment, which has {known}")
 
     def with_member(self, changed: Member) -> Ledger:
         """This with one member added, or changed."""

@@ -53,7 +53,7 @@ class CoordinatorForOperators(Protocol):
         ...
 
     async def drain(self, shard: str) -> Progress:
-        """Ask for an empty shard; NotOwner if there is none of that name,
+        """Ask for an empty shard; UnknownShard if there is none of that name,
         InvalidRequest if it is the only one.
         """
         ...

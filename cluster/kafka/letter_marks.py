@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from kafka.errors import KafkaError
 
 from actors.backoff import Backoff, Tries
-from actors.errors import BrokerUnavailable
+from actors.errors import EchoRankError
 from cluster.kafka.access import KafkaAccess
 from cluster.kafka.clients import KafkaAdmin
 from cluster.kafka.group_commits import GroupCommits
@@ -42,7 +42,7 @@ class KafkaLetterMarks:
         while True:
             try:
                 return self._load()
-            except BrokerUnavailable as error:
+            except EchoRankError as error:
                 time.sleep(tries.failed(error))
 
     def save(self, below: Mapping[int, int], on_error: Callable[[Exception], None]) -> None:

@@ -24,6 +24,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from actors.archive.erasure import ErasedRows
+from actors.backoff import Backoff, Tries
 from actors.clicks.click import key
 from actors.clicks.partitioner import partition_of
 from actors.clock import Clock
@@ -44,8 +45,8 @@ from rpc import echorank_pb2 as pb
 
 log = logging.getLogger(__name__)
 
-PATIENCE_S = 30.0  # for replicas that restore, move or run ahead
-RETRY_S = 0.2
+# for replicas that restore, move or run ahead
+BACKOFF = Backoff(min_s=0.2, max_s=0.2, patience_s=30.0)
 PROGRESS_S = 10.0  # between two lines of the log that say how far it is
 
 
@@ -156,7 +157,8 @@ class Erasure:
         """Steps 2 to 5, until the replicas that were told are those that there
         are; whether there was any need.
         """
-        ends_s = self._clock.monotonic() + PATIENCE_S
+        # of a stale epoch the route is asked anew
+        tries = Tries(BACKOFF, self._clock.monotonic, also=(StaleEpoch,))
         ahead = 1
         while True:
             try:
@@ -164,21 +166,13 @@ class Erasure:
                     return False
                 if await self._told_all(receipt):
                     return True
-                failure: EchoRankError = ShardUnavailable(
-                    f"partition {receipt.partition} changed hands meanwhile"
-                )
+                raise ShardUnavailable(f"partition {receipt.partition} changed hands meanwhile")
             except TombstoneTooLow as error:
                 ahead *= 2  # the standby of a busy partition runs on while it is told
                 receipt.until = error.position + ahead * (error.position - error.until)
-                failure = error
+                tries.failed(error)  # to end with the patience; it is not waited for
             except EchoRankError as error:
-                if not (error.retriable or isinstance(error, StaleEpoch)):
-                    raise
-                failure = error
-            if self._clock.monotonic() >= ends_s:
-                raise failure
-            if not isinstance(failure, TombstoneTooLow):
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(tries.failed(error))
 
     async def _nobody_knows(self, receipt: PartitionReceipt) -> bool:
         """Whether no replica of a partition knows the user, nor anything that was saved."""

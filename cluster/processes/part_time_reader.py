@@ -7,13 +7,14 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from actors.errors import BrokerUnavailable
+from actors.backoff import Backoff, Tries
+from actors.errors import EchoRankError
 from actors.ingest.ingest import Ingest
 from cluster.coordinator.routing import RoutingTable
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 1.0
+BACKOFF = Backoff(min_s=1.0, max_s=1.0)
 
 
 class Shards(Protocol):
@@ -67,16 +68,22 @@ class PartTimeReader:
         self._wanted.set()  # only to wake who waits for it
 
     async def run(self) -> None:
-        """Read what there is to read, until `end`."""
+        """Read what there is to read, until `end`.
+
+        Raises:
+            EchoRankError: no reader can be opened, for a reason that does not pass.
+        """
         await self._wanted.wait()
+        tries = Tries(BACKOFF, asyncio.get_running_loop().time)
         while not self._ended:
             try:
                 reader = await asyncio.to_thread(self._open)
-            except BrokerUnavailable as error:
+            except EchoRankError as error:
+                wait_s = tries.failed(error)
                 log.warning(
-                    "nobody reads for %s yet, next try in %.0f s: %s", self._name, RETRY_S, error
+                    "nobody reads for %s yet, next try in %.0f s: %s", self._name, wait_s, error
                 )
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(wait_s)
                 await self._wanted.wait()
                 continue
             assert self._given is not None

@@ -8,6 +8,7 @@ from collections.abc import Coroutine, Mapping
 from functools import partial
 from typing import Any
 
+from actors.backoff import Backoff
 from actors.clock import Clock
 from actors.errors import EchoRankError
 from actors.shard.roles import Grant, steps
@@ -16,7 +17,9 @@ from actors.shard.shard import Shard
 log = logging.getLogger(__name__)
 
 RESTORES = 2  # at a time: more would share one disk and one network
-RETRY_S = 1.0  # after a restore that failed, or a partition that had to be given up
+# after a restore that failed, or a partition that had to be given up; whatever the error, who is
+# granted a partition goes on trying until the grant goes elsewhere
+BACKOFF = Backoff(min_s=1.0, max_s=1.0)
 
 
 class Reconciler:
@@ -60,7 +63,7 @@ class Reconciler:
             p: epoch for p, epoch in self._taken.items() if p not in held and p not in self._steps
         }
         for partition in lost:
-            self._retry_at.setdefault(partition, self._clock.monotonic() + RETRY_S)
+            self._retry_at.setdefault(partition, self._clock.monotonic() + BACKOFF.after(1))
         return lost
 
     async def close(self) -> None:
@@ -84,8 +87,9 @@ class Reconciler:
         if not isinstance(error, EchoRankError):
             self._defect = error
             return
-        log.error("partition %d: %s; tried again in %.0f s", partition, error, RETRY_S)
-        self._retry_at[partition] = self._clock.monotonic() + RETRY_S
+        wait_s = BACKOFF.after(1)
+        log.error("partition %d: %s; tried again in %.0f s", partition, error, wait_s)
+        self._retry_at[partition] = self._clock.monotonic() + wait_s
 
     async def _own(self, partition: int, grant: Grant) -> None:
         async with self._restores:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, TypeVarTuple
 
+from actors.backoff import Backoff, Tries
 from actors.clicks.click import ClickBatch
 from actors.errors import EchoRankError, NotOwner, ShardUnavailable, SnapshotError
 from actors.shard.held import Fingerprint
@@ -31,8 +32,7 @@ HEARTBEAT_CALL_S = 1.0
 BATCH_CALL_S = 5.0
 END_CALL_S = 1.0
 SNAPSHOT_CALL_S = 600.0
-RETRY_S = 0.1
-RETRY_MAX_S = 2.0
+BACKOFF = Backoff(min_s=0.1, max_s=2.0)
 # between messages about high watermarks, which decide only how stale answers are called
 TELL_S = 0.1
 
@@ -294,13 +294,13 @@ class RemoteShards:
 
 
 async def _persistently(ask: Callable[[], Awaitable[R]]) -> R:
-    """Ask until there is an answer."""
-    delay_s = RETRY_S
+    """Ask until there is an answer, or an error that does not pass."""
+    # a full disk is no reason to end: it may be mended
+    tries = Tries(BACKOFF, asyncio.get_running_loop().time, also=(SnapshotError,))
     while True:
         try:
             return await ask()
-        except (ShardUnavailable, SnapshotError) as error:
-            # a full disk is no reason to end: it may be mended
-            log.warning("%s; asked again in %.1f s", error, delay_s)
-            await asyncio.sleep(delay_s)
-            delay_s = min(2 * delay_s, RETRY_MAX_S)
+        except EchoRankError as error:
+            wait_s = tries.failed(error)
+            log.warning("%s; asked again in %.1f s", error, wait_s)
+            await asyncio.sleep(wait_s)

@@ -12,7 +12,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
-from actors.errors import BundleError
+from actors.backoff import Backoff, Tries
+from actors.errors import BundleError, EchoRankError
 from model.bundle import files as bundle_files
 from model.bundle.bundle import Bundle
 from model.bundle.lease import Lease
@@ -20,8 +21,7 @@ from monitoring.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-RETRY_MIN_S = 1.0
-RETRY_MAX_S = 60.0
+BACKOFF = Backoff(min_s=1.0, max_s=60.0)
 
 
 class ServedModels:
@@ -52,21 +52,22 @@ class ServedModels:
 
         Meanwhile the log and a metric say what is wrong; `tell` is called before the first wait.
         """
-        delay_s = RETRY_MIN_S
+        # who puts the right files back ends the wait
+        tries = Tries(BACKOFF, asyncio.get_running_loop().time, also=(BundleError,))
         while True:
             try:
                 found = await asyncio.to_thread(self.load)
-            except BundleError as error:
+            except EchoRankError as error:
+                wait_s = tries.failed(error)
                 log.error(
                     "this shard serves nothing for now, and looks again in %.0f s: %s",
-                    delay_s,
+                    wait_s,
                     error,
                 )
-                if delay_s == RETRY_MIN_S:
+                if tries.failures == 1:
                     metrics.models_refused.set(1)
                     await tell()
-                await asyncio.sleep(delay_s)
-                delay_s = min(RETRY_MAX_S, 2 * delay_s)
+                await asyncio.sleep(wait_s)
             else:
                 metrics.models_refused.set(0)
                 return found

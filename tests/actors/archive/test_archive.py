@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from actors.archive.files import ArchiveFiles
 from actors.archive.parquet import SCHEMA
-from actors.errors import ArchiveError, BrokerUnavailable, OtherLog
+from actors.errors import ArchiveError, BrokerUnavailable, ConfigError, OtherLog
 from tests.actors.archive.archive_bench import Bench, offsets, paths, ranges
 from tests.actors.ingest.ingest_fakes import NOW_MS, FakeLog, FakeRecord, bad, good
 from tests.waiting import until
@@ -300,6 +300,14 @@ def test_an_unwritable_directory_stops_reading_until_it_is_mended(tmp_path: Path
     bench.rounds(2)
     bench.archive.flush()
     assert offsets(root) == list(range(20))
+
+
+async def test_running_ends_with_what_does_not_pass(tmp_path: Path) -> None:
+    """An error whose class says that the same call cannot succeed is not waited out."""
+    bench = Bench(tmp_path, FakeLog({0: [good(0)]}, faults=[ConfigError("no such topic")]))
+    with pytest.raises(ConfigError, match="no such topic"):
+        await bench.archive.run(asyncio.Event())
+    assert bench.log.polls == 1
 
 
 async def test_running_survives_failures_and_ends_with_a_flush(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from actors.errors import (
     BrokerUnavailable,
+    ConfigError,
     NotOwner,
     OffsetGap,
     Overloaded,
@@ -259,6 +260,23 @@ async def test_run_waits_longer_after_each_failure_of_the_broker() -> None:
     assert [wait for wait in r.waits if wait != 0.01] == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 0.5]
     assert r.waits.count(0.01) == 2  # after each round with a few clicks
     assert r.count("ingest_retries_total", error="BrokerUnavailable") == 8
+
+
+async def test_run_ends_with_what_does_not_pass() -> None:
+    """An error whose class says that the same call cannot succeed is no reason to wait."""
+    r = rig(FakeLog({0: clicks(1)}, faults=[ConfigError("no such topic")]))
+    with pytest.raises(ConfigError, match="no such topic"):
+        await r.ingest.run(asyncio.Event())
+    assert r.waits == []
+
+
+@pytest.mark.parametrize(("error", "wait_s"), [(DOWN, 0.5), (SnapshotError("no room"), 8.0)])
+async def test_a_lane_waits_as_the_error_says(error: Exception, wait_s: float) -> None:
+    """Shortly at first where the same call may succeed, as long as may be where it cannot."""
+    r = rig(FakeLog({0: clicks(1)}), FakeShards(faults={0: [error]}))
+    began_s = r.clock.monotonic()
+    await r.until(lambda: r.shards.at == {0: 1}, step_s=0.1)
+    assert wait_s <= r.clock.monotonic() - began_s <= wait_s + 0.6  # some rounds
 
 
 async def test_a_bug_in_a_shard_call_is_not_retried() -> None:

@@ -9,12 +9,15 @@ from contextlib import closing
 import pytest
 from prometheus_client import CollectorRegistry
 
+from actors.backoff import Backoff
 from actors.clicks.codec import Decoder
 from actors.clicks.dead_letter import DeadLetters
 from actors.clicks.formats import EventFormat
 from actors.clock import SystemClock
+from actors.errors import BrokerUnavailable, ConfigError
 from actors.ingest.ingest import Ingest, IngestSettings
 from cluster.broker.broker import Broker
+from cluster.kafka import letter_marks
 from cluster.kafka.access import KafkaAccess
 from cluster.kafka.clients import KafkaAdmin, KafkaSink, producer
 from cluster.kafka.letter_marks import KafkaLetterMarks
@@ -41,6 +44,30 @@ def topic(broker: Broker) -> tuple[KafkaAccess, str]:
         ]
         ensure_topics(admin, wanted)
     return access, name
+
+
+class Unready(KafkaLetterMarks):
+    """Marks that are had once these failures have passed."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+
+    def _load(self) -> dict[int, int]:
+        if self.failures:
+            raise self.failures.pop(0)
+        return {0: 17}
+
+
+def test_marks_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While no broker answers and for as long as the patience lasts; what does not pass ends it."""
+    down = BrokerUnavailable("nobody answers")
+    monkeypatch.setattr(letter_marks, "BACKOFF", Backoff(min_s=0, max_s=0))
+    assert Unready(down, down).load() == {0: 17}
+    with pytest.raises(ConfigError, match="no such group"):
+        Unready(down, ConfigError("no such group"), down).load()
+    monkeypatch.setattr(letter_marks, "BACKOFF", Backoff(min_s=0, max_s=0, patience_s=0))
+    with pytest.raises(BrokerUnavailable, match="nobody answers"):
+        Unready(down).load()
 
 
 def test_marks_outlive_their_process(topic: tuple[KafkaAccess, str]) -> None:

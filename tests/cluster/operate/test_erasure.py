@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import xxhash
 
+from actors.backoff import Backoff
 from actors.errors import ErasureIncomplete, InvalidRequest, ShardUnavailable, SnapshotError
 from actors.state.maker import TierSettings
 from cluster.operate import erasure
@@ -34,7 +35,7 @@ from tests.cluster.operate.erasable import (
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(erasure, "RETRY_S", 0.0)
+    monkeypatch.setattr(erasure, "BACKOFF", Backoff(min_s=0, max_s=0, patience_s=30))
 
 
 def test_the_user_is_gone_and_nobody_else() -> None:

@@ -6,7 +6,10 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.errors import BrokerUnavailable
+import pytest
+
+from actors.backoff import Backoff
+from actors.errors import BrokerUnavailable, ConfigError
 from actors.shard.roles import Feed, Role
 from cluster.coordinator.routing import Replica, Route, RoutingTable
 from cluster.processes import part_time_reader
@@ -65,11 +68,21 @@ def table(*behind: bool) -> RoutingTable:
     return RoutingTable(version=1, routes=tuple(Route(owner=owner) for owner in owners))
 
 
+async def test_what_does_not_pass_ends_it() -> None:
+    """A reader that can never be opened is not waited for."""
+    readers = Readers(faults=[ConfigError("no such topic")])
+    reader = PartTimeReader("somebody", readers.open)
+    reader.assign(table(True), {0: 7})
+    with pytest.raises(ConfigError, match="no such topic"):
+        await reader.run()
+    assert readers.opened == []
+
+
 async def test_it_reads_while_it_has_partitions(monkeypatch: Any) -> None:
     """Opened with the first partition, told of changes, closed with the last one,
     opened again; ends when asked.
     """
-    monkeypatch.setattr(part_time_reader, "RETRY_S", 0.01)
+    monkeypatch.setattr(part_time_reader, "BACKOFF", Backoff(min_s=0.01, max_s=0.01))
     readers = Readers(faults=[BrokerUnavailable("not yet")])
     reader = PartTimeReader("somebody", readers.open)
     running = asyncio.create_task(reader.run())

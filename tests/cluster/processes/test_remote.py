@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from actors.errors import NotOwner, ShardUnavailable, SnapshotError
+from actors.backoff import Backoff
+from actors.errors import NotOwner, ShardUnavailable, SnapshotError, UnknownShard
 from cluster.processes import remote
 from cluster.processes.remote import RemoteCoordinator, RemoteShards
 from monitoring.discovery import Target
@@ -22,7 +23,7 @@ TARGET = Target(kind="shard", name="shard-0", address="127.0.0.1:9")
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What the coordinator answers, one call after the other; exceptions are raised."""
-    monkeypatch.setattr(remote, "RETRY_S", 0.0)
+    monkeypatch.setattr(remote, "BACKOFF", Backoff(min_s=0, max_s=0))
     return []
 
 
@@ -53,8 +54,8 @@ async def test_a_shard_registers_as_soon_as_the_coordinator_can_save_it(
 
 
 async def test_a_final_answer_is_not_asked_again(answers: list[Any]) -> None:
-    """NotOwner: no shard of that name is part of the deployment."""
-    answers += [NotOwner("no such shard")]
+    """UnknownShard: no shard of that name is part of the deployment, and none will be."""
+    answers += [UnknownShard("no such shard")]
     with pytest.raises(NotOwner):
         await RemoteCoordinator(ray_that(answers)).register("shard-9", "h:1", TARGET, "n")
 

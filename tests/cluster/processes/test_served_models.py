@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from actors.errors import BundleError
+from actors.backoff import Backoff
+from actors.errors import BundleError, ConfigError
 from cluster.processes import served_models
 from cluster.processes.served_models import ServedModels
 from model.bundle import files as bundle_files
 from model.bundle import lease as bundle_lease
+from model.bundle.bundle import Bundle
 from model.bundle.load import load_bundle
 from model.config import ModelConfig
 from model.network.export import write_bundle
@@ -73,7 +75,7 @@ async def test_a_patient_shard_waits_for_the_model_of_the_system(
     """It says by log and metric that it serves nothing,
     and goes on once the right files are back.
     """
-    monkeypatch.setattr(served_models, "RETRY_MIN_S", 0.01)
+    monkeypatch.setattr(served_models, "BACKOFF", Backoff(min_s=0.01, max_s=60))
     path = tmp_path / "bundle"
     served = publish(path, "old")
     path.rename(tmp_path / "away")
@@ -93,6 +95,22 @@ async def test_a_patient_shard_waits_for_the_model_of_the_system(
     assert found["main"].version == served
     assert sample(metrics, "models_refused") == 0
     assert "this shard serves nothing for now" in caplog.text
+
+
+async def test_what_nobody_can_mend_meanwhile_ends_the_wait(tmp_path: Path) -> None:
+    """A wrong bundle is waited for, a wrong configuration is not."""
+
+    def load(_: str) -> Bundle:
+        raise ConfigError("no such kernel")
+
+    async def tell() -> None:
+        raise AssertionError
+
+    metrics = Metrics(CollectorRegistry())
+    patient = ServedModels({"main": str(tmp_path)}, {"main": "1"}, load)
+    with pytest.raises(ConfigError, match="no such kernel"):
+        await patient.awaited(metrics, tell)
+    assert sample(metrics, "models_refused") == 0
 
 
 def test_a_bundle_that_is_replaced_while_it_is_read_is_one_or_the_other(tmp_path: Path) -> None:
