@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -55,6 +54,7 @@ def watch_kafka(
     partitions: Iterable[int],
     metrics: Metrics,
     clock: Clock,
+    connect: Callable[[KafkaAccess], LogAdmin] = KafkaAdmin,
 ) -> LogWatch:
     """A watch over a real topic; see `LogWatch`."""
     quick = dataclasses.replace(
@@ -62,13 +62,11 @@ def watch_kafka(
         request_timeout_s=min(TIMEOUT_S, access.request_timeout_s),
         connect_timeout_s=min(TIMEOUT_S, access.connect_timeout_s),
     )
-    return LogWatch(
-        functools.partial(KafkaAdmin, quick), topic, expected, partitions, metrics, clock
-    )
+    return LogWatch(functools.partial(connect, quick), topic, expected, partitions, metrics, clock)
 
 
 class LogWatch:
-    """Asks once a second, in a thread of its own once started, and exports what it learns.
+    """Asks at each `look`, once in `INTERVAL_S`, and exports what it learns.
 
     `log_silence_seconds{partition}`      since the partition's leader last said where the log ends
     `log_held_back_records{partition}`    written, but behind a transaction that is still open, so
@@ -97,7 +95,6 @@ class LogWatch:
         self._silent: set[int] = set()  # partitions whose silence was reported
         self._unread = 0
         self._admin: LogAdmin | None = None
-        self._stop = threading.Event()
         for partition in self._heard:
             metrics.log_silence_seconds.labels(partition).set_function(
                 functools.partial(self._silence_s, partition)
@@ -109,16 +106,8 @@ class LogWatch:
         """
         return {at: end for at, end in self._ends.copy().items() if self._silence_s(at) < SILENT_S}
 
-    def start(self) -> None:
-        """Watch until `stop`, or until the process ends."""
-        threading.Thread(target=self._run, name="log-watch", daemon=True).start()
-
-    def stop(self) -> None:
-        """Look no more after the round in progress."""
-        self._stop.set()
-
     def close(self) -> None:
-        """Close the connections of a watch that was not started."""
+        """Close the connections."""
         self._disconnect()
 
     def look(self) -> None:
@@ -141,11 +130,6 @@ class LogWatch:
 
     def _silence_s(self, partition: int) -> float:
         return self._clock.monotonic() - self._heard[partition]
-
-    def _run(self) -> None:
-        while not self._stop.wait(INTERVAL_S):
-            self.look()
-        self._disconnect()
 
     def _look_at_leaders(self, admin: LogAdmin, leaders: dict[int, int]) -> None:
         led: defaultdict[int, list[int]] = defaultdict(list)

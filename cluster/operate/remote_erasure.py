@@ -6,54 +6,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from actors.archive import erasure as archive_erasure
 from actors.archive.erasure import ErasedRows
 from actors.archive.files import ArchiveFiles
-from actors.clock import SystemClock
 from actors.errors import BrokerUnavailable
 from actors.shard.erasure import ErasedStates
 from actors.snapshots.store import Deleted
 from cluster.coordinator.coordinator import Coordinator
 from cluster.coordinator.routing import Route
-from cluster.kafka.access import KafkaAccess
 from cluster.kafka.clients import KafkaAdmin
 from cluster.names import ARCHIVE, COORDINATOR
-from cluster.operate.erasure import Erasure
 from cluster.processes.archive_process import ArchiveProcess
 from cluster.processes.ray_port import Ray, call
 from cluster.processes.shard_process import ShardProcess
-from cluster.settings import for_parts
-from cluster.settings.config import Settings, TopicSettings
+from cluster.settings.config import TopicSettings
 from rpc import echorank_pb2 as pb
 
 log = logging.getLogger(__name__)
 
-SNAPSHOT_S = ARCHIVE_S = 600.0  # a large partition is written, a long archive read and rewritten
 DAY_MS = 86_400_000
-
-
-def erasure(settings: Settings, ray: Ray) -> Erasure:
-    """What erases users in the running system of these settings."""
-    kafka = KafkaRemains(for_parts.access(settings), settings.topics)
-    return Erasure(
-        partitions=settings.topics.partitions,
-        limits=for_parts.limits(settings),
-        replicas=RemoteHolders(ray),
-        archive=RemoteArchive(ray, ArchiveFiles.from_uri(settings.archive.directory)),
-        log_end=kafka.log_end,
-        remains=kafka.places,
-        clock=SystemClock(),
-    )
 
 
 class RemoteHolders:
     """The shards of a running system."""
 
-    def __init__(self, ray: Ray, snapshot_s: float = SNAPSHOT_S) -> None:
+    def __init__(self, ray: Ray, long_call_s: float) -> None:
         self._ray = ray
-        self._snapshot_s = snapshot_s
+        self._long_call_s = long_call_s
 
     async def route(self, partition: int) -> Route:
         """Who holds the partition, as the coordinator has it now."""
@@ -73,7 +54,7 @@ class RemoteHolders:
     async def forget_older(self, shard: str, partition: int) -> list[Deleted]:
         """Save the partition anew, and delete what is older."""
         return await call(
-            self._ray, shard, ShardProcess.forget_older, partition, timeout_s=self._snapshot_s
+            self._ray, shard, ShardProcess.forget_older, partition, timeout_s=self._long_call_s
         )
 
 
@@ -82,8 +63,9 @@ class RemoteArchive:
     because that one has clicks in memory; else the files themselves.
     """
 
-    def __init__(self, ray: Ray, files: ArchiveFiles) -> None:
+    def __init__(self, ray: Ray, files: ArchiveFiles, long_call_s: float) -> None:
         self._ray = ray
+        self._long_call_s = long_call_s
         self._files = files
 
     async def erase(self, partition: int, user_key: int, until: int) -> list[ErasedRows]:
@@ -91,7 +73,7 @@ class RemoteArchive:
         if self._ray.has(ARCHIVE):
             arguments = partition, user_key, until
             return await call(
-                self._ray, ARCHIVE, ArchiveProcess.erase, *arguments, timeout_s=ARCHIVE_S
+                self._ray, ARCHIVE, ArchiveProcess.erase, *arguments, timeout_s=self._long_call_s
             )
         return await asyncio.to_thread(
             archive_erasure.erase, self._files, partition, user_key, until
@@ -103,8 +85,8 @@ class KafkaRemains:
     and how long topics keep records.
     """
 
-    def __init__(self, access: KafkaAccess, topics: TopicSettings) -> None:
-        self._access = access
+    def __init__(self, connect: Callable[[], KafkaAdmin], topics: TopicSettings) -> None:
+        self._connect = connect
         self._topics = topics
 
     async def log_end(self, partition: int) -> int:
@@ -116,7 +98,7 @@ class KafkaRemains:
         return await asyncio.to_thread(self._places)
 
     def _log_end(self, partition: int) -> int:
-        with KafkaAdmin(self._access) as admin:
+        with self._connect() as admin:
             return admin.ends(self._topics.clicks, [partition], committed=False)[partition]
 
     def _places(self) -> list[pb.ErasedPlace]:
@@ -144,7 +126,7 @@ class KafkaRemains:
         so a broker that does not say is no failure.
         """
         try:
-            with KafkaAdmin(self._access) as admin:
+            with self._connect() as admin:
                 return retention(admin.settings(topic, ("retention.ms", "cleanup.policy")))
         except BrokerUnavailable as error:
             log.warning("%s", error)

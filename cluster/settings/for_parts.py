@@ -22,6 +22,7 @@ from cluster.kafka.access import KafkaAccess
 from cluster.kafka.log_watch import SILENT_S
 from cluster.kafka.topics import Topic
 from cluster.settings.config import ArchiveSettings, Settings, StateSettings
+from cluster.settings.scale import FULL, Scale
 
 
 def limits(settings: Settings) -> RequestLimits:
@@ -44,7 +45,7 @@ def bounds(settings: Settings) -> Bounds:
     )
 
 
-def shard_settings(settings: Settings) -> ShardSettings:
+def shard_settings(settings: Settings, scale: Scale = FULL) -> ShardSettings:
     """What a shard keeps to."""
     return ShardSettings(
         snapshot_interval_s=settings.state.snapshot_interval_s,
@@ -56,6 +57,9 @@ def shard_settings(settings: Settings) -> ShardSettings:
         traffic=frozenset(arm.name for arm in settings.arms if arm.role == "live" and arm.weight),
         tiers=_tier_settings(settings),
         twins_one_in=settings.state.compression_sample,
+        arms_apart_records=scale.arms_apart_records,
+        slice_events=scale.slice_events,
+        piece_rows=scale.piece_rows,
     )
 
 
@@ -76,13 +80,14 @@ def _tier_settings(settings: Settings) -> TierSettings | None:
     )
 
 
-def coordinator_settings(settings: Settings) -> CoordinatorSettings:
+def coordinator_settings(settings: Settings, scale: Scale = FULL) -> CoordinatorSettings:
     """How patient the coordinator is."""
     serving = settings.serving
     return CoordinatorSettings(
         standbys=serving.standbys,
         lease_s=serving.lease_s,
         grace_s=serving.grace_s,
+        start_s=scale.registration_s,
         handover_lag_max=serving.ready_lag_records_max,
     )
 
@@ -152,13 +157,18 @@ def letters_group(settings: Settings) -> str:
     return f"{settings.kafka.group_id}.{settings.topics.dlq}"
 
 
-def ingest_settings(settings: Settings, feed: Feed, *, commits: bool) -> IngestSettings:
+def ingest_settings(
+    settings: Settings, feed: Feed, scale: Scale = FULL, *, commits: bool
+) -> IngestSettings:
     """How patient ingest is: an archive that runs writes within two of
     its intervals what it has read.
     """
     rest = 1.0 if feed is Feed.BEHIND else 0.0
     return IngestSettings(
-        commits=commits, history_patience_s=2 * settings.archive.roll_s, rest=rest
+        commits=commits,
+        commit_interval_s=scale.commit_interval_s,
+        history_patience_s=2 * settings.archive.roll_s,
+        rest=rest,
     )
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from actors.archive.files import ArchiveFiles
-from actors.archive.reader import ArchiveReader
 from actors.snapshots.store import SnapshotStore
+from cluster.kafka.topic_identity import TopicIdentity
 from cluster.settings.config import Settings
+from cluster.wiring.world import World
 
 
-def snapshots(settings: Settings) -> SnapshotStore:
+def snapshots(world: World, settings: Settings) -> SnapshotStore:
     """The snapshots of this deployment."""
-    return SnapshotStore.from_uri(settings.state.directory, settings.state.snapshots_kept)
+    state = settings.state
+    return SnapshotStore.from_uri(state.directory, state.snapshots_kept, world.open_root)
 
 
-def history(settings: Settings) -> ArchiveReader | None:
-    """Where clicks come from that the log has lost."""
-    return (
-        ArchiveReader(ArchiveFiles.from_uri(settings.archive.directory))
-        if settings.archive.enabled
-        else None
-    )
+def archive(world: World, directory: str) -> ArchiveFiles:
+    """The archive in a directory, for a process that may write to it."""
+    return ArchiveFiles.from_uri(directory, world.open_root, world.token(8))
+
+
+def topic_identity(world: World, settings: Settings) -> TopicIdentity:
+    """Which topic the states belong to."""
+    return TopicIdentity(settings.state.directory, world.open_root)

@@ -5,46 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import ray
 from prometheus_client import CollectorRegistry
 
 from actors.calls.interceptor import ADMIN, SERVICE, RequestInterceptor
 from actors.calls.server import RpcServer
 from cluster.settings import for_parts
 from cluster.settings.config import Settings
-from monitoring import logs
+from cluster.wiring.world import World
 from monitoring.addresses import WILDCARDS, bare
 from monitoring.discovery import ActorKind, Target
-from monitoring.exporter import Exporter
 from monitoring.metrics import Metrics
 
 
-def reachable(host: str) -> str:
+def reachable(world: World, host: str) -> str:
     """An address by which other nodes reach this one where `host`
     means all addresses, else `host`.
     """
-    address: str = ray.util.get_node_ip_address() if bare(host) in WILDCARDS else host
-    return address
+    return world.host.address() if bare(host) in WILDCARDS else host
 
 
 def export(
-    settings: Settings, metrics: Metrics, kind: ActorKind, name: str, **options: Any
+    world: World, settings: Settings, metrics: Metrics, kind: ActorKind, name: str, **options: Any
 ) -> Target:
     """Serve the metrics as long as the process lives."""
     host = settings.monitoring.host
-    exporter = Exporter(metrics.registry, host=host, advertised_host=reachable(host), **options)
-    return Target(kind=kind, name=name, address=exporter.address)
+    address = world.host.export(metrics, host, reachable(world, host), options)
+    return Target(kind=kind, name=name, address=address)
 
 
-def new_metrics(settings: Settings, actor: str) -> Metrics:
+def new_metrics(world: World, settings: Settings, actor: str) -> Metrics:
     """Logging and metrics of a process, which begins here."""
-    logs.set_up(
-        level=settings.monitoring.log_level, as_json=settings.monitoring.log_json, actor=actor
-    )
+    world.host.set_up_logs(settings.monitoring, actor)
     return Metrics(CollectorRegistry())
 
 
 def rpc_server(
+    world: World,
     settings: Settings,
     metrics: Metrics,
     wait_s: Callable[[], float],
@@ -60,4 +56,4 @@ def rpc_server(
 
     requests = RequestInterceptor(metrics, for_parts.bounds(settings), wait_s)
     names = (SERVICE, ADMIN)[: len(add_services)]
-    return RpcServer(add, requests, settings.serving.message_bytes_max, names)
+    return world.rpc.server(add, requests, settings.serving.message_bytes_max, names)

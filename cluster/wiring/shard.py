@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import functools
 from asyncio import get_running_loop
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from actors.clock import SystemClock
 from actors.serve.exposure import ExposureLog
 from actors.serve.score_ids import ScoreIds
 from actors.serve.scoring import ScoringService
 from actors.shard.applied import AppliedOffsets
 from actors.shard.shard import Shard
-from cluster.kafka.clients import KafkaSink
 from cluster.names import shard_name
-from cluster.processes.promptness import answer_promptly
-from cluster.processes.ray_calls import RealRay
 from cluster.processes.remote import RemoteCoordinator
 from cluster.processes.served_models import ServedModels
 from cluster.processes.shard_process import ShardProcess
@@ -24,6 +19,7 @@ from cluster.settings import for_parts
 from cluster.settings.config import Settings
 from cluster.wiring.files import snapshots
 from cluster.wiring.process import export, new_metrics, reachable, rpc_server
+from cluster.wiring.world import World
 from monitoring.metrics import Metrics
 from rpc import echorank_pb2_grpc as pb_grpc
 
@@ -36,35 +32,40 @@ EXPOSURE_BATCH_BYTES = 256 << 10
 
 
 async def build_shard(
-    settings: Settings, number: int, models: ServedModels, patient: bool
+    world: World, settings: Settings, number: int, models: ServedModels, patient: bool
 ) -> ShardProcess:
     """One shard, restored and serving;
     a patient one waits for bundles that are those of the system.
     """
     name = shard_name(number)
-    clock = SystemClock()
-    metrics = new_metrics(settings, name)
-    ray = RealRay(settings.ray.namespace)
-    coordinator = RemoteCoordinator(ray)
-    target = export(settings, metrics, "shard", name)
-    if patient or ray.restarted:
+    metrics = new_metrics(world, settings, name)
+    coordinator = RemoteCoordinator(world.ray)
+    target = export(world, settings, metrics, "shard", name)
+    if patient or world.ray.restarted:
         arms = await models.awaited(metrics, functools.partial(coordinator.join, target))
     else:
         arms = models.load()
     shard = Shard(
-        name, arms, snapshots(settings), metrics, clock, for_parts.shard_settings(settings)
+        name,
+        arms,
+        snapshots(world, settings),
+        metrics,
+        world.clock,
+        for_parts.shard_settings(settings, world.scale),
+        world.locks,
+        world.open_cold,
     )
     applied = AppliedOffsets(get_running_loop())
     shard.on_applied(applied.notify)
-    exposures = _exposures(settings, metrics)
+    exposures = _exposures(world, settings, metrics)
     service = ScoringService(
         shard=shard,
         arms=arms,
         partitions=settings.topics.partitions,
         limits=for_parts.limits(settings),
         metrics=metrics,
-        clock=clock,
-        executor=ThreadPoolExecutor(SCORING_THREADS, thread_name_prefix="score"),
+        clock=world.clock,
+        executor=world.threads.executor(SCORING_THREADS, "score"),
         applied=applied,
         ids=(ids := ScoreIds()),
         exposures=exposures,
@@ -74,37 +75,43 @@ async def build_shard(
     process = ShardProcess(
         shard=shard,
         server=rpc_server(
+            world,
             settings,
             metrics,
             service.wait_s,
             functools.partial(pb_grpc.add_ScoringServicer_to_server, service),
         ),
-        host=reachable(settings.serving.host),
-        node=ray.node,
+        host=reachable(world, settings.serving.host),
+        node=world.ray.node,
         coordinator=coordinator,
         target=target,
-        clock=clock,
+        clock=world.clock,
         exposures=exposures,
         ids=ids,
         models=models,
     )
-    answer_promptly()
+    world.host.answer_promptly()
     await process.start()
     return process
 
 
 def start_shard(
-    settings: Settings, models: ServedModels, number: int, node: str = "", patient: bool = True
+    world: World,
+    settings: Settings,
+    models: ServedModels,
+    number: int,
+    node: str = "",
+    patient: bool = True,
 ) -> Any:
     """Start a shard's actor, on `node` if that has room for it, or anywhere."""
-    build = functools.partial(build_shard, settings, number, models, patient)
-    return RealRay(settings.ray.namespace).create(shard_name(number), build, node)
+    build = world.elsewhere(build_shard, settings, number, models, patient)
+    return world.ray.create(shard_name(number), build, node)
 
 
-def _exposures(settings: Settings, metrics: Metrics) -> ExposureLog | None:
+def _exposures(world: World, settings: Settings, metrics: Metrics) -> ExposureLog | None:
     if not settings.serving.exposures:
         return None
     open_sink = functools.partial(
-        KafkaSink, for_parts.access(settings), batch_size=EXPOSURE_BATCH_BYTES
+        world.kafka.sink, for_parts.access(settings), batch_size=EXPOSURE_BATCH_BYTES
     )
     return ExposureLog(open_sink, topic=settings.topics.exposures, metrics=metrics)

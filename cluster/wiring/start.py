@@ -4,11 +4,9 @@ Real clients and actors are made here and nowhere else.
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
-import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -19,21 +17,16 @@ from actors.serve.traffic import Arm
 from actors.snapshots.identity import Identity, claim
 from cluster.broker.broker import Broker, resolve
 from cluster.broker.free_port import check_free
-from cluster.kafka.clients import KafkaAdmin
-from cluster.kafka.topic_identity import TopicIdentity
 from cluster.kafka.topics import ensure_topics, warn_of_lossy_settings
 from cluster.lifecycle.ray_start import start_ray
 from cluster.lifecycle.system import System
-from cluster.names import ARCHIVE, COORDINATOR, GATEWAY, ingest_name, shard_name
-from cluster.processes.ray_calls import RealRay
 from cluster.processes.served_models import ServedModels
 from cluster.settings import for_parts
 from cluster.settings.config import Settings
-from cluster.wiring.archive import build_archive
-from cluster.wiring.coordinator import build_coordinator
-from cluster.wiring.gateway import build_gateway
-from cluster.wiring.ingest import build_ingest
-from cluster.wiring.shard import start_shard
+from cluster.wiring.actors import create_actors
+from cluster.wiring.files import topic_identity
+from cluster.wiring.real import real
+from cluster.wiring.world import World
 from model.bundle.bundle import Bundle
 from model.bundle.load import load_bundle
 
@@ -43,7 +36,11 @@ Load = Callable[[str], Bundle]
 
 
 def start_system(
-    settings: Settings, *, load: Load = load_bundle, environ: Mapping[str, str] = os.environ
+    settings: Settings,
+    *,
+    load: Load = load_bundle,
+    environ: Mapping[str, str] = os.environ,
+    make_world: Callable[[Settings], World] = real,
 ) -> System:
     """Start broker, Ray and actors; the system works when `System.wait_ready` returns.
     Call it from the main thread.
@@ -60,11 +57,12 @@ def start_system(
         ("monitoring", settings.monitoring.host, settings.monitoring.port),
     ):
         check_free(setting, host, port)
-    run = secrets.token_hex(4)
+    world = make_world(settings)
+    run = world.token(4)
     with ExitStack() as undo:
         broker = undo.enter_context(_broker(settings, environ))
         settings = for_parts.placed(settings, broker, run)
-        with KafkaAdmin(for_parts.access(settings)) as admin:
+        with world.kafka.admin(for_parts.access(settings)) as admin:
             ensure_topics(admin, for_parts.topics(settings, own_broker=broker.kind != "external"))
             if broker.kind != "embedded":
                 # it has no replicas, and hangs up when it is asked for settings
@@ -75,36 +73,21 @@ def start_system(
                 log=admin.cluster_id() or "",
             )
             topic_id = admin.topic_id(settings.topics.clicks)
-        TopicIdentity(settings.state.directory).confirm(settings.topics.clicks, topic_id)
-        claim(settings.state.directory, identity)
+        topic_identity(world, settings).confirm(settings.topics.clicks, topic_id)
+        claim(settings.state.directory, identity, world.open_root)
         undo.callback(ray.shutdown)
         start_ray(settings.ray, show_logs=settings.monitoring.log_level == "DEBUG")
         actors: dict[str, Any] = {}
         system = System(settings, broker, actors, ephemeral_state=broker.kind == "embedded")
         undo.callback(system.kill)
         # those that were made, should a later one fail
-        actors.update(_actors(settings, run, arms, load))
+        models = ServedModels(
+            _bundles(settings), {arm.name: arm.model_version for arm in arms}, load
+        )
+        actors.update(create_actors(world, settings, run, arms, models))
         system.wait_constructed()
         undo.pop_all()
     return system
-
-
-def _actors(settings: Settings, run: str, arms: list[Arm], load: Load) -> Iterator[tuple[str, Any]]:
-    """Start one actor after the other."""
-    port = RealRay(settings.ray.namespace)
-
-    def actor(name: str, build: Callable[..., Any], *args: Any) -> tuple[str, Any]:
-        return name, port.create(name, functools.partial(build, settings, *args))
-
-    models = ServedModels(_bundles(settings), {arm.name: arm.model_version for arm in arms}, load)
-    yield actor(COORDINATOR, build_coordinator, run, arms, models)
-    for number in range(settings.serving.shards):
-        yield shard_name(number), start_shard(settings, models, number, patient=False)
-    for number in range(settings.serving.ingests):
-        yield actor(ingest_name(number), build_ingest, number)
-    if settings.archive.enabled:
-        yield actor(ARCHIVE, build_archive)
-    yield actor(GATEWAY, build_gateway)
 
 
 def _arm(settings: Settings, name: str, version: str) -> Arm:

@@ -18,7 +18,8 @@ from actors.errors import BrokerUnavailable
 from cluster.kafka import clients as kafka_clients
 from cluster.kafka import log as kafka_log
 from cluster.kafka.clients import KafkaSink, producer
-from cluster.kafka.log_watch import SILENT_S, watch_kafka
+from cluster.kafka.log_watch import INTERVAL_S, SILENT_S, watch_kafka
+from cluster.wiring.real import RealThreads
 from tests.cluster.kafka.topic_reader import records
 from tests.kafka.click_path import ClickPath, click, number_of, read
 from tests.kafka.cluster_of_brokers import ClusterOfBrokers
@@ -161,7 +162,7 @@ async def test_unreachable_for_a_minute(
     topic = stage.topic(2, nodes=[1, 2, 3], min_insync_replicas=2)
     async with stage.path(topic, access=access, partitions=2) as path:
         watch = watch_kafka(access, topic, 2, range(2), path.metrics, SystemClock())
-        watch.start()
+        stop_watching = RealThreads().repeat(watch.look, INTERVAL_S, "log-watch")
         with (
             Load(access, topic, delivery_timeout_ms=240_000) as patient,
             Load(access, topic, first=10_000_000, per_pause=2, **HASTY) as hasty,
@@ -185,7 +186,7 @@ async def test_unreachable_for_a_minute(
             await advance(path)
             await asyncio.to_thread(hasty.stop)
             await asyncio.to_thread(patient.stop)
-        watch.stop()
+        stop_watching()
         assert patient.failed == []
         assert hasty.failed
         found = [read(stage.access, topic, partition) for partition in range(2)]

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import grpc
 
 from actors.clicks.click import key
 from rpc import echorank_pb2 as pb
 from tests.simulation.simulated.loop import PROCESS
 from tests.simulation.simulated.network import SimChannel
-
-if TYPE_CHECKING:
-    from tests.simulation.world import World
+from tests.simulation.world import World
 
 EVERY_S = 0.15
 TIMEOUT_S = 1.0
@@ -31,7 +27,7 @@ class Reader:
         random = PROCESS.get().random
         while True:
             user = f"user-{random.randrange(self._world.scenario.users)}"
-            await self._ask(user, random.choice(sorted(self._world.arms)))
+            await self._ask(user, random.choice(sorted(self._world.models.arms)))
             pause = self._world.loop.create_future()
             self._world.loop.call_later(EVERY_S, pause.set_result, None)
             await pause

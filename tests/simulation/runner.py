@@ -14,7 +14,7 @@ from multiprocessing import get_context
 from model.bundle.bundle import Bundle
 from tests.actors.click_log import bundle
 from tests.simulation.faults import Scenario
-from tests.simulation.world import Outcome, run
+from tests.simulation.run import Outcome, run
 
 WORKERS = 2
 SEEDS_PER_CALL = 5

@@ -7,13 +7,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import pytest
-
-from actors.errors import BrokerUnavailable
-from actors.ingest.ports import LogEnds
 from actors.shard.roles import Feed
-from tests.simulation import system, world
 from tests.simulation.faults import Scenario
+from tests.simulation.run import play
 from tests.simulation.runner import arms, explain, only, sweep
 from tests.simulation.world import World
 
@@ -29,23 +25,20 @@ def test_a_new_arm_ends_as_an_uninterrupted_run_does() -> None:
     assert not failed, "\n".join(map(explain, failed[:3]))
 
 
-def test_the_other_arm_goes_on_while_nobody_feeds_the_new_one(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_other_arm_goes_on_while_nobody_feeds_the_new_one() -> None:
     """Without a reader for it the new arm stays at the start;
     every click reaches the arm that is there.
     """
-    read = system._reader
-
-    def reader(where: World, role: Any, feed: Feed, ends: LogEnds) -> Any:
-        if feed is Feed.BEHIND:
-            raise BrokerUnavailable("nobody reads for arms behind the front in this test")
-        return read(where, role, feed, ends)
-
-    monkeypatch.setattr(system, "_reader", reader)
-    monkeypatch.setattr(world, "HEALED_WITHIN_S", 3.0)
     run = World(QUIET, arms(), None)
-    outcome = run.run()
+    ask = run.ray.ask
+
+    def ask_for_the_front(actor: str, method: str, args: tuple[Any, ...]) -> Any:
+        if Feed.BEHIND in args:
+            raise ValueError("nobody answers who reads for arms behind the front in this test")
+        return ask(actor, method, args)
+
+    run.ray.ask = ask_for_the_front  # type: ignore[method-assign]
+    outcome = play(run, healed_within_s=3.0)
     assert "not settled" in (outcome.violation or "")
     found = {}
     for shard in run.invariants.shards.values():
@@ -60,4 +53,4 @@ def test_the_other_arm_goes_on_while_nobody_feeds_the_new_one(
 
 def test_it_catches_up_without_faults() -> None:
     """Both arms reach the log's end."""
-    assert World(QUIET, arms(), None).run().violation is None
+    assert play(World(QUIET, arms(), None)).violation is None

@@ -12,8 +12,8 @@ import pytest
 
 from tests.simulation.faults import Fault, Scenario
 from tests.simulation.planted import PLANTED
+from tests.simulation.run import run
 from tests.simulation.runner import arms, explain, only, run_seed, shrink, sweep
-from tests.simulation.world import run
 
 SEEDS = int(os.environ.get("SEEDS", "1000"))
 FOUND_WITHIN = 50  # seeds

@@ -5,42 +5,47 @@ one disk and one log, to a good end.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from actors.shard.roles import Grant
 from actors.shard.shard import Shard
 from cluster.coordinator.coordinator import Coordinator
+from cluster.processes.actor import Actor
+from cluster.processes.shard_process import ShardProcess
+from cluster.wiring import world as ports
+from cluster.wiring.actors import create_actors
 from model.bundle.bundle import Bundle
 from tests.simulation import system
 from tests.simulation.clean import Clean
-from tests.simulation.faults import FAULTS_END_S, LASTS_MAX_S, NODES, Scenario, strike
+from tests.simulation.faults import NODES, Scenario
 from tests.simulation.invariants import Invariants
-from tests.simulation.operator import Operator
-from tests.simulation.reader import Reader
+from tests.simulation.simulated.cold import SimColdDirectory
 from tests.simulation.simulated.disk import Disk
 from tests.simulation.simulated.kafka_log import START_MS, SimTopic, produce
 from tests.simulation.simulated.loop import PROCESS, Process, VirtualLoop, start_soon
-from tests.simulation.simulated.network import Network, SimRay
+from tests.simulation.simulated.network import Build, Network, SimRay
+from tests.simulation.simulated.ports import HOST, LOCKS, SimKafka, SimRpc, SimThreads, token
 from tests.simulation.simulated.trace import Echo, Trace, Violation
 
 RESTART_S = (0.05, 0.5)  # Ray starts an actor again
-HEALED_WITHIN_S = 60.0  # after the last fault everything is read, saved and archived
 CLICKS_END_S = 5.0
 STEPS_MAX = 500_000
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run ended."""
+class Models:
+    """The bundles of shards that start now (for `cluster.processes.served_models.ServedModels`)."""
 
-    scenario: Scenario
-    violation: str | None
-    trace: str  # digest of everything that happened
-    steps: int
-    reads: int
-    ended_s: float  # virtual
+    def __init__(self, arms: Mapping[str, Bundle]) -> None:
+        self.arms = arms
+
+    def load(self) -> Mapping[str, Bundle]:
+        """Each arm's bundle."""
+        return self.arms
+
+    async def awaited(self, *_: Any) -> Mapping[str, Bundle]:
+        """The same at once: nobody publishes others."""
+        return self.arms
 
 
 class World:
@@ -50,7 +55,9 @@ class World:
         self.scenario = scenario
         self.steps = 0
         self.all_arms = dict(list(arms.items())[: scenario.arms + bool(scenario.new_arm_s)])
-        self.arms = dict(list(arms.items())[: scenario.arms])  # as shards that start now have them
+        # as shards that start now have them
+        self.models = Models(dict(list(arms.items())[: scenario.arms]))
+        self.settings = system.settings(scenario, self.all_arms)
         self.loop = VirtualLoop(self._stepped, self._defect)
         self.trace = Trace(self.loop.time, echo)
         self.world = Process("world", 0, self.random("world"))
@@ -73,46 +80,39 @@ class World:
         self._incarnations: dict[str, int] = {}
         self.nodes = [f"node-{number}" for number in range(NODES)]  # that take shards
         self._nodes_ever = NODES
-        self.operator = Operator(self)
-
-    def run(self) -> Outcome:
-        """Start everything, let the faults strike, wait until all is well, compare."""
-        with self.trace.logged():
-            for name in self.scenario.names():
-                self.start(name)
-            reader = Process("reader", 0, self.random("reader"))
-            start_soon(self.loop, reader, Reader(self).run())
-            for fault in self.scenario.faults:
-                self.later(fault.at_s, lambda fault=fault: strike(self, fault))
-            if self.scenario.new_arm_s:
-                self.later(self.scenario.new_arm_s, self._add_arm)
-            self._until(FAULTS_END_S + LASTS_MAX_S)
-            self._heal()
-            if (
-                not self._until(self.loop.time() + HEALED_WITHIN_S, self._settled)
-                and not self.trace.violation
-            ):
-                self.trace.fail(
-                    f"not settled {HEALED_WITHIN_S:g} s after the last fault: {self.unsettled()}"
-                )
-            if not self.trace.violation:
-                self._compare()
-            for process in (*self.processes, reader, self.operator.process, self.world):
-                process.alive = False
-            self.loop.dispose()
-        return Outcome(
-            scenario=self.scenario,
-            violation=self.trace.violation,
-            trace=self.trace.digest,
-            steps=self.steps,
-            reads=self.invariants.reads,
-            ended_s=self.loop.time(),
-        )
+        self._builds: dict[str, Build] = {}
+        self.erasing = 0  # users who are not erased yet
 
     # processes
 
-    def start(self, name: str, node: str = "") -> None:
+    def start_all(self) -> None:
+        """Start the system, with the builders that ship."""
+        made = create_actors(
+            self.ports(), self.settings, "run", system.served(self.all_arms), self.models
+        )
+        for _ in made:
+            pass
+
+    def ports(self) -> ports.World:
+        """What the process that asks has of this world."""
+        return ports.World(
+            make=lambda _: self.ports(),
+            clock=SimClock(self.loop, PROCESS.get()),
+            locks=LOCKS,
+            threads=SimThreads(self.loop),
+            ray=self.ray,
+            kafka=SimKafka(self.topic, self.committed),
+            rpc=SimRpc(self.loop, self.network),
+            host=HOST,
+            open_root=lambda root: (self.disk, root),
+            open_cold=lambda _: SimColdDirectory(self.disk),
+            token=token,
+            scale=system.SCALE,
+        )
+
+    def start(self, name: str, build: Build, node: str = "") -> None:
         """Start the next incarnation of a process, on `node` if that is there."""
+        self._builds[name] = build
         number = self._incarnations[name] = self._incarnations.get(name, 0) + 1
         process = Process(name, number, self.random(f"{name} {number}"))
         if name.startswith(("shard", "archive")):
@@ -123,7 +123,10 @@ class World:
         self.trace.say(process, f"starts on {process.node or 'the head'}")
 
         async def main() -> None:
-            actor = await system.builder(self, name)()
+            actor = Actor.__new__(Actor)
+            await Actor.__init__(actor, self.ray, build)  # as Ray does, which awaits it
+            if isinstance(actor._process, ShardProcess):
+                self.invariants.shards[process] = actor._process._shard
             constructed.set_result(actor)
 
         start_soon(self.loop, process, main())
@@ -141,10 +144,10 @@ class World:
         if self.network.names.get(process.name) is process:
             self.later(self.world.random.uniform(*RESTART_S), lambda: self._start_again(process))
 
-    def _add_arm(self) -> None:
+    def add_arm(self) -> None:
         """Start every shard anew with all arms."""
         self.trace.say("world", "there is a new arm")
-        self.arms = self.all_arms
+        self.models.arms = self.all_arms
         for process in [process for process in self.processes if process.name.startswith("shard")]:
             self.crash(process)
 
@@ -171,7 +174,7 @@ class World:
 
     def _start_again(self, process: Process) -> None:
         if self.network.names.get(process.name) is process:
-            self.start(process.name)
+            self.start(process.name, self._builds[process.name])
 
     def pause(self, process: Process, seconds: float) -> None:
         """Let the process stand still for a while."""
@@ -186,7 +189,7 @@ class World:
         """
         if self.network.names.get(process.name) is process:
             self.pause(process, seconds)
-            self.start(process.name)
+            self.start(process.name, self._builds[process.name])
             self.later(seconds + self.world.random.uniform(0.5, 2.0), lambda: self.crash(process))
 
     def _wake(self, process: Process) -> None:
@@ -211,7 +214,7 @@ class World:
 
     # the end
 
-    def _until(self, deadline: float, done: Callable[[], bool] = lambda: False) -> bool:
+    def until(self, deadline: float, done: Callable[[], bool] = lambda: False) -> bool:
         """Run to the deadline, or until it is done (asked ten times a
         second), or something is wrong.
         """
@@ -226,12 +229,12 @@ class World:
         self.loop.run_until(deadline, lambda: finished or self.trace.violation is not None)
         return finished
 
-    def _heal(self) -> None:
+    def heal(self) -> None:
         self.trace.say("world", "nothing goes wrong any more")
         for process in self.processes:
             process.fuse = None
 
-    def _settled(self) -> bool:
+    def settled(self) -> bool:
         return not self.unsettled()
 
     def unsettled(self) -> list[str]:
@@ -241,8 +244,8 @@ class World:
         open_ends = (
             [coordinator.progress().waiting_for] if coordinator.progress().waiting_for else []
         )
-        if self.operator.erasing:
-            open_ends.append(f"{self.operator.erasing} users are not erased yet")
+        if self.erasing:
+            open_ends.append(f"{self.erasing} users are not erased yet")
         open_ends += self._together(coordinator)
         for partition, log in enumerate(self.topic.partitions):
             for role, replica in coordinator.table.routes[partition].replicas():
@@ -292,7 +295,7 @@ class World:
         made = self.network.actors[process] if process else None
         return made.result() if made is not None and made.done() else None
 
-    def _compare(self) -> None:
+    def compare(self) -> None:
         coordinator = self.coordinator()
         assert coordinator is not None, "all is settled"
         with self.trace.judged():
@@ -316,10 +319,6 @@ class World:
         """Somebody committed an offset."""
         with self.trace.judged():
             self.invariants.committed(partition, offset)
-
-    def clock(self) -> SimClock:
-        """The clock of the process that asks."""
-        return SimClock(self.loop, PROCESS.get())
 
     def _stepped(self, process: Process) -> None:
         self.steps += 1
@@ -358,8 +357,3 @@ class SimClock:
         so snapshots come as often as their interval says.
         """
         return 0.0
-
-
-def run(scenario: Scenario, arms: Mapping[str, Bundle], echo: Echo | None = None) -> Outcome:
-    """One run from start to end."""
-    return World(scenario, arms, echo).run()

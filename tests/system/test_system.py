@@ -29,6 +29,7 @@ from cluster.lifecycle.system import System
 from cluster.operate.admin_client import AdminClient
 from cluster.operate.client import Client
 from cluster.operate.notices import Watch
+from cluster.processes.served_models import ServedModels
 from cluster.scrape import scrape
 from cluster.settings.config import (
     ArchiveSettings,
@@ -41,7 +42,9 @@ from cluster.settings.config import (
     StateSettings,
     TopicSettings,
 )
-from cluster.wiring.start import _actors, start_system
+from cluster.wiring.actors import create_actors
+from cluster.wiring.real import real
+from cluster.wiring.start import start_system
 from model.bundle.load import load_bundle
 from model.config import ModelConfig
 from model.network.export import write_bundle
@@ -249,11 +252,12 @@ def test_a_port_in_use_is_named_before_anything_starts(settings: Settings, syste
 def test_a_second_system_in_the_namespace_is_refused(settings: Settings, system: System) -> None:
     """Two deployments never share names; the message says what to change."""
     del system
+    models = ServedModels({}, {}, load_bundle)
     with pytest.raises(
         ConfigError,
         match=r"namespace 'echorank' .* has an actor 'coordinator' already.* set ray.namespace",
     ):
-        dict(_actors(settings, "run", [], load_bundle))
+        dict(create_actors(real(settings), settings, "run", [], models))
 
 
 def test_the_states_of_another_deployment_are_refused(settings: Settings, system: System) -> None:

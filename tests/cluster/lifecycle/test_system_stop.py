@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from cluster.lifecycle import system
 from cluster.lifecycle.system import System
 from cluster.settings.config import ServingSettings, Settings, StateSettings
 from cluster.wiring import start
+from cluster.wiring.real import real
 from model.config import ModelConfig
 from model.network.export import random_bundle
 
@@ -190,8 +192,6 @@ def test_a_start_that_finds_another_system_leaves_that_alone(
 
     for name, value in {
         "ray": ray,
-        "RealRay": lambda _: SimpleNamespace(create=taken),
-        "KafkaAdmin": FakeAdmin,
         "ensure_topics": lambda *_: None,
         "start_ray": lambda *_, **__: None,
         "resolve": lambda **_: FakeBroker("127.0.0.1:1", "embedded"),
@@ -205,7 +205,14 @@ def test_a_start_that_finds_another_system_leaves_that_alone(
     )
     with pytest.raises(ConfigError, match="already"):
         start.start_system(
-            settings, load=lambda _: random_bundle(ModelConfig(), ("a", "b")), environ={}
+            settings,
+            load=lambda _: random_bundle(ModelConfig(), ("a", "b")),
+            environ={},
+            make_world=lambda settings: replace(
+                real(settings),
+                ray=SimpleNamespace(create=taken),
+                kafka=SimpleNamespace(admin=FakeAdmin),
+            ),
         )
     assert ray.done == ["shutdown"]
     assert STOPPED == ["broker"]

@@ -142,6 +142,9 @@ class SimLog:
         self._topic.check()
         return self._topic.partitions[partition].start
 
+    def close(self) -> None:
+        pass
+
     def commit(self, offsets: Mapping[int, int], on_error: Callable[[Exception], None]) -> None:
         PROCESS.get().step()
         if self._topic.away:
@@ -167,8 +170,19 @@ class SimAdmin:
         self._answer()
         return {partition: self._topic.end(partition) for partition in partitions}
 
+    def settings(self, _topic: str, _names: Sequence[str]) -> Mapping[str, str]:
+        """A topic's settings: it tells none."""
+        self._answer()
+        return {}
+
     def close(self) -> None:
         pass
+
+    def __enter__(self) -> SimAdmin:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _answer(self) -> None:
         PROCESS.get().step()

@@ -30,6 +30,7 @@ NOTICED = 0.7  # of what is lost; for the rest the caller waits until its patien
 
 EXPECTED = (EchoRankError, RayTaskError, grpc.aio.AioRpcError)
 Work = Callable[[], Awaitable[Any]]
+Build = Callable[[], Awaitable[Any]]
 
 
 class Unreachable(Exception):
@@ -141,7 +142,7 @@ class Actors(Protocol):
 
     nodes: list[str]
 
-    def start(self, name: str, node: str) -> None:
+    def start(self, name: str, build: Build, node: str) -> None:
         """Start an actor's next process, on `node` if that is there."""
 
     def crash(self, process: Process) -> None:
@@ -200,11 +201,11 @@ class SimRay:
         except Unreachable as error:
             raise RayActorError from error
 
-    def create(self, name: str, _build: Callable[[], Awaitable[Any]], node: str = "") -> None:
+    def create(self, name: str, build: Build, node: str = "") -> None:
         """Start an actor; ConfigError if there is one."""
         if name in self._network.names:
             raise ConfigError(f"there is an actor {name} already")
-        self._actors.start(name, node)
+        self._actors.start(name, build, node)
 
     def has(self, name: str) -> bool:
         """Whether Ray knows the name."""
