@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from actors.locks import FairLock
-from actors.shard.shard import ShardSettings
+from actors.shard.settings import ShardSettings
 from bench import report, stored, untrained
 from cluster.processes.promptness import SWITCH_INTERVAL_S
 from cluster.processes.shard_process import TICK_S

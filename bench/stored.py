@@ -13,7 +13,8 @@ import numpy as np
 
 from actors.clicks.click import ClickBatch, key
 from actors.clock import SystemClock
-from actors.shard.shard import Shard, ShardSettings
+from actors.shard.settings import ShardSettings
+from actors.shard.shard import Shard
 from actors.snapshots.state_file import READ_BYTES
 from actors.snapshots.store import SnapshotStore
 from bench import untrained

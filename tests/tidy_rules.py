@@ -13,7 +13,6 @@ from collections.abc import Iterator
 LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 LONG = {  # to be split
-    "actors/shard/shard.py",
     "cluster/coordinator/coordinator.py",
     "cluster/settings/config.py",
 }

@@ -9,55 +9,29 @@ slice of a batch, or one read). Reads take only the last.
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
-import numpy as np
 
 from actors.clicks.click import ClickBatch
 from actors.clock import Clock
-from actors.errors import ConfigError, InvalidRequest, NotOwner, SnapshotError
+from actors.errors import ConfigError, NotOwner, SnapshotError
 from actors.locks import THREADS, Locks
 from actors.shard.allowance import SnapshotAllowance
 from actors.shard.erasure import ErasedStates, Eraser
-from actors.shard.held import Fingerprint, HeldPartition, PartitionStats, StateRead, Stores
+from actors.shard.folding import Folding
+from actors.shard.held import Fingerprint, HeldPartition, PartitionStats, StateRead
+from actors.shard.reading import StateReader
 from actors.shard.roles import Feed, Grant, PartitionReport, Role
+from actors.shard.settings import ShardSettings
 from actors.shard.snapshotter import Snapshotter
-from actors.shard.unknown_items import UnknownItems
 from actors.snapshots.store import Deleted, SnapshotStore
 from actors.state import gauges as state_gauges
 from actors.state.cold import ColdDirectory
-from actors.state.image import PIECE_ROWS
-from actors.state.maker import OpenCold, StoreMaker, TierSettings
-from actors.state.store import SLICE_EVENTS, PartitionStore
+from actors.state.maker import OpenCold, StoreMaker
+from actors.state.store import PartitionStore
 from model.bundle.bundle import Bundle
 from monitoring.metrics import Metrics
 
-log = logging.getLogger(__name__)
-
 OnApplied = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardSettings:
-    """What a shard needs of the deployment's settings."""
-
-    snapshot_interval_s: float = 10.0
-    snapshot_share_max: float = 0.03  # of a processor's time
-    bytes_per_user_max: int = 4096
-    users_initial: int = 1024
-    ready_lag_records_max: int = 1000
-    silence_s: float = math.inf  # without news of the log's end, after which newer clicks may exist
-    # arms that are asked unless one is named; none: all count alike
-    traffic: frozenset[str] = frozenset()
-    # an arm further behind the most advanced one is fed apart from it
-    arms_apart_records: int = 1000
-    tiers: TierSettings | None = None  # None: everybody stays in memory
-    twins_one_in: int = 0  # users, of whom one is also kept unrounded; 0: nobody
-    slice_events: int = SLICE_EVENTS  # folded under a store's lock at a time
-    piece_rows: int = PIECE_ROWS  # copied under it at a time
 
 
 class Shard:
@@ -93,12 +67,12 @@ class Shard:
         self._settings = settings
         allowance = SnapshotAllowance(settings.snapshot_interval_s, settings.snapshot_share_max)
         self._snapshotter = Snapshotter(snapshots, metrics, clock, allowance, locks)
-        self._unknown_items = UnknownItems(metrics, arms)
+        self._folding = Folding(arms, metrics, clock, self._snapshotter.forecast, self._give_up)
+        self._reader = StateReader(self._arms, clock, settings)
         self._eraser = Eraser(snapshots.tombstones, self._give_up)
         self._held: dict[int, HeldPartition] = {}
         self._locks = locks
         self._holding = locks.plain()
-        self._lease_ends_s = math.inf  # without a coordinator nobody else can own anything
         self._on_applied: list[OnApplied] = []
         self._new_store = StoreMaker(
             shard_id,
@@ -158,7 +132,7 @@ class Shard:
         """Answers may count until then, in the clock's monotonic time;
         later ones are stale, until a new lease.
         """
-        self._lease_ends_s = until_s
+        self._reader.lease(until_s)
 
     def release(self, partition: int) -> None:
         """Give the partition up after the batch in progress,
@@ -232,15 +206,7 @@ class Shard:
             OffsetGap: the batch starts beyond where the reader is to go on.
         """
         held = self._get(batch.partition)
-        with held.writer:
-            stores = held.fed(epoch, batch.start, feed)
-            batch = batch.before(held.limit(batch.stop, feed))
-            before = held.next_offset(feed)
-            newest = max(store.position for store in stores.values())
-            self._fold(held, stores, batch)
-            held.line_up()
-            position = held.next_offset(feed)
-        self._count(batch, before, newest, feed, held.role)
+        position = self._folding.fold(held, batch, epoch, feed)
         self._notify(batch.partition, position)
         return position
 
@@ -260,21 +226,7 @@ class Shard:
             NotOwner, ShardUnavailable, StaleEpoch, OffsetGap: as for `apply`.
         """
         held = self._get(partition)
-        with held.writer:
-            stores = held.fed(epoch, start, feed)
-            before = held.next_offset(feed)
-            stop = held.limit(stop, feed)
-            for store in stores.values():
-                store.skip_to(stop)
-            held.line_up()
-            position = held.next_offset(feed)
-        if (lost := max(0, stop - before)) and held.role is Role.OWNER:
-            text = (
-                "partition %d: %d offsets from %d on are gone from the log (%s); some arm's "
-                "states miss their clicks"
-            )
-            log.error(text, partition, lost, before, reason)
-            self._metrics.events_total.labels(str(partition), "lost").inc(lost)
+        position = self._folding.skip(held, start, stop, reason, epoch, feed)
         self._notify(partition, position)
         return position
 
@@ -298,22 +250,7 @@ class Shard:
             NotOwner: the partition is not this shard's.
             InvalidRequest: no arm has that name.
         """
-        held = self._get(partition)
-        if (bundle := self._arms.get(arm)) is None:
-            raise InvalidRequest(
-                "arm", f"there is no arm {arm!r}; this shard has {sorted(self._arms)}"
-            )
-        if held.stores is None:
-            return StateRead(row=None, offset=0, last_event_ms=-1, stale=True, partial=True)
-        row, offset = held.stores[arm].read(user_key)
-        at = bundle.layout.last_time
-        return StateRead(
-            row=row,
-            offset=offset,
-            last_event_ms=-1 if row is None else int(row[at : at + 8].view(np.int64)[0]),
-            stale=self._is_stale(held, offset),
-            partial=held.partial(offset, self._settings.ready_lag_records_max),
-        )
+        return self._reader.read(self._get(partition), arm, user_key)
 
     def snapshot_due(self, now_s: float) -> list[int]:
         """The partitions that are to be saved at `now_s`, the clock's monotonic time."""
@@ -410,16 +347,6 @@ class Shard:
         """Every held partition."""
         return [held.stats() for held in self._all()]
 
-    def _is_stale(self, held: HeldPartition, offset: int) -> bool:
-        """A standby's answers, and those of an owner that may have a successor
-        by now, count as stale always.
-        """
-        now_s = self._clock.monotonic()
-        in_charge = held.role is Role.OWNER and now_s <= self._lease_ends_s
-        lag_max = self._settings.ready_lag_records_max
-        heard_since_s = now_s - self._settings.silence_s
-        return not in_charge or held.stale(offset, lag_max, heard_since_s)
-
     def _all(self) -> list[HeldPartition]:
         return sorted(self._held.copy().values(), key=lambda held: held.partition)
 
@@ -431,30 +358,6 @@ class Shard:
             f"{sorted(self._held.copy())}; ask for the routing table again"
         )
 
-    def _fold(self, held: HeldPartition, stores: Stores, batch: ClickBatch) -> None:
-        folded = 0
-        took_s = 0.0
-        try:
-            for arm, store in stores.items():
-                started_s = self._clock.monotonic()
-                found = store.fold(batch)
-                took_s += (arm_s := self._clock.monotonic() - started_s)
-                folded = max(folded, found.events)
-                self._metrics.fold_seconds.observe(arm_s)
-                self._unknown_items.count(arm, found.events, found.unknown_items)
-                self._metrics.unknown_actions_total.labels(arm).inc(found.unknown_actions)
-        except Exception:
-            # Rows may stand between two events now, which no retry can mend; a restored snapshot
-            # can.
-            log.error(
-                "partition %d: folding failed at offset %d; it is given up",
-                held.partition,
-                held.position,
-            )
-            self._give_up(held)
-            raise
-        self._snapshotter.forecast.folded(folded, took_s)
-
     def _give_up(self, held: HeldPartition) -> None:
         """Let go of the partition, for who holds its writer;
         a release may have waited while a fold failed.
@@ -465,25 +368,6 @@ class Shard:
             if held.stores is not None:
                 self._snapshotter.forget(held.partition, held.stores)
             self._notify(held.partition, 0)  # who waits for an offset asks elsewhere
-
-    def _count(self, batch: ClickBatch, before: int, newest: int, feed: Feed, role: Role) -> None:
-        """Events new to the front are applied; freshness is of those new to all,
-        at the end of the whole batch.
-
-        What a standby folds, or an arm behind the front, is counted apart, so that sums over shards
-        stay the log's.
-        """
-        applied = len(batch.after(before))
-        partition = str(batch.partition)
-        if role is Role.STANDBY or feed is Feed.BEHIND:
-            apart = "standby" if role is Role.STANDBY else "catching_up"
-            self._metrics.events_total.labels(partition, apart).inc(applied)
-            return
-        self._metrics.events_total.labels(partition, "applied").inc(applied)
-        self._metrics.events_total.labels(partition, "duplicate").inc(len(batch) - applied)
-        record_ms = batch.after(newest).record_ms
-        age_s = (self._clock.now_ms() - record_ms[record_ms > 0]) / 1000
-        self._metrics.event_to_score_seconds.observe_many(age_s.clip(min=0))
 
     def _notify(self, partition: int, position: int) -> None:
         for callback in self._on_applied:

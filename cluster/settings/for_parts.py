@@ -14,7 +14,7 @@ from actors.clock import Clock
 from actors.ingest.ingest import IngestSettings
 from actors.serve.limits import RequestLimits
 from actors.shard.roles import Feed
-from actors.shard.shard import ShardSettings
+from actors.shard.settings import ShardSettings
 from actors.state.maker import TierSettings
 from cluster.broker.broker import Broker
 from cluster.coordinator.coordinator import CoordinatorSettings

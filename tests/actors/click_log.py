@@ -10,7 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from actors.clicks.click import ClickBatch, key
 from actors.clock import ManualClock
-from actors.shard.shard import Shard, ShardSettings
+from actors.shard.settings import ShardSettings
+from actors.shard.shard import Shard
 from actors.snapshots.store import SnapshotStore
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig

@@ -24,7 +24,8 @@ from actors.clicks.formats import EventFormat, encode
 from actors.clock import SystemClock
 from actors.ingest.ingest import Ingest, IngestSettings
 from actors.ingest.ports import ClickHistory
-from actors.shard.shard import Shard, ShardSettings
+from actors.shard.settings import ShardSettings
+from actors.shard.shard import Shard
 from actors.snapshots.store import SnapshotStore
 from cluster.kafka.access import KafkaAccess
 from cluster.kafka.clients import KafkaSink

@@ -24,7 +24,8 @@ from actors.serve.exposure import ExposureLog
 from actors.serve.limits import RequestLimits
 from actors.serve.scoring import ScoringService
 from actors.shard.applied import AppliedOffsets
-from actors.shard.shard import Shard, ShardSettings
+from actors.shard.settings import ShardSettings
+from actors.shard.shard import Shard
 from actors.snapshots.store import SnapshotStore
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig

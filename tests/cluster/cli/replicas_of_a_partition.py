@@ -19,7 +19,8 @@ from actors.clicks.click import ClickBatch
 from actors.clock import ManualClock
 from actors.shard.held import Fingerprint
 from actors.shard.roles import Role
-from actors.shard.shard import Shard, ShardSettings
+from actors.shard.settings import ShardSettings
+from actors.shard.shard import Shard
 from actors.snapshots.store import SnapshotStore
 from cluster.coordinator.routing import Replica, Route, RoutingTable
 from cluster.operate.admin import Admin

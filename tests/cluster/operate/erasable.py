@@ -19,7 +19,8 @@ from actors.clicks.click import ClickBatch, key
 from actors.clock import ManualClock
 from actors.serve.limits import RequestLimits
 from actors.shard.erasure import ErasedStates
-from actors.shard.shard import Shard, ShardSettings
+from actors.shard.settings import ShardSettings
+from actors.shard.shard import Shard
 from actors.snapshots.store import Deleted, SnapshotStore
 from actors.state.maker import TierSettings
 from cluster.coordinator.routing import Replica, Route

@@ -14,7 +14,8 @@ from actors.calls.interceptor import RequestInterceptor
 from actors.calls.server import RpcServer
 from actors.clock import ManualClock
 from actors.shard.roles import Assignment, Grant, Report
-from actors.shard.shard import Shard, ShardSettings
+from actors.shard.settings import ShardSettings
+from actors.shard.shard import Shard
 from actors.snapshots.store import SnapshotStore
 from cluster.processes.shard_process import ShardProcess
 from model.bundle.bundle import Bundle
