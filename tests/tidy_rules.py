@@ -13,7 +13,6 @@ from collections.abc import Iterator
 LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 LONG = {  # to be split
-    "cluster/coordinator/coordinator.py",
     "cluster/settings/config.py",
 }
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "misc", "base"}

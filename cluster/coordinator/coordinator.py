@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from actors.clock import Clock
 from actors.errors import InvalidRequest, NotOwner
 from actors.serve.traffic import Arm
-from actors.shard.roles import Assignment, PartitionReport, Report
-from cluster.coordinator.handover import Handover, Host, Hosts
-from cluster.coordinator.leases import Leases
+from actors.shard.roles import Assignment, Report
+from cluster.coordinator.knowledge import Knowledge
 from cluster.coordinator.ledger import Ledger, Member, first_ledger
-from cluster.coordinator.placement import Placed, place
-from cluster.coordinator.routing import Replica, Route, RoutingTable
+from cluster.coordinator.planner import Planner
+from cluster.coordinator.routing import RoutingTable
+from cluster.coordinator.settings import CoordinatorSettings
 from cluster.coordinator.spreading import next_move
 from monitoring.discovery import Target
 
@@ -42,20 +41,6 @@ class Memory(Protocol):
 
     def save(self, ledger: Ledger) -> None:
         """Keep this instead; Superseded if another coordinator has begun a newer generation."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoordinatorSettings:
-    """How patient the coordinator is, and how much it keeps in reserve."""
-
-    standbys: int = 0  # of each partition: 0 or 1
-    lease_s: float = 1.0  # without a heartbeat for so long, a shard's standbys take over
-    grace_s: float = 5.0  # and so much later its partitions go to others
-    # a shard that has not registered yet gets so long: the first start compiles
-    start_s: float = 120.0
-    handover_lag_max: int = 1000  # records by which a new owner may be behind the old one
-    # partitions that move at a time: each is in memory twice, and without its standby
-    moves_max: int = 4
 
 
 class Progress(NamedTuple):
@@ -96,8 +81,6 @@ class Coordinator:
         self._memory = memory
         self._settings = settings
         self._changed = asyncio.Event()
-        self._reports: dict[str, Report] = {}  # of the newest incarnations
-        self._said = 0  # reports with news
         self._settled: object = None  # what was known when a step changed nothing
         # nodes on which a shard was to start that started elsewhere
         self._refusing: set[str] = set()
@@ -110,9 +93,10 @@ class Coordinator:
             arms=tuple(arms),
         )
         memory.save(self._ledger)
-        self._leases = Leases(clock, settings.lease_s, settings.grace_s)
+        self._known = Knowledge(clock, settings)
+        self._planner = Planner(self._known, settings)
         for member in self._ledger.members:
-            self._leases.expect(
+            self._known.leases.expect(
                 member.name, settings.lease_s if member.address else settings.start_s
             )
 
@@ -145,11 +129,9 @@ class Coordinator:
         )
         if not member.address and member.node not in ("", node):
             self._refusing.add(member.node)
-        self._reports.pop(shard, None)
-        self._leases.forgive_own_sleep()
-        self._leases.renew(shard)
+        self._known.begin(shard)
         ledger = self._ledger.with_member(replace(came, moves_to=moves_to)).with_target(target)
-        self._publish(self._stepped(replace(ledger, incarnations=incarnation)))
+        self._publish(self._step(replace(ledger, incarnations=incarnation)))
         return incarnation
 
     def heartbeat(self, shard: str, report: Report) -> Assignment:
@@ -166,10 +148,7 @@ class Coordinator:
                 f"incarnation {report.incarnation} of {shard} is not the one that registered last "
                 f"({member.incarnation}); it was replaced and has to end"
             )
-        if _news(report) != _news(self._reports.get(shard)):
-            self._said += 1
-        self._reports[shard] = report
-        self._leases.renew(shard)
+        self._known.hear(shard, report)
         return Assignment(lease_s=self._settings.lease_s, grants=self.table.grants(shard))
 
     def join(self, target: Target) -> None:
@@ -183,10 +162,10 @@ class Coordinator:
         Raises:
             SnapshotError, Superseded: it could not be saved; nothing was published.
         """
-        known = self._known()
+        known = self._known.so_far(self._ledger)
         if known == self._settled:
             return
-        if not self._publish(self._stepped(self._ledger)):
+        if not self._publish(self._step(self._ledger)):
             self._settled = known
 
     def scale(self, shards: int) -> Progress:
@@ -223,7 +202,7 @@ class Coordinator:
             InvalidRequest: no other shard could take what it holds.
         """
         member = self._ledger.member(shard)
-        if not self._another_may_hold(member, self._ledger):
+        if not self._planner.another_may_hold(member, self._ledger):
             raise InvalidRequest(
                 "shard", f"no other shard could take what {shard} holds; add one (echorank scale)"
             )
@@ -246,7 +225,9 @@ class Coordinator:
             return
         ledger = self._ledger
         movable = [
-            m.name for m in ledger.members if not m.draining and self._another_may_hold(m, ledger)
+            m.name
+            for m in ledger.members
+            if not m.draining and self._planner.another_may_hold(m, ledger)
         ]
         places = {member.name: member.node for member in ledger.members}
         if move := next_move(places, movable, set(nodes) - self._refusing):
@@ -259,10 +240,7 @@ class Coordinator:
         """How far the shards are from what was asked for."""
         members = self._ledger.members
         wanted = self._ledger.shards_wanted
-        off = sum(
-            not _settled(*pair)
-            for pair in zip(self.table.routes, self._wanted(self._ledger), strict=True)
-        )
+        off = self._planner.unsettled(self._ledger)
         waiting = [
             member.name for member in members if member.number < wanted and not member.address
         ]
@@ -290,7 +268,7 @@ class Coordinator:
     def spawned(self, number: int) -> None:
         """The actor of a shard was started, and will register."""
         member = next(member for member in self._ledger.members if member.number == number)
-        self._leases.expect(member.name, self._settings.start_s)
+        self._known.leases.expect(member.name, self._settings.start_s)
         self._publish(self._ledger.with_member(replace(member, spawned=True)))
 
     def to_stop(self) -> list[int]:
@@ -307,8 +285,7 @@ class Coordinator:
         ledger = self._ledger.without_member(number)
         shard = Member(number=number, node=was.moves_to, spawned=False)
         self._publish(ledger.with_member(shard) if number < ledger.shards_wanted else ledger)
-        self._leases.forget(shard.name)
-        self._reports.pop(shard.name, None)
+        self._known.forget(shard.name)
 
     async def wait_newer(self, version: int, timeout_s: float) -> RoutingTable:
         """The table as soon as its version is above `version`;
@@ -322,138 +299,8 @@ class Coordinator:
             log.debug("no table newer than %d in %.0f s", version, timeout_s)
         return self.table
 
-    def _known(self) -> object:
-        """All that a step depends on, as something to compare: most ticks find nothing new."""
-        self._leases.forgive_own_sleep()
-        names = [member.name for member in self._ledger.members]
-        near = [self._near(partition, route) for partition, route in enumerate(self.table.routes)]
-        return (
-            self.table.version,
-            self._said,
-            near,
-            [(self._leases.runs(n), self._leases.given_up(n)) for n in names],
-        )
-
-    def _stepped(self, ledger: Ledger) -> Ledger:
-        """The ledger after one step of each partition."""
-        hosts = self._hosts(ledger)
-        issued = list(ledger.issued)
-        routes = [
-            self._refreshed(partition, route, hosts)
-            for partition, route in enumerate(ledger.table.routes)
-        ]
-        wants = self._wanted(ledger.with_routes(routes))
-        moving = sum(
-            _moves(*pair) and hosts.live(pair[1].owner) for pair in zip(routes, wants, strict=True)
-        )
-
-        def issue(partition: int) -> int:
-            issued[partition] = max(issued[partition] + 1, self._memory.first_epoch)
-            return issued[partition]
-
-        for partition, want in enumerate(wants):
-            before = routes[partition]
-            begins = moving < self._settings.moves_max
-            failed = self._failed(partition, before)
-            near = self._near(partition, before)
-            handover = Handover(hosts, partial(issue, partition), failed, near)
-            routes[partition] = handover.next(before, want, may_begin=begins)
-            moving += _moves(routes[partition], want) and not _moves(before, want)
-        ledger = replace(ledger.with_routes(routes), issued=tuple(issued))
-        return replace(ledger, members=tuple(self._emptied(ledger)))
-
-    def _hosts(self, ledger: Ledger) -> Hosts:
-        registered = {
-            member.name: Host(member.address, member.incarnation, self._leases.runs(member.name))
-            for member in ledger.members
-            if member.address
-        }
-        named = {replica.shard for route in ledger.table.routes for _, replica in route.replicas()}
-        return Hosts(registered, frozenset(filter(self._leases.given_up, named)))
-
-    def _refreshed(self, partition: int, route: Route, hosts: Hosts) -> Route:
-        """The route with what is known of its shards by now."""
-
-        def refreshed(replica: Replica) -> Replica:
-            host = hosts.registered.get(replica.shard)
-            if host is None or host.incarnation != replica.incarnation:
-                return replace(replica, address="", ready=False)
-            held = self._held(partition, replica)
-            # between a newer epoch and the shard's word under it, the states go on as they were
-            caught_up = held.caught_up if held and held.epoch == replica.epoch else replica.ready
-            behind = held.behind if held and held.epoch == replica.epoch else replica.behind
-            return replace(
-                replica, address=host.address, ready=caught_up and host.live, behind=behind
-            )
-
-        return Route(
-            owner=refreshed(route.owner),
-            standby=refreshed(route.standby) if route.standby else None,
-        )
-
-    def _near(self, partition: int, route: Route) -> bool:
-        """Whether the standby is about as far as the owner, by their last words;
-        an owner that restores is nowhere.
-        """
-        if route.standby is None or (owner := self._held(partition, route.owner)) is None:
-            return True
-        standby = self._held(partition, route.standby)
-        return (
-            standby is not None
-            and owner.position - standby.position <= self._settings.handover_lag_max
-        )
-
-    def _held(self, partition: int, replica: Replica) -> PartitionReport | None:
-        """What the replica's shard said of the partition last, under any epoch."""
-        report = self._reports.get(replica.shard)
-        return report.held.get(partition) if report else None
-
-    def _failed(self, partition: int, route: Route) -> frozenset[str]:
-        """The shards that gave the partition up under the epoch that they have now."""
-        return frozenset(
-            replica.shard
-            for _, replica in route.replicas()
-            if (report := self._reports.get(replica.shard))
-            and report.failed.get(partition) == replica.epoch
-        )
-
-    def _wanted(self, ledger: Ledger) -> list[Placed]:
-        nodes = {m.name: m.node or m.name for m in ledger.members if self._may_hold(m, ledger)}
-        return place(
-            [_placed(route) for route in ledger.table.routes], nodes, self._settings.standbys
-        )
-
-    def _may_hold(self, member: Member, ledger: Ledger) -> bool:
-        excluded = (
-            member.draining
-            or member.moves_to
-            or member.stopping
-            or self._leases.given_up(member.name)
-        )
-        return member.number < ledger.shards_wanted and not excluded
-
-    def _another_may_hold(self, member: Member, ledger: Ledger) -> bool:
-        return any(other != member and self._may_hold(other, ledger) for other in ledger.members)
-
-    def _emptied(self, ledger: Ledger) -> Iterator[Member]:
-        """The members; those that are to go, or to move,
-        and hold nothing any more are to be stopped.
-
-        A move ends where it is if all others are gone meanwhile.
-        """
-        for member in ledger.members:
-            moves_to = (
-                member.moves_to if member.stopping or self._another_may_hold(member, ledger) else ""
-            )
-            leaves = member.number >= ledger.shards_wanted or bool(moves_to)
-            stopping = member.stopping or (leaves and not self._holds(member.name, ledger))
-            yield replace(member, moves_to=moves_to, stopping=stopping)
-
-    def _holds(self, shard: str, ledger: Ledger) -> bool:
-        """Whether the table, or the shard's own word, gives it anything."""
-        report = self._reports.get(shard)
-        believes = report is not None and bool(report.held) and not self._leases.given_up(shard)
-        return believes or bool(ledger.table.grants(shard))
+    def _step(self, ledger: Ledger) -> Ledger:
+        return self._planner.step(ledger, self._memory.first_epoch)
 
     def _publish(self, ledger: Ledger) -> bool:
         """Save and show the ledger; whether it differs from the last one."""
@@ -465,30 +312,3 @@ class Coordinator:
         self._changed.set()
         self._changed = asyncio.Event()
         return True
-
-
-def _news(report: Report | None) -> object:
-    """What of a report can change the table; positions alone do not."""
-    news = (
-        {p: (held.epoch, held.caught_up, held.behind) for p, held in report.held.items()}
-        if report
-        else None
-    )
-    return report and (news, report.failed)
-
-
-def _placed(route: Route) -> Placed:
-    return Placed(route.owner.shard, route.standby.shard if route.standby else None)
-
-
-def _settled(route: Route, want: Placed) -> bool:
-    return _placed(route) == want and all(replica.ready for _, replica in route.replicas())
-
-
-def _moves(route: Route, want: Placed) -> bool:
-    """Whether the partition's next owner is on its way."""
-    return (
-        route.owner.shard != want.owner
-        and route.standby is not None
-        and route.standby.shard == want.owner
-    )

@@ -17,7 +17,7 @@ from actors.shard.roles import Feed
 from actors.shard.settings import ShardSettings
 from actors.state.maker import TierSettings
 from cluster.broker.broker import Broker
-from cluster.coordinator.coordinator import CoordinatorSettings
+from cluster.coordinator.settings import CoordinatorSettings
 from cluster.kafka.access import KafkaAccess
 from cluster.kafka.log_watch import SILENT_S
 from cluster.kafka.topics import Topic

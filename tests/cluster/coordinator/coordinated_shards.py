@@ -10,8 +10,9 @@ from actors.clock import ManualClock
 from actors.errors import NotOwner, SnapshotError
 from actors.serve.traffic import Arm
 from actors.shard.roles import Grant, PartitionReport, Report, Role, steps
-from cluster.coordinator.coordinator import Coordinator, CoordinatorSettings
+from cluster.coordinator.coordinator import Coordinator
 from cluster.coordinator.ledger import Ledger
+from cluster.coordinator.settings import CoordinatorSettings
 from cluster.names import shard_name
 from monitoring.discovery import Target
 

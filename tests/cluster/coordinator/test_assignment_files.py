@@ -10,9 +10,10 @@ from actors.clock import ManualClock
 from actors.errors import SnapshotError, Superseded
 from actors.serve.traffic import Arm
 from cluster.coordinator.assignment_files import EPOCHS_A_GENERATION, KEPT, AssignmentFiles
-from cluster.coordinator.coordinator import Coordinator, CoordinatorSettings
+from cluster.coordinator.coordinator import Coordinator
 from cluster.coordinator.ledger import Ledger, Member
 from cluster.coordinator.routing import Replica, Route, RoutingTable
+from cluster.coordinator.settings import CoordinatorSettings
 from monitoring.discovery import Target
 
 replicas = st.builds(
