@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from actors.errors import ShardUnavailable, SnapshotError
+from actors.backoff import is_retriable
+from actors.errors import EchoRankError, SnapshotError
 from cluster.coordinator.coordinator import Coordinator
 
 log = logging.getLogger(__name__)
@@ -100,8 +101,12 @@ class CoordinatorProcess:
 
 @contextmanager
 def _tried_again(what: str) -> Iterator[None]:
-    """Log what failed and may be repeated; it is, by the next round."""
+    """Log what failed and may be repeated; it is, by the next round,
+    also what a full disk kept from being saved.
+    """
     try:
         yield
-    except (SnapshotError, ShardUnavailable) as error:
+    except EchoRankError as error:
+        if not (is_retriable(error) or isinstance(error, SnapshotError)):
+            raise
         log.error("%s once more: %s", what, error)
