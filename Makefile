@@ -4,21 +4,33 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
 ARGS ?=
 SEEDS ?= 1000
 KILLS ?= 50
 # Held: the figures and golden scores in this repository were made with it. Raise it on purpose, then `make lock`.
 TORCH := torch==2.13.0
+# Python compiles a module when it is first imported; of the installed ones most never are.
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-compile
+
+# $(call step,TEXT,COMMAND): one line with its duration; what the command says is shown if it fails.
+define step
+@mkdir -p out; printf '[setup] %s ... ' '$(1)'; begun=$$(date +%s); \
+if $(2) >out/setup.log 2>&1; then echo "$$(($$(date +%s) - begun)) s"; \
+else status=$$?; echo failed; cat out/setup.log >&2; exit $$status; fi
+endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock check stubs test sim chaos bench bench-fold bench-overload bench-score bench-recovery bench-replay bench-rest bench-snapshot
+.PHONY: help setup setup-dev lock check stubs test sim chaos bench bench-fold bench-overload bench-score bench-recovery bench-replay bench-rest bench-snapshot
 .PHONY: demo up clean
 
 help: ## Show what there is to run
 	@echo "EchoRank: make <target> [ARGS='--flags of the command']"
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## Create .venv and install the pinned dependencies (about 75 s, once)
+setup: $(READY) ## Create .venv and install what serving and training need (about a minute, once)
+
+setup-dev: $(READY_DEV) ## The same, and what tests and checks need
 
 $(READY): requirements.lock pyproject.toml
 	@command -v "$(PYTHON)" >/dev/null && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -27,40 +39,45 @@ $(READY): requirements.lock pyproject.toml
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "$(PYTHON) cannot create virtual environments: its venv module is not installed." >&2; \
 	  echo "Install it (Debian: sudo apt-get install python3.11-venv) and run make again." >&2; exit 1; }
-	@echo "[setup] 1/3 virtual environment in $(VENV) ($$($(PYTHON) --version))"
-	@"$(PYTHON)" -m venv --clear $(VENV)
-	@echo "[setup] 2/3 pinned dependencies from requirements.lock"
-	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
-	@echo "[setup] 3/3 EchoRank itself, editable"
-	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	$(call step,1/3 virtual environment in $(VENV),"$(PYTHON)" -m venv --clear $(VENV))
+	$(call step,2/3 pinned dependencies of requirements.lock,$(INSTALL) -r requirements.lock)
+	$(call step,3/3 EchoRank itself,$(INSTALL) --no-deps --no-build-isolation --editable .)
+	@touch $@
+
+$(READY_DEV): requirements-dev.lock $(READY)
+	$(call step,tools for tests and checks of requirements-dev.lock,$(INSTALL) -r requirements-dev.lock)
 	@touch $@
 
 # torch's CUDA libraries are left to torch's own exact pins, so that one lock serves machines with and without a GPU.
-lock: ## Resolve pyproject.toml afresh and write requirements.lock
+FREEZE := out/lock/bin/python -m pip freeze --all --exclude-editable \
+  | sed 's/+cpu$$//' | grep -Ev '^(pip==|nvidia-|cuda-|triton==)'
+
+lock: ## Resolve pyproject.toml afresh and write requirements.lock and requirements-dev.lock
 	"$(PYTHON)" -m venv --clear out/lock
-	out/lock/bin/python -m pip install --disable-pip-version-check --editable '.[dev]' '$(TORCH)'
-	{ echo "# Written by 'make lock' from pyproject.toml (with the dev extra); do not edit."; \
-	  out/lock/bin/python -m pip freeze --all --exclude-editable \
-	  | sed 's/+cpu$$//' | grep -Ev '^(pip==|nvidia-|cuda-|triton==)'; } > out/requirements.lock
-	mv out/requirements.lock requirements.lock
+	out/lock/bin/python -m pip install --disable-pip-version-check --editable . '$(TORCH)'
+	{ echo "# Written by 'make lock' from pyproject.toml; do not edit."; $(FREEZE); } > out/lock/requirements.lock
+	out/lock/bin/python -m pip install --disable-pip-version-check --constraint out/lock/requirements.lock --editable '.[dev]'
+	{ echo "# Written by 'make lock' from pyproject.toml: what the dev extra adds to requirements.lock; do not edit."; \
+	  echo "-c requirements.lock"; $(FREEZE) | grep -vxFf out/lock/requirements.lock; } > out/lock/requirements-dev.lock
+	mv out/lock/requirements.lock out/lock/requirements-dev.lock .
 	rm -rf out/lock
 
-check: $(READY) ## Lint, format, types, tidiness, fresh stubs: exactly what CI checks
+check: $(READY_DEV) ## Lint, format, types, tidiness, fresh stubs: exactly what CI checks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest tests/test_tidy.py tests/test_stubs.py tests/test_papers.py
 
-test: $(READY) ## Run every test on two processes (brokers and clusters are started and stopped by the tests)
+test: $(READY_DEV) ## Run every test on two processes (brokers and clusters are started and stopped by the tests)
 	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS)
 
-stubs: $(READY) ## Regenerate rpc/ from proto/
+stubs: $(READY_DEV) ## Regenerate rpc/ from proto/
 	$(BIN)/python -m grpc_tools.protoc -Irpc=proto --python_out=. --pyi_out=. --grpc_python_out=. proto/*.proto
 
-sim: $(READY) ## Simulate SEEDS (1000) runs of the whole system with faults, under virtual time
+sim: $(READY_DEV) ## Simulate SEEDS (1000) runs of the whole system with faults, under virtual time
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
-chaos: $(READY) ## Strike a real deployment KILLS (50) times under load and count every click (needs Apache Kafka: KAFKA_HOME)
+chaos: $(READY_DEV) ## Strike a real deployment KILLS (50) times under load and count every click (needs Apache Kafka: KAFKA_HOME)
 	GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m tests.chaos --kills $(KILLS) $(ARGS)
 
 bench: bench-fold bench-score bench-snapshot bench-recovery bench-replay ## Run every benchmark and write bench/results/ (of a tree as committed)
