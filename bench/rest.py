@@ -26,14 +26,9 @@ import typer
 
 from bench import report, untrained
 from cluster.broker.free_port import free_port
-from cluster.settings.config import (
-    ArchiveSettings,
-    MonitoringSettings,
-    RaySettings,
-    ServingSettings,
-    Settings,
-    StateSettings,
-)
+from cluster.settings.config import Settings
+from cluster.settings.serving import MonitoringSettings, RaySettings, ServingSettings
+from cluster.settings.storage import ArchiveSettings, StateSettings
 from cluster.wiring.start import start_system
 
 ITEMS = 1000

@@ -32,14 +32,9 @@ from bench.clicks import click, produce
 from bench.load import Driver, choose
 from cluster.broker.free_port import free_port
 from cluster.operate.client import Client
-from cluster.settings.config import (
-    ArchiveSettings,
-    ArmSettings,
-    MonitoringSettings,
-    ServingSettings,
-    Settings,
-    StateSettings,
-)
+from cluster.settings.config import Settings
+from cluster.settings.serving import ArmSettings, MonitoringSettings, ServingSettings
+from cluster.settings.storage import ArchiveSettings, StateSettings
 from cluster.wiring.start import start_system
 from model.bundle.load import load_bundle
 from rpc.echorank_pb2 import ScoreRequest

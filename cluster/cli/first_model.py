@@ -17,7 +17,8 @@ import typer
 from actors.errors import ConfigError, EchoRankError
 from cluster.cli.main import EXIT_CONFIG
 from cluster.cli.options import ConfigOption, settings_from
-from cluster.settings.config import Settings, TopicSettings
+from cluster.settings.config import Settings
+from cluster.settings.stream import TopicSettings
 from model.bundle.files import MANIFEST
 
 BUNDLE = "out/bundle"  # of ray_config.yaml

@@ -51,7 +51,8 @@ from cluster.kafka.access import KafkaAccess
 from cluster.kafka.clients import producer
 from cluster.lifecycle.system import System
 from cluster.operate.client import Client
-from cluster.settings.config import ArmSettings, Settings
+from cluster.settings.config import Settings
+from cluster.settings.serving import ArmSettings
 from cluster.wiring.start import start_system
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from cluster.lifecycle import interrupts
-from cluster.settings.config import RaySettings
+from cluster.settings.serving import RaySettings
 from training import patient_ray, ray_private
 
 ROOT = Path(__file__).parents[2]

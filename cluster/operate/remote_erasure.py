@@ -21,7 +21,7 @@ from cluster.names import ARCHIVE, COORDINATOR
 from cluster.processes.archive_process import ArchiveProcess
 from cluster.processes.ray_port import Ray, call
 from cluster.processes.shard_process import ShardProcess
-from cluster.settings.config import TopicSettings
+from cluster.settings.stream import TopicSettings
 from rpc import echorank_pb2 as pb
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,9 @@ from cluster.coordinator.settings import CoordinatorSettings
 from cluster.kafka.access import KafkaAccess
 from cluster.kafka.log_watch import SILENT_S
 from cluster.kafka.topics import Topic
-from cluster.settings.config import ArchiveSettings, Settings, StateSettings
+from cluster.settings.config import Settings
 from cluster.settings.scale import FULL, Scale
+from cluster.settings.storage import ArchiveSettings, StateSettings
 
 
 def limits(settings: Settings) -> RequestLimits:

@@ -24,7 +24,8 @@ from cluster.kafka.letter_marks import KafkaLetterMarks
 from cluster.kafka.log import KafkaLog
 from cluster.processes.promptness import answer_promptly
 from cluster.processes.ray_calls import RealRay
-from cluster.settings.config import MonitoringSettings, Settings
+from cluster.settings.config import Settings
+from cluster.settings.serving import MonitoringSettings
 from cluster.wiring.world import World
 from monitoring import logs
 from monitoring.control_store import ControlStore

@@ -22,8 +22,9 @@ from cluster.kafka.access import KafkaAccess
 from cluster.kafka.clients import KafkaAdmin
 from cluster.kafka.log import KafkaLog
 from cluster.processes.ray_port import Ray
-from cluster.settings.config import MonitoringSettings, Settings
+from cluster.settings.config import Settings
 from cluster.settings.scale import FULL, Scale
+from cluster.settings.serving import MonitoringSettings
 from monitoring.metrics import Metrics
 
 T = TypeVar("T")

@@ -6,17 +6,11 @@ from collections.abc import Mapping
 
 from actors.serve.traffic import Arm
 from actors.state.rows import BYTES_BESIDE_ROW_MAX
-from cluster.settings.config import (
-    ArchiveSettings,
-    ArmSettings,
-    KafkaSettings,
-    RaySettings,
-    ServingSettings,
-    Settings,
-    StateSettings,
-    TopicSettings,
-)
+from cluster.settings.config import Settings
 from cluster.settings.scale import Scale
+from cluster.settings.serving import ArmSettings, RaySettings, ServingSettings
+from cluster.settings.storage import ArchiveSettings, StateSettings
+from cluster.settings.stream import KafkaSettings, TopicSettings
 from model.bundle.bundle import Bundle
 from tests.simulation.faults import Scenario
 

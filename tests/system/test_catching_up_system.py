@@ -27,16 +27,10 @@ from cluster.lifecycle import system
 from cluster.lifecycle.system import System
 from cluster.operate.client import Client
 from cluster.settings import for_parts
-from cluster.settings.config import (
-    ArchiveSettings,
-    KafkaSettings,
-    MonitoringSettings,
-    RaySettings,
-    ServingSettings,
-    Settings,
-    StateSettings,
-    TopicSettings,
-)
+from cluster.settings.config import Settings
+from cluster.settings.serving import MonitoringSettings, RaySettings, ServingSettings
+from cluster.settings.storage import ArchiveSettings, StateSettings
+from cluster.settings.stream import KafkaSettings, TopicSettings
 from cluster.wiring.start import start_system
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig

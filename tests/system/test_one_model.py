@@ -20,17 +20,10 @@ from cluster.broker.free_port import free_port
 from cluster.lifecycle.system import System
 from cluster.operate.client import Client
 from cluster.operate.status_report import gather
-from cluster.settings.config import (
-    ArchiveSettings,
-    ArmSettings,
-    KafkaSettings,
-    MonitoringSettings,
-    RaySettings,
-    ServingSettings,
-    Settings,
-    StateSettings,
-    TopicSettings,
-)
+from cluster.settings.config import Settings
+from cluster.settings.serving import ArmSettings, MonitoringSettings, RaySettings, ServingSettings
+from cluster.settings.storage import ArchiveSettings, StateSettings
+from cluster.settings.stream import KafkaSettings, TopicSettings
 from cluster.wiring.start import start_system
 from model.bundle.load import load_bundle
 from model.config import ModelConfig

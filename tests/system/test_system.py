@@ -31,17 +31,10 @@ from cluster.operate.client import Client
 from cluster.operate.notices import Watch
 from cluster.processes.served_models import ServedModels
 from cluster.scrape import scrape
-from cluster.settings.config import (
-    ArchiveSettings,
-    ArmSettings,
-    KafkaSettings,
-    MonitoringSettings,
-    RaySettings,
-    ServingSettings,
-    Settings,
-    StateSettings,
-    TopicSettings,
-)
+from cluster.settings.config import Settings
+from cluster.settings.serving import ArmSettings, MonitoringSettings, RaySettings, ServingSettings
+from cluster.settings.storage import ArchiveSettings, StateSettings
+from cluster.settings.stream import KafkaSettings, TopicSettings
 from cluster.wiring.actors import create_actors
 from cluster.wiring.real import real
 from cluster.wiring.start import start_system

@@ -16,16 +16,10 @@ from cluster.broker.broker import Broker
 from cluster.broker.free_port import free_port
 from cluster.lifecycle.system import System
 from cluster.operate.client import Client
-from cluster.settings.config import (
-    ArchiveSettings,
-    KafkaSettings,
-    MonitoringSettings,
-    RaySettings,
-    ServingSettings,
-    Settings,
-    StateSettings,
-    TopicSettings,
-)
+from cluster.settings.config import Settings
+from cluster.settings.serving import MonitoringSettings, RaySettings, ServingSettings
+from cluster.settings.storage import ArchiveSettings, StateSettings
+from cluster.settings.stream import KafkaSettings, TopicSettings
 from cluster.wiring.start import start_system
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig

@@ -29,17 +29,10 @@ from cluster.lifecycle.system import System
 from cluster.names import COORDINATOR
 from cluster.processes.ray_calls import begin
 from cluster.processes.shard_process import ShardProcess
-from cluster.settings.config import (
-    ArchiveSettings,
-    ArmSettings,
-    KafkaSettings,
-    MonitoringSettings,
-    RaySettings,
-    ServingSettings,
-    Settings,
-    StateSettings,
-    TopicSettings,
-)
+from cluster.settings.config import Settings
+from cluster.settings.serving import ArmSettings, MonitoringSettings, RaySettings, ServingSettings
+from cluster.settings.storage import ArchiveSettings, StateSettings
+from cluster.settings.stream import KafkaSettings, TopicSettings
 from cluster.wiring.start import start_system
 from model.config import ModelConfig
 from model.network.export import write_bundle

@@ -13,7 +13,9 @@ from cluster.kafka.access import KafkaAccess
 from cluster.kafka.clients import KafkaAdmin
 from cluster.kafka.topics import UNCLEAN, Topic, ensure_topics, warn_of_lossy_settings
 from cluster.settings import for_parts
-from cluster.settings.config import ServingSettings, Settings, TopicSettings
+from cluster.settings.config import Settings
+from cluster.settings.serving import ServingSettings
+from cluster.settings.stream import TopicSettings
 
 CLICKS = Topic(name="clicks", partitions=8, replication_factor=3, exact=True)
 LETTERS = Topic(name="clicks.dlq", partitions=1)

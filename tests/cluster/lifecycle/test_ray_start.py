@@ -18,7 +18,7 @@ from cluster.lifecycle import ray_start
 from cluster.processes.actor import Actor
 from cluster.processes.ray_calls import RealRay, begin
 from cluster.processes.ray_port import call
-from cluster.settings.config import RaySettings
+from cluster.settings.serving import RaySettings
 from tests.waiting import until
 from training import patient_ray
 

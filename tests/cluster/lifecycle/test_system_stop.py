@@ -16,7 +16,9 @@ from cluster.broker.broker import Broker
 from cluster.broker.free_port import free_port
 from cluster.lifecycle import system
 from cluster.lifecycle.system import System
-from cluster.settings.config import ServingSettings, Settings, StateSettings
+from cluster.settings.config import Settings
+from cluster.settings.serving import ServingSettings
+from cluster.settings.storage import StateSettings
 from cluster.wiring import start
 from cluster.wiring.real import real
 from model.config import ModelConfig

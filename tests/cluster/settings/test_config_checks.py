@@ -9,7 +9,10 @@ import pytest
 
 from actors.errors import ConfigError
 from cluster.settings.checks import check_around
-from cluster.settings.config import ArmSettings, KafkaSettings, Settings, StateSettings
+from cluster.settings.config import Settings
+from cluster.settings.serving import ArmSettings
+from cluster.settings.storage import StateSettings
+from cluster.settings.stream import KafkaSettings
 from model.config import ModelConfig
 from model.network.export import write_bundle
 from tests.model.models import VARIANTS, network

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from actors.errors import ConfigError
 from cluster.kafka.access import KafkaAccess
 from cluster.operate.replay.run import Order
-from cluster.settings.config import KafkaSettings, Settings, load
+from cluster.settings.config import Settings, load
 from cluster.settings.docs import to_yaml
+from cluster.settings.stream import KafkaSettings
 
 TOKEN = "ECHORANK__SERVING__ADMIN_TOKEN"
 PASSWORD = "ECHORANK__KAFKA__SASL_PASSWORD"
