@@ -25,6 +25,7 @@ from kafka.structs import TopicPartition
 from actors.clicks.dead_letter import OutRecord
 from actors.errors import BrokerUnavailable, RecordsRefused
 from cluster.kafka import errors as kafka_errors
+from cluster.kafka import prompt_metadata
 from cluster.kafka.access import KafkaAccess
 from cluster.kafka.errors import FailedTries
 
@@ -56,7 +57,7 @@ def connected(kind: Any, access: KafkaAccess, **options: Any) -> tuple[Any, Any]
     built: list[Any] = []
 
     def network(**config: Any) -> Any:
-        built.append(kind.DEFAULT_CONFIG["kafka_client"](**config))
+        built.append(prompt_metadata.network(**config))
         return built[-1]
 
     with FailedTries() as tries, reported(access, "connecting", tries.causes):

@@ -97,18 +97,22 @@ async def test_the_leader_is_killed(cluster: ClusterOfBrokers, stage: Scene) -> 
             await settle(path, load)
 
 
-async def test_the_leader_hangs(cluster: ClusterOfBrokers, stage: Scene) -> None:
+async def test_the_leader_hangs(
+    cluster: ClusterOfBrokers, stage: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A leader that keeps its connections and says nothing holds readers up for seconds,
-    not for a request's time-out.
+    not for a request's time-out: also if it was just asked who leads.
 
     It wakes up later as a follower, and what it still sends counts for nothing.
     """
+    monkeypatch.setattr(kafka_log, "PAUSE_S", -1.0)  # such a question is nearly always open
+    access = cluster.access(request_timeout_s=120.0)  # an election takes long on a busy machine
     topic = stage.topic(2, nodes=[2, 3, 1], min_insync_replicas=2)
-    async with stage.path(topic, partitions=2) as path:
+    async with stage.path(topic, access=access, partitions=2) as path:
         with Load(stage.access, topic) as load:
             await advance(path)
             cluster.freeze(2)
-            await advance(path, within_s=stage.access.request_timeout_s / 2)
+            await advance(path, within_s=access.request_timeout_s / 2)
             cluster.thaw(2)
             await advance(path)
             await settle(path, load)
