@@ -11,6 +11,7 @@ from actors.errors import ShardUnavailable
 from cluster.broker.broker import Broker
 from cluster.lifecycle import system
 from cluster.lifecycle.system import System
+from cluster.processes.shard_process import ShardProcess
 from cluster.settings.config import Settings
 
 Digests = dict[tuple[int, str], str]
@@ -28,8 +29,8 @@ class Moving(System):
     def _shards(self) -> list[str]:
         return sorted(self._answers)
 
-    def _ask(self, name: str, method: str, *args: Any) -> Digests:
-        assert (method, args) == ("digests", ())
+    def _ask(self, name: str, method: Any, *args: Any) -> Digests:
+        assert (method, args) == (ShardProcess.digests, ())
         answers = self._answers[name]
         return answers.popleft() if len(answers) > 1 else answers[0]
 
