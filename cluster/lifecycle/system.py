@@ -16,6 +16,7 @@ import ray
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
+from actors.backoff import Backoff, Tries
 from actors.calls.channels import blocking_channel
 from actors.errors import ShardUnavailable
 from cluster.broker.broker import Broker
@@ -159,7 +160,7 @@ class System:
         Shards are asked one after the other, so one that moves meanwhile may be missed by both its
         owners: then all are asked again. ShardUnavailable if some partition has no owner for long.
         """
-        deadline = time.monotonic() + ASK_S
+        tries = Tries(Backoff(min_s=0.05, max_s=0.05, patience_s=ASK_S), time.monotonic)
         while True:
             digests: dict[tuple[int, str], str] = {}
             for name in self._shards():
@@ -169,11 +170,8 @@ class System:
             }
             if not missing:
                 return digests
-            if time.monotonic() > deadline:
-                raise ShardUnavailable(
-                    f"no shard owns partitions {sorted(missing)} after {ASK_S:g} s"
-                )
-            time.sleep(0.05)
+            unowned = f"no shard owns partitions {sorted(missing)} after {ASK_S:g} s"
+            time.sleep(tries.failed(ShardUnavailable(unowned)))
 
     def positions(self) -> dict[int, int]:
         """The next offset of each partition at its owner."""
@@ -226,18 +224,15 @@ class System:
     def _ask(
         self, name: str, method: Callable[[Any, *Ts], Coroutine[Any, Any, R]], *args: *Ts
     ) -> R:
-        deadline = time.monotonic() + ASK_S
+        tries = Tries(Backoff(min_s=0.1, max_s=0.1, patience_s=ASK_S), time.monotonic)
         while True:
             try:
                 answer: R = ray.get(begin(self._actor(name), method, *args), timeout=ASK_S)
                 return answer
             except (RayActorError, GetTimeoutError, ValueError) as error:
                 # Ray knows no actor of that name, just now
-                if time.monotonic() > deadline:
-                    raise ShardUnavailable(
-                        f"{name} does not answer {method.__name__} within {ASK_S:g} s: {error}"
-                    ) from error
-                time.sleep(0.1)
+                silent = f"{name} does not answer {method.__name__} within {ASK_S:g} s: {error}"
+                time.sleep(tries.failed(ShardUnavailable(silent)))
 
     def _stop_gently(self, names: Iterable[str]) -> None:
         calls = {}
