@@ -125,9 +125,9 @@ def config_print(
 
     Example: [cyan]echorank config print --out production.yaml[/cyan]
     """
-    from cluster.cli import printing as config_printing  # noqa: PLC0415
+    from cluster.cli import printing  # noqa: PLC0415
 
-    config_printing.print_settings(config, out, secrets=secrets)
+    printing.print_settings(config, out, secrets=secrets)
 
 
 @config_app.command("docs")
