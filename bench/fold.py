@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from actors.clicks.click import ClickBatch, key
+from actors.clock import SystemClock
 from actors.state.store import PartitionStore
 from bench import report, untrained
 from bench.report import Spread
@@ -160,7 +161,7 @@ def measure(sizes: Sizes, progress: Progress) -> tuple[dict[str, list[float]], P
     """Events a second of every way and repeat, and the filled store."""
     bundle = untrained.bundle(sizes.items)
     users, batches = stream(sizes)
-    store = PartitionStore(bundle, users_initial=1024, bytes_per_user_max=4096)
+    store = PartitionStore(bundle, users_initial=1024, bytes_per_user_max=4096, clock=SystemClock())
     ways: dict[str, tuple[Callable[[], None], int]] = {
         "fold": (fold_pass(bundle, users, batches, sizes.users), sizes.events),
         "store": (store_pass(store, batches), sizes.events),

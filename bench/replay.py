@@ -270,7 +270,7 @@ def main(
 def _timed(
     bundle: Bundle, pieces: Iterable[Piece], count: int, *, folding: bool
 ) -> tuple[Rate, str | None]:
-    store = PartitionStore(bundle, users_initial=1024, bytes_per_user_max=4096)
+    store = PartitionStore(bundle, users_initial=1024, bytes_per_user_max=4096, clock=SystemClock())
     wall = time.perf_counter()
     cpu = time.process_time()
     done = fold(pieces, {"main": store}, {"main": count}) if folding else pieces

@@ -23,6 +23,20 @@ PRIVATE_PARTS = {
     "tests/simulation/simulated/loop.py": "asyncio",
 }
 PUBLIC = {("os", "_exit")}  # documented, for all its underscore
+# What only the composition root makes, and who else, for want of a world to take it from.
+MADE_IN_WIRING: dict[str, tuple[str, ...]] = {
+    "SystemClock": (),
+    "KafkaLog": (),
+    "KafkaSink": (),
+    "KafkaLetterMarks": (),
+    "KafkaAdmin": ("cluster/kafka/", "cluster/broker/"),  # a broker is looked for before
+    "RealRay": (),
+    "RpcServer": (),
+    "Exporter": (),
+    "ColdDirectory": (),
+    "open_root": ("cluster/settings/checks.py",),  # whether there is such a file system
+    "from_uri": ("actors/files.py", "cluster/cli/archive.py"),  # it shows files without a system
+}
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|NotImplementedError)\b")
 
 # Each folder may import itself and what stands here; tests and bench may import everything.
@@ -161,6 +175,28 @@ def private_parts(path: str, text: str) -> Iterator[str]:
         allowed = {"", *OURS, PRIVATE_PARTS.get(path)}
         if private and library not in allowed and (library, name) not in PUBLIC:
             yield f"{path}:{line}: {name} is private to {library}; use what it offers to all"
+
+
+def one_root(path: str, text: str) -> Iterator[str]:
+    """Clients, clocks and file systems made by the composition root alone; a parameter may have the
+    name of what makes one.
+    """
+    if not path.startswith(("actors/", "cluster/")) or path.startswith("cluster/wiring/"):
+        return
+    tree = ast.parse(text)
+    given = {
+        id(node)
+        for function in _functions(tree)
+        for name in (each.arg for each in ast.walk(function.args) if isinstance(each, ast.arg))
+        for node in ast.walk(function)
+        if isinstance(node, ast.Name) and node.id == name
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or id(node.func) in given:
+            continue
+        made = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+        if made in MADE_IN_WIRING and not path.startswith(MADE_IN_WIRING[made]):
+            yield f"{path}:{node.lineno}: {made} is called here; take it from cluster/wiring"
 
 
 def documented_tests(path: str, text: str) -> Iterator[str]:

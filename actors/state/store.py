@@ -10,7 +10,7 @@ import numpy as np
 import xxhash
 
 from actors.clicks.click import ClickBatch
-from actors.clock import Clock, SystemClock
+from actors.clock import Clock
 from actors.errors import ConfigError, OffsetGap
 from actors.locks import FairLock
 from actors.state.cold import ColdTier
@@ -25,7 +25,6 @@ from model.bundle.bundle import UNKNOWN_ACTION, Bundle
 SLICE_EVENTS = 256  # events folded under the lock at a time: readers wait for one slice at most
 SLICES_ADMITTED = 8  # slices whose users are brought into memory together
 LOADED_AT_ONCE = 256  # rows entered under the lock at a time
-SYSTEM_CLOCK = SystemClock()
 
 
 class Folded(NamedTuple):
@@ -70,7 +69,7 @@ class PartitionStore:
         bytes_per_user_max: int,
         hot_bytes_max: int | None = None,
         cold: ColdTier | None = None,
-        clock: Clock = SYSTEM_CLOCK,
+        clock: Clock,
         on_evicted: OnEvicted | None = None,
         twins_one_in: int = 0,
         new_lock: Callable[[], FairLock] = FairLock,

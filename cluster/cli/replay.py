@@ -78,6 +78,8 @@ def replay(
       [cyan]echorank replay --partition 3 --arm candidate --save[/cyan]
     """
     from cluster.operate.replay.run import Order, run  # noqa: PLC0415
+    from cluster.wiring.real import real  # noqa: PLC0415
+    from cluster.wiring.replay import build_inputs  # noqa: PLC0415
 
     order = Order(
         partition=partition,
@@ -91,5 +93,6 @@ def replay(
         address=address,
         token=token,
     )
-    if not run(settings_from(config), order):
+    settings = settings_from(config)
+    if not run(settings, build_inputs(real(settings), settings), order):
         raise typer.Exit(FAILED)

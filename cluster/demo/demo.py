@@ -53,6 +53,7 @@ from cluster.lifecycle.system import System
 from cluster.operate.client import Client
 from cluster.settings.config import Settings
 from cluster.settings.serving import ArmSettings
+from cluster.wiring.real import real
 from cluster.wiring.start import start_system
 
 if TYPE_CHECKING:
@@ -196,8 +197,12 @@ class Play:
         digests = self.system.digests()
         bundle = self.trained.published.bundle
         topics = self.settings.topics
+        world = real(self.settings)
+        click_log = world.kafka.log(
+            access, topic=topics.clicks, poll_timeout_ms=100, records_per_poll_max=5000
+        )
         with closing(
-            demo_offline.Replay(bundle, access, topics.clicks, topics.partitions)
+            demo_offline.Replay(bundle, click_log, world.clock, topics.partitions)
         ) as replay:
             replay.until(warm)
             shown = track(asked, "asking frozen states", console=self.console)

@@ -14,11 +14,10 @@ from actors.clicks.click import Click
 from actors.clicks.codec import Decoder
 from actors.clicks.formats import EventFormat
 from actors.clicks.partitioner import partition_of
-from actors.clock import SystemClock
+from actors.clock import Clock
 from actors.state.store import PartitionStore
 from cluster.demo.clicks import Question
 from cluster.demo.stream import TOP, rank_of
-from cluster.kafka.access import KafkaAccess
 from cluster.kafka.log import KafkaLog
 from model.bundle.bundle import Bundle
 
@@ -30,12 +29,12 @@ class Replay:
     in this process: what every state must equal.
     """
 
-    def __init__(self, bundle: Bundle, access: KafkaAccess, topic: str, partitions: int) -> None:
-        self._log = KafkaLog(access, topic=topic, poll_timeout_ms=100, records_per_poll_max=5000)
-        self._decoder = Decoder(EventFormat(), SystemClock(), partitions=partitions)
+    def __init__(self, bundle: Bundle, click_log: KafkaLog, clock: Clock, partitions: int) -> None:
+        self._log = click_log
+        self._decoder = Decoder(EventFormat(), clock, partitions=partitions)
         self.stores = {
             partition: PartitionStore(
-                bundle, users_initial=1024, bytes_per_user_max=STATE_BYTES_MAX
+                bundle, users_initial=1024, bytes_per_user_max=STATE_BYTES_MAX, clock=clock
             )
             for partition in range(partitions)
         }

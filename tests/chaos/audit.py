@@ -77,7 +77,7 @@ class Log:
         self._decoder = Decoder(EventFormat(), SystemClock(), partitions=partitions)
         self._stores = {
             partition: PartitionStore(
-                bundle, users_initial=1024, bytes_per_user_max=STATE_BYTES_MAX
+                bundle, users_initial=1024, bytes_per_user_max=STATE_BYTES_MAX, clock=SystemClock()
             )
             for partition in range(partitions)
         }

@@ -76,6 +76,7 @@ class Clean:
     def __init__(
         self, logs: Sequence[SimPartition], arms: Mapping[str, Bundle], clock: Clock
     ) -> None:
+        self._clock = clock
         decoder = Decoder(FORMAT, clock, partitions=len(logs))
         decoded = [
             decoder.decode_batch(number, 0, log.length, log.records)
@@ -91,7 +92,10 @@ class Clean:
         """The digest of a partition's states at the log's end."""
         batch = self.batches[partition]
         store = PartitionStore(
-            self._arms[arm], users_initial=len(batch) + 1, bytes_per_user_max=1 << 20
+            self._arms[arm],
+            users_initial=len(batch) + 1,
+            bytes_per_user_max=1 << 20,
+            clock=self._clock,
         )
         for user_key, until in self.tombstones.settled[partition].items():
             store.set_tombstone(user_key, until)

@@ -24,7 +24,7 @@ from actors.snapshots.store import SnapshotStore
 from actors.state.store import PartitionStore
 from cluster.operate.replay.checks import Check, ask, checks_of, explain, passes
 from cluster.operate.replay.source import Source
-from cluster.operate.replay.sources import history
+from cluster.operate.replay.sources import Inputs, history
 from cluster.operate.run_folders import runs_below
 from cluster.settings.config import Settings
 from model.bundle.bundle import Bundle
@@ -64,7 +64,7 @@ class Replayed:
     gaps: list[Gap] = field(default_factory=list)
 
 
-def run(settings: Settings, order: Order) -> bool:
+def run(settings: Settings, inputs: Inputs, order: Order) -> bool:
     """Do what the order says, and print it; whether nothing is missing that was asked for.
 
     Raises:
@@ -73,15 +73,16 @@ def run(settings: Settings, order: Order) -> bool:
     """
     console = Console(width=None if sys.stdout.isatty() else 200)
     arms = _bundles(settings, order)
-    snapshots = SnapshotStore.from_uri(settings.state.directory, settings.state.snapshots_kept)
+    snapshots = inputs.snapshots
     new_store = functools.partial(
         PartitionStore,
         users_initial=settings.state.users_initial,
         bytes_per_user_max=settings.state.bytes_per_user_max,
+        clock=inputs.clock,
     )
     checks = _checks(settings, order, arms, snapshots, new_store, console) if order.verify else []
     outcomes: dict[Check, bool] = {}
-    with history(settings, order.source) as clicks:
+    with history(settings, inputs, order.source) as clicks:
         stops = {check.arm: check.position for check in checks} or _stops(clicks, order, arms)
         stores = _begin(settings, order, arms, snapshots, new_store, console)
         if order.verify:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from actors.archive.replay import ArchiveThenLog, fold
 from actors.clicks.click import ClickBatch
+from actors.clock import SystemClock
 from actors.errors import OffsetGap, SnapshotError
 from actors.ingest.ports import Gap
 from actors.snapshots import rebuild
@@ -32,7 +33,7 @@ LOG = ClickLog(1000)
 
 def new_store(of: Bundle) -> PartitionStore:
     """An empty store."""
-    return PartitionStore(of, users_initial=4, bytes_per_user_max=4096)
+    return PartitionStore(of, users_initial=4, bytes_per_user_max=4096, clock=SystemClock())
 
 
 def folded(pieces: Iterable[ClickBatch | Gap], stop: int = LOG.length) -> PartitionStore:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from actors.clock import SystemClock
 from actors.state.cold import ColdTier
 from actors.state.rows import BYTES_BESIDE_ROW_MAX
 from actors.state.store import PartitionStore
@@ -24,5 +25,5 @@ def limited(
         bytes_per_user_max=4096,
         hot_bytes_max=None if hot_users is None else hot_users * (ROW_BYTES + BYTES_BESIDE_ROW_MAX),
         cold=ColdTier.below(root, "test", ROW_BYTES, cold_bytes),
-        **others,
+        **({"clock": SystemClock()} | others),
     )

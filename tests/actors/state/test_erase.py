@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.clock import SystemClock
 from actors.errors import ColdTierError
 from actors.state.image import Piece
 from actors.state.store import PartitionStore
@@ -29,7 +30,7 @@ TOMBSTONES = st.lists(st.tuples(EVENTS, st.booleans()), max_size=5).map(
 
 def store() -> PartitionStore:
     """An empty store without a cold tier."""
-    return PartitionStore(bundle(), users_initial=1, bytes_per_user_max=4096)
+    return PartitionStore(bundle(), users_initial=1, bytes_per_user_max=4096, clock=SystemClock())
 
 
 def small(root: Path, hot_users: int) -> PartitionStore:

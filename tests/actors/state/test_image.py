@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.clock import SystemClock
 from actors.state.image import PIECE_ROWS, StateImage
 from actors.state.store import PartitionStore
 from tests.actors.click_log import ClickLog, bundle
@@ -19,7 +20,7 @@ LOG = ClickLog()
 
 def store() -> PartitionStore:
     """An empty store that has to grow from the first user on."""
-    return PartitionStore(bundle(), users_initial=1, bytes_per_user_max=4096)
+    return PartitionStore(bundle(), users_initial=1, bytes_per_user_max=4096, clock=SystemClock())
 
 
 STEPS = st.one_of(

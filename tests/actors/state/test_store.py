@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.clicks.click import key
+from actors.clock import SystemClock
 from actors.errors import ConfigError, OffsetGap
 from actors.locks import FairLock
 from actors.state.row_memory import RowMemory
@@ -26,7 +27,9 @@ LOG = ClickLog()
 
 def store(model: Bundle | None = None) -> PartitionStore:
     """An empty store that has to grow from the first user on."""
-    return PartitionStore(model or bundle(), users_initial=1, bytes_per_user_max=4096)
+    return PartitionStore(
+        model or bundle(), users_initial=1, bytes_per_user_max=4096, clock=SystemClock()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -178,11 +181,13 @@ def test_each_arm_folds_what_its_own_model_knows() -> None:
 def test_a_user_beyond_the_budget_is_refused() -> None:
     """The error names what a user needs and what is allowed."""
     needed = bundle().layout.row_bytes + BYTES_BESIDE_ROW_MAX
-    PartitionStore(bundle(), users_initial=1, bytes_per_user_max=needed)
+    PartitionStore(bundle(), users_initial=1, bytes_per_user_max=needed, clock=SystemClock())
     with pytest.raises(
         ConfigError, match=rf"needs {needed} bytes.*bytes_per_user_max = {needed - 1}"
     ):
-        PartitionStore(bundle(), users_initial=1, bytes_per_user_max=needed - 1)
+        PartitionStore(
+            bundle(), users_initial=1, bytes_per_user_max=needed - 1, clock=SystemClock()
+        )
 
 
 class TwoEnds(Bundle):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.clock import ManualClock
+from actors.clock import ManualClock, SystemClock
 from actors.errors import ConfigError
 from actors.state.eviction import LeastRecentlyUsed
 from actors.state.rows import HotRows
@@ -32,7 +32,7 @@ EVERYBODY = np.unique(LOG.users)
 
 def unlimited() -> PartitionStore:
     """A store without a cold tier."""
-    return PartitionStore(bundle(), users_initial=1, bytes_per_user_max=4096)
+    return PartitionStore(bundle(), users_initial=1, bytes_per_user_max=4096, clock=SystemClock())
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,13 @@ def test_idle_users_who_do_not_fit_on_disk_stay_in_memory(root: Path) -> None:
 def test_memory_cannot_be_limited_without_a_cold_tier() -> None:
     """The error names the missing part."""
     with pytest.raises(ConfigError, match="nowhere to go without a cold tier"):
-        PartitionStore(bundle(), users_initial=1, bytes_per_user_max=4096, hot_bytes_max=10**6)
+        PartitionStore(
+            bundle(),
+            users_initial=1,
+            bytes_per_user_max=4096,
+            hot_bytes_max=10**6,
+            clock=SystemClock(),
+        )
 
 
 def test_readers_and_images_beside_a_writer_that_evicts(root: Path) -> None:

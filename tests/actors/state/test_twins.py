@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from actors.clock import SystemClock
 from actors.state.store import PartitionStore
 from actors.state.twins import TWINS_MAX
 from model.bundle.bundle import Bundle
@@ -22,7 +23,11 @@ LOG = ClickLog()
 def store(model: Bundle | None = None, one_in: int = 1) -> PartitionStore:
     """An empty store that samples everybody."""
     return PartitionStore(
-        model or bundle(), users_initial=1, bytes_per_user_max=4096, twins_one_in=one_in
+        model or bundle(),
+        users_initial=1,
+        bytes_per_user_max=4096,
+        twins_one_in=one_in,
+        clock=SystemClock(),
     )
 
 
@@ -113,7 +118,9 @@ def test_an_erased_user_has_no_shadow() -> None:
 def test_float32_states_have_no_shadows() -> None:
     """Where nothing is rounded there is nothing to measure."""
     exact = bundle(config=dataclasses.replace(CONFIG, state_dtype="float32"))
-    full = PartitionStore(exact, users_initial=1, bytes_per_user_max=1 << 20, twins_one_in=1)
+    full = PartitionStore(
+        exact, users_initial=1, bytes_per_user_max=1 << 20, twins_one_in=1, clock=SystemClock()
+    )
     full.fold(LOG.all())
     assert full.compression_errors() == []
 

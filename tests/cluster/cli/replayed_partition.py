@@ -8,6 +8,7 @@ from typer.testing import Result
 
 from actors.archive.reader import ArchiveReader
 from actors.clicks.click import ClickBatch
+from actors.clock import SystemClock
 from actors.snapshots import rebuild
 from actors.snapshots.store import SnapshotStore
 from actors.state.store import PartitionStore
@@ -33,7 +34,7 @@ def archived(root: Path, *, gap: bool = False) -> None:
 
 def live(root: Path, stop: int) -> PartitionStore:
     """What a shard has after the clicks below `stop`."""
-    store = PartitionStore(bundle(), users_initial=4, bytes_per_user_max=4096)
+    store = PartitionStore(bundle(), users_initial=4, bytes_per_user_max=4096, clock=SystemClock())
     for piece in ArchiveReader(archive(root / "archive"), 7).read(0, 0, stop):
         assert isinstance(piece, ClickBatch)
         store.fold(piece)

@@ -11,6 +11,7 @@ import pytest
 from actors.archive.reader import ArchiveReader
 from actors.clicks.click import Click, ClickBatch, key
 from actors.clicks.formats import EventFormat, encode
+from actors.clock import SystemClock
 from actors.snapshots.restore import restore
 from actors.snapshots.store import SnapshotStore
 from actors.state.store import PartitionStore
@@ -97,7 +98,7 @@ def test_verify_shows_who_differs_and_where(tmp_path: Path) -> None:
     store = live(tmp_path, 100)
     [twice] = list(ArchiveReader(archive(tmp_path / "archive")).read(0, 99, 100))
     assert isinstance(twice, ClickBatch)
-    wrong = PartitionStore(bundle(), users_initial=4, bytes_per_user_max=4096)
+    wrong = PartitionStore(bundle(), users_initial=4, bytes_per_user_max=4096, clock=SystemClock())
     for users, rows in store.states():
         wrong.load(users, rows)
     wrong.skip_to(99)
@@ -191,7 +192,9 @@ def test_saved_states_are_what_a_shard_restores(tmp_path: Path) -> None:
         0,
         {"main": bundle()},
         store,
-        lambda of: PartitionStore(of, users_initial=4, bytes_per_user_max=4096),
+        lambda of: PartitionStore(
+            of, users_initial=4, bytes_per_user_max=4096, clock=SystemClock()
+        ),
         pytest.fail,
     )
     assert restored["main"].store.digest() == live(tmp_path, CLICKS).digest()

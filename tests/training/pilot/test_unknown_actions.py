@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from actors.clicks.click import ClickBatch, key
+from actors.clock import SystemClock
 from actors.state.store import PartitionStore
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
@@ -56,7 +57,7 @@ def served(model: Bundle, log: ClickLog, user: str) -> np.ndarray | None:
         record_ms=times,
         **columns,
     )
-    store = PartitionStore(model, users_initial=1, bytes_per_user_max=1 << 20)
+    store = PartitionStore(model, users_initial=1, bytes_per_user_max=1 << 20, clock=SystemClock())
     store.fold(batch)
     return store.row(key(user))
 
