@@ -226,11 +226,8 @@ def test_a_rule_lets_the_rest_pass(rule: Rule, path: str, text: str) -> None:
 
 @pytest.mark.parametrize("rule", WHOLE, ids=lambda rule: rule.__name__)
 def test_the_repository_as_a_whole_keeps_the_rule(rule: Whole) -> None:
-    """No folder and no import breaks the rule; the simulation's circle is still to be cut."""
-    files = dict(sources())
-    if rule not in (graph.crowded, graph.namesakes):
-        files = {path: text for path, text in files.items() if "tests/simulation/" not in path}
-    violations = list(rule(files))
+    """No folder and no import breaks the rule."""
+    violations = list(rule(dict(sources())))
     assert not violations, "\n" + "\n".join(violations)
 
 
