@@ -86,7 +86,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Seed of training and sampling.")] = 0,
     full: Annotated[
         bool,
-        typer.Option("--full", help="Ask before every click, not before one in five of each user."),
+        typer.Option("--full", help="Ask before every click, not before one in ten of each user."),
     ] = False,
     config: ConfigOption = None,
 ) -> None:

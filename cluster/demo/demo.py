@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 
 ARM = "main"
 VICTIM = "shard-0"
-ASKED_SHARE = 0.2  # of each user's clicks, unless every click is asked about
+ASKED_SHARE = 0.1  # of each user's clicks, unless every click is asked about
 RECOVERY_MAX_S = 120.0
 APPLIED_MAX_S = 120.0
 POLL_S = 0.05

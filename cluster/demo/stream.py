@@ -1,8 +1,9 @@
 """Prequential evaluation over the running system: ask before a click, then let it happen.
 
-Clicks that are not asked about only happen. Each user's clicks go strictly one after the other, and
-each question is answered by a state that holds all of the user's clicks before it (`min_offset`).
-Clicks of different users may overtake each other by at most WINDOW places.
+Clicks that are not asked about only happen, without a wait for the one before. Each user's clicks
+keep their order, and each question is answered by a state that holds all of the user's clicks
+before it (`min_offset`). Clicks of different users may overtake each other by at most WINDOW
+places.
 """
 
 from __future__ import annotations
@@ -96,15 +97,22 @@ class Stream:
         window = asyncio.Semaphore(WINDOW)
         busy = asyncio.Semaphore(IN_FLIGHT)
         last_of: dict[str, asyncio.Task[None]] = {}
+        sent_of: dict[str, asyncio.Event] = {}
         started = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for number, question in enumerate(questions):
                 await window.acquire()
                 await self._pace(started, number)
-                before = last_of.get(question.click.user)
-                task = group.create_task(self._one(question, before, busy))
+                user = question.click.user
+                sent = asyncio.Event()
+                if question.candidates:
+                    work = self._one(question, last_of.get(user), sent, busy)
+                else:
+                    work = self._happen(question.click, sent_of.get(user), sent)
+                task = group.create_task(work)
                 task.add_done_callback(over)
-                last_of[question.click.user] = task
+                last_of[user] = task
+                sent_of[user] = sent
         self.answers.seconds = time.perf_counter() - started
 
     async def _pace(self, started: float, number: int) -> None:
@@ -113,18 +121,28 @@ class Stream:
                 max(0.0, started + number / self._clicks_per_s - time.perf_counter())
             )
 
-    async def _one(
-        self, question: Question, before: asyncio.Task[None] | None, busy: asyncio.Semaphore
+    async def _happen(
+        self, click: Click, before: asyncio.Event | None, sent: asyncio.Event
     ) -> None:
+        """Produce a click that is not asked about, as soon as the user's one before it is sent."""
+        if before is not None:
+            await before.wait()
+        await self.produce(click, sent)
+
+    async def _one(
+        self,
+        question: Question,
+        before: asyncio.Task[None] | None,
+        sent: asyncio.Event,
+        busy: asyncio.Semaphore,
+    ) -> None:
+        """Ask when the user's click before is written, then produce this one."""
         if before is not None:
             await before
-        if not question.candidates:
-            await self.produce(question.click)
-            return
         async with busy:
             await self._ask(question)
             produced = time.perf_counter()
-            await self.produce(question.click)
+            await self.produce(question.click, sent)
             if len(self.answers.ranks) % PROBE_EVERY == 0:
                 await self._probe(question.click, produced)
 
@@ -160,17 +178,18 @@ class Stream:
         await self._answer(lambda: self._client.score(click.user, [click.item], min_offset=offset))
         self.answers.visible_ms.append(1000 * (time.perf_counter() - produced))
 
-    async def produce(self, click: Click) -> None:
-        """Write one click and wait until the broker has it."""
+    async def produce(self, click: Click, handed_over: asyncio.Event) -> None:
+        """Write one click and wait until the broker has it; `handed_over` is set right away."""
         loop = asyncio.get_running_loop()
         done = asyncio.get_running_loop().create_future()
         sent = self._producer.send(
             self._topic, key=click.user.encode(), value=encode(click, self._format)
         )
+        handed_over.set()
         sent.add_callback(lambda metadata: loop.call_soon_threadsafe(done.set_result, metadata))
         sent.add_errback(lambda error: loop.call_soon_threadsafe(done.set_exception, error))
         metadata = await done
-        self._newest[click.user] = metadata.offset + 1
+        self._newest[click.user] = max(metadata.offset + 1, self._newest.get(click.user, 0))
         self.homes[click.user] = metadata.partition
         self.ends[metadata.partition] = max(
             metadata.offset + 1, self.ends.get(metadata.partition, 0)

@@ -4,6 +4,7 @@ and that questions come before clicks.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import io
 from collections import Counter
@@ -17,6 +18,7 @@ import pytest
 from rich.console import Console
 
 from actors.clicks.click import Click
+from actors.clicks.formats import EventFormat, encode
 from cluster.demo import offline as demo_offline
 from cluster.demo import report
 from cluster.demo import stream as demo_stream
@@ -255,6 +257,39 @@ async def test_clicks_without_a_question_are_streamed_in_their_turn() -> None:
     assert client.offsets == [0, 4]
     assert (stream.answers.users, stream.answers.ranks) == (["u", "u"], [1, -1])
     assert done == [1, 2, 3]
+
+
+async def test_many_clicks_without_a_question_keep_their_order() -> None:
+    """Whatever the producer's answers wait for: a user's clicks are sent in order, and a question
+    comes after the answer to the click before it.
+    """
+    happened: list[str] = []
+    sent: list[bytes] = []
+    pending: list[Callable[[], None]] = []
+
+    class SlowProducer(FakeProducer):
+        def send(self, topic: str, *, key: bytes, value: bytes) -> Any:
+            sent.append(value)
+            written = SimpleNamespace(offset=len(sent), partition=0)
+
+            def add_callback(tell: Callable[[Any], None]) -> None:
+                pending.append(lambda: tell(written))
+
+            return SimpleNamespace(add_callback=add_callback, add_errback=lambda _: None)
+
+    client = FakeClient(happened)
+    stream = Stream(client, SlowProducer(happened), "clicks", 0.0)  # type: ignore[arg-type]
+    coming = [click("u", f"i{n}") for n in range(30)]
+    plan = questions([], coming, CATALOGUE, seed=0, share=0.1)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(stream.run(plan, lambda _: None))
+        while not running.done():
+            await asyncio.sleep(0)
+            if pending:
+                pending.pop(0)()
+    assert sent == [encode(entry.click, EventFormat()) for entry in plan]
+    places = [place for place, entry in enumerate(plan) if entry.candidates]
+    assert client.offsets == [place + 1 if place else 0 for place in places]
 
 
 async def test_freshness_is_probed_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
