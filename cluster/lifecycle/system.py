@@ -181,6 +181,12 @@ class System:
             positions |= {p: at for p, at in found.items() if p in partitions}
         return positions
 
+    def epochs(self) -> list[int]:
+        """The epoch under which each partition is owned: where it is the same before and after,
+        nobody took the partition over or restored it in between.
+        """
+        return [route.owner.epoch for route in self._table().routes]
+
     def stop(self) -> None:
         """Drain the gateway, stop reading, save archive and states,
         then end actors, Ray and broker; once.

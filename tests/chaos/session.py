@@ -292,8 +292,23 @@ class Session:
             return False
 
     def _reckon(self) -> audit.Verdict:
-        """Let everything come to rest, and hold ledger, log and states against each other."""
+        """Let everything come to rest, and hold ledger, log and states against each other.
+
+        States are read only once they are complete. Where a partition is taken over or restored
+        after that, they are for a moment those of a snapshot again, as their answers say (`stale`);
+        so what was found then is no verdict, and everything is asked anew.
+        """
         self._clicks.pause()
+        system = self._stage.system
+        deadline = time.monotonic() + self._plan.recovered_within_s
+        while True:
+            epochs = system.epochs()
+            verdict = self._compare()
+            if verdict.sound or system.epochs() == epochs or time.monotonic() > deadline:
+                return verdict
+            self._say("owners changed during the audit, which begins again")
+
+    def _compare(self) -> audit.Verdict:
         stage = self._stage
         system = self._stage.system
         places = self._clicks.ledger.places()
