@@ -163,13 +163,8 @@ class PythonClient:
 
 
 def choose(environ: Mapping[str, str] = os.environ) -> Driver:
-    """Ghz from PATH, $GHZ or ../shared/tools, else the Python client."""
-    candidates = (
-        shutil.which("ghz", path=environ.get("PATH", "")),
-        environ.get("GHZ"),
-        str(ROOT.parent / "shared" / "tools" / "ghz"),
-    )
-    for binary in candidates:
+    """Ghz from PATH or $GHZ, else the Python client."""
+    for binary in (shutil.which("ghz", path=environ.get("PATH", "")), environ.get("GHZ")):
         if binary and Path(binary).is_file() and os.access(binary, os.X_OK):
             return Ghz(binary)
     return PythonClient()

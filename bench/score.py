@@ -278,7 +278,7 @@ def main(
     """Measure latency and rate of Score on the running system, beside a bare gRPC echo.
 
     Starts everything on free ports and stops it again: broker (KAFKA_HOME, else embedded), Ray,
-    shards, gateway. Uses ghz from PATH, $GHZ or ../shared/tools, else a Python client, and says
+    shards, gateway. Uses ghz from PATH or $GHZ, else a Python client, and says
     which. Writes bench/results/score.md and raw/score.json (with --quick: out/bench/), and prints
     the table. About 5 minutes. Client, broker and servers share this machine's cores: read each row
     against its echo.

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from cluster.broker.broker import Broker, resolve
@@ -27,8 +28,12 @@ def kafka_home() -> str | None:
 
 
 def pytest_configure() -> None:
-    """As the command line does, before any test imports gRPC."""
+    """Fork as the command line does, before any test imports gRPC; what an example takes says more
+    of the machine than of the code.
+    """
     forks.only_to_exec()
+    hypothesis.settings.register_profile("shared machine", deadline=None)
+    hypothesis.settings.load_profile("shared machine")
 
 
 def pytest_report_header() -> str:
