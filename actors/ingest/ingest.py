@@ -154,7 +154,7 @@ class Ingest:
     async def close(self) -> None:
         """Leave every partition."""
         if self._letters:
-            self._letters.save(self._lanes)
+            self._letters.close(self._lanes)
         self._epochs = {}
         await self._follow_assignment()
         if self._durable is not None:

@@ -10,14 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from actors.backoff import Backoff
 from actors.clicks.click import ClickBatch
 from actors.clicks.dead_letter import DeadLetter, DeadLetters
 from actors.errors import BrokerUnavailable
 
 log = logging.getLogger(__name__)
 
+# between tries to learn the marks; while brokers are away nothing is read either
+BACKOFF = Backoff(min_s=0.5, max_s=60.0)
 REREAD_MAX = 100_000  # offsets that are read once more, for letters that nobody may have written
 
 
@@ -35,29 +39,46 @@ class Lettering:
         self._marks = dead_letters.marks
         self._on_error = on_error
         self._below: dict[int, int] = {}
-        self._loaded = False
+        self._known = False
+        self._asking: asyncio.Task[Mapping[int, int]] | None = None
+        self._ask_at_s = -math.inf  # by the event loop's clock
+        self._failures = 0
         self._writing = asyncio.Lock()
 
     async def load(self) -> None:
-        """Learn the marks, once. Without them reading goes on,
-        as letters twice are better than none.
+        """Learn the marks; the first try is waited for.
+
+        Until they are known reading goes on where the state does, and each letter that is met is
+        written, as letters twice are better than none. They are asked for again beside it; once
+        they are known, the reader goes back to them.
         """
-        if self._loaded:
+        if self._known:
+            return
+        now_s = asyncio.get_running_loop().time()
+        if self._asking is None and now_s >= self._ask_at_s:
+            self._asking = asyncio.create_task(asyncio.to_thread(self._marks.load))
+            if not self._failures:
+                await asyncio.wait([self._asking])
+        if self._asking is None or not self._asking.done():
             return
         try:
-            self._below = dict(await asyncio.to_thread(self._marks.load))
+            self._below = dict(self._asking.result())
+            self._known = True
         except BrokerUnavailable as error:
-            log.error(
-                (
-                    "below which offsets dead letters are written is not known, some may come "
-                    "twice: %s"
-                ),
-                error,
-            )
-        self._loaded = True
+            self._failures += 1
+            self._ask_at_s = asyncio.get_running_loop().time() + BACKOFF.after(self._failures)
+            if self._failures == 1:
+                log.error(
+                    "below which offsets dead letters are written is not known yet, some may come "
+                    "twice: %s",
+                    error,
+                )
+        self._asking = None
 
     def read_from(self, partition: int, position: int) -> int:
         """Where to read on for a state that is at `position`."""
+        if not self._known:
+            return position
         if (below := self._below.get(partition)) is None or position - below > REREAD_MAX:
             if below is not None:
                 log.error(
@@ -101,6 +122,8 @@ class Lettering:
         if letters := [letter for letter in dead if letter.offset >= below]:
             async with self._writing:
                 await asyncio.to_thread(self._dead_letters.send, letters)
+        if not self._known:
+            return
         if batch.start <= below < batch.stop:
             self._below[batch.partition] = batch.stop
         if letters:
@@ -119,6 +142,12 @@ class Lettering:
                 if partition in self._below
             }
         )
+
+    def close(self, partitions: Iterable[int]) -> None:
+        """Save their marks a last time, and ask for none any more."""
+        self.save(partitions)
+        if self._asking is not None:
+            self._asking.cancel()
 
     def _save(self, below: Mapping[int, int]) -> None:
         self._marks.save(dict(below), self._on_error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from actors.ingest.ingest import Ingest, IngestSettings
 from actors.ingest.lettering import REREAD_MAX, Lettering
 from monitoring.metrics import Metrics
 from tests.actors.ingest.ingest_fakes import FakeLog, FakeRecord, FakeShards, FakeSink, bad, good
+from tests.waiting import PATIENCE_S
 
 BAD = (3, 17, 40, 77)
 OFFSET = "__streams.errors.offset"
@@ -168,3 +170,25 @@ async def test_a_state_far_ahead_is_not_held_up(caplog: pytest.LogCaptureFixture
     assert one.read_from(0, 10 + REREAD_MAX) == 10
     assert one.read_from(0, 11 + REREAD_MAX) == 11 + REREAD_MAX
     assert "letters between these may be missing" in caplog.text
+
+
+async def test_marks_that_come_late_are_gone_back_to(caplog: pytest.LogCaptureFixture) -> None:
+    """A state ahead of its letters, and marks that nobody gives at first: the marks stay as they
+    are, and once they are known the reader goes back to them.
+    """
+    marks = Marks(below={0: 10}, faults=[BrokerUnavailable("nobody answers")])
+    one = lettering(marks)
+    batch, dead = Decoder(EventFormat(), ManualClock()).decode_batch(0, 50, 60, [])
+    assert not dead
+    await one.load()
+    assert one.read_from(0, 50) == 50
+    await one.write(batch, [])
+    one.save([0])
+    assert marks.below == {0: 10}
+    assert "is not known yet, some may come twice: nobody answers" in caplog.text
+    async with asyncio.timeout(PATIENCE_S):
+        while one.read_from(0, 60) == 60:
+            await asyncio.sleep(0)
+            await one.load()
+    assert one.read_from(0, 60) == 10
+    assert marks.below == {0: 10}
