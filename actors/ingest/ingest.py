@@ -138,8 +138,9 @@ class Ingest:
             BrokerUnavailable: the poll failed; nothing was handed over.
         """
         await self._follow_assignment()
-        if self._letters:
-            await self._letters.load()
+        if self._letters and await self._letters.load():
+            for lane in self._lanes.values():
+                lane.look_back()
         self._settle()
         self._ask_where_to_go_on()
         slices = await self._poll()

@@ -123,6 +123,11 @@ class Lane:
             *(self.partition, self._failures, delay_s, error),
         )
 
+    def look_back(self) -> None:
+        """Go where `read_from` says by now; a call at the shard ends with that anyway."""
+        if self._open and self.task is None and self._applied is not None:
+            self._go_on_at(self._applied)
+
     def shut(self) -> None:
         """Take no part in polls until the next result from the shard."""
         if self._open:

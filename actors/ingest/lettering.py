@@ -45,22 +45,22 @@ class Lettering:
         self._failures = 0
         self._writing = asyncio.Lock()
 
-    async def load(self) -> None:
-        """Learn the marks; the first try is waited for.
+    async def load(self) -> bool:
+        """Learn the marks; whether that is done just now. The first try is waited for.
 
         Until they are known reading goes on where the state does, and each letter that is met is
         written, as letters twice are better than none. They are asked for again beside it; once
         they are known, the reader goes back to them.
         """
         if self._known:
-            return
+            return False
         now_s = asyncio.get_running_loop().time()
         if self._asking is None and now_s >= self._ask_at_s:
             self._asking = asyncio.create_task(asyncio.to_thread(self._marks.load))
             if not self._failures:
                 await asyncio.wait([self._asking])
         if self._asking is None or not self._asking.done():
-            return
+            return False
         try:
             self._below = dict(self._asking.result())
             self._known = True
@@ -74,6 +74,7 @@ class Lettering:
                     error,
                 )
         self._asking = None
+        return self._known
 
     def read_from(self, partition: int, position: int) -> int:
         """Where to read on for a state that is at `position`."""
