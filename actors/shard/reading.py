@@ -10,7 +10,7 @@ import numpy as np
 from actors.clock import Clock
 from actors.errors import InvalidRequest
 from actors.shard.held import HeldPartition, StateRead
-from actors.shard.roles import Role
+from actors.shard.roles import Grant, Role
 from actors.shard.settings import ShardSettings
 from model.bundle.bundle import Bundle
 
@@ -23,9 +23,15 @@ class StateReader:
         self._clock = clock
         self._settings = settings
         self._lease_ends_s = math.inf  # without a coordinator nobody else can own anything
+        self._granted: Mapping[int, Grant] | None = None
 
-    def lease(self, until_s: float) -> None:
-        """Answers may count until then, in the clock's monotonic time."""
+    def lease(self, until_s: float, grants: Mapping[int, Grant]) -> None:
+        """Answers of partitions that are granted to an owner may count
+        until then, in the clock's monotonic time.
+
+        What is granted to somebody else by now is released a moment later.
+        """
+        self._granted = grants
         self._lease_ends_s = until_s
 
     def read(self, held: HeldPartition, arm: str, user_key: int) -> StateRead:
@@ -55,7 +61,9 @@ class StateReader:
         by now, count as stale always.
         """
         now_s = self._clock.monotonic()
-        in_charge = held.role is Role.OWNER and now_s <= self._lease_ends_s
+        grant = held.grant if self._granted is None else self._granted.get(held.partition)
+        owns = held.role is Role.OWNER and grant is not None and grant.role is Role.OWNER
+        in_charge = owns and now_s <= self._lease_ends_s
         lag_max = self._settings.ready_lag_records_max
         heard_since_s = now_s - self._settings.silence_s
         return not in_charge or held.stale(offset, lag_max, heard_since_s)

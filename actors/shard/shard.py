@@ -128,11 +128,11 @@ class Shard:
             raise
         return held.front
 
-    def lease(self, until_s: float) -> None:
-        """Answers may count until then, in the clock's monotonic time;
-        later ones are stale, until a new lease.
+    def lease(self, until_s: float, grants: Mapping[int, Grant]) -> None:
+        """Answers of partitions that are granted to an owner may count until
+        then, in the clock's monotonic time; all others are stale, until a new lease.
         """
-        self._reader.lease(until_s)
+        self._reader.lease(until_s, grants)
 
     def release(self, partition: int) -> None:
         """Give the partition up after the batch in progress,

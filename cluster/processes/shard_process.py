@@ -260,7 +260,7 @@ class ShardProcess:
                     )
             else:
                 self._unheard = 0
-                self._shard.lease(sent_s + answer.lease_s)
+                self._shard.lease(sent_s + answer.lease_s, answer.grants)
                 self._reconciler.follow(answer.grants)
                 await self._server.set_serving(self._has_caught_up(answer.grants))
             await asyncio.sleep(max(0.0, sent_s + HEARTBEAT_S - self._clock.monotonic()))

@@ -88,12 +88,26 @@ def test_an_owner_without_a_lease_says_so(tmp_path: Path) -> None:
     owner = shard(tmp_path)
     owner.hold(0, 1)
     owner.observe_end(0, 0)
-    owner.lease(until_s=1.0)
+    owner.lease(1.0, {0: Grant(1)})
     assert not owner.read(0, "main", USER).stale
     owner._clock.advance(1.1)  # type: ignore[attr-defined]
     assert owner.read(0, "main", USER).stale
-    owner.lease(until_s=2.0)
+    owner.lease(2.0, {0: Grant(1)})
     assert not owner.read(0, "main", USER).stale
+
+
+@pytest.mark.parametrize("grants", [{}, {0: Grant(2, Role.STANDBY)}], ids=["gone", "standby"])
+def test_a_lease_is_no_word_for_what_is_somebody_else_s(
+    tmp_path: Path, grants: dict[int, Grant]
+) -> None:
+    """An owner that slept hears in one answer that it is well and that the partition is another's:
+    until it has let go, its answers are stale.
+    """
+    owner = shard(tmp_path)
+    owner.hold(0, 1)
+    owner.observe_end(0, 0)
+    owner.lease(1.0, grants)
+    assert owner.read(0, "main", USER).stale
 
 
 def test_an_owner_that_hears_nothing_of_the_log_says_so(tmp_path: Path) -> None:
