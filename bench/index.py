@@ -21,9 +21,9 @@ HEADS = ("question", "answer", "command", "date", "commit", "rows, page")
 INTRODUCTION = """# Results
 
 What was measured, each question with its answer. The rows in `raw/` were made by the command at the
-commit (of several runs, by the first one's); a page shows them for people. `-dirty`: the tree had
-changes that no commit has. Written by `python -m bench.index` from the rows alone. Machines differ,
-and are named in rows or page: read ratios before absolute figures.
+commit (of several runs, by the first one's); a page shows them for people. Written by
+`python -m bench.index` from the rows alone. Machines differ, and are named in rows or page: read
+ratios before absolute figures.
 """
 
 

@@ -13,8 +13,6 @@ from bench.answers import overload
 
 PAGE = report.RESULTS / "README.md"
 LINK = re.compile(r"\]\(([^)]+)\)")
-# of the days before changed trees were refused
-TO_BE_REPEATED = {"chaos.json", "score.json"}
 
 
 def test_the_index_is_what_the_rows_say() -> None:
@@ -47,7 +45,7 @@ def test_every_row_is_of_a_commit(path: Path) -> None:
     runs = content if isinstance(content, list) else [content.get("provenance", content)]
     commits = {run["commit"] for run in runs}
     changed = {commit for commit in commits if not re.fullmatch("[0-9a-f]{12}", commit)}
-    assert not changed or path.name in TO_BE_REPEATED
+    assert not changed
 
 
 def test_an_answer_is_of_the_last_checkout() -> None:
