@@ -46,7 +46,7 @@ POPULAR, LAST, FREQUENT = RULES
 K = 10
 RANK_METRICS = ("hr10", "ndcg10", "mrr10", "hr10_excluded", "ndcg10_excluded", "mrr10_excluded")
 CURVE_POINTS = 12
-LENGTH_EDGES = (10, 30, 100, 300)
+LENGTH_EDGES = (2, 3, 5, 10, 30, 100)
 
 Figures = dict[str, Estimate]
 
@@ -62,12 +62,14 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthGroup:
-    """Users with histories of similar length, and how well their clicks are predicted."""
+    """Questions after similarly many clicks of their users, and how well they are answered."""
 
     label: str
     count: int
     ndcg10: Estimate
     popularity: Estimate
+    simple: str  # which simple method is the best over all questions
+    best_simple: Estimate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +155,7 @@ def assess_bundle(
         },
         clicks={BUNDLE: served.clicks.summary(), FLOAT: unrounded.clicks.summary()},
         curve=calibration_curve(served),
-        lengths=_by_length(asked, values, seed),
+        lengths=by_length(asked, values, seed),
         cost=cost_of(bundle, asked, beside_bytes=beside_bytes, seed=seed),
     )
     return assessment, asked, served
@@ -227,27 +229,45 @@ def calibration_curve(answers: Answers) -> list[CurvePoint]:
     return points
 
 
+def by_length(
+    asked: Questions, values: dict[str, dict[str, Doubles]], seed: int
+) -> list[LengthGroup]:
+    """The questions by how many events their users had before: NDCG@10 of this bundle, of
+    popularity, and of the simple method that is the best over all of them.
+    """
+    group = np.searchsorted(LENGTH_EDGES, asked.lengths, side="right")
+    bounds = (1, *LENGTH_EDGES)
+    labels = [_label(low, high) for low, high in pairwise(bounds)] + [f"{bounds[-1]} or more"]
+    simple = max(values.keys() - {BUNDLE, FLOAT}, key=lambda name: (_ndcg(values[name]), name))
+    found = []
+    for number, label in enumerate(labels):
+        at = group == number
+        if at.any():
+            columns = {name: values[name]["ndcg10"][at] for name in (BUNDLE, POPULAR, simple)}
+            here = estimates(columns, asked.users[at], seed=seed)
+            found.append(
+                LengthGroup(
+                    label=label,
+                    count=int(at.sum()),
+                    ndcg10=here[BUNDLE],
+                    popularity=here[POPULAR],
+                    simple=simple,
+                    best_simple=here[simple],
+                )
+            )
+    return found
+
+
 def _with_float_states(content: bundle_files.BundleContent) -> bundle_files.BundleContent:
     return dataclasses.replace(
         content, config=dataclasses.replace(content.config, state_dtype="float32")
     )
 
 
-def _by_length(
-    asked: Questions, values: dict[str, dict[str, Doubles]], seed: int
-) -> list[LengthGroup]:
-    group = np.searchsorted(LENGTH_EDGES, asked.lengths, side="right")
-    bounds = (1, *LENGTH_EDGES)
-    labels = [f"{low} to {high - 1}" for low, high in pairwise(bounds)] + [f"{bounds[-1]} or more"]
-    found = []
-    for number, label in enumerate(labels):
-        at = group == number
-        if at.any():
-            columns = {name: values[name]["ndcg10"][at] for name in (BUNDLE, POPULAR)}
-            here = estimates(columns, asked.users[at], seed=seed)
-            found.append(
-                LengthGroup(
-                    label=label, count=int(at.sum()), ndcg10=here[BUNDLE], popularity=here[POPULAR]
-                )
-            )
-    return found
+def _label(low: int, high: int) -> str:
+    """A group of lengths from `low` on, below `high`."""
+    return str(low) if high == low + 1 else f"{low} to {high - 1}"
+
+
+def _ndcg(values: dict[str, Doubles]) -> float:
+    return float(values["ndcg10"].mean())

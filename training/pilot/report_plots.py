@@ -15,7 +15,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from training.pilot.assessment import BUNDLE, Assessment, CurvePoint, LengthGroup
+from training.pilot.assessment import BUNDLE, POPULAR, Assessment, CurvePoint, LengthGroup
 from training.pilot.results import Frontier
 
 INK = "#111112"
@@ -118,14 +118,18 @@ def calibration_plot(curve: Sequence[CurvePoint]) -> str:
 
 
 def lengths_plot(groups: Sequence[LengthGroup]) -> str:
-    """NDCG@10 by length of history."""
+    """NDCG@10 by length of history: this bundle, the best simple method, popularity."""
+    simple = groups[0].simple
+    lines = [
+        ([group.ndcg10 for group in groups], BUNDLE, ACCENT, "-", -0.06),
+        ([group.popularity for group in groups], POPULAR, MUTED, "-", 0.06),
+    ]
+    if simple != POPULAR:
+        lines.insert(1, ([group.best_simple for group in groups], simple, WARM, "--", 0.0))
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for values, name, colour, shift in (
-            ([group.ndcg10 for group in groups], BUNDLE, ACCENT, -0.06),
-            ([group.popularity for group in groups], "popularity", MUTED, 0.06),
-        ):
+        for values, name, colour, style, shift in lines:
             for x, (_, low, high) in enumerate(values):
                 axes.plot(
                     [x + shift] * 2, [low, high], color=colour, linewidth=2, solid_capstyle="round"
@@ -134,7 +138,8 @@ def lengths_plot(groups: Sequence[LengthGroup]) -> str:
             axes.plot(
                 places,
                 [value.value for value in values],
-                "o-",
+                "o",
+                linestyle=style,
                 color=colour,
                 markersize=5,
                 label=name,
