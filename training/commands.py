@@ -26,6 +26,7 @@ from training.fit.distill import StreamingTeacher
 from training.fit.keeper import FileKeeper
 from training.fit.train import TrainConfig
 from training.publish import Published, publish
+from training.recipe.look import look
 from training.runs import Run, by_time, leave_one_out, shape_for, train_by_time, train_leave_one_out
 
 if TYPE_CHECKING:
@@ -202,6 +203,8 @@ def read_log(
     console.print(
         f"{overview.time_span(log)}; {overview.actions(log)}", markup=False, soft_wrap=True
     )
+    for sentence in look(log).describe():
+        console.print(f"- {sentence}.", markup=False, soft_wrap=True)
     return log
 
 

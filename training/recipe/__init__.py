@@ -1,0 +1,1 @@
+"""What suits a log: how it looks, and what follows from that."""
