@@ -6,7 +6,8 @@ import dataclasses
 import datetime
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,17 @@ from training.fit.keeper import FileKeeper
 from training.fit.train import TrainConfig
 from training.publish import Published, publish
 from training.recipe.look import look
-from training.runs import Run, by_time, leave_one_out, shape_for, train_by_time, train_leave_one_out
+from training.runs import (
+    Parts,
+    Run,
+    by_sessions,
+    by_time,
+    leave_one_out,
+    shape_for,
+    train_by_sessions,
+    train_by_time,
+    train_leave_one_out,
+)
 
 if TYPE_CHECKING:
     from training.tune import Trial
@@ -59,8 +70,8 @@ def train_model(
 
     While it goes on the training is kept in `out`: with `resume` one that was stopped goes on, with
     `anew` it is dropped. `minutes` count from now on, in all starts together. Named sets are split
-    leave-one-out, as published comparisons do; a log of your own (`file`, `archive`) by time, as it
-    will be used.
+    as published comparisons do, leave-one-out or by sessions; a log of your own (`file`,
+    `archive`) by time, as it will be used.
 
     Raises:
         DatasetError: the data, or a teacher, cannot be had or read.
@@ -83,8 +94,7 @@ def train_model(
     )
     shape = shape_for(len(log), changes)
     console.print(f"width {shape.width}")
-    training = train_by_time if data_set in datasets.OWN_LOGS else train_leave_one_out
-    run = training(
+    run = training_of(data_set)(
         log,
         data_set=data_set,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -131,7 +141,7 @@ def tune_model(
     log = read_log(
         data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, console=console
     )
-    parts = by_time(log) if data_set in datasets.OWN_LOGS else leave_one_out(log)
+    parts = parts_of(data_set, log)
     base = TrainConfig(seed=seed, device=device)
     trials = search(
         parts,
@@ -154,6 +164,26 @@ def tune_model(
         f"best settings in {out / BEST}; next: echorank train {data_set} --settings {out / BEST}"
     )
     return trials
+
+
+def training_of(data_set: str) -> Callable[..., Run]:
+    """The training that divides a data set by its protocol."""
+    sessions = datasets.tested_sessions(data_set)
+    if sessions is not None:
+        return partial(train_by_sessions, tested=sessions)
+    return train_by_time if data_set in datasets.OWN_LOGS else train_leave_one_out
+
+
+def parts_of(data_set: str, log: ClickLog) -> Parts:
+    """The parts into which that training divides the log.
+
+    Raises:
+        DatasetError: a part would be empty.
+    """
+    sessions = datasets.tested_sessions(data_set)
+    if sessions is not None:
+        return by_sessions(log, sessions)
+    return by_time(log) if data_set in datasets.OWN_LOGS else leave_one_out(log)
 
 
 def keeper_of(

@@ -11,6 +11,7 @@ import numpy as np
 
 from model.config import ModelConfig
 from model.order import order_of
+from training.data import protocols
 from training.data.clicklog import ClickLog
 from training.data.sequences import Held, Histories, Vocabulary
 from training.errors import DatasetError
@@ -26,7 +27,6 @@ from training.overview import moment
 from training.publish import Published, assess, in_memory, publish
 
 EVENTS_TO_LEARN = 2  # of one user: what comes after what
-ITEM_EVENTS_MIN = 5  # RecBole's protocol
 # with fewer, the shipped width learns a log by heart sooner than it learns it (docs/training.md)
 WIDE_EVENTS = 500_000
 NARROW: Mapping[str, Any] = {"width": 64, "expand": 2}  # of about the same bytes a user
@@ -42,6 +42,8 @@ class Parts:
     training: Histories
     held: Held
     test: Held
+    # the newest event that is known before the test, where all of the test is later
+    until_ms: int | None = None
 
     def checked(self, held_out: str) -> Parts:
         """The same, if there is something to learn from and to ask about;
@@ -138,16 +140,49 @@ def leave_one_out(log: ClickLog, shape: ModelConfig | None = None) -> Parts:
         DatasetError: a part would be empty.
     """
     shape = shape or shape_for(len(log))
-    log = log.with_frequent_items(ITEM_EVENTS_MIN)
-    vocabulary = Vocabulary.of(log, hashed=shape.hashed_items)
-    everything = Histories.of(log, vocabulary)
-    return Parts(
-        shape=shape,
-        vocabulary=vocabulary,
-        training=everything.without_last(2),
-        held=Held.last(everything.without_last(1)),
-        test=Held.last(everything),
-    ).checked("each user's last two clicks")
+    division = protocols.leave_one_out(log, hashed=shape.hashed_items)
+    return Parts(shape=shape, **division._asdict()).checked("each user's last two clicks")
+
+
+def train_by_sessions(
+    log: ClickLog,
+    *,
+    tested: int,
+    data_set: str,
+    date: str,
+    shape: ModelConfig | None = None,
+    settings: TrainConfig | None = None,
+    show_progress: bool = True,
+    workers: int = 1,
+    teachers: Sequence[Teacher] = (),
+    keeper: FileKeeper | None = None,
+    begun: float | None = None,
+) -> Run:
+    """Train on all but the newest `tested` sessions, which are the test; a twentieth of the others
+    chooses the epoch.
+
+    Raises:
+        DatasetError: the log has too few sessions.
+        TrainingError: a teacher knows another catalogue, or the training diverged or was stopped.
+    """
+    prepare_process()
+    parts = by_sessions(log, tested, shape)
+    model, asked_max = _train(
+        parts, settings, workers, teachers, keeper, begun, show_progress=show_progress
+    )
+    return _finish(model, asked_max, parts, data_set, date)
+
+
+def by_sessions(log: ClickLog, tested: int, shape: ModelConfig | None = None) -> Parts:
+    """The newest `tested` users as the test, a twentieth of the others as the validation.
+
+    Raises:
+        DatasetError: a part would be empty.
+    """
+    shape = shape or shape_for(len(log))
+    division = protocols.by_sessions(log, hashed=shape.hashed_items, tested=tested)
+    parts = Parts(shape=shape, **division._asdict())
+    return parts.checked(f"the newest {tested:,} sessions")
 
 
 def train_by_time(
@@ -204,7 +239,14 @@ def by_time(
     vocabulary = Vocabulary.of(log, hashed=shape.hashed_items, events_min=events_min)
     training = Histories.of(log.take(log.times_ms < since_ms), vocabulary)
     held = Held.since(Histories.of(log, vocabulary), since_ms)
-    parts = Parts(shape=shape, vocabulary=vocabulary, training=training, held=held, test=held)
+    parts = Parts(
+        shape=shape,
+        vocabulary=vocabulary,
+        training=training,
+        held=held,
+        test=held,
+        until_ms=int(training.times_ms.max(initial=0)),
+    )
     return parts.checked(
         f"the newest {validation:.0%} of {len(log):,} clicks, from {moment(since_ms)} on,"
     )
@@ -285,9 +327,8 @@ def _finish(model: TrainedModel, asked_max: int, parts: Parts, data_set: str, da
     test = parts.test
     items = len(model.vocabulary.items)
     histories = test.histories
-    until_ms = int(training.times_ms.max()) if test is held else None
     checkpoint = assess(
-        model, training, held, data_set=data_set, date=date, trained_until_ms=until_ms
+        model, training, held, data_set=data_set, date=date, trained_until_ms=parts.until_ms
     )
     bundle = in_memory(model, checkpoint.counts, checkpoint.calibration).ordered(
         order_of(checkpoint.recommend)

@@ -18,6 +18,7 @@ from bench.accuracy.rare_signals import rare_signals
 from bench.accuracy.recipes import MODELS
 from bench.accuracy.states.compression import compression
 from bench.accuracy.states.drift import drift
+from training.data import datasets
 from training.errors import DatasetError, TrainingError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
@@ -26,9 +27,7 @@ Table = Annotated[Path, typer.Option(help="the file of rows")]
 
 @app.command("next-item")
 def run_next_item(
-    data: Annotated[
-        str, typer.Option(help="ml-100k, ml-1m, beauty, video-games or foursquare-nyc")
-    ],
+    data: Annotated[str, typer.Option(help=", ".join(datasets.DATASETS))],
     model: Annotated[str, typer.Option(help=", ".join(MODELS))],
     path: Annotated[
         Path | None, typer.Option(help="of a data set that PyPI does not carry")
@@ -51,7 +50,7 @@ def run_next_item(
         list[Path] | None, typer.Option("--teacher", help="a directory of --out; repeatable")
     ] = None,
 ) -> None:
-    """Train a model, rank the last event of each user, add the rows."""
+    """Train a model, rank the test's events, add the rows."""
     try:
         added = next_item.measure(
             data,

@@ -1,10 +1,10 @@
 """Train one model on one data set and put what the test items say about it
 into the table of accuracy results.
 
-Protocol: items with at least five events, the last event of each user is the test, the last but one
-the validation, the whole catalogue competes. The streaming model gives two rows: `echorank`, the
-network in float32 reading whole histories, and `echorank-int8`, the lists that the API gives from
-the shipped fold's states. Minutes are of one thread, validation included.
+Protocol: that of the data set (`training/data/protocols.py`): each user's last event, or every one
+after a session's first; the whole catalogue competes. The streaming model gives two rows:
+`echorank`, the network in float32 reading whole histories, and `echorank-int8`, the lists that the
+API gives from the shipped fold's states. Minutes are of one thread, validation included.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from model.config import ModelConfig
 from model.network.network import Network
 from model.order import order_of
 from model.state import layout
-from training.data import datasets
+from training.data import datasets, protocols
 from training.data.clicklog import ClickLog
 from training.data.sequences import Held, Histories, Vocabulary
 from training.fit.allocation import prepare_process
@@ -49,31 +49,35 @@ from training.measure.evaluate import NetworkRanker, rank
 from training.measure.order import measured
 from training.measure.ranking import Ranking
 from training.publish import assess, in_memory
-from training.runs import ITEM_EVENTS_MIN
 
 WIDTH = 64  # of the references' item table, unless set
+HASHED = ModelConfig().hashed_items
 
 
 @dataclass(frozen=True)
 class Split:
-    """A data set, leave-one-out."""
+    """A divided data set."""
 
     vocabulary: Vocabulary
     training: Histories
     validation: Held
     test: Held
+    until_ms: int | None = None  # see `Division`
 
     @classmethod
     def of(cls, log: ClickLog, tested: int = 1) -> Split:
         """By RecBole's protocol, or with more events of each user to test
         on: each from all before it.
         """
-        log = log.with_frequent_items(ITEM_EVENTS_MIN)
-        vocabulary = Vocabulary.of(log, hashed=ModelConfig().hashed_items)
-        everything = Histories.of(log, vocabulary)
-        validation = Held.last(everything.without_last(tested))
-        test = Held(everything, np.minimum(tested, np.maximum(everything.lengths() - 1, 0)))
-        return cls(vocabulary, everything.without_last(tested + 1), validation, test)
+        return cls(*protocols.leave_one_out(log, hashed=HASHED, tested=tested))
+
+    @classmethod
+    def by(cls, data: str, log: ClickLog) -> Split:
+        """By the protocol of the data set called `data`."""
+        sessions = datasets.tested_sessions(data)
+        if sessions is None:
+            return cls.of(log)
+        return cls(*protocols.by_sessions(log, hashed=HASHED, tested=sessions))
 
     @property
     def items(self) -> int:
@@ -120,7 +124,7 @@ def measure(
         raise ValueError(f"--membership is for the references; {model} is what it is")
     report.refuse_changes(table)
     prepare_process()
-    split = Split.of(datasets.load(data, path=path))
+    split = Split.by(data, datasets.load(data, path=path))
     print(
         f"{data}: {len(split.training.users):,} users, {split.items:,} items, {model}, {settings}",
         flush=True,
@@ -204,7 +208,14 @@ def save(out: Path | None, data: str, split: Split, model: TrainedModel) -> None
     """Leave the model as `echorank train` would."""
     if out is not None:
         date = datetime.now(UTC).date().isoformat()
-        assess(model, split.training, split.validation, data_set=data, date=date).save(out)
+        assess(
+            model,
+            split.training,
+            split.validation,
+            data_set=data,
+            date=date,
+            trained_until_ms=split.until_ms,
+        ).save(out)
 
 
 def reference(split: Split, name: str, values: Mapping[str, Any], *, membership: bool) -> Result:

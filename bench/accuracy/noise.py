@@ -19,13 +19,14 @@ from bench import report
 from model.arrays import Longs
 from training.data import datasets
 from training.data.clicklog import ClickLog
+from training.data.protocols import ITEM_EVENTS_MIN
 from training.data.sequences import Held, Histories, Vocabulary
 from training.fit.allocation import prepare_process
 from training.fit.checkpoint import Checkpoint
 from training.fit.train import TrainConfig, train
 from training.measure.evaluate import NetworkRanker, rank
 from training.publish import assess
-from training.runs import ITEM_EVENTS_MIN, shape_for
+from training.runs import shape_for
 
 SHARES = (0.0, 0.1, 0.2, 0.4)  # random clicks for each own click
 FRONTS = {

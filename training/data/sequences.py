@@ -140,7 +140,13 @@ class Held(NamedTuple):
     @classmethod
     def last(cls, histories: Histories) -> Held:
         """Leave-one-out: the last event of every user with at least 2."""
-        return cls(histories, np.where(histories.lengths() >= 2, 1, 0))
+        return cls.newest(histories, 1)
+
+    @classmethod
+    def newest(cls, histories: Histories, count: int | None = None) -> Held:
+        """The last `count` events of every user, or all of them, that have an event before them."""
+        later = np.maximum(histories.lengths() - 1, 0)
+        return cls(histories, later if count is None else np.minimum(count, later))
 
     @classmethod
     def since(cls, histories: Histories, time_ms: int) -> Held:

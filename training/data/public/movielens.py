@@ -16,7 +16,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from training.data.clicklog import ClickLog
-from training.data.pypi import read_member
+from training.data.public.pypi import read_member
 
 TERMS = "GroupLens: research use; no redistribution, no commercial use without permission"
 

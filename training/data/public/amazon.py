@@ -22,7 +22,7 @@ TERMS = "Amazon reviews collected by J. McAuley: research use; bring your own co
 
 
 def read(path: Path) -> ClickLog:
-    """The click log of `Beauty.txt`, `Video_Games.txt` or any other file of that form.
+    """The click log of `Beauty.txt`, `Toys_and_Games.txt` or any other file of that form.
 
     Raises:
         DatasetError: the file or its gaps cannot be read as described.
