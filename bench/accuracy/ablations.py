@@ -55,6 +55,8 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "no click loss": {"click_weight": 0.0},
     "dropout 0": {"dropout": 0.0},
     "dropout 0.4": {"dropout": 0.4},
+    "label smoothing": {"smoothing": 0.1},
+    "no label smoothing": {"smoothing": 0.0},
     **{name: {} for name in VARIANTS},
 }
 TABLE = report.RAW / "ablations.json"

@@ -23,7 +23,6 @@ from model.network.network import Encoding, Network
 from model.network.ssm import Drive, StateSpace
 from training.data.sequences import Batch
 from training.fit.losses import membership_places
-from training.fit.softmax import Guide, catalogue_loss
 from training.fit.train import StreamingTask
 
 
@@ -109,37 +108,6 @@ class AgelessMembership(Network):
         self.membership: Membership = Ageless(config)
 
 
-class Smoothed(StreamingTask):
-    """Label smoothing: a tenth of the target is spread evenly over the
-    catalogue (arXiv 1512.00567).
-    """
-
-    share = 0.1
-
-    def next_item(
-        self,
-        encoding: Encoding,
-        events: Sequences,
-        batch: Batch,  # noqa: ARG002
-        random: np.random.Generator,  # noqa: ARG002
-    ) -> Tensor:
-        """A guide whose logits are all 0 says that every item is as likely as any other."""
-        network = self.network
-        table = network.embedding.item.weight[: network.items]
-        bias = network.item_bias[: network.items]
-        targets = events.items[:, 1:]
-        usable = events.mask[:, 1:] & (targets < network.items)
-        places, _ = membership_places(
-            network.membership, events, pad(usable, (0, 1)), network.items, bias.dtype
-        )
-        x = encoding.sequence[:, :-1][usable]
-        nothing = x.new_zeros(len(x), 1), bias.new_zeros(len(bias), 1), torch.zeros_like(bias)
-        even = Guide(*nothing, torch.zeros_like(places.extra), self.share)
-        return catalogue_loss(x, table, bias, places, targets[usable], even) / usable.sum().clamp(
-            min=1
-        )
-
-
 class Sampled(StreamingTask):
     """gBCE over sampled negatives, shared by a batch (gSASRec,
     arXiv 2308.07192, equation 20 with t = 0.75).
@@ -201,7 +169,6 @@ VARIANTS = {
     "diagonal transition": Variant(network=Diagonal),
     "no membership": Variant(network=NoMembership),
     "membership without ages": Variant(network=AgelessMembership),
-    "label smoothing": Variant(task=Smoothed),
     "gBCE": Variant(task=Sampled),
     "taught by its own kind": Variant(teacher="echorank"),
     "taught by EchoMamba4Rec": Variant(teacher="echomamba4rec"),

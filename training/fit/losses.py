@@ -23,14 +23,16 @@ def next_item_loss(
     bias: Tensor | None,
     membership: Membership | None,
     guide: Callable[[Tensor, Tensor], Guide] | None = None,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """Mean cross-entropy of event t + 1 under the softmax over the
     catalogue at t, over all positions.
 
     The logits are those of encodings (B, L, D) against table (V, D), plus bias (V,), plus
     membership's biases of what the histories hold. Targets outside the catalogue (hashed rows) and
-    padding do not count. `guide` is asked what teachers say at the positions that count, (B, L)
-    bool, about seen items of some ages (p,).
+    padding do not count. A share `smoothing` of each target is spread over the catalogue. `guide`
+    is asked what teachers say at the positions that count, (B, L) bool, about seen items of some
+    ages (p,).
     """
     targets = events.items[:, 1:]  # (B, L-1)
     usable = events.mask[:, 1:] & (targets < len(table))
@@ -38,7 +40,9 @@ def next_item_loss(
         membership, events, pad(usable, (0, 1)), len(table), encoded.dtype
     )
     said = None if guide is None else guide(pad(usable, (0, 1)), age)
-    total = catalogue_loss(encoded[:, :-1][usable], table, bias, places, targets[usable], said)
+    total = catalogue_loss(
+        encoded[:, :-1][usable], table, bias, places, targets[usable], said, smoothing
+    )
     return total / usable.sum().clamp(min=1)
 
 

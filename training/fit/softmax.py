@@ -13,6 +13,10 @@ With a guide, another model whose logits have the same form, its whole softmax q
 the one target (knowledge distillation, arXiv 1503.02531), with the weight w:
 
     loss = sum_r [ log sum_v exp z_rv - (1 - w) z_{r, y_r} - w sum_v q_rv z_rv ]
+
+Label smoothing spreads a share s of the target evenly over the catalogue (arXiv 1512.00567), which
+adds s sum_r [ z_{r, y_r} - mean_v z_rv ]: no logits are needed for that, as a mean of products is a
+product with the mean.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, embedding
 
 ELEMENTS = 1 << 20  # logits at a time: 4 MiB of float32 stay near the core
 
@@ -55,11 +59,12 @@ def plain(
     places: Places,
     target: Tensor,
     guide: Guide | None = None,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """The definition: x (n, D), table (V, D), bias (V,), target (n,) to a scalar."""
     logits = x @ table.mT if bias is None else x @ table.mT + bias  # (n, V)
     logits = logits.index_put((places.row, places.item), places.extra, accumulate=True)
-    loss = cross_entropy(logits, target, reduction="sum")
+    loss = cross_entropy(logits, target, reduction="sum", label_smoothing=smoothing)
     if guide is None:
         return loss
     others = (guide.x @ guide.table.mT + guide.bias).index_put(
@@ -77,10 +82,25 @@ def catalogue_loss(
     places: Places,
     target: Tensor,
     guide: Guide | None = None,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """`plain`, a few rows at a time, with equal gradients; none flow into a guide."""
     loss: Tensor = _CatalogueLoss.apply(x, table, bias, *places, target, guide)
+    if smoothing:
+        own = smoothing * (1.0 if guide is None else 1.0 - guide.weight)
+        loss = loss + own * _above_mean(x, table, bias, places, target)
     return loss
+
+
+def _above_mean(
+    x: Tensor, table: Tensor, bias: Tensor | None, places: Places, target: Tensor
+) -> Tensor:
+    """How far the targets' logits lie above the mean logit of their rows, summed over the rows."""
+    above = torch.linalg.vecdot(x, embedding(target, table) - table.mean(dim=0)).sum()
+    if bias is not None:
+        above = above + (bias[target] - bias.mean()).sum()
+    wanted = (places.item == target[places.row]).to(x.dtype)
+    return above + ((wanted - 1.0 / len(table)) * places.extra).sum()
 
 
 class _CatalogueLoss(torch.autograd.Function):

@@ -53,6 +53,7 @@ class TrainConfig(FitConfig):
 
     next_item_weight: float = 1.0
     click_weight: float = 0.3
+    smoothing: float = 0.0  # share of each next item that is spread over the whole catalogue
     negativity_weight: float = 0.1
     positions: int = 8  # Q: positions a window that the head learns from, at most one in SPARSE
     negatives: int = 15  # M - 1
@@ -63,6 +64,8 @@ class TrainConfig(FitConfig):
     def __post_init__(self) -> None:
         """Check the ranges."""
         super().__post_init__()
+        if not 0 <= self.smoothing < 1:
+            raise ValueError(f"smoothing = {self.smoothing} must be in [0, 1)")
         for name in ("positions", "negatives"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
@@ -173,7 +176,10 @@ class StreamingTask:
         table = network.embedding.item.weight[: network.items]
         bias = network.item_bias[: network.items]
         guide = None if self.teachers is None else partial(_guide, self.teachers, batch)
-        return next_item_loss(encoding.sequence, events, table, bias, network.membership, guide)
+        smoothing = self.settings.smoothing
+        return next_item_loss(
+            encoding.sequence, events, table, bias, network.membership, guide, smoothing
+        )
 
     def click(
         self, encoding: Encoding, events: Sequences, batch: Batch, random: np.random.Generator

@@ -22,8 +22,13 @@ def case(rows: int, items: int, places: int) -> tuple[list[Tensor], Places, Tens
 @pytest.mark.parametrize("elements", [1, 100, 10_000])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("weight", [None, 0.3])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_pieces_equal_the_definition(
-    elements: int, bias: bool, weight: float | None, monkeypatch: pytest.MonkeyPatch
+    elements: int,
+    bias: bool,
+    weight: float | None,
+    smoothing: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Value and every gradient, whether a piece is one row, a few, or all;
     the factor from outside counts.
@@ -39,7 +44,8 @@ def test_pieces_equal_the_definition(
     wanted = leaves if bias else leaves[:3]
     found = []
     for loss in (plain, catalogue_loss):
-        value = loss(leaves[0], leaves[1], leaves[3] if bias else None, places, target, guide)
+        of_items = leaves[3] if bias else None
+        value = loss(leaves[0], leaves[1], of_items, places, target, guide, smoothing)
         found.append([value.detach(), *torch.autograd.grad(3.0 * value, wanted)])
     for expected, actual in zip(*found, strict=True):
         torch.testing.assert_close(actual, expected)
