@@ -27,6 +27,7 @@ from training.fit.distill import StreamingTeacher
 from training.fit.keeper import FileKeeper
 from training.fit.train import TrainConfig
 from training.publish import Published, publish
+from training.recipe.choice import Recipe, choose
 from training.recipe.look import look
 from training.runs import (
     Parts,
@@ -34,7 +35,6 @@ from training.runs import (
     by_sessions,
     by_time,
     leave_one_out,
-    shape_for,
     train_by_sessions,
     train_by_time,
     train_leave_one_out,
@@ -81,24 +81,26 @@ def train_model(
     """
     console = console or Console()
     begun = time.monotonic()
-    changes, settings = read_settings(settings_file)
+    changes, given = read_settings(settings_file)
     outputs.check_folder(out)
     keeper = keeper_of(out, workers, resume=resume, anew=anew, console=console)
     if (out / MODEL).exists():
         console.print(f"{out} holds a model already; it is replaced when the new one is complete")
-    settings = dataclasses.replace(
-        settings, seed=seed, device=device, minutes_max=minutes or settings.minutes_max
-    )
     log = read_log(
         data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, console=console
     )
-    shape = shape_for(len(log), changes)
-    console.print(f"width {shape.width}")
+    recipe = choose(look(log))
+    tell_recipe(recipe, {**changes, **given}, console)
+    settings = TrainConfig(
+        **{**recipe.training, **given, "seed": seed, "device": device},
+    )
+    if minutes is not None:
+        settings = dataclasses.replace(settings, minutes_max=minutes)
     run = training_of(data_set)(
         log,
         data_set=data_set,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        shape=shape,
+        shape=recipe.shaped(changes),
         settings=settings,
         workers=workers,
         teachers=[StreamingTeacher.load(teacher) for teacher in teachers],
@@ -141,8 +143,10 @@ def tune_model(
     log = read_log(
         data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, console=console
     )
-    parts = parts_of(data_set, log)
-    base = TrainConfig(seed=seed, device=device)
+    recipe = choose(look(log))
+    tell_recipe(recipe, {}, console)
+    parts = parts_of(data_set, log, recipe.shaped())
+    base = TrainConfig(**recipe.training, seed=seed, device=device)
     trials = search(
         parts,
         out,
@@ -174,16 +178,17 @@ def training_of(data_set: str) -> Callable[..., Run]:
     return train_by_time if data_set in datasets.OWN_LOGS else train_leave_one_out
 
 
-def parts_of(data_set: str, log: ClickLog) -> Parts:
-    """The parts into which that training divides the log.
+def parts_of(data_set: str, log: ClickLog, shape: ModelConfig | None = None) -> Parts:
+    """The parts into which that training divides the log, for a model of that shape.
 
     Raises:
         DatasetError: a part would be empty.
     """
     sessions = datasets.tested_sessions(data_set)
     if sessions is not None:
-        return by_sessions(log, sessions)
-    return by_time(log) if data_set in datasets.OWN_LOGS else leave_one_out(log)
+        return by_sessions(log, sessions, shape)
+    split = by_time if data_set in datasets.OWN_LOGS else leave_one_out
+    return split(log, shape)
 
 
 def keeper_of(
@@ -238,22 +243,33 @@ def read_log(
     return log
 
 
-def read_settings(file: Path | None) -> tuple[dict[str, Any], TrainConfig]:
-    """What `echorank tune` wrote, {"training": {...}, "shape": {...}}:
-    changes to the shape, and the recipe.
+def tell_recipe(recipe: Recipe, given: Mapping[str, Any], console: Console) -> None:
+    """What was picked for the log and why, a line each; `given` settings go over it."""
+    for choice in recipe.choices:
+        if choice.name not in given:
+            console.print(str(choice), markup=False, highlight=False, soft_wrap=True)
+    for name, value in given.items():
+        console.print(f"{name} {value}: as the settings say", markup=False, soft_wrap=True)
+
+
+def read_settings(file: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `echorank tune` wrote, {"training": {...}, "shape": {...}}: what goes over the recipe's
+    shape, and over its training.
 
     Raises:
         TrainingError: the file cannot be read, or a setting is unknown or out of range.
     """
     if file is None:
-        return {}, TrainConfig()
+        return {}, {}
     try:
         content = json.loads(file.read_text())
         if unknown := set(content) - {"training", "shape"}:
             raise ValueError(f"unknown parts {sorted(unknown)}; known are 'training' and 'shape'")
         changes = content.get("shape", {})
+        given = content.get("training", {})
         ModelConfig(**changes)  # says what is wrong with it
-        return changes, TrainConfig(**content.get("training", {}))
+        TrainConfig(**given)
+        return changes, given
     except (OSError, ValueError, TypeError) as error:
         raise TrainingError(
             f"{file} holds no settings of a training ({error}); write them with echorank tune, or "

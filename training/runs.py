@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,11 +24,10 @@ from training.measure.rules import popular, rank_by
 from training.measure.served import rank_targets
 from training.overview import moment
 from training.publish import Published, assess, in_memory, publish
+from training.recipe.choice import choose
+from training.recipe.look import look
 
 EVENTS_TO_LEARN = 2  # of one user: what comes after what
-# with fewer, the shipped width learns a log by heart sooner than it learns it (docs/training.md)
-WIDE_EVENTS = 500_000
-NARROW: Mapping[str, Any] = {"width": 64, "expand": 2}  # of about the same bytes a user
 QUICK = TrainConfig(epochs=6, minutes_max=0.9)  # for a split log that somebody waits for
 
 
@@ -95,18 +93,6 @@ class SplitRun:
     remaining: ClickLog  # in time order: unseen by the training
 
 
-def shape_for(events: int, changes: Mapping[str, Any] | None = None) -> ModelConfig:
-    """The shape for a log of so many events;
-    `changes` are settings of `ModelConfig` that go over it.
-
-    Raises:
-        ValueError: a setting is out of range.
-    """
-    changes = changes or {}
-    narrow = events < WIDE_EVENTS and not changes.keys() & NARROW.keys()
-    return ModelConfig(**{**(NARROW if narrow else {}), **changes})
-
-
 def train_leave_one_out(
     log: ClickLog,
     *,
@@ -122,11 +108,14 @@ def train_leave_one_out(
 ) -> Run:
     """Train on all but each user's last two events; choose by the last but one, test on the last.
 
+    Shape and settings are those of the log's recipe, unless given.
+
     Raises:
         TrainingError: a teacher knows another catalogue, or the training diverged or was stopped.
     """
     prepare_process()
     parts = leave_one_out(log, shape)
+    settings = settings or TrainConfig(**choose(look(log)).training)
     model, asked_max = _train(
         parts, settings, workers, teachers, keeper, begun, show_progress=show_progress
     )
@@ -139,7 +128,7 @@ def leave_one_out(log: ClickLog, shape: ModelConfig | None = None) -> Parts:
     Raises:
         DatasetError: a part would be empty.
     """
-    shape = shape or shape_for(len(log))
+    shape = shape or choose(look(log)).shaped()
     division = protocols.leave_one_out(log, hashed=shape.hashed_items)
     return Parts(shape=shape, **division._asdict()).checked("each user's last two clicks")
 
@@ -159,7 +148,7 @@ def train_by_sessions(
     begun: float | None = None,
 ) -> Run:
     """Train on all but the newest `tested` sessions, which are the test; a twentieth of the others
-    chooses the epoch.
+    chooses the epoch. Shape and settings are those of the log's recipe, unless given.
 
     Raises:
         DatasetError: the log has too few sessions.
@@ -167,6 +156,7 @@ def train_by_sessions(
     """
     prepare_process()
     parts = by_sessions(log, tested, shape)
+    settings = settings or TrainConfig(**choose(look(log)).training)
     model, asked_max = _train(
         parts, settings, workers, teachers, keeper, begun, show_progress=show_progress
     )
@@ -179,7 +169,7 @@ def by_sessions(log: ClickLog, tested: int, shape: ModelConfig | None = None) ->
     Raises:
         DatasetError: a part would be empty.
     """
-    shape = shape or shape_for(len(log))
+    shape = shape or choose(look(log)).shaped()
     division = protocols.by_sessions(log, hashed=shape.hashed_items, tested=tested)
     parts = Parts(shape=shape, **division._asdict())
     return parts.checked(f"the newest {tested:,} sessions")
@@ -203,7 +193,8 @@ def train_by_time(
     """Train on all but the last `validation` share of the time line,
     which chooses the epoch and is the test.
 
-    Items with fewer than `events_min` events share hashed rows.
+    Items with fewer than `events_min` events share hashed rows. Shape and settings are those of the
+    log's recipe, unless given.
 
     Raises:
         DatasetError: the log is too short to be split.
@@ -211,6 +202,7 @@ def train_by_time(
     """
     prepare_process()
     parts = by_time(log, shape, validation=validation, events_min=events_min)
+    settings = settings or TrainConfig(**choose(look(log)).training)
     model, asked_max = _train(
         parts, settings, workers, teachers, keeper, begun, show_progress=show_progress
     )
@@ -227,7 +219,7 @@ def by_time(
     """
     if not 0 < validation < 1:
         raise ValueError(f"validation = {validation} must be between 0 and 1")
-    shape = shape or shape_for(len(log))
+    shape = shape or choose(look(log)).shaped()
     log = log.by_time()
     since = int(len(log) * (1 - validation))
     if not 0 < since < len(log):
@@ -290,7 +282,7 @@ def train_split(
 
 def _train(
     parts: Parts,
-    settings: TrainConfig | None,
+    settings: TrainConfig,
     workers: int,
     teachers: Sequence[Teacher],
     keeper: FileKeeper | None,
@@ -299,7 +291,6 @@ def _train(
     show_progress: bool,
 ) -> tuple[TrainedModel, int]:
     """The model, and how many clicks may be the test."""
-    settings = settings or TrainConfig()
     from_parts = (parts.shape, settings, parts.vocabulary, parts.training, parts.held)
     if workers == 1:
         finishing = Finishing(

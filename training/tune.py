@@ -1,10 +1,10 @@
-"""A search for the settings that suit a log: random trials by Ray Tune,
+"""A search for the settings that suit a log, around its recipe: random trials by Ray Tune,
 weak ones stopped early by the median rule.
 
-The first trial has the settings that stand in the recipe, so the best one is never worse than
-those. A trial that is behind the median of the others' NDCG@10 after as many epochs ends (D.
-Golovin et al. 2017. Google Vizier. Sec. 3.2.1). The time that is left is shared: a trial's schedule
-shrinks to its share. What a killed search finished is kept.
+The first trial has the settings of the recipe itself, so the best one is never worse than those. A
+trial that is behind the median of the others' NDCG@10 after as many epochs ends (D. Golovin et al.
+2017. Google Vizier. Sec. 3.2.1). The time that is left is shared: a trial's schedule shrinks to its
+share. What a killed search finished is kept.
 """
 
 from __future__ import annotations
@@ -34,16 +34,14 @@ BEST = "settings.json"
 EPOCHS_BEFORE_STOPPING = 3
 TRIALS_BEFORE_STOPPING = 3
 TRIAL_SECONDS_MIN = 3.0  # with less left, a trial is not begun
-RANGES: dict[str, tuple[float, float]] = {  # drawn log-uniformly
-    "learning_rate": (1e-3, 2e-2),
-    "weight_decay": (1e-3, 0.1),
-}
+RANGES = {"learning_rate": 4.0, "weight_decay": 10.0}  # drawn log-uniformly, so far to both sides
 CHOICES: dict[str, tuple[float, ...]] = {
     "dropout": (0.1, 0.2, 0.3, 0.4, 0.5),
-    "tokens": (512, 1024, 2048, 4096),
+    "smoothing": (0.0, 0.1),
     "average_decay": (0.99, 0.997, 0.999, 0.9995),
     "negatives": (7, 15, 31),
 }
+TOKENS = (0.5, 1, 2, 4)  # times the recipe's
 # no user takes more bytes
 SHAPE_CHOICES: dict[str, tuple[int, ...]] = {"state_size": (4, 6), "slots": (2, 4)}
 
@@ -101,7 +99,7 @@ def search(
             "finished trial; --resume goes on after a stop"
         )
         if resume:
-            space = _space(tune, shapes=shapes)
+            space = _space(tune, base, shapes=shapes)
             tuner = tune.Tuner.restore(
                 str(folder),
                 trainable,
@@ -174,7 +172,7 @@ def _tuner(
 
     return tune.Tuner(
         trainable,
-        param_space=_space(tune, shapes=shapes),
+        param_space=_space(tune, base, shapes=shapes),
         tune_config=tune.TuneConfig(
             metric="ndcg10",
             mode="max",
@@ -196,14 +194,19 @@ def _tuner(
     )
 
 
-def _space(tune: Any, *, shapes: bool) -> dict[str, Any]:
-    space = {name: tune.loguniform(*ends) for name, ends in RANGES.items()}
-    choices: dict[str, tuple[float, ...]] = CHOICES | (dict(SHAPE_CHOICES) if shapes else {})
+def _space(tune: Any, base: TrainConfig, *, shapes: bool) -> dict[str, Any]:
+    own = {name: getattr(base, name) for name in RANGES}
+    space = {
+        name: tune.loguniform(own[name] / far, own[name] * far) for name, far in RANGES.items()
+    }
+    tokens = tuple(int(times * base.tokens) for times in TOKENS)
+    choices: dict[str, tuple[float, ...]] = {**CHOICES, "tokens": tokens}
+    choices |= SHAPE_CHOICES if shapes else {}
     return space | {name: tune.choice(list(values)) for name, values in choices.items()}
 
 
 def _defaults(base: TrainConfig, *, shapes: bool) -> dict[str, Any]:
-    found = {name: getattr(base, name) for name in (*RANGES, *CHOICES)}
+    found = {name: getattr(base, name) for name in (*RANGES, *CHOICES, "tokens")}
     return found | (
         {name: getattr(ModelConfig(), name) for name in SHAPE_CHOICES} if shapes else {}
     )

@@ -49,6 +49,7 @@ from training.measure.evaluate import NetworkRanker, rank
 from training.measure.order import measured
 from training.measure.ranking import Ranking
 from training.publish import assess, in_memory
+from training.recipe.look import look
 
 WIDTH = 64  # of the references' item table, unless set
 HASHED = ModelConfig().hashed_items
@@ -119,12 +120,15 @@ def measure(
         UncommittedChanges: `table` is a committed one, and the tree is not as committed.
     """
     changed = parse(changes)
-    settings = {**recipe_of(data, model), "seed": seed, "minutes_max": minutes, **changed}
+    recipe_of(data, model)  # says whether the model is known before the log is read
     if membership and model in {"echorank", "popularity"}:
         raise ValueError(f"--membership is for the references; {model} is what it is")
     report.refuse_changes(table)
     prepare_process()
-    split = Split.by(data, datasets.load(data, path=path))
+    log = datasets.load(data, path=path)
+    recipe = recipe_of(data, model, look(log))
+    settings = {**recipe, "seed": seed, "minutes_max": minutes, **changed}
+    split = Split.by(data, log)
     print(
         f"{data}: {len(split.training.users):,} users, {split.items:,} items, {model}, {settings}",
         flush=True,

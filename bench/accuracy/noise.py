@@ -26,7 +26,8 @@ from training.fit.checkpoint import Checkpoint
 from training.fit.train import TrainConfig, train
 from training.measure.evaluate import NetworkRanker, rank
 from training.publish import assess
-from training.runs import shape_for
+from training.recipe.choice import choose
+from training.recipe.look import look
 
 SHARES = (0.0, 0.1, 0.2, 0.4)  # random clicks for each own click
 FRONTS = {
@@ -77,7 +78,8 @@ def cell(
     if (out / "model.json").exists():
         return Checkpoint.load(out)
     spectral, window = FRONTS[front]
-    shape = shape_for(len(log), {"spectral_filter": spectral, "window_attention": window})
+    changes = {"spectral_filter": spectral, "window_attention": window}
+    shape = choose(look(log)).shaped(changes)
     vocabulary = Vocabulary.of(log, hashed=shape.hashed_items)
     everything = inject(
         Histories.of(log, vocabulary), len(vocabulary.items), trained_on, settings.seed, kept_last=2

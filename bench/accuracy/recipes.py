@@ -1,5 +1,7 @@
 """How each model is trained on each data set: one small table, so that differences can be seen.
 
+The streaming model gets what `training.recipe.choice` picks for the log, as a user does.
+
 The optimizer, schedule, clipping, weight average and early stopping are
 `training.fit.harness.FitConfig`'s for all. A `--set NAME=VALUE` on the command line goes over what
 stands here.
@@ -11,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from training.runs import NARROW
+from bench.accuracy.looks import LOOKS
+from training.recipe.choice import choose
+from training.recipe.look import Look
 
 Values = Mapping[str, Any]
 REFERENCES = ("sasrec", "gru4rec", "mamba4rec", "echomamba4rec", "echomamba4rec-published-init")
@@ -22,17 +26,14 @@ BIDIRECTIONAL = ("echomamba4rec", "echomamba4rec-published-init")
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One data set's settings: of all models, and more of some."""
+    """One data set's settings of the references: of all, and more of some."""
 
     shared: Values
-    echorank: Values = field(default_factory=dict)
     recurrent: Values = field(default_factory=dict)
     bidirectional: Values = field(default_factory=dict)
 
     def of(self, model: str) -> dict[str, Any]:
-        """All settings of one model."""
-        if model == "echorank":
-            return {**self.shared, **self.echorank}
+        """All settings of one reference."""
         own = self.recurrent if model in RECURRENT else {}
         return {**self.shared, **own, **(self.bidirectional if model in BIDIRECTIONAL else {})}
 
@@ -52,24 +53,29 @@ SAMPLED: Values = {"prefixes": 30_000, "epochs": 60, "patience": 8}
 SESSIONS: Values = {**SHORT, "length": 70, "dropout": 0.3, "epochs": 12}
 FEW: Values = {**SAMPLED, "prefixes": 5_000, "epochs": 20}  # for a thousand users
 RECIPES: Mapping[str, Recipe] = {
-    "ml-100k": Recipe(shared=SMALL, echorank=NARROW, bidirectional=FEW),
+    "ml-100k": Recipe(shared=SMALL, bidirectional=FEW),
     "ml-1m": Recipe(shared={**LONG, "epochs": 20}, bidirectional=SAMPLED),
-    "beauty": Recipe(shared=SHORT, echorank=NARROW, recurrent=GENTLE, bidirectional=SAMPLED),
-    "video-games": Recipe(shared=SHORT, echorank=NARROW, recurrent=GENTLE, bidirectional=SAMPLED),
-    "toys": Recipe(shared=SHORT, echorank=NARROW, recurrent=GENTLE, bidirectional=SAMPLED),
-    "sports": Recipe(shared=SHORT, echorank=NARROW, recurrent=GENTLE, bidirectional=SAMPLED),
-    "foursquare-nyc": Recipe(shared=LONG, echorank=NARROW, bidirectional=FEW),
-    "diginetica": Recipe(shared=SESSIONS, echorank=NARROW, bidirectional=SAMPLED),
-    "tmall": Recipe(shared=SESSIONS, echorank=NARROW, bidirectional=SAMPLED),
+    "beauty": Recipe(shared=SHORT, recurrent=GENTLE, bidirectional=SAMPLED),
+    "video-games": Recipe(shared=SHORT, recurrent=GENTLE, bidirectional=SAMPLED),
+    "toys": Recipe(shared=SHORT, recurrent=GENTLE, bidirectional=SAMPLED),
+    "sports": Recipe(shared=SHORT, recurrent=GENTLE, bidirectional=SAMPLED),
+    "foursquare-nyc": Recipe(shared=LONG, bidirectional=FEW),
+    "diginetica": Recipe(shared=SESSIONS, bidirectional=SAMPLED),
+    "tmall": Recipe(shared=SESSIONS, bidirectional=SAMPLED),
 }
 
 
-def recipe_of(data: str, model: str) -> dict[str, Any]:
-    """The settings of a model on a data set; one without a recipe of its own gets ML-1M's.
+def recipe_of(data: str, model: str, look: Look | None = None) -> dict[str, Any]:
+    """The settings of a model on a data set that looks so; without a `look`, as LOOKS has it.
+
+    A set that the tables do not have is treated as ML-1M.
 
     Raises:
         ValueError: the model is unknown.
     """
     if model not in MODELS:
         raise ValueError(f"unknown model {model!r}; known are {', '.join(MODELS)}")
+    if model == "echorank":
+        recipe = choose(look or LOOKS.get(data, LOOKS["ml-1m"]))
+        return {**recipe.shape, **recipe.training}
     return RECIPES.get(data, RECIPES["ml-1m"]).of(model)

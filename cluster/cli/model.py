@@ -64,7 +64,13 @@ MinutesOption = Annotated[
     ),
 ]
 SettingsOption = Annotated[
-    Path | None, typer.Option(help="Settings as JSON, such as those that `echorank tune` wrote.")
+    Path | None,
+    typer.Option(
+        help=(
+            "Settings as JSON, such as those that `echorank tune` wrote; they go over those that "
+            "are picked for the log."
+        )
+    ),
 ]
 WorkersOption = Annotated[
     int,
@@ -115,6 +121,9 @@ def train(
     anew: AnewOption = False,
 ) -> None:
     """Train a model on a log of clicks.
+
+    Width, windows, batches, dropout, learning rate and epochs are picked to suit the log; each is
+    printed with its reason. `echorank tune` searches around them.
 
     About once a minute the training is kept in OUT, also at Ctrl-C; the same command with --resume
     goes on there.

@@ -15,7 +15,7 @@ from rich.console import Console
 from model.bundle.load import load_bundle
 from model.kernels.scorer import Level
 from tests.training.logs import cyclic_log, make_log
-from tests.training.quick_training import QUICKER, SHAPE
+from tests.training.quick_training import QUICKER, SHAPE, quick_recipe
 from training import commands
 from training.data import datasets
 from training.data.sequences import Held, Histories
@@ -182,9 +182,7 @@ def test_logs_too_short_are_refused() -> None:
 
 def test_commands_train_and_publish_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a CSV file to a bundle by the two commands, with a comparison printed in between."""
-    monkeypatch.setattr(
-        commands, "TrainConfig", lambda **given: dataclasses.replace(QUICKER, **given)
-    )
+    monkeypatch.setattr(commands, "choose", quick_recipe(QUICKER))
     lines = ["uid,item,time"]
     log = cyclic_log()
     lines += [

@@ -17,7 +17,7 @@ from torch import nn
 
 from tests.training.fit.killed_training import Killed, Looking, kill_at
 from tests.training.logs import cyclic_log
-from tests.training.quick_training import QUICK, SHAPE
+from tests.training.quick_training import QUICK, SHAPE, quick_recipe
 from training import commands
 from training.errors import TrainingError
 from training.finishing import ASKED_MAX, ASKED_MIN, Finishing
@@ -150,9 +150,7 @@ def test_the_command_goes_on_where_a_killed_one_stopped(
     """Without --resume nothing is lost by mistake;
     with it the model is that of an uninterrupted command.
     """
-    monkeypatch.setattr(
-        commands, "TrainConfig", lambda **given: dataclasses.replace(QUICK, **given)
-    )
+    monkeypatch.setattr(commands, "choose", quick_recipe(QUICK))
     write_log(tmp_path / "log.csv")
 
     def command(out: str, **more: Any) -> None:
