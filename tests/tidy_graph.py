@@ -60,6 +60,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "training/errors.py",
         "training/data",
         "training/workers.py",
+        "training/row_adam.py",
         "training/measure",
         "training/fit",
     ),

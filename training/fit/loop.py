@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from training.data.sequences import Windows
@@ -22,7 +22,10 @@ from training.fit.forecast import Costs, Forecast, sentence
 from training.fit.keeper import Keeper
 from training.fit.progress import Line, TrainingProgress
 from training.fit.schedule import FitConfig, Schedule
+from training.row_adam import RowAdam
 from training.workers import Workers
+
+NORM_MIN = 1e-6  # what torch adds before it divides by a norm
 
 
 class Task(Protocol):
@@ -69,8 +72,9 @@ class Loop:
         self.random = random
         self.own_random = workers.own(random)
         self.averaged = copy.deepcopy(network)
+        self.tables = tables(network, self.averaged, settings)
         self.optimizer = torch.optim.AdamW(
-            network.parameters(),
+            dense(network, self.tables),
             betas=settings.betas,
             weight_decay=settings.weight_decay,
             fused=True,
@@ -116,6 +120,7 @@ class Loop:
                 self.network,
                 self.averaged,
                 self.optimizer,
+                self.tables,
                 each,
                 self.task.weights,
                 self.settings,
@@ -138,6 +143,8 @@ class Loop:
             raise DivergedError(self._diverged("its weights are no longer numbers"))
         means = tuple(self.workers.mean(torch.stack(self.losses).mean(dim=0)).tolist())
         begun = time.monotonic()
+        for table in self.tables:
+            table.settle()
         try:
             metrics = self.task.validate(self.averaged, self.workers)
         except DivergedError as error:
@@ -174,6 +181,7 @@ class Loop:
             "network": self.network.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "tables": [table.state() for table in self.tables],
             "schedule": {
                 "steps": self.schedule.steps,
                 "done": self.schedule.done,
@@ -198,6 +206,8 @@ class Loop:
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for table, kept in zip(self.tables, state["tables"], strict=True):
+            table.restore(kept)
         self.schedule.restore(**state["schedule"])
         self.history = [Line(**line) for line in state["history"]]
         self.best_weights = state["best_weights"]
@@ -262,6 +272,7 @@ def descend(
     network: nn.Module,
     averaged: nn.Module,
     optimizer: torch.optim.Optimizer,
+    tables: Sequence[RowAdam],
     losses: Tensor,
     weights: Sequence[float],
     settings: FitConfig,
@@ -271,15 +282,41 @@ def descend(
     """One step down the weighted losses (n,) of all,
     then averaged <- decay * averaged + (1 - decay) * network.
     """
-    optimizer.zero_grad(set_to_none=True)
+    network.zero_grad(set_to_none=True)
     torch.autograd.backward(losses @ losses.new_tensor(weights))
-    workers.average_gradients(network.parameters())
-    clip_grad_norm_(network.parameters(), settings.clip)
+    others = dense(network, tables)
+    workers.average_gradients(others)
+    of_rows = [table.gather() for table in tables]
+    norm = get_total_norm([each.grad for each in others if each.grad is not None] + of_rows)
+    clip_grads_with_norm_(others, settings.clip, norm)
+    for gradient in of_rows:
+        gradient.mul_((settings.clip / (norm + NORM_MIN)).clamp(max=1.0))
+    rate = settings.learning_rate * schedule.rate()
     for part in optimizer.param_groups:
-        part["lr"] = settings.learning_rate * schedule.rate()
+        part["lr"] = rate
     optimizer.step()
     average = get_ema_multi_avg_fn(schedule.decay())
-    average(list(averaged.parameters()), list(network.parameters()), 0)
+    average(dense(averaged, tables), others, 0)
+    for table in tables:
+        table.step(rate, schedule.decay())
+
+
+def tables(network: nn.Module, averaged: nn.Module, settings: FitConfig) -> list[RowAdam]:
+    """What trains the embeddings whose gradients are sparse, row by row."""
+    return [
+        RowAdam(table, twin, betas=settings.betas, weight_decay=settings.weight_decay)
+        for table, twin in zip(_sparse(network), _sparse(averaged), strict=True)
+    ]
+
+
+def dense(network: nn.Module, tables: Sequence[RowAdam]) -> list[nn.Parameter]:
+    """The other parameters, of the network or of its average."""
+    alone = {id(weight) for table in tables for weight in (table.weight, table.average)}
+    return [each for each in network.parameters() if id(each) not in alone]
+
+
+def _sparse(network: nn.Module) -> list[nn.Embedding]:
+    return [each for each in network.modules() if isinstance(each, nn.Embedding) and each.sparse]
 
 
 def generators() -> list[Tensor]:

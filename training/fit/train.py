@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from model.config import ModelConfig
 from model.network.embedding import Sequences
 from model.network.network import Encoding, Network
+from training.data.remarks import to_stderr
 from training.data.sequences import (
     Batch,
     Held,
@@ -27,6 +29,7 @@ from training.data.sequences import (
     pad,
     training_windows,
 )
+from training.errors import TrainingError
 from training.fit.distill import Teacher, Teachers
 from training.fit.forecast import Costs, Finishing
 from training.fit.harness import FitConfig, Line, fit, pick_device
@@ -34,12 +37,14 @@ from training.fit.identity import identity
 from training.fit.initial import start_from_data
 from training.fit.keeper import Keeper
 from training.fit.losses import click_loss, next_item_loss
+from training.fit.sampled import DRAWN, Drawing, sampled_next_item_loss
 from training.fit.softmax import Guide
 from training.measure.evaluate import NetworkRanker, rank
 from training.measure.targets import NegativeSampler, random_positions
 from training.workers import Workers
 
 MEASURED = 400  # held-out events that tell how long a validation takes
+CATALOGUE_MAX = 50_000  # items over which a softmax sums at every position, unless told otherwise
 SPARSE = 8  # the head's features of one position cost as much as a dozen events
 
 
@@ -60,19 +65,41 @@ class TrainConfig(FitConfig):
     # of what teachers say, where there are any, against the clicks themselves
     teacher_weight: float = 0.5
     context: int | None = None  # events before a validation target; None: all
+    # over the catalogue, or over a draw of it (`fit.sampled`); auto: full up to CATALOGUE_MAX items
+    softmax: Literal["auto", "full", "sampled"] = "auto"
+    drawn: int = DRAWN  # items a step, beside its own events, where the softmax is sampled
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         super().__post_init__()
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"smoothing = {self.smoothing} must be in [0, 1)")
-        for name in ("positions", "negatives"):
+        for name in ("positions", "negatives", "drawn"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
+        if self.softmax not in ("auto", "full", "sampled"):
+            raise ValueError(f"softmax = {self.softmax!r} must be auto, full or sampled")
         if self.next_item_weight <= 0 and self.click_weight <= 0:
             raise ValueError(
                 "next_item_weight and click_weight are both 0: nothing would be learned"
             )
+
+    def samples(self, items: int) -> bool:
+        """Whether the softmax over a catalogue of so many items is sampled."""
+        return self.softmax == "sampled" or (self.softmax == "auto" and items > CATALOGUE_MAX)
+
+    def softmax_of(self, items: int) -> str:
+        """Which softmax a training of so many items takes, and why, as a sentence."""
+        why = (
+            "as the settings say"
+            if self.softmax != "auto"
+            else f"the catalogue of {items:,} items is not above {CATALOGUE_MAX:,}"
+            if items <= CATALOGUE_MAX
+            else f"the catalogue of {items:,} items is above {CATALOGUE_MAX:,}"
+        )
+        if not self.samples(items):
+            return f"softmax over all items: {why}"
+        return f"softmax over the batch's items and {self.drawn:,} drawn ones a step: {why}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +160,12 @@ class StreamingTask:
         self.training = training
         self.held = held
         self.sampler = NegativeSampler(training, network.items)
+        self.drawing = (
+            Drawing(training.counts(network.items), settings.drawn)
+            if settings.samples(network.items)
+            else None
+        )
+        network.embedding.item.sparse = self.drawing is not None
         self.weights = (
             settings.next_item_weight,
             settings.click_weight,
@@ -169,13 +202,18 @@ class StreamingTask:
         encoding: Encoding,
         events: Sequences,
         batch: Batch,
-        random: np.random.Generator,  # noqa: ARG002
+        random: np.random.Generator,
     ) -> Tensor:
-        """Full-softmax cross-entropy, and what teachers say."""
+        """Cross-entropy over the catalogue or over a draw of it, and what teachers say."""
         network = self.network
+        guide = None if self.teachers is None else partial(_guide, self.teachers, batch)
+        if self.drawing is not None:
+            candidates = self.drawing.candidates(events, random)
+            return sampled_next_item_loss(
+                network, encoding.sequence, events, candidates, guide, self.settings.smoothing
+            )
         table = network.embedding.item.weight[: network.items]
         bias = network.item_bias[: network.items]
-        guide = None if self.teachers is None else partial(_guide, self.teachers, batch)
         smoothing = self.settings.smoothing
         return next_item_loss(
             encoding.sequence, events, table, bias, network.membership, guide, smoothing
@@ -239,11 +277,18 @@ def train(
     Raises:
         TrainingError: a teacher knows another catalogue, or the training diverged or was stopped.
     """
+    items = len(vocabulary.items)
+    if show_progress:
+        to_stderr(settings.softmax_of(items))
+    if settings.samples(items) and workers is not None and workers.size > 1:
+        raise TrainingError(
+            f"{settings.softmax_of(items)}; that is done by one worker: leave --workers out"
+        )
     random = np.random.default_rng(settings.seed)
     torch.manual_seed(settings.seed)
     device = pick_device(settings.device)
     shape = dataclasses.replace(shape, actions=vocabulary.actions, hashed_items=vocabulary.hashed)
-    network = network_type(shape, len(vocabulary.items), settings.dropout)
+    network = network_type(shape, items, settings.dropout)
     start_from_data(network, training, settings.negatives, settings.seed)
     network.to(device)
     opinions = [teacher.opinion(training, vocabulary) for teacher in teachers]

@@ -81,6 +81,16 @@ def test_a_killed_training_goes_on_to_the_same_weights(
     assert equal(resumed, whole)
 
 
+@pytest.mark.parametrize("look", [2, 5, 6])
+def test_a_killed_training_by_draws_goes_on_to_the_same_weights(tmp_path: Path, look: int) -> None:
+    """The item table's own moments, and an average that lags, are kept as well."""
+    settings = dataclasses.replace(SETTINGS, softmax="sampled", drawn=4)
+    with pytest.raises(Killed):
+        run(Looking(tmp_path, kill_at(look)), settings)
+    torch.manual_seed(99)
+    assert equal(run(Looking(tmp_path, resume=True), settings), run(None, settings))
+
+
 def test_keeping_changes_nothing_and_a_training_may_be_killed_at_every_step(
     tmp_path: Path, whole: TrainedModel
 ) -> None:
