@@ -198,7 +198,9 @@ class Metrics:
             "requests", "Requests by method and status code.", "method", "code"
         )
         self.degraded_total = counter(
-            "degraded", "Answers of Score below FULL, and to cold users.", "reason"
+            "degraded",
+            "Answers of Score below the model's best level, and to cold users.",
+            "reason",
         )
         self.second_asked_total = counter(
             "second_asked",

@@ -20,6 +20,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "model/config.py",
         "model/state.py",
         "model/params.py",
+        "model/levels.py",
         "model/order.py",
         "model/credentials.py",
         "model/kernels",

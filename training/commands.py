@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from model.config import ModelConfig
+from model.levels import Level, best_of
 from model.order import Order, order_of
 from training import outputs, overview
 from training.data import datasets
@@ -44,6 +45,11 @@ if TYPE_CHECKING:
     from training.tune import Trial
 
 TITLES = {Order.NEXT_ITEM: "the next-item logit", Order.CLICK: "the click head"}
+TITLES_OF_LISTS = {
+    "lists": "Recommend's lists",
+    "uniform": "uniform candidates",
+    "popular": "popular candidates",
+}
 SHOWN = ("hr10", "ndcg10", "mrr10", "hr10_excluded", "ndcg10_excluded", "mrr10_excluded")
 
 
@@ -301,6 +307,7 @@ def publish_model(model: Path, *, out: Path, console: Console | None = None) -> 
     console = console or Console()
     console.print(f"bundle {published.version} in {out}, golden scores verified")
     console.print(sorted_by(published.recommend))
+    console.print(answered_at(published.levels))
     if published.serves is not None:
         console.print(
             f"[yellow]warning: a running system serves version {published.serves} from {out}. It "
@@ -321,6 +328,27 @@ def sorted_by(record: Mapping[str, Any]) -> str:
     said = [f"{TITLES[each]} {record['measured'][each.value]['ndcg10']:.4f}" for each in Order]
     return (
         f"Recommend sorts by {TITLES[order]}; NDCG@10 on {record['clicks']:,} held-out clicks: "
+        f"{', '.join(said)}"
+    )
+
+
+def answered_at(record: Mapping[str, Any]) -> str:
+    """At which level `Score` will answer at most, and why, as a sentence."""
+    best = best_of(record)
+    if "measured" not in record:
+        return f"Score answers at level {best.name}: no held-out clicks were at hand to compare"
+    said = [
+        f"{TITLES_OF_LISTS[kind]} "
+        f"{figures['ndcg10'][Level.FULL.name]:.4f} / {figures['ndcg10'][Level.SEQUENCE.name]:.4f}"
+        for kind, figures in record["measured"].items()
+    ]
+    why = (
+        "the full model is no worse"
+        if best is Level.FULL
+        else "the full model's head does not help and is not used"
+    )
+    return (
+        f"Score answers at level {best.name}: {why}; NDCG@10 of held-out clicks, FULL / SEQUENCE: "
         f"{', '.join(said)}"
     )
 
@@ -347,6 +375,7 @@ def comparison(run: Run) -> Table:
 def _tell(run: Run, out: Path, console: Console) -> None:
     console.print(comparison(run))
     console.print(sorted_by(run.checkpoint.recommend))
+    console.print(answered_at(run.checkpoint.levels))
     console.print(
         f"best epoch {run.model.best.epoch + 1} of {len(run.model.history)}, "
         f"{run.model.seconds:.0f} s; saved to {out}; next: echorank publish {out}"

@@ -1,5 +1,5 @@
 """How long what follows a training will take: calibration,
-the order of recommendations, the test.
+what answers are made of, the test.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import nn
 from model.network.network import Network
 from training.data.sequences import Held, Histories
 from training.fit.schedule import STEPS_SHARE_MIN
-from training.measure.order import CLICKS_MAX
+from training.measure.order import CLICKS_MAX, KINDS, SHELVES_MAX
 from training.measure.served import rank_targets
 from training.publish import EVENTS_MAX, unpublished
 
@@ -43,8 +43,9 @@ class Finishing:
     def __call__(self, network: nn.Module, validation_s: float) -> float:
         """About how many seconds, if a validation takes `validation_s`.
 
-        `assess` validates once more, calibrates on EVENTS_MAX clicks and asks for CLICKS_MAX in
-        both orders. Each costs about what one of the test does, which is tried on a few.
+        `assess` validates once more, calibrates on EVENTS_MAX clicks, asks for CLICKS_MAX in both
+        orders and for SHELVES_MAX among each kind of candidates. Each costs about what one of the
+        test does, which is tried on a few.
         """
         assert isinstance(network, Network)
         bundle = unpublished(
@@ -59,7 +60,8 @@ class Finishing:
         rank_targets(bundle, self._held.histories, sample)
         each_s = (time.monotonic() - begun) / len(sample)
         fixed_s = validation_s + each_s * sum(
-            min(len(targets), most) for most in (EVENTS_MAX, CLICKS_MAX, CLICKS_MAX)
+            min(len(targets), most)
+            for most in (EVENTS_MAX, *[CLICKS_MAX] * 2, *[SHELVES_MAX] * len(KINDS))
         )
         if self._minutes is not None:
             left_s = MINUTE_S * self._minutes * (1 - STEPS_SHARE_MIN) - validation_s - fixed_s

@@ -16,10 +16,11 @@ from model.bundle import files as bundle_files
 from model.bundle import lease as bundle_lease
 from model.bundle.bundle import Bundle
 from model.bundle.load import load_bundle
-from model.kernels.scorer import Level
+from model.levels import Level, best_of
 from model.network.absorb import absorb, absorb_head
 from model.network.export import write_bundle
 from model.network.network import Network
+from model.order import order_of
 from training.data.sequences import Held, Histories
 from training.fit.checkpoint import Checkpoint
 from training.fit.train import Epoch, TrainedModel
@@ -41,6 +42,7 @@ class Published:
     version: str
     bundle: Bundle
     recommend: Mapping[str, Any]  # the bundle's record of its order
+    levels: Mapping[str, Any]  # the bundle's record of its best level
     # the version that was there before and that a running system serves, if it is another
     serves: str | None = None
 
@@ -55,7 +57,7 @@ def assess(
     trained_until_ms: int | None = None,
 ) -> Checkpoint:
     """Calibrate on held-out events, as a bundle serves them,
-    choose the order of recommendations, gather the rest.
+    choose the order of recommendations and the best level, gather the rest.
 
     Click metrics come from other users than those that the calibration was fitted on. `date` is
     given by the caller, so that equal trainings give equal bytes. `trained_until_ms` is the time of
@@ -73,8 +75,9 @@ def assess(
         [calibrate.fit(fitting.labels, fitting.logits) for fitting, _ in parts.values()]
     )
     ranking = rank(NetworkRanker(model.network), held, items)
-    checking = parts[Level.FULL][1].summary(tuple(calibration[0]))
-    recommend = measured(in_memory(model, counts, calibration), held, model.settings.seed)
+    recommend, levels = measured(in_memory(model, counts, calibration), held, model.settings.seed)
+    best = best_of(levels)
+    checking = parts[best][1].summary(tuple(calibration[best - 1]))
     checking |= recommend.get("measured", {}).get(recommend["order"], {})
     return Checkpoint(
         network=model.network,
@@ -82,6 +85,7 @@ def assess(
         counts=counts,
         calibration=calibration,
         recommend=recommend,
+        levels=levels,
         metadata={
             "data_set": data_set,
             "date": date,
@@ -114,6 +118,15 @@ def unpublished(
     )
 
 
+def shipped(checkpoint: Checkpoint) -> Bundle:
+    """What `publish` would write, without writing it."""
+    bundle = unpublished(
+        checkpoint.network, checkpoint.items, checkpoint.counts, checkpoint.calibration
+    )
+    ordered = bundle.ordered(order_of(checkpoint.recommend))
+    return ordered.limited(best_of(checkpoint.levels))
+
+
 def publish(checkpoint: Checkpoint, out: Path) -> Published:
     """Write the bundle to `out`, then load it again, which verifies digest and golden scores."""
     before = bundle_files.version_at(out) if bundle_lease.is_held(out) else None
@@ -125,11 +138,17 @@ def publish(checkpoint: Checkpoint, out: Path) -> Published:
         checkpoint.metadata,
         checkpoint.calibration,
         checkpoint.recommend,
+        checkpoint.levels,
     )
     bundle = load_bundle(out, verify=True)
     serves = before if before != version else None
     return Published(
-        path=out, version=version, bundle=bundle, recommend=checkpoint.recommend, serves=serves
+        path=out,
+        version=version,
+        bundle=bundle,
+        recommend=checkpoint.recommend,
+        levels=checkpoint.levels,
+        serves=serves,
     )
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from model.config import ModelConfig
-from model.order import order_of
 from training.data import protocols
 from training.data.clicklog import ClickLog
 from training.data.sequences import Held, Histories, Vocabulary
@@ -23,7 +22,7 @@ from training.fit.train import TrainConfig, TrainedModel, train
 from training.measure.rules import popular, rank_by
 from training.measure.served import rank_targets
 from training.overview import moment
-from training.publish import Published, assess, in_memory, publish
+from training.publish import Published, assess, publish, shipped
 from training.recipe.choice import choose
 from training.recipe.look import look
 
@@ -321,11 +320,8 @@ def _finish(model: TrainedModel, asked_max: int, parts: Parts, data_set: str, da
     checkpoint = assess(
         model, training, held, data_set=data_set, date=date, trained_until_ms=parts.until_ms
     )
-    bundle = in_memory(model, checkpoint.counts, checkpoint.calibration).ordered(
-        order_of(checkpoint.recommend)
-    )
     targets = test.targets(items, asked_max, np.random.default_rng(model.settings.seed))
-    tested = rank_targets(bundle, histories, targets)
+    tested = rank_targets(shipped(checkpoint), histories, targets)
     simple = rank_by(popular(checkpoint.counts), histories, targets)
     return Run(
         model=model,

@@ -65,14 +65,15 @@ class Pace:
     """Picks the most complete level that fits the time left, from how long each took per candidate.
 
     A level that is passed over is believed a little faster each time, so that one slow answer
-    cannot shut it out for ever.
+    cannot shut it out for ever. Levels above the model's `best` are never answered at, so nothing
+    is known of their time and they are not picked.
     """
 
-    def __init__(self) -> None:
-        self._seconds = dict.fromkeys((FULL, SEQUENCE), 0.0)
+    def __init__(self, best: int = FULL) -> None:
+        self._seconds = {level: 0.0 for level in (FULL, SEQUENCE) if level >= best}
 
     def level(self, left_s: float, candidates: int) -> int:
-        """The level to answer with; FULL until a level has been measured."""
+        """The level to answer with; the best one until a level has been measured."""
         for level, seconds in self._seconds.items():
             if left_s > HEADROOM * seconds * (candidates + FIXED_CANDIDATES):
                 return level

@@ -13,7 +13,7 @@ import numpy as np
 import xxhash
 
 from actors.calls.backlog import Backlog
-from actors.calls.deadline import FULL, PRIOR, Deadline, Pace
+from actors.calls.deadline import PRIOR, Deadline, Pace
 from actors.calls.interceptor import Context
 from actors.clicks.click import key
 from actors.clicks.partitioner import partition_of
@@ -73,7 +73,7 @@ class ScoringService(pb_grpc.ScoringServicer):
         applied: AppliedOffsets,
         ids: ScoreIds | None = None,
         exposures: ExposureLog | None = None,
-        pace: Callable[[], Pace] = Pace,
+        pace: Callable[[int], Pace] = Pace,
     ) -> None:
         self._shard = shard
         self._arms = arms
@@ -86,7 +86,7 @@ class ScoringService(pb_grpc.ScoringServicer):
         self._exposures = exposures
         self._ids = ids or ScoreIds()
         self._backlog = Backlog(WIDTH, clock.monotonic)
-        self._pace = {arm: pace() for arm in arms}
+        self._pace = {arm: pace(bundle.best) for arm, bundle in arms.items()}
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreResponse:  # noqa: N802
         """Probabilities of the candidates, in their order."""
@@ -223,7 +223,9 @@ class ScoringService(pb_grpc.ScoringServicer):
     def _inspect_now(self, question: _Question) -> pb.InspectResponse:
         state = self._read(question)
         response = pb.InspectResponse(
-            origin=self._origin(question, state, FULL if state.row is not None else PRIOR),
+            origin=self._origin(
+                question, state, question.bundle.best if state.row is not None else PRIOR
+            ),
             user_key=question.user_key,
             state_bytes=question.bundle.layout.row_bytes + BYTES_BESIDE_ROW_MAX,
         )
@@ -289,7 +291,7 @@ class ScoringService(pb_grpc.ScoringServicer):
             self._pace[question.arm].learn(scores.level, seconds, candidates)
         if state.row is None:
             self._metrics.degraded_total.labels("restoring" if state.partial else "cold_user").inc()
-        elif candidates is not None and scores.level != FULL:
+        elif candidates is not None and scores.level != question.bundle.best:
             # recommendations have the level of their order
             self._metrics.degraded_total.labels("deadline").inc()
 

@@ -50,7 +50,7 @@ def run_next_item(
         list[Path] | None, typer.Option("--teacher", help="a directory of --out; repeatable")
     ] = None,
 ) -> None:
-    """Train a model, rank the test's events, add the rows."""
+    """Train a model, ask about the test's events, add the rows."""
     try:
         added = next_item.measure(
             data,
@@ -67,8 +67,8 @@ def run_next_item(
     except (ValueError, DatasetError, TrainingError) as error:
         raise typer.BadParameter(str(error)) from error
     for row in added:
-        shown = "  ".join(f"{name} {row[name]:.4f}" for name in rows.FIGURES["next-item"])
-        typer.echo(f"{row['model']}: {shown}")
+        shown = "  ".join(f"{name} {row[name]:.4f}" for name in rows.FIGURES[row["task"]])
+        typer.echo(f"{row['task']} {row.get('candidates', '')} {rows.label(row)}: {shown}")
 
 
 @app.command("page")

@@ -95,9 +95,11 @@ def measure(
     settings = {**recipe_of(data, "echorank"), **base, "seed": seed, **CHANGES[name]}
     variant = VARIANTS.get(name, Variant())
     teachers = [teacher_of(split, data, variant.teacher, seed)] if variant.teacher else []
-    exact, *served = next_item.streaming(split, settings, teachers=teachers, variant=variant)
+    exact, *served = next_item.streaming(
+        split, settings, data=data, teachers=teachers, variant=variant, shelves=()
+    )
     figures, from_states = (
-        result.ranking.summary() for result in (exact, served[0] if served else exact)
+        result.found.figures for result in (exact, served[0] if served else exact)
     )
     row = rows.row(
         "next-item",

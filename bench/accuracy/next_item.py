@@ -2,9 +2,10 @@
 into the table of accuracy results.
 
 Protocol: that of the data set (`training/data/protocols.py`): each user's last event, or every one
-after a session's first; the whole catalogue competes. The streaming model gives two rows:
-`echorank`, the network in float32 reading whole histories, and `echorank-int8`, the lists that the
-API gives from the shipped fold's states. Minutes are of one thread, validation included.
+after a session's first; the whole catalogue competes. The streaming model gives a row `echorank` of
+task `next-item`, the network in float32 reading whole histories, and rows `echorank-int8` of the
+tasks `recommend` and `score`, which ask what the API answers (`bench.accuracy.served`). Minutes are
+of one thread, validation included.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,10 @@ from bench.accuracy.baselines.next_item.mamba4rec import Mamba4Rec
 from bench.accuracy.baselines.next_item.popularity import Popularity
 from bench.accuracy.baselines.next_item.sasrec import SASRec
 from bench.accuracy.recipes import recipe_of
-from bench.accuracy.states.served_ranks import rank_served
+from bench.accuracy.served import Found, as_served, pairs
 from bench.accuracy.variants import Variant
 from model.config import ModelConfig
 from model.network.network import Network
-from model.order import order_of
 from model.state import layout
 from training.data import datasets, protocols
 from training.data.clicklog import ClickLog
@@ -44,11 +43,11 @@ from training.data.sequences import Held, Histories, Vocabulary
 from training.fit.allocation import prepare_process
 from training.fit.distill import StreamingTeacher, Teacher
 from training.fit.harness import FitConfig, Fitted, Line, fit, pick_device
-from training.fit.train import TrainConfig, TrainedModel, train
+from training.fit.train import TrainConfig, train
 from training.measure.evaluate import NetworkRanker, rank
-from training.measure.order import measured
 from training.measure.ranking import Ranking
-from training.publish import assess, in_memory
+from training.measure.shelves import Shelf
+from training.publish import assess, shipped
 from training.recipe.look import look
 
 WIDTH = 64  # of the references' item table, unless set
@@ -91,7 +90,7 @@ class Result:
     """One row's content."""
 
     model: str
-    ranking: Ranking
+    found: Found
     minutes: float
     state_bytes: int | None
     more: Mapping[str, object]
@@ -135,26 +134,25 @@ def measure(
     )
     if model == "echorank":
         loaded = [StreamingTeacher.load(teacher) for teacher in teachers]
-        results = list(streaming(split, settings, partial(save, out, data, split), loaded))
+        results = list(streaming(split, settings, data=data, out=out, teachers=loaded))
     elif model == "popularity":
         results = [popularity(split)]
     else:
         results = [reference(split, model, settings, membership=membership)]
     added = []
     for result in results:
-        figures = result.ranking.summary()
-        more = {"intervals": _pairs(result.ranking.intervals()), **result.more}
+        more = {**result.found.more, **result.more}
         if changed:
             more["changed"] = changed
         if teachers:
             more["teachers"] = len(teachers)
         added.append(
             rows.row(
-                "next-item",
+                result.found.task,
                 data,
                 result.model,
                 seed,
-                {name: figures[name] for name in rows.FIGURES["next-item"]},
+                {name: result.found.figures[name] for name in rows.FIGURES[result.found.task]},
                 train_minutes=result.minutes,
                 state_bytes=result.state_bytes,
                 **more,
@@ -167,11 +165,14 @@ def measure(
 def streaming(
     split: Split,
     values: Mapping[str, Any],
-    trained: Callable[[TrainedModel], None] = lambda _: None,
+    *,
+    data: str = "",
+    out: Path | None = None,
     teachers: Sequence[Teacher] = (),
     variant: Variant | None = None,
+    shelves: Sequence[Shelf] = tuple(Shelf),
 ) -> Iterator[Result]:
-    """The product: as trained, then as shipped; `trained` hears of the model in between.
+    """The product: as trained, then as shipped, and left in `out` as `echorank train` would.
 
     A variant's network of another type ends with the first.
     """
@@ -191,35 +192,38 @@ def streaming(
         task_type=variant.task,
     )
     minutes = (time.process_time() - began) / 60
-    trained(model)
     more: dict[str, object] = {"epochs": len(model.history), "best_epoch": model.best.epoch + 1}
     more["loss"] = round(model.best.next_item, 6)
     ranking = rank(NetworkRanker(model.network), split.test, split.items)
-    yield Result(model="echorank", ranking=ranking, minutes=minutes, state_bytes=None, more=more)
+    yield Result(
+        model="echorank", found=by_network(ranking), minutes=minutes, state_bytes=None, more=more
+    )
     if variant.network is not Network:
         return
-    started = time.monotonic()
-    bundle = in_memory(model, split.training.counts(split.items))
-    order = order_of(measured(bundle, split.validation, settings.seed))
-    served = rank_served(bundle.ordered(order), split.test)
-    more |= {"evaluation_seconds": round(time.monotonic() - started, 1), "order": order.value}
-    name = f"echorank-{model.network.config.state_dtype}"
-    row_bytes = layout(model.network.config).row_bytes
-    yield Result(model=name, ranking=served, minutes=minutes, state_bytes=row_bytes, more=more)
-
-
-def save(out: Path | None, data: str, split: Split, model: TrainedModel) -> None:
-    """Leave the model as `echorank train` would."""
+    date = datetime.now(UTC).date().isoformat()
+    checkpoint = assess(
+        model,
+        split.training,
+        split.validation,
+        data_set=data,
+        date=date,
+        trained_until_ms=split.until_ms,
+    )
     if out is not None:
-        date = datetime.now(UTC).date().isoformat()
-        assess(
-            model,
-            split.training,
-            split.validation,
-            data_set=data,
-            date=date,
-            trained_until_ms=split.until_ms,
-        ).save(out)
+        checkpoint.save(out)
+    for found in as_served(shipped(checkpoint), split.test, shelves, settings.seed):
+        yield Result(
+            model=f"echorank-{shape.state_dtype}",
+            found=found,
+            minutes=minutes,
+            state_bytes=layout(shape).row_bytes,
+            more=more,
+        )
+
+
+def by_network(ranking: Ranking) -> Found:
+    """The row of whole histories that were ranked so."""
+    return Found(task="next-item", figures=ranking.summary(), more={"intervals": pairs(ranking)})
 
 
 def reference(split: Split, name: str, values: Mapping[str, Any], *, membership: bool) -> Result:
@@ -229,7 +233,9 @@ def reference(split: Split, name: str, values: Mapping[str, Any], *, membership:
     minutes = (time.process_time() - began) / 60
     return Result(
         model=name + ("+membership" if membership else ""),
-        ranking=rank(ReferenceRanker(model), split.test, split.items, context=values["length"]),
+        found=by_network(
+            rank(ReferenceRanker(model), split.test, split.items, context=values["length"])
+        ),
         minutes=minutes,
         state_bytes=None,
         more={"epochs": len(fitted.history), "best_epoch": fitted.best.epoch + 1},
@@ -270,7 +276,8 @@ def encoder_of(name: str, width: int, settings: FitConfig) -> torch.nn.Module:
 def popularity(split: Split) -> Result:
     """The most frequent items for everybody."""
     ranking = rank(Popularity(split.training.counts(split.items)), split.test, split.items)
-    return Result(model="popularity", ranking=ranking, minutes=0.0, state_bytes=0, more={})
+    found = by_network(ranking)
+    return Result(model="popularity", found=found, minutes=0.0, state_bytes=0, more={})
 
 
 def say(line: Line) -> None:
@@ -314,9 +321,3 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError:
         return text
-
-
-def _pairs(ends: Mapping[str, float]) -> dict[str, list[float]]:
-    """`{"hr10_low": a, "hr10_high": b}` as `{"hr10": [a, b]}`."""
-    names = [name.removesuffix("_low") for name in ends if name.endswith("_low")]
-    return {name: [round(ends[f"{name}_low"], 5), round(ends[f"{name}_high"], 5)] for name in names}

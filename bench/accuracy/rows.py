@@ -16,9 +16,17 @@ from typing import Any, Literal
 
 from bench import report
 
-Task = Literal["next-item", "ctr"]
+Task = Literal["recommend", "score", "next-item", "ctr"]
 Row = Mapping[str, Any]
+# what is served comes first, here and on the page
 FIGURES: Mapping[Task, tuple[str, ...]] = {
+    "recommend": tuple(
+        f"{name}{k}{suffix}"
+        for suffix in ("", "_excluded")
+        for k in (10, 20)
+        for name in ("hr", "ndcg", "mrr")
+    ),
+    "score": ("ndcg10", "auc", "gauc", "log_loss", "ece"),
     "next-item": ("hr10", "ndcg10", "mrr10", "hr10_excluded", "ndcg10_excluded", "mrr10_excluded"),
     "ctr": ("auc", "gauc", "log_loss", "ece"),
 }
@@ -90,16 +98,19 @@ def read(path: Path = PATH) -> list[dict[str, Any]]:
 
 
 def label(one: Row) -> str:
-    """The model, and whatever was not as in its recipe: `echorank (epochs=14)`."""
+    """The model, its level where scores are of one, and whatever was not as in its recipe:
+    `echorank-int8 FULL (epochs=14)`.
+    """
     other = [f"{name}={value}" for name, value in sorted(one.get("changed", {}).items())]
     if "teachers" in one:
         other.append(f"teachers={one['teachers']}")
-    return f"{one['model']} ({', '.join(other)})" if other else str(one["model"])
+    name = " ".join(str(one[part]) for part in ("model", "level") if part in one)
+    return f"{name} ({', '.join(other)})" if other else name
 
 
 def _key(one: Row) -> tuple[Any, ...]:
     """What makes two rows the same run."""
-    return one["task"], one["dataset"], label(one), one["seed"]
+    return one["task"], one["dataset"], one.get("candidates", ""), label(one), one["seed"]
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """A published model: one directory of weights, item table, configuration and golden examples.
 
-    config.json           the model's configuration, where it came from, and by what `Recommend`
-                          sorts
+    config.json           the model's configuration, where it came from, by what `Recommend` sorts,
+                          and the best level to answer at
     weights.safetensors   the arrays of `model.params`, items' projections pre-stored
     items.parquet         item ids in row order, their 64-bit keys, click counts
     golden.json           clicks of a few made-up users, the digest of their states and some scores
@@ -26,7 +26,8 @@ from model.arrays import Bytes, Floats, Keys, Longs
 from model.config import ModelConfig
 from model.kernels.fold import fold_events
 from model.kernels.read import Reading, read_row
-from model.kernels.scorer import Level, Scorer, Scores
+from model.kernels.scorer import Scorer, Scores
+from model.levels import Level
 from model.order import Order
 from model.params import FoldParams, ScoreParams, sizes_of
 from model.state import layout, views
@@ -60,11 +61,13 @@ class Bundle:
         fold: FoldParams,
         score: ScoreParams,
         order: Order = Order.NEXT_ITEM,
+        best: Level = Level.FULL,
     ) -> None:
         self.version = version
         self.config = config
         self.items = items
         self.order = order
+        self.best = best
         self.layout = layout(config)
         self._sizes = sizes_of(config)
         self._fold = fold
@@ -93,6 +96,12 @@ class Bundle:
         """The same model, recommending in another order."""
         twin = copy.copy(self)
         twin.order = order
+        return twin
+
+    def limited(self, best: Level) -> Bundle:
+        """The same model, answering at `best` what is asked for above it."""
+        twin = copy.copy(self)
+        twin.best = best
         return twin
 
     def item_rows(self, keys: Keys) -> Longs:
@@ -167,8 +176,10 @@ class Bundle:
     def score(
         self, row: Bytes | None, items: Longs, now_ms: int, level: int = Level.FULL
     ) -> Scores:
-        """Click probabilities of item rows (M,), at `level` or, for a cold user, at PRIOR."""
-        return self._scorer.score(self.read(row), items, now_ms, Level(level))
+        """Click probabilities of item rows (M,), at `level` but not above the bundle's best;
+        for a cold user, at PRIOR.
+        """
+        return self._scorer.score(self.read(row), items, now_ms, max(Level(level), self.best))
 
     def next_item(self, row: Bytes) -> Floats:
         """Next-item logits (V,) of the whole catalogue, from the row of a user with events."""
@@ -188,11 +199,13 @@ class Bundle:
 
         In the order of the next-item logit they are of level SEQUENCE; in that of the full model's
         clicks, FULL, and only what the logit retrieved is compared. Equal ones come by the logit,
-        then by row. A cold user gets the popular ones.
+        then by row. A bundle whose best level is SEQUENCE has the first order only. A cold user
+        gets the popular ones.
         """
         reading = self.read(row)
         catalogue = len(self.items)
-        if self.order is Order.NEXT_ITEM or reading is None:
+        by_logit = self.order is Order.NEXT_ITEM or self.best is not Level.FULL
+        if by_logit or reading is None:
             return self._scorer.best(reading, min(k, catalogue), exclude_seen=exclude_seen)
         depth = min(max(RETRIEVED_PER_ITEM * k, RETRIEVED_MIN), catalogue)
         found, _ = self._scorer.best(reading, depth, exclude_seen=exclude_seen)

@@ -26,6 +26,8 @@ from model.arrays import Doubles, Floats
 from model.bundle import lease as bundle_lease
 from model.config import ModelConfig
 from model.errors import BundleError
+from model.levels import RECORD as LEVELS
+from model.levels import Level, best_of
 from model.order import RECORD, Order, order_of
 
 FORMAT = 4
@@ -49,11 +51,17 @@ class BundleContent:
     golden: dict[str, Any]
     metadata: dict[str, Any]
     recommend: Mapping[str, Any]  # the order, and what was measured to choose it
+    levels: Mapping[str, Any]  # the best level, and what was measured to choose it
 
     @property
     def order(self) -> Order:
         """By what recommendations are sorted."""
         return order_of(self.recommend)
+
+    @property
+    def best(self) -> Level:
+        """The most complete level that it answers at."""
+        return best_of(self.levels)
 
 
 def write(
@@ -65,6 +73,7 @@ def write(
     golden: dict[str, Any],
     metadata: dict[str, Any],
     recommend: Mapping[str, Any] | None = None,
+    levels: Mapping[str, Any] | None = None,
 ) -> str:
     """Write a bundle beside `path`, then move it there in one step; returns the version."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -81,6 +90,7 @@ def write(
         "model": json.loads(config.to_json()),
         "metadata": metadata,
         RECORD: dict(recommend or {}),
+        LEVELS: dict(levels or {}),
     }
     _write_json(temporary / CONFIG, about)
     # safetensors lets nobody else read what it writes
@@ -139,7 +149,9 @@ def _read(path: Path) -> BundleContent:
         files = _check(path, manifest)
         content = json.loads(files[CONFIG])
         recommend = content.get(RECORD, {})
+        levels = content.get(LEVELS, {})
         order_of(recommend)
+        best_of(levels)
         return BundleContent(
             version=manifest["version"],
             config=ModelConfig.from_json(json.dumps(content["model"])),
@@ -148,6 +160,7 @@ def _read(path: Path) -> BundleContent:
             golden=json.loads(files[GOLDEN]),
             metadata=content["metadata"],
             recommend=recommend,
+            levels=levels,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BundleError(

@@ -35,4 +35,5 @@ def of_content(content: bundle_files.BundleContent) -> Bundle:
             **{name: content.arrays[f"score.{name}"] for name in ScoreParams._fields}
         ),
         order=content.order,
+        best=content.best,
     )

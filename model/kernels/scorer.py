@@ -9,22 +9,14 @@ intercept).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from numba import njit
 
 from model.arrays import Floats, Longs, Reals
 from model.kernels.read import Reading
+from model.levels import Level
 from model.params import EPSILON, SLOPE, ScoreParams
-
-
-class Level(IntEnum):
-    """How complete an answer is; the numbers are those of the wire protocol."""
-
-    FULL = 1
-    SEQUENCE = 2
-    PRIOR = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from model.bundle import files as bundle_files
 from model.bundle import golden
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
+from model.levels import best_of
 from model.network.absorb import absorb, absorb_head
 from model.network.network import Network
 from model.order import order_of
@@ -29,26 +30,32 @@ def write_bundle(
     metadata: dict[str, Any],
     calibration: Doubles | None = None,
     recommend: Mapping[str, Any] | None = None,
+    levels: Mapping[str, Any] | None = None,
 ) -> str:
     """Publish a trained `model.network.network.Network` as the directory
     `path` and return its version.
 
     Shapes: counts (V,) clicks an item; calibration (3, 2), slope and intercept of FULL, SEQUENCE
-    and PRIOR. `recommend` is what `training.measure.order.measured` found; without it, the
-    next-item logit sorts recommendations.
+    and PRIOR. `recommend` and `levels` are what `training.measure.order.measured` found; without
+    them, the next-item logit sorts recommendations and FULL is the best level.
     """
     slopes = np.array([[1.0, 0.0]] * 3) if calibration is None else calibration
     fold = absorb(network)
     score = absorb_head(network, np.asarray(counts, dtype=np.float64), slopes)
     bundle = Bundle(
-        version="unpublished", config=network.config, items=tuple(items), fold=fold, score=score
+        version="unpublished",
+        config=network.config,
+        items=tuple(items),
+        fold=fold,
+        score=score,
+        best=best_of(levels or {}),
     )
     arrays = {f"fold.{name}": value for name, value in fold._asdict().items()}
     arrays |= {f"score.{name}": value for name, value in score._asdict().items()}
     examples = golden.make(bundle)
     record = {"order": order_of(recommend or {}).value, **(recommend or {})}
     return bundle_files.write(
-        Path(path), network.config, tuple(items), counts, arrays, examples, metadata, record
+        Path(path), network.config, tuple(items), counts, arrays, examples, metadata, record, levels
     )
 
 

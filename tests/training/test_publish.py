@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from model.bundle.load import load_bundle
-from model.kernels.scorer import Level
+from model.levels import Level
 from tests.training.logs import cyclic_log, make_log
 from tests.training.quick_training import QUICKER, SHAPE, quick_recipe
 from training import commands

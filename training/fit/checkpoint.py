@@ -40,6 +40,7 @@ class Checkpoint:
     metadata: dict[str, Any]  # of JSON values
     # of `training.measure.order`; empty where nothing was measured
     recommend: dict[str, Any] = field(default_factory=dict)
+    levels: dict[str, Any] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write the directory `path`; files of an older model are replaced
@@ -51,6 +52,7 @@ class Checkpoint:
             "calibration": self.calibration.tolist(),
             "metadata": self.metadata,
             "recommend": self.recommend,
+            "levels": self.levels,
         }
         new = {name: path / f".{name}.new" for name in (WEIGHTS, ITEMS, MODEL)}
         new[MODEL].write_text(json.dumps(about, indent=2) + "\n")
@@ -82,6 +84,7 @@ class Checkpoint:
                 calibration=np.array(about["calibration"]),
                 metadata=about["metadata"],
                 recommend=about.get("recommend", {}),
+                levels=about.get("levels", {}),
             )
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise DatasetError(

@@ -10,7 +10,7 @@ import xxhash
 
 from model.arrays import Bytes, Doubles, Floats, Longs
 from model.bundle.bundle import Bundle
-from model.kernels.scorer import Level
+from model.levels import Level
 from model.state import zeros
 from training.data.sequences import UNKNOWN, Held, Histories
 from training.measure.evaluate import Clicks
@@ -91,16 +91,25 @@ def rank_targets(bundle: Bundle, histories: Histories, targets: Longs) -> Rankin
     )
 
 
-def places(bundle: Bundle, row: Bytes, item: int, now_ms: int) -> tuple[int, int]:
-    """Rank of an item row in the lists of the API, plain and with seen items left out."""
-    return place(bundle, row, item, now_ms), place(bundle, row, item, now_ms, exclude_seen=True)
+def places(bundle: Bundle, row: Bytes, item: int, now_ms: int, k: int = LISTED) -> tuple[int, int]:
+    """Rank of an item row in the API's lists of k, plain and with seen items left out."""
+    plain = place(bundle, row, item, now_ms, k=k)
+    return plain, place(bundle, row, item, now_ms, k=k, exclude_seen=True)
 
 
-def place(bundle: Bundle, row: Bytes, item: int, now_ms: int, *, exclude_seen: bool = False) -> int:
-    """Rank of an item row, from 1, in what `Recommend` answers from that state;
+def place(
+    bundle: Bundle,
+    row: Bytes,
+    item: int,
+    now_ms: int,
+    *,
+    k: int = LISTED,
+    exclude_seen: bool = False,
+) -> int:
+    """Rank of an item row, from 1, in the k that `Recommend` answers from that state;
     `UNLISTED` if it is not there.
     """
-    listed, _ = bundle.recommend(row, LISTED, exclude_seen, now_ms)
+    listed, _ = bundle.recommend(row, k, exclude_seen, now_ms)
     found = np.flatnonzero(listed == item)
     return int(found[0]) + 1 if len(found) else UNLISTED
 

@@ -31,7 +31,7 @@ from bench.accuracy.states.served_model import ServedModel
 from model.arrays import Doubles
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
-from model.kernels.scorer import Level
+from model.levels import Level
 from training.data.sequences import Held
 from training.measure import metrics
 from training.measure.served import Served, ask

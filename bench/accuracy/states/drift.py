@@ -19,7 +19,7 @@ from bench.accuracy.states import served_model
 from bench.accuracy.states.rounding import FLOAT16, INT4, INT8, INT16, Formats, RoundedBundle
 from model.arrays import Doubles, Longs
 from model.bundle.bundle import Bundle
-from model.kernels.scorer import Level
+from model.levels import Level
 from model.params import EPSILON
 from model.state import zeros
 from training.data.sequences import Histories

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from model.bundle.bundle import Bundle
-from model.network.absorb import absorb, absorb_head
-from model.order import order_of
 from training.data import datasets
 from training.data.clicklog import ClickLog
 from training.data.protocols import ITEM_EVENTS_MIN
@@ -17,6 +15,7 @@ from training.data.sequences import Histories, Vocabulary
 from training.errors import DatasetError
 from training.fit.allocation import prepare_process
 from training.fit.checkpoint import Checkpoint
+from training.publish import shipped
 
 
 class ServedModel(NamedTuple):
@@ -25,24 +24,6 @@ class ServedModel(NamedTuple):
     bundle: Bundle
     checkpoint: Checkpoint
     histories: Histories
-
-
-def in_memory(checkpoint: Checkpoint) -> Bundle:
-    """What `echorank publish` would write, without writing it."""
-    score = absorb_head(
-        checkpoint.network, checkpoint.counts.astype("float64"), checkpoint.calibration
-    )
-    config = checkpoint.network.config
-    fold = absorb(checkpoint.network)
-    order = order_of(checkpoint.recommend)
-    return Bundle(
-        version="unpublished",
-        config=config,
-        items=checkpoint.items,
-        fold=fold,
-        score=score,
-        order=order,
-    )
 
 
 def load(checkpoint: Path, data: str, path: Path | None = None) -> ServedModel:
@@ -66,4 +47,4 @@ def pair(checkpoint: Checkpoint, log: ClickLog, data: str) -> ServedModel:
             f"{len(vocabulary.items)} others; it was trained on "
             f"{checkpoint.metadata.get('data_set')!r}: name that with --data"
         )
-    return ServedModel(in_memory(checkpoint), checkpoint, Histories.of(log, vocabulary))
+    return ServedModel(shipped(checkpoint), checkpoint, Histories.of(log, vocabulary))

@@ -1,8 +1,10 @@
-"""Ranks of held-out events from shipped states, all users folded at once: as many users as a
-study has take minutes instead of hours.
+"""Shipped states before held-out events, all users folded at once: as many users as a study has
+take minutes instead of hours.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import xxhash
@@ -19,11 +21,22 @@ def rank_served(bundle: Bundle, held: Held) -> Ranking:
     """Rank each held-out catalogue event as `Recommend` lists it,
     by the states that the shipped fold left before it.
 
-    All users' events up to their next held-out one are folded together, then each is read and the
-    next folded.
-
     Raises:
         TrainingError: there is nothing to rank.
+    """
+    histories = held.histories
+    return Ranking.listed(
+        places(bundle, row, int(histories.items[target]), int(histories.times_ms[target]))
+        for target, row in walk_together(bundle, held)
+    )
+
+
+def walk_together(bundle: Bundle, held: Held) -> Iterator[tuple[int, Bytes]]:
+    """Each held-out catalogue event, a flat position, with its user's state (row_bytes,) right
+    before it; every user's first, then every user's second, and so on.
+
+    All users' events up to their next held-out one are folded together. The rows are the same
+    memory each time: copy what you keep.
     """
     histories = held.histories
     items = len(bundle.items)
@@ -34,18 +47,14 @@ def rank_served(bundle: Bundle, held: Held) -> Ranking:
     rows = zeros(bundle.config, len(users))
     folded = histories.starts[users]
     ends = histories.starts[users + 1]
-    ranks: list[tuple[int, int]] = []
     for turn in range(int(held.tails.max(initial=0))):
         asking = np.flatnonzero(held.tails[users] > turn)  # places in `users` and `rows`
         targets = ends[asking] - held.tails[users[asking]] + turn
         _fold_many(bundle, rows, histories, asking, keys[asking], folded[asking], targets)
         folded[asking] = targets
         known = histories.items[targets] < items
-        ranks += [
-            places(bundle, rows[row], int(histories.items[target]), int(histories.times_ms[target]))
-            for row, target in zip(asking[known], targets[known], strict=True)
-        ]
-    return Ranking.listed(ranks)
+        for row, target in zip(asking[known].tolist(), targets[known].tolist(), strict=True):
+            yield target, rows[row]
 
 
 def _fold_many(

@@ -49,6 +49,16 @@ def test_levels_follow_the_time_left() -> None:
     assert pace.level(0.1, 10) == FULL  # fewer candidates take less
 
 
+def test_a_level_above_the_best_is_never_picked_nor_waited_for() -> None:
+    """A model that answers at SEQUENCE at most is paced by SEQUENCE and PRIOR alone."""
+    pace = Pace(SEQUENCE)
+    assert pace.level(1.0, 10) == SEQUENCE
+    for _ in range(500):
+        pace.learn(SEQUENCE, 0.010, 400)
+        pace.learn(FULL, 10.0, 400)
+    assert [pace.level(left_s, 400) for left_s in (0.100, 0.001)] == [SEQUENCE, PRIOR]
+
+
 def test_a_slow_answer_is_forgotten() -> None:
     """After one answer of 10 s, FULL is tried again before 500 requests have passed."""
     pace = Pace()

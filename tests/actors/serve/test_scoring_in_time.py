@@ -15,6 +15,9 @@ from actors.calls.deadline import FULL, SEQUENCE, Pace
 from actors.calls.status import status_of
 from actors.errors import DeadlineExceeded
 from actors.serve.limits import RequestLimits
+from model.config import ModelConfig
+from model.levels import Level
+from model.network.export import random_bundle
 from rpc import echorank_pb2 as pb
 from tests.actors.serve.one_served_shard import USER, served
 from tests.actors.serve.refusals import detail, refused
@@ -72,8 +75,8 @@ async def test_an_expired_deadline_is_no_work(served: ServedShard) -> None:
 class SlowFull(Pace):
     """Has learned that FULL takes 10 s and SEQUENCE nothing."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, best: int = FULL) -> None:
+        super().__init__(best)
         for _ in range(500):
             self.learn(FULL, 10.0, 1)
             self.learn(SEQUENCE, 0.0, 1)
@@ -89,6 +92,33 @@ async def test_too_little_time_for_the_full_model_degrades(tmp_path: Path) -> No
         assert response.origin.level == pb.LEVEL_SEQUENCE
         assert served.counted("degraded_total", reason="deadline") == 1
         assert served.counted("score_seconds_count", arm="main", level="SEQUENCE") == 1
+
+
+@pytest.mark.parametrize(("left", "level"), [(None, "SEQUENCE"), (0, "PRIOR")])
+async def test_the_best_level_of_a_model_is_no_degradation(
+    tmp_path: Path, left: int | None, level: str
+) -> None:
+    """A bundle whose best is SEQUENCE answers at it, and is degraded only below it."""
+    bundle = random_bundle(ModelConfig(), ITEMS).limited(Level.SEQUENCE)
+    pace = Pace if left is None else SlowSequence
+    async with served_shard(tmp_path, arms={"main": bundle}, pace=pace) as served:
+        served.click(USER, *ITEMS[:3])
+        request = pb.ScoreRequest(user=USER, items=["a"], arm="main")
+        response = await served.stub.Score(request, timeout=PATIENCE_S)
+        assert pb.Level.Name(response.origin.level) == f"LEVEL_{level}"
+        assert served.counted("degraded_total", reason="deadline") == (level == "PRIOR")
+        assert served.counted("score_seconds_count", arm="main", level=level) == 1
+        seen = await served.stub.Inspect(pb.InspectRequest(user=USER, arm="main"))
+        assert seen.origin.level == pb.LEVEL_SEQUENCE
+
+
+class SlowSequence(Pace):
+    """Has learned that SEQUENCE takes a day."""
+
+    def __init__(self, best: int = FULL) -> None:
+        super().__init__(best)
+        for _ in range(500):
+            self.learn(SEQUENCE, 86_400.0, 1)
 
 
 async def test_a_full_queue_sheds(tmp_path: Path) -> None:

@@ -38,7 +38,9 @@ def test_a_run_adds_its_row(model: str, membership: bool, tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("circle")
 def test_the_streaming_model_gives_a_row_as_trained_and_one_as_shipped(tmp_path: Path) -> None:
-    """The shipped row says what a user's state costs; both come from one training."""
+    """Shipped rows say what a user's state costs; all come from one training:
+    lists of 20, and three kinds of candidates at two levels.
+    """
     sizes = (
         "width=32",
         "expand=2",
@@ -55,7 +57,16 @@ def test_the_streaming_model_gives_a_row_as_trained_and_one_as_shipped(tmp_path:
         changes=(*FEW, *sizes, "positions=2"),
         table=tmp_path / "accuracy.json",
     )
-    trained, shipped = rows.read(tmp_path / "accuracy.json")
+    trained, shipped, *scored = rows.read(tmp_path / "accuracy.json")
+    assert (trained["task"], shipped["task"]) == ("next-item", "recommend")
+    assert shipped["hr10"] <= shipped["hr20"] == 1.0
+    assert {row["task"] for row in scored} == {"score"}
+    assert [(row["candidates"], row["level"]) for row in scored] == [
+        (shelf, level) for shelf in ("popular", "top", "uniform") for level in ("FULL", "SEQUENCE")
+    ]
+    assert all(row["intervals"]["ndcg10"][0] <= row["ndcg10"] for row in scored)
+    # the 12 items of the catalogue, whoever draws them, in the order of the next-item logit
+    assert scored[3]["ndcg10"] == pytest.approx(shipped["ndcg10"], abs=0.1)
     assert (trained["model"], shipped["model"]) == ("echorank", "echorank-int8")
     assert (trained["state_bytes"], shipped["state_bytes"] > 100) == (None, True)
     assert abs(trained["ndcg10"] - shipped["ndcg10"]) < 0.1
@@ -96,7 +107,7 @@ def test_committed_rows_are_trained_to_the_end_of_their_recipes() -> None:
     so none is left from a recipe that was shorter.
     """
     for row in rows.read():
-        if row["task"] != "next-item" or "epochs" not in row:
+        if row["task"] == "ctr" or "epochs" not in row:
             continue
         model = row["model"].removesuffix("+membership").removesuffix("-int8")
         settings = {**recipes.recipe_of(row["dataset"], model), **row.get("changed", {})}
@@ -132,6 +143,39 @@ def test_the_page_has_means_and_spreads(tmp_path: Path) -> None:
     assert "3,648" in lines[1]
     assert text.count("`make b`") == 1
     assert json.loads(table.read_text())
+
+
+def test_what_is_served_leads_the_page(tmp_path: Path) -> None:
+    """Lists, then a table for each kind of candidates with both levels, then the rest;
+    a level that a bundle does not answer at says so.
+    """
+    table = tmp_path / "accuracy.json"
+    tasks: list[rows.Task] = ["next-item", "score", "score", "score", "recommend", "ctr"]
+    for number, task in enumerate(tasks):
+        more: dict[str, object] = {"ctr": {"multiply_adds": 10}}.get(task, {})
+        if task == "score":
+            level = ("FULL", "SEQUENCE", "SEQUENCE")[number - 1]
+            kind = ("top", "top", "popular")[number - 1]
+            more = {"candidates": kind, "level": level, "answered": level == "SEQUENCE"}
+        figures = dict.fromkeys(rows.FIGURES[task], 0.1)
+        rows.add(
+            rows.row(task, "d", "m", 0, figures, train_minutes=1.0, state_bytes=1, **more), table
+        )
+    text = page.write(table).read_text()
+    titles = [line for line in text.splitlines() if line.startswith("## ")]
+    assert titles == [
+        "## recommend: d",
+        "## score: d, popular",
+        "## score: d, top",
+        "## next-item: d",
+        "## ctr: d",
+    ]
+    answers = {
+        line.split("|")[1].strip(): line.split("|")[-2].strip()
+        for line in text.splitlines()
+        if line.startswith(("| m FULL", "| m SEQUENCE"))
+    }
+    assert answers == {"m FULL": "no", "m SEQUENCE": "yes"}
 
 
 def test_a_run_with_other_settings_stands_beside_the_recipes(tmp_path: Path) -> None:

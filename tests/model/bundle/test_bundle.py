@@ -10,10 +10,11 @@ import pytest
 import torch
 import xxhash
 
-from model.bundle.bundle import UNKNOWN_ACTION, Bundle, Level
+from model.bundle.bundle import UNKNOWN_ACTION, Bundle
 from model.bundle.load import load_bundle
 from model.config import ModelConfig
 from model.errors import BundleError
+from model.levels import Level
 from model.network.export import random_bundle, write_bundle
 from tests.model.models import ITEMS, VARIANTS, fold_all, histories, network
 

@@ -1,4 +1,6 @@
-"""What recommendations are sorted by: the bundle's record decides, ties and depths do not."""
+"""What recommendations are sorted by, and at which level is answered: the bundle's records decide,
+ties and depths do not.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from model.bundle.bundle import RETRIEVED_MIN, Bundle
 from model.bundle.load import load_bundle, of_content
 from model.config import ModelConfig
 from model.errors import BundleError
-from model.kernels.scorer import Level, top
+from model.kernels.scorer import top
+from model.levels import BEST, Level
 from model.network.export import write_bundle
 from model.order import Order
 from tests.model.models import VARIANTS, fold_all, histories, network
@@ -103,27 +106,64 @@ def test_the_record_survives_the_files(order: Order, tmp_path: Path) -> None:
     ) == (order == "click")
 
 
+@pytest.mark.parametrize("best", BEST)
+def test_nothing_is_answered_above_the_recorded_level(best: Level, tmp_path: Path) -> None:
+    """The record survives the files; FULL is answered at the best level, golden examples too,
+    lists by clicks exist at FULL only, and less than the best is still to be had.
+    """
+    record = {"best": best.name, "measured": {"lists": {"ndcg10": {"difference": [0, 0, 0]}}}}
+    bundle = made(tmp_path / "b", recommend={"order": "click"}, levels=record)
+    assert bundle.best is best
+    assert bundle_files.read(tmp_path / "b").levels == record
+    row, now_ms = asked(bundle)
+    items = np.arange(ITEMS)
+    full = bundle.limited(Level.FULL)
+    answered = bundle.score(row, items, now_ms, Level.FULL)
+    expected = full.score(row, items, now_ms, best)
+    assert answered.level is expected.level is best
+    assert answered.probabilities.tolist() == expected.probabilities.tolist()
+    assert bundle.score(row, items, now_ms, Level.PRIOR).level is Level.PRIOR
+    assert bundle.score(None, items, now_ms).level is Level.PRIOR
+    listed, scores = bundle.recommend(row, 10, False, now_ms)
+    order = Order.CLICK if best is Level.FULL else Order.NEXT_ITEM
+    assert listed.tolist() == full.ordered(order).recommend(row, 10, False, now_ms)[0].tolist()
+    assert scores.level is best
+
+
+@pytest.mark.parametrize("content", [{"best": "PRIOR"}, {"best": 1}, {"best": ["FULL"]}, "FULL"])
+def test_a_level_that_cannot_be_the_best_is_refused(content: object, tmp_path: Path) -> None:
+    """As an order is."""
+    made(tmp_path / "b")
+    rewrite(tmp_path / "b", {"levels": content})
+    with pytest.raises(BundleError, match=r"cannot be read: .*; publish it again"):
+        load_bundle(tmp_path / "b")
+
+
 @pytest.mark.parametrize(
     "content", [{"order": "best"}, {"order": None}, {"order": ["click"]}, "click", None]
 )
 def test_an_order_that_nobody_knows_is_refused(content: object, tmp_path: Path) -> None:
     """The bundle is named, and what to do."""
     made(tmp_path / "b")
-    about = json.loads((tmp_path / "b" / "config.json").read_text())
-    (tmp_path / "b" / "config.json").write_text(json.dumps(about | {"recommend": content}))
-    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
-    files = manifest["files"] | {
-        "config.json": bundle_files._digest(tmp_path / "b" / "config.json")
-    }
-    manifest |= {"files": files, "version": bundle_files._version(files)}
-    (tmp_path / "b" / "manifest.json").write_text(json.dumps(manifest))
+    rewrite(tmp_path / "b", {"recommend": content})
     with pytest.raises(BundleError, match=r"cannot be read: .*; publish it again"):
         load_bundle(tmp_path / "b")
 
 
+def rewrite(path: Path, changes: dict[str, object]) -> None:
+    """Change the config.json of a bundle, and its manifest with it."""
+    about = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(about | changes))
+    manifest = json.loads((path / "manifest.json").read_text())
+    files = manifest["files"] | {"config.json": bundle_files._digest(path / "config.json")}
+    manifest |= {"files": files, "version": bundle_files._version(files)}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
 def test_an_older_bundle_lists_by_next_item_logit(tmp_path: Path) -> None:
-    """Its files have no record at all."""
+    """Its files have no record at all; it answers at FULL."""
     made(tmp_path / "b")
+    assert load_bundle(tmp_path / "b").best is Level.FULL
     content = bundle_files.read(tmp_path / "b")
     assert json.loads((tmp_path / "b" / "config.json").read_text())["recommend"] == {
         "order": "next-item"

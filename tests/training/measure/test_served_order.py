@@ -85,8 +85,9 @@ def test_the_better_order_is_recorded(
     """
     bundle = planted(content, good_head=good_head)
     held = held_of(bundle)
-    record = measured(bundle, held)
+    record, levels = measured(bundle, held)
     assert record["order"] == order
+    assert levels["best"] == ("FULL" if good_head else "SEQUENCE")
     figures = {each: rank_served(bundle.ordered(each), held).summary() for each in Order}
     for each in Order:
         for name, value in record["measured"][each.value].items():
@@ -104,6 +105,8 @@ def test_a_training_reports_the_lists_of_its_bundle(
     """The bundle keeps what was measured, and its own lists give the training's figures."""
     bundle = of_content(content)
     assert content.recommend == run.checkpoint.recommend
+    assert content.levels == run.checkpoint.levels
+    assert bundle.best.name == content.levels["best"]
     assert set(content.recommend["measured"]) == set(Order)
     figures = rank_served(bundle, held_of(bundle)).summary()
     assert all(run.test[name] == pytest.approx(value) for name, value in figures.items())
@@ -168,6 +171,8 @@ def test_publishing_says_what_recommend_sorts_by(run: Run, tmp_path: Path) -> No
     assert commands.sorted_by({}).startswith(
         "Recommend sorts by the next-item logit: no held-out clicks"
     )
+    assert "Score answers at level FULL: the full model is no worse; NDCG@10 of" in printed
+    assert commands.answered_at({}).startswith("Score answers at level FULL: no held-out clicks")
 
 
 def test_rules_by_hand() -> None:

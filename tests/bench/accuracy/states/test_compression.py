@@ -21,7 +21,7 @@ from bench.accuracy.states.rounding import (
 )
 from model.bundle.bundle import Bundle
 from model.config import ModelConfig
-from model.kernels.scorer import Level
+from model.levels import Level
 from model.state import layout, zeros
 from tests.bench.accuracy.states.lively_bundle import bundle
 from tests.model.models import histories
