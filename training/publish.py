@@ -25,7 +25,7 @@ from training.data.sequences import Held, Histories
 from training.fit.checkpoint import Checkpoint
 from training.fit.train import Epoch, TrainedModel
 from training.measure import calibrate
-from training.measure.evaluate import Clicks, NetworkRanker, rank
+from training.measure.evaluate import Clicks, NetworkRanker, affordable, rank
 from training.measure.order import measured
 from training.measure.served import ask
 from training.measure.targets import NegativeSampler
@@ -74,7 +74,7 @@ def assess(
     calibration = np.array(
         [calibrate.fit(fitting.labels, fitting.logits) for fitting, _ in parts.values()]
     )
-    ranking = rank(NetworkRanker(model.network), held, items)
+    ranking = rank(NetworkRanker(model.network), affordable(held, items), items)
     recommend, levels = measured(in_memory(model, counts, calibration), held, model.settings.seed)
     best = best_of(levels)
     checking = parts[best][1].summary(tuple(calibration[best - 1]))

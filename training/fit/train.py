@@ -39,7 +39,7 @@ from training.fit.keeper import Keeper
 from training.fit.losses import click_loss, next_item_loss
 from training.fit.sampled import DRAWN, Drawing, sampled_next_item_loss
 from training.fit.softmax import Guide
-from training.measure.evaluate import NetworkRanker, rank
+from training.measure.evaluate import NetworkRanker, affordable, rank
 from training.measure.targets import NegativeSampler, random_positions
 from training.workers import Workers
 
@@ -158,7 +158,7 @@ class StreamingTask:
         self.network = network
         self.settings = settings
         self.training = training
-        self.held = held
+        self.held = affordable(held, network.items)
         self.sampler = NegativeSampler(training, network.items)
         self.drawing = (
             Drawing(training.counts(network.items), settings.drawn)
@@ -280,6 +280,9 @@ def train(
     items = len(vocabulary.items)
     if show_progress:
         to_stderr(settings.softmax_of(items))
+        asked = int(affordable(held, items).tails.sum())
+        if asked < (all_held := int(held.tails.sum())):
+            to_stderr(f"a validation asks for {asked:,} of {all_held:,} held-out events")
     if settings.samples(items) and workers is not None and workers.size > 1:
         raise TrainingError(
             f"{settings.softmax_of(items)}; that is done by one worker: leave --workers out"

@@ -25,6 +25,8 @@ from training.workers import Alone, Workers
 TOKENS = 12_800
 # elements of the largest temporary: events x catalogue, or events x history x WIDEST
 WORK_MAX = 8_000_000
+# scores that a validation may compare, events x catalogue: about a minute of one thread
+RANKED_MAX = 4_000_000_000
 WIDEST = 128  # about the numbers that a model holds for each event of a history
 
 
@@ -134,6 +136,20 @@ def rank(
         scores = ranker.logits_at(asked.batch.events, row, at).numpy()  # (m, V)
         parts.append(Ranking.of(scores, held, asked.begins + asked.at))
     return Ranking.joined([part for each in workers.gather(parts) for part in each])
+
+
+def affordable(held: Held, items: int, scores_max: int = RANKED_MAX) -> Held:
+    """The targets of so many users, drawn at random but always the same, that at most `scores_max`
+    scores are compared when a catalogue of `items` is ranked for each; all where that suffices.
+    """
+    events_max = max(1, scores_max // items)
+    if held.tails.sum() <= events_max:
+        return held
+    order = np.random.default_rng(0).permutation(np.flatnonzero(held.tails))
+    count = max(1, int(np.searchsorted(np.cumsum(held.tails[order]), events_max, side="right")))
+    tails = np.zeros_like(held.tails)
+    tails[order[:count]] = held.tails[order[:count]]
+    return held._replace(tails=tails)
 
 
 def asks(

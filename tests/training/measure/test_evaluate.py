@@ -14,7 +14,13 @@ from model.network.network import Network
 from tests.training.logs import cyclic_log, make_log
 from training.data.sequences import Held, Histories, Vocabulary, Windows, pad
 from training.errors import TrainingError
-from training.measure.evaluate import NetworkRanker, clicks, next_item_logits_at, rank
+from training.measure.evaluate import (
+    NetworkRanker,
+    affordable,
+    clicks,
+    next_item_logits_at,
+    rank,
+)
 from training.measure.targets import NegativeSampler, labelled, random_positions
 
 
@@ -194,3 +200,17 @@ def test_clicks_need_exactly_one_source_of_labels() -> None:
     histories = Histories.of(cyclic_log(), Vocabulary.of(cyclic_log(), hashed=8))
     with pytest.raises(ValueError, match="either a sampler"):
         clicks(small_network(12), Held.last(histories))
+
+
+def test_a_large_catalogue_is_ranked_for_some_users_only() -> None:
+    """As many whole users as the scores allow, the same ones each time; all where they allow it."""
+    log = cyclic_log()
+    vocabulary = Vocabulary.of(log, hashed=8)
+    held = Held.newest(Histories.of(log, vocabulary), 3)
+    assert affordable(held, 12, scores_max=12 * int(held.tails.sum())) is held
+    some = affordable(held, 12, scores_max=12 * 31)
+    assert some.tails.sum() == 30
+    assert set(some.tails.tolist()) == {0, 3}
+    np.testing.assert_array_equal(some.tails, affordable(held, 12, scores_max=12 * 31).tails)
+    assert affordable(held, 12, scores_max=1).tails.sum() == 3
+    assert len(rank(Popularity(np.arange(12)), some, 12).plain) == 30
