@@ -11,6 +11,7 @@ import typer
 
 from bench.accuracy import next_item, page, rows
 from bench.accuracy.ablations import ablations
+from bench.accuracy.catalogues import catalogues
 from bench.accuracy.ctr.study import ctr
 from bench.accuracy.memories import compare_memories
 from bench.accuracy.noise import noise
@@ -78,7 +79,7 @@ def write_page(table: Table = rows.PATH) -> None:
 
 
 app.command("memories")(compare_memories)
-for study in (ctr, ablations, compression, drift, noise, rare_signals):
+for study in (ctr, ablations, catalogues, compression, drift, noise, rare_signals):
     app.command()(study)
 if __name__ == "__main__":
     app()
