@@ -19,6 +19,7 @@ from model.arrays import Doubles
 from model.bundle import files as bundle_files
 from model.bundle.bundle import Bundle
 from model.bundle.load import of_content
+from model.levels import RECORD as LEVELS
 from model.order import RECORD
 from training.data.clicklog import ClickLog
 from training.data.sequences import Histories
@@ -138,7 +139,7 @@ def assess_bundle(
     own = values[BUNDLE]
     assessment = Assessment(
         version=content.version,
-        metadata=content.metadata | {RECORD: dict(content.recommend)},
+        metadata=content.metadata | {RECORD: dict(content.recommend), LEVELS: dict(content.levels)},
         config=dataclasses.asdict(content.config),
         data_set=data_set,
         split=held.split,

@@ -68,7 +68,7 @@ class Questions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What a bundle said: its recommendations, and its probabilities at level FULL."""
+    """What a bundle said: its recommendations, and its probabilities at its best level."""
 
     ranked: Ranking
     clicks: Clicks  # m x M rows

@@ -16,6 +16,8 @@ from training.pilot.report_style import CSS
 from training.pilot.results import Frontier, ModelResult
 
 TITLES = {"hr10": "HR@10", "ndcg10": "NDCG@10", "mrr10": "MRR@10", "auc": "AUC", "gauc": "GAUC"}
+TITLES |= {"hr20": "HR@20", "ndcg20": "NDCG@20", "mrr20": "MRR@20"}
+TITLES |= {"hr10_excluded": "HR@10, seen out", "ndcg10_excluded": "NDCG@10, seen out"}
 TITLES |= {"log_loss": "log-loss", "ece": "calibration error"}
 HIDDEN = {"history", "settings"}  # parts of the metadata that are long
 
@@ -228,7 +230,7 @@ def _models(found: Assessment, models: Sequence[ModelResult]) -> str:
             "<code>--results</code>.</p>",
         )
     tables = []
-    for task in sorted({model.task for model in models}):
+    for task in dict.fromkeys(model.task for model in models):  # in their order
         here = [model for model in models if model.task == task]
         names = [name for name in TITLES if any(name in model.figures for model in here)]
         rows = [

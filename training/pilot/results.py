@@ -17,7 +17,9 @@ from training.errors import DatasetError
 
 ACCURACY = "accuracy.json"
 COMPRESSION = "compression.json"
-FIGURES = ("hr10", "ndcg10", "mrr10", "auc", "gauc", "log_loss", "ece")
+RANKS = tuple(f"{name}{k}" for k in (10, 20) for name in ("hr", "ndcg", "mrr"))
+FIGURES = (*RANKS, "hr10_excluded", "ndcg10_excluded", "auc", "gauc", "log_loss", "ece")
+TASKS = ("recommend", "score", "next-item", "ctr")  # what is served comes first
 FRONTIER = ("ndcg10", "auc", "hr10")  # the first that a row has
 
 
@@ -25,8 +27,8 @@ FRONTIER = ("ndcg10", "auc", "hr10")  # the first that a row has
 class ModelResult:
     """One model of a study on one data set: means over its seeds."""
 
-    task: str
-    model: str
+    task: str  # with the kind of candidates, where there is one
+    model: str  # with the level, where there is one
     seeds: int
     state_bytes: int | None
     figures: dict[str, float]
@@ -60,7 +62,7 @@ class Frontier:
 
 
 def read_accuracy(folder: Path, data_set: str) -> list[ModelResult]:
-    """The models of `accuracy.json` on that data set,
+    """The models of `accuracy.json` on that data set, what is served first,
     by task and name; none where there is no file.
 
     Raises:
@@ -69,8 +71,12 @@ def read_accuracy(folder: Path, data_set: str) -> list[ModelResult]:
     runs: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in _rows(folder / ACCURACY):
         if row.get("dataset") == data_set and "model" in row:
-            runs.setdefault((str(row.get("task", "")), str(row["model"])), []).append(row)
-    return [_summary(task, model, rows) for (task, model), rows in sorted(runs.items())]
+            task = _named(row, "task", "candidates")
+            runs.setdefault((task, _named(row, "model", "level")), []).append(row)
+    return [
+        _summary(task, model, runs[task, model])
+        for task, model in sorted(runs, key=lambda run: (_place(run[0]), *run))
+    ]
 
 
 def read_frontier(folder: Path) -> Frontier | None:
@@ -98,6 +104,15 @@ def read_frontier(folder: Path) -> Frontier | None:
     data_set = str(content.get("data", "")) if isinstance(content, dict) else ""
     points.sort(key=lambda point: (point.state_bytes, -point.value))
     return Frontier(data_set=data_set, metric=metric, points=points)
+
+
+def _named(row: dict[str, Any], *parts: str) -> str:
+    return " ".join(str(row[part]) for part in parts if part in row)
+
+
+def _place(task: str) -> int:
+    """Where a task stands among all, those that are not known last."""
+    return next((place for place, known in enumerate(TASKS) if task.startswith(known)), len(TASKS))
 
 
 def _summary(task: str, model: str, rows: list[dict[str, Any]]) -> ModelResult:

@@ -237,6 +237,29 @@ def test_intervals_draw_users_not_clicks() -> None:
     assert tuple(estimates({"hr": values}, users)["hr"]) == (0.5, 0.0, 1.0)
 
 
+def test_served_rows_lead(tmp_path: Path) -> None:
+    """Lists first, then a table for each kind of candidates with a line a level, then the rest."""
+    row = {"dataset": "d", "model": "m", "ndcg10": 0.5}
+    shelf = {"task": "score", "candidates": "top"}
+    rows = [
+        row | {"task": "next-item"},
+        row | shelf | {"level": "SEQUENCE"},
+        row | shelf | {"level": "FULL"},
+        row | {"task": "recommend", "hr20": 0.75},
+        row | {"task": "ctr"},
+    ]
+    (tmp_path / "accuracy.json").write_text(json.dumps(rows))
+    found = read_accuracy(tmp_path, "d")
+    assert [(each.task, each.model) for each in found] == [
+        ("recommend", "m"),
+        ("score top", "m FULL"),
+        ("score top", "m SEQUENCE"),
+        ("next-item", "m"),
+        ("ctr", "m"),
+    ]
+    assert found[0].figures == {"ndcg10": 0.5, "hr20": 0.75}
+
+
 def test_damaged_results_are_named(tmp_path: Path) -> None:
     """A file that is no table is an error, a missing one is not."""
     assert read_frontier(tmp_path) is None
