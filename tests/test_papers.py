@@ -23,16 +23,23 @@ from tests.monitoring.prometheus_names import declared, series
 ROOT = Path(__file__).parent.parent
 # HR@10 and NDCG@10 from papers of others, in the order of docs/accuracy.md.
 PUBLISHED = {
-    "0.3344",
-    "0.1973",
-    "0.0761",
-    "0.0452",
-    "0.1226",
-    "0.0657",
-    "0.3121",
-    "0.1822",
-    "0.0734",
-    "0.0431",
+    "0.3344 / 0.1973",
+    "0.3412 / 0.1979",
+    "0.3334 / 0.1917",
+    "0.3164 / 0.1813",
+    "0.3133 / 0.1772",
+    "0.0863 / 0.0441",
+    "0.0854 / 0.0433",
+    "0.0842 / 0.0421",
+    "0.1041 / 0.0614",
+    "0.0992 / 0.0591",
+    "0.1016 / 0.0599",
+    "0.0928 / 0.0523",
+    "0.1226 / 0.0657",
+    "0.0970 / 0.0580",
+    "0.0633 / 0.0367",
+    "0.3121 / 0.1822",
+    "0.0734 / 0.0431",
 }
 Rule = Callable[[str, str, names.Known], Iterator[str]]
 RULES: tuple[Rule, ...] = (
@@ -201,7 +208,8 @@ def test_figures_of_accuracy_are_those_of_the_results() -> None:
     accuracy = pages()["docs/accuracy.md"].partition("## Next item\n")
     quoted = set(re.findall(r"\b0\.\d{4}\b", readme[0] + accuracy[2]))
     assert len(quoted) > 20
-    assert sorted(figure for figure in quoted - PUBLISHED if figure not in results) == []
+    published = {figure for pair in PUBLISHED for figure in pair.split(" / ")}
+    assert sorted(figure for figure in quoted - published if figure not in results) == []
 
 
 def test_shapes_are_in_the_letters_of_the_glossary() -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from cluster.demo.clicks import Question
 from cluster.demo.stream import Answers
+from model.levels import Level
 
 WITHIN = 1.96  # standard errors to either side: 95 % of a normal distribution
 
@@ -85,7 +86,10 @@ def summary(
             "score_ms_p50": round(float(np.percentile(answers.score_ms, 50)), 2),
             "score_ms_p99": round(float(np.percentile(answers.score_ms, 99)), 2),
             "event_to_score_ms_p99": round(float(np.percentile(answers.visible_ms, 99)), 1),
-            "full_answers": round(answers.levels[1] / max(1, sum(answers.levels.values())), 4),
+            "answers_by_level": {
+                Level(level).name: round(count / answers.levels.total(), 4)
+                for level, count in sorted(answers.levels.items())
+            },
             "retries": answers.retries,
             "errors": answers.errors,
         }
