@@ -226,7 +226,13 @@ class Metrics:
             "models_refused", "1 while a shard's bundles are not those that the system serves."
         )
         self.model_info = gauge(
-            "model_info", "1 for the model version an arm runs.", "arm", "version"
+            "model_info",
+            "1 for the model version an arm runs, with the newest click that it learned from and "
+            "the time from which what it calls popular is old, where it says these.",
+            "arm",
+            "version",
+            "until",
+            "old_from",
         )
 
     def of_others(self, *, behind: bool) -> Metrics:

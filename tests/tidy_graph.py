@@ -22,6 +22,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "model/params.py",
         "model/levels.py",
         "model/order.py",
+        "model/popularity.py",
         "model/credentials.py",
         "model/kernels",
         "model/bundle",

@@ -21,8 +21,11 @@ from model.network.absorb import absorb, absorb_head
 from model.network.export import write_bundle
 from model.network.network import Network
 from model.order import order_of
+from model.popularity import RECORD
+from training.data.datasets import OWN_LOGS
 from training.data.sequences import Held, Histories
 from training.fit.checkpoint import Checkpoint
+from training.fit.recent import recent
 from training.fit.train import Epoch, TrainedModel
 from training.measure import calibrate
 from training.measure.evaluate import Clicks, NetworkRanker, affordable, rank
@@ -43,6 +46,7 @@ class Published:
     bundle: Bundle
     recommend: Mapping[str, Any]  # the bundle's record of its order
     levels: Mapping[str, Any]  # the bundle's record of its best level
+    metadata: Mapping[str, Any]
     # the version that was there before and that a running system serves, if it is another
     serves: str | None = None
 
@@ -65,24 +69,27 @@ def assess(
     were held out.
     """
     items = len(model.vocabulary.items)
-    counts = training.counts(items)
+    now = recent(training, items)
     sampler = NegativeSampler(held.histories, items, popular=0.0, seen=0.0)
     share = EVENTS_MAX / max(1, int(held.tails.sum()))
-    bundle = in_memory(model, counts)
+    bundle = in_memory(model, now.counts)
     served = ask(bundle, held, sampler, negatives=NEGATIVES, share=share, seed=model.settings.seed)
     parts = {level: halves(clicks) for level, clicks in served.clicks.items()}
     calibration = np.array(
         [calibrate.fit(fitting.labels, fitting.logits) for fitting, _ in parts.values()]
     )
     ranking = rank(NetworkRanker(model.network), affordable(held, items), items)
-    recommend, levels = measured(in_memory(model, counts, calibration), held, model.settings.seed)
+    recommend, levels = measured(
+        in_memory(model, now.counts, calibration), held, model.settings.seed
+    )
     best = best_of(levels)
     checking = parts[best][1].summary(tuple(calibration[best - 1]))
     checking |= recommend.get("measured", {}).get(recommend["order"], {})
     return Checkpoint(
         network=model.network,
         items=model.vocabulary.items,
-        counts=counts,
+        counts=training.counts(items),
+        popular=now.counts,
         calibration=calibration,
         recommend=recommend,
         levels=levels,
@@ -91,6 +98,7 @@ def assess(
             "date": date,
             "seed": model.settings.seed,
             "trained_until_ms": trained_until_ms,
+            RECORD: now.record | {"own_log": data_set in OWN_LOGS},
             "settings": asdict(model.settings),
             "history": [_timeless(line) for line in model.history],
             "validation": ranking.summary() | ranking.intervals(),
@@ -100,7 +108,9 @@ def assess(
     )
 
 
-def in_memory(model: TrainedModel, counts: Longs, calibration: Doubles | None = None) -> Bundle:
+def in_memory(
+    model: TrainedModel, counts: Longs | Doubles, calibration: Doubles | None = None
+) -> Bundle:
     """The bundle without its files; without a calibration,
     probabilities are plain sigmoids of the logits.
     """
@@ -108,9 +118,12 @@ def in_memory(model: TrainedModel, counts: Longs, calibration: Doubles | None = 
 
 
 def unpublished(
-    network: Network, items: tuple[str, ...], counts: Longs, calibration: Doubles | None = None
+    network: Network,
+    items: tuple[str, ...],
+    counts: Longs | Doubles,
+    calibration: Doubles | None = None,
 ) -> Bundle:
-    """The same of any network of a catalogue."""
+    """The same of any network of a catalogue; `counts` (V,) are what level PRIOR answers by."""
     slopes = np.array([[1.0, 0.0]] * len(Level)) if calibration is None else calibration
     score = absorb_head(network, counts.astype(np.float64), slopes)
     return Bundle(
@@ -121,7 +134,7 @@ def unpublished(
 def shipped(checkpoint: Checkpoint) -> Bundle:
     """What `publish` would write, without writing it."""
     bundle = unpublished(
-        checkpoint.network, checkpoint.items, checkpoint.counts, checkpoint.calibration
+        checkpoint.network, checkpoint.items, checkpoint.answering, checkpoint.calibration
     )
     ordered = bundle.ordered(order_of(checkpoint.recommend))
     return ordered.limited(best_of(checkpoint.levels))
@@ -139,6 +152,7 @@ def publish(checkpoint: Checkpoint, out: Path) -> Published:
         checkpoint.calibration,
         checkpoint.recommend,
         checkpoint.levels,
+        checkpoint.answering,
     )
     bundle = load_bundle(out, verify=True)
     serves = before if before != version else None
@@ -148,6 +162,7 @@ def publish(checkpoint: Checkpoint, out: Path) -> Published:
         bundle=bundle,
         recommend=checkpoint.recommend,
         levels=checkpoint.levels,
+        metadata=checkpoint.metadata,
         serves=serves,
     )
 

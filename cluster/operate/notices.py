@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ EARLY_LOOKS = 40
 LATE_S = 60.0
 # of the misplaced clicks that a partitioner would have put where they lie; by chance it is one in n
 LIKELY_SHARE = 0.9
+DAY_S = 86_400
 NAMED = 8  # partitions in a line
 
 
@@ -31,6 +34,7 @@ class Notice:
 
     matter: str
     text: str
+    ill: bool = True  # False: worth a look, but the system is healthy
 
 
 def models(scraped: Iterable[Scraped]) -> dict[str, dict[str, list[str]]]:
@@ -67,6 +71,27 @@ def of_unknown_items(scraped: Sequence[Scraped]) -> Iterator[Notice]:
     for arm, known in sorted(known_items(scraped).items()):
         if complaint := known.complaint(arm):
             yield Notice(f"unknown items of {arm}", complaint)
+
+
+def ages_days(scraped: Iterable[Scraped], now: Callable[[], float] = time.time) -> dict[str, float]:
+    """Days since the newest click that each arm's model learned from, where it says so."""
+    return {arm: _days_since(until, now()) for arm, (until, _) in _dates(scraped).items()}
+
+
+def of_old_models(
+    scraped: Sequence[Scraped], now: Callable[[], float] = time.time
+) -> Iterator[Notice]:
+    """A model whose popular items were popular some time ago."""
+    for arm, (until, old_from) in sorted(_dates(scraped).items()):
+        if _days_since(old_from, now()) > 0:
+            yield Notice(
+                f"old model in {arm}",
+                f"arm {arm}: the newest click that its model learned from is "
+                f"{_days_since(until, now()):,.0f} days old, so users without clicks get what was "
+                "popular then: train a model on newer clicks (docs/training.md), publish it, and "
+                "restart",
+                ill=False,
+            )
 
 
 def of_misplaced(scraped: Sequence[Scraped]) -> Iterator[Notice]:
@@ -206,6 +231,16 @@ def numbers(partitions: Iterable[int]) -> str:
     return ", ".join(map(str, ordered[:NAMED])) + (f" and {more} more" if more > 0 else "")
 
 
+def _dates(scraped: Iterable[Scraped]) -> dict[str, tuple[str, str]]:
+    """Of each arm, `until` and `old_from` of its model, where there are any."""
+    infos = [labels for labels, _ in values(scraped, "echorank_model_info")]
+    return {one["arm"]: (one["until"], one["old_from"]) for one in infos if one.get("until")}
+
+
+def _days_since(moment: str, now_s: float) -> float:
+    return (now_s - datetime.datetime.fromisoformat(moment).timestamp()) / DAY_S
+
+
 KINDS: tuple[Callable[[Sequence[Scraped]], Iterable[Notice]], ...] = (
     of_silence,
     of_unread_partitions,
@@ -213,6 +248,7 @@ KINDS: tuple[Callable[[Sequence[Scraped]], Iterable[Notice]], ...] = (
     of_refused_models,
     of_full_disks,
     of_unknown_items,
+    of_old_models,
     of_unknown_actions,
     of_misplaced,
     of_dead_letters,

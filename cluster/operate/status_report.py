@@ -17,7 +17,14 @@ from prometheus_client.samples import Sample
 
 from actors.calls.channels import channel
 from actors.errors import ShardUnavailable
-from cluster.operate.notices import known_items, models, notices_of, numbers, silences
+from cluster.operate.notices import (
+    ages_days,
+    known_items,
+    models,
+    notices_of,
+    numbers,
+    silences,
+)
 from cluster.scrape import Scraped, scrape, values
 from rpc import echorank_pb2 as pb
 
@@ -73,6 +80,8 @@ class ArmStatus:
     users: int | None
     bytes_per_user: float | None
     unknown_items: float | None
+    # since the newest click that its model learned from; None: it does not say
+    age_days: float | None = None
     lag_records: int | None = None  # in the owner's state of the partition that is furthest behind
 
 
@@ -121,10 +130,11 @@ async def gather(client: Client, monitoring: str) -> Report:
         problems.append(str(error))
     partitions = list(_partitions(routing, scraped))
     notices = notices_of([*scraped, _routed(routing)])
+    ill = [notice.matter for notice in notices if notice.ill]
     return Report(
         address=client.address,
         health=health,
-        not_healthy=[*_wrong(health, partitions, scraped), *(notice.matter for notice in notices)],
+        not_healthy=[*_wrong(health, partitions, scraped), *ill],
         routing_version=routing.version,
         partitions=partitions,
         arms=list(_arms(routing, scraped)),
@@ -216,6 +226,7 @@ def _arms(routing: pb.RoutingResponse, scraped: list[Scraped]) -> Iterator[ArmSt
     known = known_items(scraped)
     running = models(scraped)
     lags = _arm_lags(routing, scraped)
+    ages = ages_days(scraped)
     for arm in routing.arms:
         counts = [value for labels, value in users if labels["arm"] == arm.name]
         yield ArmStatus(
@@ -231,6 +242,7 @@ def _arms(routing: pb.RoutingResponse, scraped: list[Scraped]) -> Iterator[ArmSt
             unknown_items=known[arm.name].share
             if arm.name in known and known[arm.name].events
             else None,
+            age_days=ages.get(arm.name),
             lag_records=lags.get(arm.name),
         )
 

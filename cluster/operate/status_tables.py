@@ -65,14 +65,16 @@ def _partitions(report: Report) -> Table:
 
 
 def _arms(report: Report) -> Table:
-    heads = ("arm", "traffic", "model", "lag", "users", "bytes", "unknown")
-    table = _table("Arms (bytes a user, unknown items)", heads, numbers=(1, 3, 4, 5, 6))
+    heads = ("arm", "traffic", "model", "lag", "users", "bytes", "unknown", "age")
+    title = "Arms (bytes a user, unknown items, days since the newest click learned)"
+    table = _table(title, heads, numbers=(1, 3, 4, 5, 6, 7))
     for arm in report.arms:
         versions = sorted({arm.model_version, *arm.models})
         model = versions[0] if len(versions) == 1 else f"[red]{len(versions)} models[/red]"
         unknown = None if arm.unknown_items is None else f"{arm.unknown_items:.1%}"
         traffic = f"{arm.weight / 100:g} %" if arm.role == "live" else arm.role
-        sizes = (_count(arm.lag_records), _count(arm.users), arm.bytes_per_user, unknown)
+        age = None if arm.age_days is None else f"{arm.age_days:,.0f} d"
+        sizes = (_count(arm.lag_records), _count(arm.users), arm.bytes_per_user, unknown, age)
         table.add_row(*map(_cell, (_cut(arm.name), traffic, model, *sizes)))
     return table
 

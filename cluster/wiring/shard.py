@@ -71,7 +71,8 @@ async def build_shard(
         exposures=exposures,
     )
     for arm, bundle in arms.items():
-        metrics.model_info.labels(arm, bundle.version).set(1)
+        dates = (bundle.popularity.until, bundle.popularity.old_from)
+        metrics.model_info.labels(arm, bundle.version, *dates).set(1)
     process = ShardProcess(
         shard=shard,
         server=rpc_server(

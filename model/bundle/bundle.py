@@ -30,6 +30,7 @@ from model.kernels.scorer import Scorer, Scores
 from model.levels import Level
 from model.order import Order
 from model.params import FoldParams, ScoreParams, sizes_of
+from model.popularity import Popularity
 from model.state import layout, views
 
 RETRIEVED_PER_ITEM = 10
@@ -62,12 +63,14 @@ class Bundle:
         score: ScoreParams,
         order: Order = Order.NEXT_ITEM,
         best: Level = Level.FULL,
+        popularity: Popularity = Popularity(),  # noqa: B008 - a constant
     ) -> None:
         self.version = version
         self.config = config
         self.items = items
         self.order = order
         self.best = best
+        self.popularity = popularity
         self.layout = layout(config)
         self._sizes = sizes_of(config)
         self._fold = fold
@@ -200,7 +203,7 @@ class Bundle:
         In the order of the next-item logit they are of level SEQUENCE; in that of the full model's
         clicks, FULL, and only what the logit retrieved is compared. Equal ones come by the logit,
         then by row. A bundle whose best level is SEQUENCE has the first order only. A cold user
-        gets the popular ones.
+        gets what is popular in the window that `popularity` names.
         """
         reading = self.read(row)
         catalogue = len(self.items)

@@ -8,6 +8,7 @@ from model.bundle import files as bundle_files
 from model.bundle import golden
 from model.bundle.bundle import Bundle
 from model.params import FoldParams, ScoreParams
+from model.popularity import popularity_of
 
 
 def load_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
@@ -36,4 +37,5 @@ def of_content(content: bundle_files.BundleContent) -> Bundle:
         ),
         order=content.order,
         best=content.best,
+        popularity=popularity_of(content.metadata),
     )

@@ -103,7 +103,7 @@ def _state(network: Network) -> dict[str, Tensor | None]:
 
 
 def absorb_head(network: Network, counts: Doubles, calibration: Doubles) -> ScoreParams:
-    """The scorer's parameters; counts (V) are clicks an item in training,
+    """The scorer's parameters; counts (V) are clicks an item, of which level PRIOR answers, and
     calibration (3, 2) as in `ScoreParams`.
     """
     with torch.no_grad():

@@ -31,6 +31,7 @@ def write_bundle(
     calibration: Doubles | None = None,
     recommend: Mapping[str, Any] | None = None,
     levels: Mapping[str, Any] | None = None,
+    popular: Doubles | None = None,
 ) -> str:
     """Publish a trained `model.network.network.Network` as the directory
     `path` and return its version.
@@ -38,10 +39,13 @@ def write_bundle(
     Shapes: counts (V,) clicks an item; calibration (3, 2), slope and intercept of FULL, SEQUENCE
     and PRIOR. `recommend` and `levels` are what `training.measure.order.measured` found; without
     them, the next-item logit sorts recommendations and FULL is the best level.
+    `popular` (V,) are clicks an item too, those that users without any are answered by; without
+    it, `counts`.
     """
     slopes = np.array([[1.0, 0.0]] * 3) if calibration is None else calibration
     fold = absorb(network)
-    score = absorb_head(network, np.asarray(counts, dtype=np.float64), slopes)
+    answering = np.asarray(counts if popular is None else popular, dtype=np.float64)
+    score = absorb_head(network, answering, slopes)
     bundle = Bundle(
         version="unpublished",
         config=network.config,

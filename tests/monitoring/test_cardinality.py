@@ -18,6 +18,8 @@ VALUES = {
     "error": 8,  # classes of errors that ingest retries
     "arm": 4,
     "version": 4,  # models that the arms have run since the start
+    "until": 1,  # one of each version
+    "old_from": 1,
     "role": 3,
     "tier": 2,
     "source": 2,

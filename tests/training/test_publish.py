@@ -120,6 +120,18 @@ def test_a_checkpoint_survives_its_files(tmp_path: Path, split: SplitRun) -> Non
     assert publish(loaded, tmp_path / "bundle").version == split.published.version
 
 
+def test_an_older_checkpoint_answers_cold_users_by_its_counts(
+    tmp_path: Path, split: SplitRun
+) -> None:
+    """One that was saved without what is popular now loads, and publishes."""
+    dataclasses.replace(split.run.checkpoint, popular=None).save(tmp_path / "model")
+    loaded = Checkpoint.load(tmp_path / "model")
+    assert loaded.popular is None
+    bundle = publish(loaded, tmp_path / "bundle").bundle
+    first, _ = bundle.recommend(None, 12, exclude_seen=False, now_ms=0)
+    assert first.tolist() == np.argsort(-loaded.counts, kind="stable").tolist()
+
+
 @pytest.mark.parametrize("damage", ["missing", "half a file", "no json"])
 def test_an_incomplete_model_is_named(tmp_path: Path, split: SplitRun, damage: str) -> None:
     """Missing or damaged files give the directory and the command that makes it anew."""

@@ -1,7 +1,7 @@
 """A trained model as a directory: what `echorank train` leaves and `echorank publish` takes.
 
 weights.safetensors   the network's parameters
-items.parquet         the catalogue in row order: item, count
+items.parquet         the catalogue in row order: item, count, and the count that cold users go by
 model.json            configuration, calibration and metadata
 """
 
@@ -41,6 +41,14 @@ class Checkpoint:
     # of `training.measure.order`; empty where nothing was measured
     recommend: dict[str, Any] = field(default_factory=dict)
     levels: dict[str, Any] = field(default_factory=dict)
+    # (V,) clicks an item of which users without any are answered, see `training.fit.recent`;
+    # None, as in older ones: `counts`
+    popular: Doubles | None = None
+
+    @property
+    def answering(self) -> Doubles:
+        """Clicks an item (V,) of which users without any are answered."""
+        return self.counts.astype(np.float64) if self.popular is None else self.popular
 
     def save(self, path: Path) -> None:
         """Write the directory `path`; files of an older model are replaced
@@ -59,7 +67,10 @@ class Checkpoint:
         save_file(dict(self.network.state_dict()), new[WEIGHTS])
         # safetensors lets nobody else read what it writes
         shutil.copymode(new[MODEL], new[WEIGHTS])
-        parquet.write_table(pa.table({"item": list(self.items), "count": self.counts}), new[ITEMS])
+        columns = {"item": list(self.items), "count": self.counts}
+        if self.popular is not None:
+            columns["popular"] = self.popular
+        parquet.write_table(pa.table(columns), new[ITEMS])
         (path / MODEL).unlink(missing_ok=True)
         for name, file in new.items():
             file.replace(path / name)
@@ -85,6 +96,9 @@ class Checkpoint:
                 metadata=about["metadata"],
                 recommend=about.get("recommend", {}),
                 levels=about.get("levels", {}),
+                popular=np.asarray(table["popular"].to_numpy())
+                if "popular" in table.column_names
+                else None,
             )
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise DatasetError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import threading
 
 import pytest
@@ -9,7 +10,7 @@ from prometheus_client.samples import Sample
 
 from actors.errors import ShardUnavailable
 from cluster.operate import notices
-from cluster.operate.notices import Watch, known_items, notices_of
+from cluster.operate.notices import Watch, known_items, notices_of, of_old_models
 from cluster.scrape import Scraped
 
 
@@ -33,6 +34,37 @@ def test_shares_are_of_all_shards_together() -> None:
         "main": (400, 100),
         "b": (5, 1),
     }
+
+
+NOON_S = datetime.datetime(2026, 1, 31, 12, tzinfo=datetime.UTC).timestamp()
+
+
+def dated(arm: str, until: str, old_from: str) -> Scraped:
+    """A shard whose model learned from clicks until then."""
+    labels = {"arm": arm, "version": "v", "until": until, "old_from": old_from}
+    samples = [Sample("echorank_model_info", labels, 1)]
+    return Scraped(address="x:1", labels={"instance": "shard-0", "actor": "shard"}, samples=samples)
+
+
+def test_a_model_of_old_clicks_is_said() -> None:
+    """From the moment on that the model itself names; one without a date is never old."""
+    scraped = [
+        dated("slow", "2026-01-01T00:00:00+00:00", "2026-01-31T00:00:00+00:00"),
+        dated("fast", "2026-01-20T00:00:00+00:00", "2026-01-27T00:00:00+00:00"),
+        dated("undated", "", ""),
+        shard("shard-1", 9, 0),
+    ]
+
+    def said(day: int) -> list[str]:
+        now = datetime.datetime(2026, 1, day, 12, tzinfo=datetime.UTC).timestamp()
+        return [notice.matter for notice in of_old_models(scraped, lambda: now)]
+
+    assert said(26) == []
+    assert said(27) == ["old model in fast"]
+    assert said(31) == ["old model in fast", "old model in slow"]
+    [fast, _] = of_old_models(scraped, lambda: NOON_S)
+    assert "arm fast: the newest click that its model learned from is 12 days old" in fast.text
+    assert not fast.ill
 
 
 def ingest(name: str, wrong: int, **fitting: int) -> Scraped:

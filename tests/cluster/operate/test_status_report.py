@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
 from collections.abc import Mapping
@@ -22,6 +23,12 @@ from rpc import echorank_pb2 as pb
 SHARDS = 12
 ARMS = ("main", "candidate-with-lrea")
 VERSION = "0123456789abcdef"
+NOW = datetime.datetime.now(datetime.UTC)
+MODEL = {
+    "version": VERSION,
+    "until": (NOW - datetime.timedelta(days=8)).isoformat(),
+    "old_from": (NOW + datetime.timedelta(days=22)).isoformat(),
+}
 
 
 class FakeClient:
@@ -68,7 +75,7 @@ def healthy() -> dict[str, Scraped]:
     for number in range(SHARDS):
         samples = [
             Sample("process_resident_memory_bytes", {}, 2.0**31),
-            *(Sample("echorank_model_info", {"arm": arm, "version": VERSION}, 1) for arm in ARMS),
+            *(Sample("echorank_model_info", {"arm": arm, **MODEL}, 1) for arm in ARMS),
             *(Sample("echorank_state_users", {"arm": arm, "tier": "hot"}, 1e6) for arm in ARMS),
             *(Sample("echorank_state_bytes_per_user", {"arm": arm}, 4096) for arm in ARMS),
             *(Sample("echorank_folded_total", {"arm": arm}, 1e6) for arm in ARMS),
@@ -139,8 +146,23 @@ async def test_a_large_healthy_system_fits_80_columns(monkeypatch: pytest.Monkey
     assert len(
         [line for line in shown if VERSION in line and "12,000,000" in line and "0.0%" in line]
     ) == len(ARMS)
+    assert len([line for line in shown if VERSION in line and " 8 d" in line]) == len(ARMS)
     assert not [line for line in shown if "…" in line and "candidate-wi… " not in line]
     assert len([line for line in shown if "2,048 MiB" in line]) == SHARDS
+
+
+async def test_an_old_model_is_a_warning_and_no_illness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers to users without clicks are old; all others are as good as ever."""
+    scraped = healthy()
+    old = MODEL | {"old_from": (NOW - datetime.timedelta(days=1)).isoformat()}
+    for name, one in scraped.items():
+        if name != "ingest-0":
+            one.samples[1] = Sample("echorank_model_info", {"arm": "main", **old}, 1)
+    found = await report(monkeypatch, scraped)
+    assert found.not_healthy == []
+    [warning] = found.warnings
+    assert "arm main: the newest click that its model learned from is 8 days old" in warning
+    assert found.arms[0].age_days == pytest.approx(8, abs=0.1)
 
 
 async def test_a_silent_kafka_and_unread_partitions_are_said_on_top(
