@@ -17,8 +17,6 @@ from rich.table import Table
 from model.config import ModelConfig
 from model.levels import Level, best_of
 from model.order import Order, order_of
-from model.popularity import EVER
-from model.popularity import RECORD as POPULARITY
 from training import outputs, overview
 from training.data import datasets
 from training.data.clicklog import ClickLog
@@ -28,6 +26,7 @@ from training.errors import DatasetError, TrainingError
 from training.fit.checkpoint import MODEL, Checkpoint
 from training.fit.distill import StreamingTeacher
 from training.fit.keeper import FileKeeper
+from training.fit.recent import said
 from training.fit.train import TrainConfig
 from training.publish import Published, publish
 from training.recipe.choice import Recipe, choose
@@ -310,7 +309,7 @@ def publish_model(model: Path, *, out: Path, console: Console | None = None) -> 
     console.print(f"bundle {published.version} in {out}, golden scores verified")
     console.print(sorted_by(published.recommend))
     console.print(answered_at(published.levels))
-    console.print(cold_by(published.metadata))
+    console.print(said(published.metadata))
     if published.serves is not None:
         console.print(
             f"[yellow]warning: a running system serves version {published.serves} from {out}. It "
@@ -318,17 +317,6 @@ def publish_model(model: Path, *, out: Path, console: Console | None = None) -> 
             "publish each model to a directory of its own, and name that in arms[].bundle[/yellow]"
         )
     return published
-
-
-def cold_by(metadata: Mapping[str, Any]) -> str:
-    """What users without clicks are answered by, as a sentence."""
-    record = metadata.get(POPULARITY, {})
-    until_ms = record.get("until_ms")
-    until = "" if until_ms is None else f", until {overview.moment(until_ms)}"
-    why = ""
-    if len(record.get("log_likelihood", {})) > 1:
-        why = f": of {len(record['log_likelihood'])} windows it foretold later clicks best"
-    return f"users without clicks get what was popular in {record.get('window', EVER)}{until}{why}"
 
 
 def sorted_by(record: Mapping[str, Any]) -> str:
@@ -390,7 +378,7 @@ def _tell(run: Run, out: Path, console: Console) -> None:
     console.print(comparison(run))
     console.print(sorted_by(run.checkpoint.recommend))
     console.print(answered_at(run.checkpoint.levels))
-    console.print(cold_by(run.checkpoint.metadata))
+    console.print(said(run.checkpoint.metadata))
     console.print(
         f"best epoch {run.model.best.epoch + 1} of {len(run.model.history)}, "
         f"{run.model.seconds:.0f} s; saved to {out}; next: echorank publish {out}"

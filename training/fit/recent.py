@@ -19,16 +19,17 @@ Only clicks that the model learns from are looked at. Letters: n clicks, V catal
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import datetime
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from model.arrays import Bools, Doubles, Longs
+from model.popularity import DAY_MS, EVER, RECORD
 from training.data.sequences import Histories
 
-DAY_MS = 86_400_000
 JUDGED = 0.2  # of the clicks, the newest, are predicted
 SLICES = 10
 CLICKS_MIN = 100  # fewer, in a window or to judge by, say nothing
@@ -46,7 +47,7 @@ class Window:
         """Such as `the newest 7 days`."""
         if self.days is not None:
             return "the newest day" if self.days == 1 else f"the newest {self.days} days"
-        return "the whole log" if self.share == 1 else f"the newest {self.share:.0%} of the clicks"
+        return EVER if self.share == 1 else f"the newest {self.share:.0%} of the clicks"
 
     def begin(self, times_ms: Longs, stop: int) -> int:
         """The first of the clicks in their order that the window holds before the click `stop`."""
@@ -159,6 +160,18 @@ def recent(histories: Histories, items: int) -> Recent:
         "judged_by": int(judging.sum()),
     }
     return Recent(counts=counts, record=record)
+
+
+def said(metadata: Mapping[str, Any]) -> str:
+    """What users without clicks get by the metadata of a model, as a sentence."""
+    record = metadata.get(RECORD, {})
+    until_ms = record.get("until_ms")
+    until = ""
+    if until_ms is not None:
+        until = f", until {datetime.datetime.fromtimestamp(until_ms / 1000, datetime.UTC):%Y-%m-%d}"
+    judged = len(record.get("log_likelihood", {}))
+    why = f": the best of {judged} windows for the first clicks of new users" if judged else ""
+    return f"users without clicks get what was popular in {record.get('window', EVER)}{until}{why}"
 
 
 def _judged(windows: list[Window]) -> Iterable[Window]:

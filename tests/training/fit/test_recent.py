@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from model.popularity import DAY_MS, RECORD
 from training.data.sequences import Histories
-from training.fit.recent import DAY_MS, recent
+from training.fit.recent import recent, said
 
 ITEMS = 50
 
@@ -93,3 +94,13 @@ def test_a_log_too_short_to_choose_by_is_taken_whole() -> None:
         assert found.counts.tolist() == log.counts(ITEMS).tolist()
     unknown = recent(histories_of(np.full(400, 90), np.arange(400) * DAY_MS), ITEMS)
     assert unknown.counts.tolist() == [0.0] * ITEMS
+
+
+def test_the_choice_is_said_in_a_sentence() -> None:
+    """Window, date and reason; of older models, what they do."""
+    told = said({RECORD: recent(drifting(3), ITEMS).record})
+    assert told.startswith(
+        "users without clicks get what was popular in the newest day, until 1970"
+    )
+    assert told.endswith("the best of 4 windows for the first clicks of new users")
+    assert said({}) == "users without clicks get what was popular in the whole log"
