@@ -1,6 +1,6 @@
 """Of which clicks a bundle's answers to users without any are, and when these are old.
 
-Chosen at training (`training.fit.recent`), recorded in each bundle's metadata.
+Chosen at training (`training.recipe.recent`), recorded in each bundle's metadata.
 """
 
 from __future__ import annotations

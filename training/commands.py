@@ -26,11 +26,11 @@ from training.errors import DatasetError, TrainingError
 from training.fit.checkpoint import MODEL, Checkpoint
 from training.fit.distill import StreamingTeacher
 from training.fit.keeper import FileKeeper
-from training.fit.recent import said
 from training.fit.train import TrainConfig
 from training.publish import Published, publish
 from training.recipe.choice import Recipe, choose
 from training.recipe.look import look
+from training.recipe.recent import said
 from training.runs import (
     Parts,
     Run,

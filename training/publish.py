@@ -25,13 +25,13 @@ from model.popularity import RECORD
 from training.data.datasets import OWN_LOGS
 from training.data.sequences import Held, Histories
 from training.fit.checkpoint import Checkpoint
-from training.fit.recent import recent
 from training.fit.train import Epoch, TrainedModel
 from training.measure import calibrate
 from training.measure.evaluate import Clicks, NetworkRanker, affordable, rank
 from training.measure.order import measured
 from training.measure.served import ask
 from training.measure.targets import NegativeSampler
+from training.recipe.recent import recent
 
 NEGATIVES = 99  # unseen items beside each held-out click, drawn uniformly
 EVENTS_MAX = 1000  # about how many held-out clicks are looked at

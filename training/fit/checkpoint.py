@@ -41,7 +41,7 @@ class Checkpoint:
     # of `training.measure.order`; empty where nothing was measured
     recommend: dict[str, Any] = field(default_factory=dict)
     levels: dict[str, Any] = field(default_factory=dict)
-    # (V,) clicks an item of which users without any are answered, see `training.fit.recent`;
+    # (V,) clicks an item of which users without any are answered, see `training.recipe.recent`;
     # None, as in older ones: `counts`
     popular: Doubles | None = None
 

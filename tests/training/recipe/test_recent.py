@@ -6,7 +6,7 @@ import numpy as np
 
 from model.popularity import DAY_MS, RECORD
 from training.data.sequences import Histories
-from training.fit.recent import recent, said
+from training.recipe.recent import recent, said
 
 ITEMS = 50
 
