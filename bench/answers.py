@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 from bench.accuracy import rows
+from training.data import datasets
 
 Content = Any  # of a file of rows, as its writer made it
 OWN = ("echorank", "streaming", "slots-")  # models that are the product's, or made of its parts
@@ -20,11 +21,20 @@ FIGURE: Mapping[rows.Task, tuple[str, str]] = {
     "ctr": ("auc", "AUC"),
 }
 QUESTIONS: Mapping[rows.Task, str] = {
-    "next-item": "How well is the next item ranked ({}, leave-one-out, plain)?",
+    "next-item": "How well is the next item ranked ({}, plain)?",
     "ctr": "How well are clicks told from other impressions ({})?",
 }
 SHIPPED = "as shipped"
 ABLATED = ("no membership", "no spectral filter", "no window attention")
+
+
+def question_of(task: rows.Task, dataset: str) -> str:
+    """What a table answers; a data set's name says how it was divided where that is not its own."""
+    own = (
+        "leave-one-out" if datasets.tested_sessions(dataset) is None else "each click of a session"
+    )
+    divided = dataset if task == "ctr" or "," in dataset else f"{dataset}, {own}"
+    return QUESTIONS[task].format(divided)
 
 
 def fold(found: Content) -> str:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from bench import report
 from bench.accuracy import rows
-from bench.answers import ANSWERS, OURS, QUESTIONS, accuracy, answered
+from bench.answers import ANSWERS, OURS, accuracy, answered, question_of
 
 HEADS = ("question", "answer", "command", "date", "commit", "rows, page")
 INTRODUCTION = """# Results
@@ -80,7 +80,7 @@ def _of_accuracy(content: Sequence[rows.Row]) -> Iterator[Entry]:
     """One question a task and data set."""
     for task, dataset in sorted({(row["task"], row["dataset"]) for row in content}):
         group = [row for row in content if (row["task"], row["dataset"]) == (task, dataset)]
-        question = QUESTIONS[task].format(dataset)
+        question = question_of(task, dataset)
         ours = [row for row in group if rows.label(row) == OURS[task]]
         yield _of_rows(question, accuracy(task, group), ours, "accuracy")
 

@@ -13,12 +13,12 @@ from bench.accuracy import next_item, page, rows
 from bench.accuracy.ablations import ablations
 from bench.accuracy.catalogues import catalogues
 from bench.accuracy.ctr.study import ctr
-from bench.accuracy.memories import compare_memories
 from bench.accuracy.noise import noise
 from bench.accuracy.rare_signals import rare_signals
 from bench.accuracy.recipes import MODELS
 from bench.accuracy.states.compression import compression
 from bench.accuracy.states.drift import drift
+from bench.accuracy.states.memories import compare_memories
 from training.data import datasets
 from training.errors import DatasetError, TrainingError
 
@@ -50,6 +50,9 @@ def run_next_item(
     teachers: Annotated[
         list[Path] | None, typer.Option("--teacher", help="a directory of --out; repeatable")
     ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="time: split the time line, not as the data set is published")
+    ] = None,
 ) -> None:
     """Train a model, ask about the test's events, add the rows."""
     try:
@@ -64,6 +67,7 @@ def run_next_item(
             table=table,
             out=out,
             teachers=teachers or (),
+            protocol=protocol,
         )
     except (ValueError, DatasetError, TrainingError) as error:
         raise typer.BadParameter(str(error)) from error

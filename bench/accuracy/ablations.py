@@ -23,6 +23,7 @@ from bench import report
 from bench.accuracy import next_item, rows
 from bench.accuracy.baselines.next_item.baseline import ReferenceTeacher
 from bench.accuracy.recipes import recipe_of
+from bench.accuracy.split import Split
 from bench.accuracy.variants import VARIANTS, Variant
 from model.config import ModelConfig
 from training.data import datasets
@@ -80,7 +81,7 @@ def changes_nothing(data: str, name: str, base: Mapping[str, Any] = NOTHING) -> 
 
 
 def measure(
-    split: next_item.Split,
+    split: Split,
     data: str,
     name: str,
     seed: int,
@@ -126,7 +127,7 @@ def titled(data: str, base: Mapping[str, Any]) -> str:
     )
 
 
-def teacher_of(split: next_item.Split, data: str, name: str, seed: int) -> Teacher:
+def teacher_of(split: Split, data: str, name: str, seed: int) -> Teacher:
     """A teacher trained by its own recipe from another seed;
     the bidirectional one has the membership bias too.
     """
@@ -242,7 +243,7 @@ def ablations(
         raise typer.BadParameter(str(error)) from error
     report.refuse_changes(table)
     prepare_process()
-    split = next_item.Split.of(datasets.load(data, path=path), TESTED)
+    split = Split.of(datasets.load(data, path=path), TESTED)
     done = {(row["dataset"], row["model"], row["seed"]) for row in rows.read(table)}
     for seed in range(seeds):
         for name in chosen:

@@ -32,14 +32,13 @@ from bench.accuracy.baselines.next_item.mamba4rec import Mamba4Rec
 from bench.accuracy.baselines.next_item.popularity import Popularity
 from bench.accuracy.baselines.next_item.sasrec import SASRec
 from bench.accuracy.recipes import recipe_of
-from bench.accuracy.served import Found, as_served, pairs
+from bench.accuracy.served import LISTED, Found, as_served, pairs
+from bench.accuracy.split import Split
 from bench.accuracy.variants import Variant
 from model.config import ModelConfig
 from model.network.network import Network
 from model.state import layout
-from training.data import datasets, protocols
-from training.data.clicklog import ClickLog
-from training.data.sequences import Held, Histories, Vocabulary
+from training.data import datasets
 from training.fit.allocation import prepare_process
 from training.fit.distill import StreamingTeacher, Teacher
 from training.fit.harness import FitConfig, Fitted, Line, fit, pick_device
@@ -51,38 +50,6 @@ from training.publish import assess, shipped
 from training.recipe.look import look
 
 WIDTH = 64  # of the references' item table, unless set
-HASHED = ModelConfig().hashed_items
-
-
-@dataclass(frozen=True)
-class Split:
-    """A divided data set."""
-
-    vocabulary: Vocabulary
-    training: Histories
-    validation: Held
-    test: Held
-    until_ms: int | None = None  # see `Division`
-
-    @classmethod
-    def of(cls, log: ClickLog, tested: int = 1) -> Split:
-        """By RecBole's protocol, or with more events of each user to test
-        on: each from all before it.
-        """
-        return cls(*protocols.leave_one_out(log, hashed=HASHED, tested=tested))
-
-    @classmethod
-    def by(cls, data: str, log: ClickLog) -> Split:
-        """By the protocol of the data set called `data`."""
-        sessions = datasets.tested_sessions(data)
-        if sessions is None:
-            return cls.of(log)
-        return cls(*protocols.by_sessions(log, hashed=HASHED, tested=sessions))
-
-    @property
-    def items(self) -> int:
-        """V."""
-        return len(self.vocabulary.items)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +61,7 @@ class Result:
     minutes: float
     state_bytes: int | None
     more: Mapping[str, object]
+    label: str = ""  # what stands behind the data set's name
 
 
 def measure(
@@ -108,13 +76,16 @@ def measure(
     table: Path = rows.PATH,
     out: Path | None = None,
     teachers: Sequence[Path] = (),
+    protocol: str | None = None,
 ) -> list[dict[str, Any]]:
     """Train, evaluate, add the rows to `table` and return them; one printed line an epoch.
 
     `changes` are settings as NAME=VALUE; where there are any, the row says so. The streaming model
     is left in `out` for the studies that take a trained one; `teachers` are such directories.
+    `protocol` is another than the data set's own: `time`.
 
     Raises:
+        DatasetError: the data cannot be had, or not be divided so.
         ValueError: unknown model or setting, or a value out of range.
         UncommittedChanges: `table` is a committed one, and the tree is not as committed.
     """
@@ -127,7 +98,7 @@ def measure(
     log = datasets.load(data, path=path)
     recipe = recipe_of(data, model, look(log))
     settings = {**recipe, "seed": seed, "minutes_max": minutes, **changed}
-    split = Split.by(data, log)
+    split = Split.by(data, log, protocol)
     print(
         f"{data}: {len(split.training.users):,} users, {split.items:,} items, {model}, {settings}",
         flush=True,
@@ -136,9 +107,9 @@ def measure(
         loaded = [StreamingTeacher.load(teacher) for teacher in teachers]
         results = list(streaming(split, settings, data=data, out=out, teachers=loaded))
     elif model == "popularity":
-        results = [popularity(split)]
+        results = list(popularity(split))
     else:
-        results = [reference(split, model, settings, membership=membership)]
+        results = list(reference(split, model, settings, membership=membership))
     added = []
     for result in results:
         more = {**result.found.more, **result.more}
@@ -149,7 +120,7 @@ def measure(
         added.append(
             rows.row(
                 result.found.task,
-                data,
+                data + result.label,
                 result.model,
                 seed,
                 {name: result.found.figures[name] for name in rows.FIGURES[result.found.task]},
@@ -194,10 +165,15 @@ def streaming(
     minutes = (time.process_time() - began) / 60
     more: dict[str, object] = {"epochs": len(model.history), "best_epoch": model.best.epoch + 1}
     more["loss"] = round(model.best.next_item, 6)
-    ranking = rank(NetworkRanker(model.network), split.test, split.items)
-    yield Result(
-        model="echorank", found=by_network(ranking), minutes=minutes, state_bytes=None, more=more
-    )
+    for label, held in split.asked():
+        yield Result(
+            model="echorank",
+            found=by_network(rank(NetworkRanker(model.network), held, split.items)),
+            minutes=minutes,
+            state_bytes=None,
+            more=more,
+            label=label,
+        )
     if variant.network is not Network:
         return
     date = datetime.now(UTC).date().isoformat()
@@ -211,35 +187,45 @@ def streaming(
     )
     if out is not None:
         checkpoint.save(out)
-    for found in as_served(shipped(checkpoint), split.test, shelves, settings.seed):
-        yield Result(
-            model=f"echorank-{shape.state_dtype}",
-            found=found,
-            minutes=minutes,
-            state_bytes=layout(shape).row_bytes,
-            more=more,
-        )
+    bundle = shipped(checkpoint)
+    for label, held in split.asked():
+        for found in as_served(bundle, held, shelves, settings.seed):
+            yield Result(
+                model=f"echorank-{shape.state_dtype}",
+                found=found,
+                minutes=minutes,
+                state_bytes=layout(shape).row_bytes,
+                more=more,
+                label=label,
+            )
 
 
 def by_network(ranking: Ranking) -> Found:
     """The row of whole histories that were ranked so."""
-    return Found(task="next-item", figures=ranking.summary(), more={"intervals": pairs(ranking)})
+    longer = ranking.summary(LISTED)
+    more = {name: round(longer[name], 5) for name in rows.SESSIONS}
+    return Found(
+        task="next-item", figures=ranking.summary(), more={"intervals": pairs(ranking), **more}
+    )
 
 
-def reference(split: Split, name: str, values: Mapping[str, Any], *, membership: bool) -> Result:
+def reference(
+    split: Split, name: str, values: Mapping[str, Any], *, membership: bool
+) -> Iterator[Result]:
     """One of the papers' models, read anew from the newest events at each question."""
     began = time.process_time()
     model, fitted = fit_reference(split, name, values, membership=membership)
     minutes = (time.process_time() - began) / 60
-    return Result(
-        model=name + ("+membership" if membership else ""),
-        found=by_network(
-            rank(ReferenceRanker(model), split.test, split.items, context=values["length"])
-        ),
-        minutes=minutes,
-        state_bytes=None,
-        more={"epochs": len(fitted.history), "best_epoch": fitted.best.epoch + 1},
-    )
+    ranker = ReferenceRanker(model)
+    for label, held in split.asked():
+        yield Result(
+            model=name + ("+membership" if membership else ""),
+            found=by_network(rank(ranker, held, split.items, context=values["length"])),
+            minutes=minutes,
+            state_bytes=None,
+            more={"epochs": len(fitted.history), "best_epoch": fitted.best.epoch + 1},
+            label=label,
+        )
 
 
 def fit_reference(
@@ -273,11 +259,18 @@ def encoder_of(name: str, width: int, settings: FitConfig) -> torch.nn.Module:
     return EchoMamba4Rec(width, settings.length, settings.dropout, start=start)
 
 
-def popularity(split: Split) -> Result:
+def popularity(split: Split) -> Iterator[Result]:
     """The most frequent items for everybody."""
-    ranking = rank(Popularity(split.training.counts(split.items)), split.test, split.items)
-    found = by_network(ranking)
-    return Result(model="popularity", found=found, minutes=0.0, state_bytes=0, more={})
+    ranker = Popularity(split.training.counts(split.items))
+    for label, held in split.asked():
+        yield Result(
+            model="popularity",
+            found=by_network(rank(ranker, held, split.items)),
+            minutes=0.0,
+            state_bytes=0,
+            more={},
+            label=label,
+        )
 
 
 def say(line: Line) -> None:

@@ -22,8 +22,10 @@ where there is one seed there is none. In brackets: what was not as in the recip
 the whole history is read again at each question.
 
 Each user's last event is the test, or each event after the first of a session (diginetica, tmall),
-but for click-through. **What is served** comes first; it is asked of the code that answers the API,
-from the states that ship:
+but for click-through. *by time*: each event of the newest tenth of the time line, of users who were
+there before it and, in a table of their own, of *new users* (docs/studies.md, "Protocols"). `hr20`
+and `mrr20` are the P@20 and MRR@20 of session papers. **What is served** comes first; it is asked
+of the code that answers the API, from the states that ship:
 
 - `recommend`: the place of that event in the list of 20 that `Recommend` gives. Plain lists hold
   items that the user has had, `_excluded` ones do not; there, an event on such an item is a miss.
@@ -72,7 +74,8 @@ def _table_of(row: rows.Row) -> tuple[int, str, str]:
 
 
 def _section(task: rows.Task, found: list[rows.Row]) -> str:
-    names = rows.FIGURES[task]
+    beside = rows.SESSIONS if task == "next-item" else ()
+    names = [*rows.FIGURES[task], *(name for name in beside if all(name in row for row in found))]
     models = [list(group) for _, group in groupby(sorted(found, key=rows.label), rows.label)]
     models.sort(key=lambda seeds: -statistics.mean(row[FIRST[task]] for row in seeds))
     heads = ["model", "seeds", *names, "minutes", "state bytes", *_more_heads(task)]

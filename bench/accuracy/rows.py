@@ -30,6 +30,7 @@ FIGURES: Mapping[Task, tuple[str, ...]] = {
     "next-item": ("hr10", "ndcg10", "mrr10", "hr10_excluded", "ndcg10_excluded", "mrr10_excluded"),
     "ctr": ("auc", "gauc", "log_loss", "ece"),
 }
+SESSIONS = ("hr20", "mrr20")  # beside those of `next-item`: P@20 and MRR@20 of session papers
 PATH = report.RAW / "accuracy.json"
 
 

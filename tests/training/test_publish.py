@@ -25,6 +25,7 @@ from training.measure import metrics
 from training.measure.evaluate import NetworkRanker, clicks, rank
 from training.measure.served import ask
 from training.measure.targets import NegativeSampler
+from training.pilot.questions import hold_out
 from training.publish import in_memory, publish
 from training.runs import SplitRun, train_by_time, train_leave_one_out, train_split
 
@@ -162,8 +163,8 @@ def test_leave_one_out_tests_on_the_last_event() -> None:
 def test_a_set_of_sessions_is_tested_on_its_published_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`train` asks each click after the first of the test's sessions, and the bundle knows that
-    everything before these is not new to it.
+    """`train` asks each click after the first of the test's sessions, and so does `evaluate`: the
+    bundle says that everything before these is not new to it.
     """
     log = cyclic_log()
     by_user = np.lexsort((log.times_ms, [int(user[5:]) for user in log.users]))
@@ -182,7 +183,10 @@ def test_a_set_of_sessions_is_tested_on_its_published_ones(
         show_progress=False,
     )
     assert run.test["events"] == 4 * 8
-    assert run.checkpoint.metadata["trained_until_ms"] == times[36 * 9 - 1]
+    metadata = run.checkpoint.metadata
+    assert metadata["trained_until_ms"] == times[36 * 9 - 1]
+    bundle = in_memory(run.model, run.checkpoint.counts)
+    assert hold_out(log, bundle, metadata, by_time=False).held.tails.sum() == 4 * 8
     assert commands.parts_of("tmall", log).test.tails.sum() == 4 * 8
 
 

@@ -14,7 +14,7 @@ import torch
 import xxhash
 from torch import Tensor
 
-from model.arrays import Longs, Strings
+from model.arrays import Bools, Longs, Strings
 from model.bundle.bundle import NAMELESS
 from model.config import ACTIONS_MAX
 from model.network.embedding import Sequences
@@ -175,8 +175,11 @@ class Held(NamedTuple):
 
     def share(self, number: int, count: int) -> Held:
         """The targets of every `count`-th user, from user `number` on."""
-        own = np.arange(len(self.tails)) % count == number
-        return self._replace(tails=np.where(own, self.tails, 0))
+        return self.of(np.arange(len(self.tails)) % count == number)
+
+    def of(self, users: Bools) -> Held:
+        """The targets of those users (users,) alone."""
+        return self._replace(tails=np.where(users, self.tails, 0))
 
 
 class Windows(NamedTuple):

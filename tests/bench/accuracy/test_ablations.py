@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench.accuracy import ablations, next_item, rows
+from bench.accuracy.split import Split
 from bench.accuracy.variants import VARIANTS
 from model.config import ModelConfig
 from model.network.network import Network
@@ -37,7 +38,7 @@ def test_a_run_adds_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """The row has the change's name, what was changed, and the bytes of that shape."""
     prepare_process()
     monkeypatch.setattr(ablations, "recipe_of", tiny)
-    split = next_item.Split.of(cyclic_log())
+    split = Split.of(cyclic_log())
     table = tmp_path / "ablations.json"
     shipped = ablations.measure(split, "cyclic", ablations.SHIPPED, 0, table)
     smaller = ablations.measure(split, "cyclic", "N = 4", 0, table)
@@ -56,7 +57,7 @@ def test_each_variant_trains(name: str, tmp_path: Path, monkeypatch: pytest.Monk
     """One epoch gives a row that is not the product's."""
     prepare_process()
     monkeypatch.setattr(ablations, "recipe_of", tiny)
-    split = next_item.Split.of(cyclic_log())
+    split = Split.of(cyclic_log())
     shipped = ablations.measure(split, "cyclic", ablations.SHIPPED, 0, tmp_path / "ablations.json")
     row = ablations.measure(split, "cyclic", name, 0, tmp_path / "ablations.json")
     assert row["loss"] != shipped["loss"]

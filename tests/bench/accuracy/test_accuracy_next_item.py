@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.accuracy import next_item, page, recipes, rows
+from bench.accuracy.split import Split
 from tests.training.logs import cyclic_log
 from training.data import datasets
+from training.data.clicklog import joined
+from training.errors import DatasetError
 from training.fit.harness import FitConfig
 
 FEW = ("epochs=1", "length=8", "tokens=128", "device=cpu")
@@ -72,6 +77,49 @@ def test_the_streaming_model_gives_a_row_as_trained_and_one_as_shipped(tmp_path:
     assert abs(trained["ndcg10"] - shipped["ndcg10"]) < 0.1
 
 
+@pytest.mark.parametrize("model", ["sasrec", "popularity"])
+def test_a_time_split_has_a_table_of_its_own_and_one_of_new_users(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows carry the protocol in the data set's name; users who came late are asked apart."""
+    log = cyclic_log()
+    few = cyclic_log(users=4)
+    names = np.array([f"new-{user}" for user in few.users], dtype=object)
+    late = dataclasses.replace(few, users=names, times_ms=few.times_ms + log.times_ms.max())
+    both = joined([log, late])
+    monkeypatch.setattr(datasets, "load", lambda name, path=None: both)
+    table = tmp_path / "accuracy.json"
+    next_item.measure("circle", model, changes=FEW, table=table, protocol="time")
+    known, new = rows.read(table)
+    assert known["dataset"] == "circle, by time"
+    assert new["dataset"] == "circle, by time, new users"
+    assert known["hr20"] >= known["hr10"]
+    assert "hr20 | mrr20" in page.write(table).read_text()
+
+
+@pytest.mark.usefixtures("circle")
+@pytest.mark.parametrize(
+    ("data", "protocol", "message"),
+    [
+        ("beauty", "time", r"beauty has no time line.*is for ml-100k, ml-1m, foursquare-nyc"),
+        ("circle", "weeks", "unknown protocol 'weeks'; known is 'time'"),
+    ],
+)
+def test_a_protocol_that_does_not_fit_is_refused(
+    data: str, protocol: str, message: str, tmp_path: Path
+) -> None:
+    """Before anything is trained: the set has no common clock, or the word is wrong."""
+    with pytest.raises(DatasetError, match=message):
+        next_item.measure(data, "popularity", table=tmp_path / "accuracy.json", protocol=protocol)
+
+
+def test_a_set_of_sessions_is_asked_as_published() -> None:
+    """Its split has the tested sessions' later clicks, of a set of users the last events."""
+    log = cyclic_log(users=1_100, length=3)
+    assert Split.by("tmall", log).test.tails.sum() == 1_027 * 2
+    assert Split.by("circle", log).test.tails.sum() == 1_100
+
+
 @pytest.mark.usefixtures("circle")
 @pytest.mark.parametrize(
     ("model", "changes", "message"),
@@ -110,7 +158,8 @@ def test_committed_rows_are_trained_to_the_end_of_their_recipes() -> None:
         if row["task"] == "ctr" or "epochs" not in row:
             continue
         model = row["model"].removesuffix("+membership").removesuffix("-int8")
-        settings = {**recipes.recipe_of(row["dataset"], model), **row.get("changed", {})}
+        data = row["dataset"].partition(",")[0]
+        settings = {**recipes.recipe_of(data, model), **row.get("changed", {})}
         waited = row["epochs"] - row["best_epoch"]
         patience = settings.get("patience", FitConfig.patience)
         assert row["epochs"] == settings["epochs"] or waited == patience, (

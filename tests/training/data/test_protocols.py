@@ -8,7 +8,7 @@ import pytest
 from tests.training.logs import make_log
 from training.data import datasets
 from training.data.clicklog import ClickLog
-from training.data.protocols import by_sessions, leave_one_out
+from training.data.protocols import by_sessions, by_time, leave_one_out, parted
 from training.data.sequences import Held
 from training.errors import DatasetError
 
@@ -65,6 +65,33 @@ def test_leave_one_out_holds_the_last_two_events_of_everybody() -> None:
     assert divided.held.histories.lengths().tolist() == [2] * 5
     assert (divided.held.tails.tolist(), divided.test.tails.tolist()) == ([1] * 5, [1] * 5)
     assert divided.until_ms is None
+
+
+def test_a_time_split_asks_what_is_later_than_all_that_was_learned() -> None:
+    """The newest tenth is the test and the tenth before it the validation; histories go on, and
+    users who came after the cut are told apart.
+    """
+    old = [(f"u{n % 4}", "ab"[n % 2], n) for n in range(36)]
+    divided = by_time(
+        make_log([*old, ("u0", "a", 36), *(("v", "b", n) for n in (37, 38, 39))]), hashed=4
+    )
+    assert divided.training.times_ms.max() == 31
+    assert divided.held.tails.tolist() == [1, 1, 1, 1]
+    assert divided.until_ms == 35
+    known, cold = parted(divided.test, 35)
+    assert asked(known) == ["u0"]
+    assert asked(cold) == ["v", "v"]
+    assert divided.test.histories.lengths().tolist() == [10, 9, 9, 9, 3]
+
+
+@pytest.mark.parametrize(
+    ("events", "message"), [(1, "1 events is too short"), (9, "one and the same time")]
+)
+def test_a_time_line_that_cannot_be_cut_is_refused(events: int, message: str) -> None:
+    """Too few events, or too many of one moment."""
+    log = make_log([("u", "a", 5)] * events)
+    with pytest.raises(DatasetError, match=message):
+        by_time(log, hashed=4)
 
 
 def test_only_sets_of_sessions_have_tested_ones() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from bench.accuracy.memories import ALL, Filter, Memory, bias_of, measure, memories
+from bench.accuracy.states.memories import ALL, Filter, Memory, bias_of, measure, memories
 from model.config import ModelConfig
 from model.network.network import Network
 from tests.training.logs import cyclic_log

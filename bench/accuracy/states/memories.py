@@ -143,8 +143,8 @@ def markdown(lines: Sequence[dict[str, Any]], about: dict[str, str]) -> str:
     ]
     return (
         "# How much of a history must be remembered exactly\n\nOne trained network in float32; "
-        "only what its membership bias knows differs (`bench/accuracy/memories.py`). Bytes\nare "
-        "those beyond the ring, which is kept "
+        "only what its membership bias knows differs (`bench/accuracy/states/memories.py`).\nBytes "
+        "are those beyond the ring, which is kept "
         f"anyway.\n\n{report.table(heads, cells)}\n\n{report.footer(about)}\n"
     )
 
