@@ -13,7 +13,7 @@ from model.network.network import Network
 from training.data.sequences import Held, Histories
 from training.fit.schedule import STEPS_SHARE_MIN
 from training.measure.order import CLICKS_MAX, KINDS, SHELVES_MAX
-from training.measure.served import rank_targets
+from training.measure.served import clicks_of, rank_targets
 from training.publish import EVENTS_MAX, unpublished
 
 PROBED = 6  # clicks that are asked about to learn how long one takes
@@ -34,7 +34,7 @@ class Finishing:
     def __init__(
         self, items: tuple[str, ...], training: Histories, held: Held, minutes: float | None
     ) -> None:
-        self.asked_max = ASKED_MAX
+        self.asked_max = clicks_of(len(items), ASKED_MAX)
         self._items = items
         self._training = training
         self._held = held
@@ -60,10 +60,10 @@ class Finishing:
         rank_targets(bundle, self._held.histories, sample)
         each_s = (time.monotonic() - begun) / len(sample)
         fixed_s = validation_s + each_s * sum(
-            min(len(targets), most)
+            min(len(targets), clicks_of(len(self._items), most))
             for most in (EVENTS_MAX, *[CLICKS_MAX] * 2, *[SHELVES_MAX] * len(KINDS))
         )
         if self._minutes is not None:
             left_s = MINUTE_S * self._minutes * (1 - STEPS_SHARE_MIN) - validation_s - fixed_s
-            self.asked_max = int(min(max(left_s / each_s, ASKED_MIN), ASKED_MAX))
+            self.asked_max = int(min(max(left_s / each_s, ASKED_MIN), self.asked_max))
         return fixed_s + each_s * min(len(targets), self.asked_max)

@@ -21,7 +21,7 @@ from training.data.sequences import Held
 from training.measure import metrics
 from training.measure.intervals import estimates
 from training.measure.ranking import Ranking
-from training.measure.served import LISTED, places, walk
+from training.measure.served import LISTED, clicks_of, places, walk
 from training.measure.shelves import Asked, Shelf, Shelves
 
 CLICKS_MAX = 2_000
@@ -46,12 +46,14 @@ class Pair(NamedTuple):
 
 
 def measured(bundle: Bundle, held: Held, seed: int = 0) -> Measured:
-    """Ask at most CLICKS_MAX clicks at both levels, with states in their shipped bytes.
+    """Ask at most CLICKS_MAX clicks at both levels, with states in their shipped bytes; fewer of
+    a large catalogue.
 
     `Recommend` sorts by clicks if FULL may answer and these lists have the better NDCG@10 (seen
     items in the ranking, the request's default); at a draw the next-item logit sorts.
     """
-    targets = held.targets(len(bundle.items), CLICKS_MAX, np.random.default_rng(seed))
+    items = len(bundle.items)
+    targets = held.targets(items, clicks_of(items, CLICKS_MAX), np.random.default_rng(seed))
     if not len(targets):
         return Measured({"order": Order.NEXT_ITEM.value}, {"best": Level.FULL.name})
     histories = held.histories

@@ -18,6 +18,9 @@ from training.measure.ranking import UNLISTED, Ranking
 from training.measure.targets import NegativeSampler
 
 LISTED = 10  # items of the lists that are asked for
+# lists are made of all items: of a large catalogue fewer are asked for, but so many at least
+SORTED_MAX = 1_000_000_000
+CLICKS_MIN = 500
 # probabilities come as float32; closer to 0 or 1 their logit is taken as this one's
 SMALLEST = 1e-9
 
@@ -89,6 +92,11 @@ def rank_targets(bundle: Bundle, histories: Histories, targets: Longs) -> Rankin
         places(bundle, row, int(histories.items[target]), int(histories.times_ms[target]))
         for target, row in walk(bundle, histories, targets)
     )
+
+
+def clicks_of(items: int, most: int) -> int:
+    """`most` clicks, or fewer of a catalogue of so many `items` that this would take long."""
+    return min(most, max(CLICKS_MIN, SORTED_MAX // items))
 
 
 def places(bundle: Bundle, row: Bytes, item: int, now_ms: int, k: int = LISTED) -> tuple[int, int]:

@@ -31,7 +31,8 @@ MINUTES_MAX = 50.0  # so that validation, calibration and test fit into an hour
 # and of each item of the catalogue, whose logit is made and learned from
 NETWORK_S = 6e-7
 ITEM_S = 1e-10
-ITEMS_SUMMED_MAX = 50_000  # larger catalogues are sampled, at the cost of fewer items
+ITEMS_SUMMED_MAX = 50_000  # larger catalogues are sampled (training/fit/sampled.py),
+ITEMS_SAMPLED = 6_000  # at the cost of about so many items
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ def choose(look: Look, *, refit: bool = False) -> Recipe:
 def minutes_of_epoch(look: Look, width: int) -> float:
     """About how many minutes of one core an epoch takes, without its validation."""
     learned = max(look.events - look.users, 0)
-    summed = min(look.items, ITEMS_SUMMED_MAX)
+    summed = look.items if look.items <= ITEMS_SUMMED_MAX else ITEMS_SAMPLED
     return learned * width * (NETWORK_S + ITEM_S * summed) / 60
 
 

@@ -29,7 +29,7 @@ from training.data.sequences import Held, Histories
 from training.measure.order import measured
 from training.measure.ranking import UNLISTED
 from training.measure.rules import frequent, last, popular, rank_by
-from training.measure.served import places
+from training.measure.served import clicks_of, places
 from training.pilot.questions import vocabulary_of
 from training.publish import publish
 from training.runs import Run, train_by_time
@@ -194,3 +194,11 @@ def test_rules_by_hand() -> None:
     assert (ranked.plain.tolist(), ranked.excluded.tolist()) == ([2], [UNLISTED])
     equal = rank_by(popular(np.array([1, 1, 1, 1])), histories, np.array([3]))
     assert (equal.plain.tolist(), equal.excluded.tolist()) == ([4], [UNLISTED])
+
+
+def test_fewer_clicks_are_asked_of_a_large_catalogue() -> None:
+    """But not of one of the usual size, and never too few to tell."""
+    assert clicks_of(100_000, 10_000) == 10_000
+    assert clicks_of(1_000_000, 10_000) == 1_000
+    assert clicks_of(10**8, 10_000) == 500
+    assert clicks_of(10**8, 20) == 20

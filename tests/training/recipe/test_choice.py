@@ -10,7 +10,7 @@ import pytest
 from bench.accuracy.looks import LOOKS
 from model.config import ModelConfig
 from model.state import layout
-from training.fit.train import TrainConfig
+from training.fit.train import CATALOGUE_MAX, TrainConfig
 from training.recipe.choice import (
     EPOCHS_SMALL,
     ITEMS_SUMMED_MAX,
@@ -93,7 +93,9 @@ def test_epochs_fit_into_an_hour() -> None:
     assert choose(dataclasses.replace(look, events=10**8)).training["epochs"] == 3
     many = dataclasses.replace(look, items=ITEMS_SUMMED_MAX)
     more = dataclasses.replace(look, items=10 * ITEMS_SUMMED_MAX)
-    assert minutes_of_epoch(many, 64) == minutes_of_epoch(more, 64)
+    most = dataclasses.replace(look, items=100 * ITEMS_SUMMED_MAX)
+    assert minutes_of_epoch(many, 64) > minutes_of_epoch(more, 64) == minutes_of_epoch(most, 64)
+    assert ITEMS_SUMMED_MAX == CATALOGUE_MAX
 
 
 @pytest.mark.parametrize("events", [0, 1, 360, 9_000, 50_000])
