@@ -70,6 +70,7 @@ def train_model(
     teachers: Sequence[Path] = (),
     resume: bool = False,
     anew: bool = False,
+    hold_out: bool = False,
     console: Console | None = None,
 ) -> Run:
     """Train on a data set by name, print how it compares to popularity,
@@ -78,7 +79,8 @@ def train_model(
     While it goes on the training is kept in `out`: with `resume` one that was stopped goes on, with
     `anew` it is dropped. `minutes` count from now on, in all starts together. Named sets are split
     as published comparisons do, leave-one-out or by sessions; a log of your own (`file`,
-    `archive`) by time, as it will be used.
+    `archive`) by time, as it will be used; unless `hold_out`, it is then trained once more on the
+    whole of it.
 
     Raises:
         DatasetError: the data, or a teacher, cannot be had or read.
@@ -96,14 +98,16 @@ def train_model(
     log = read_log(
         data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, console=console
     )
-    recipe = choose(look(log))
+    whole = data_set in datasets.OWN_LOGS and not hold_out
+    recipe = choose(look(log), refit=whole)
     tell_recipe(recipe, {**changes, **given}, console)
+    console.print(phases(data_set, whole=whole), markup=False, soft_wrap=True)
     settings = TrainConfig(
         **{**recipe.training, **given, "seed": seed, "device": device},
     )
     if minutes is not None:
         settings = dataclasses.replace(settings, minutes_max=minutes)
-    run = training_of(data_set)(
+    run = training_of(data_set, whole=whole)(
         log,
         data_set=data_set,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -177,12 +181,31 @@ def tune_model(
     return trials
 
 
-def training_of(data_set: str) -> Callable[..., Run]:
-    """The training that divides a data set by its protocol."""
+def training_of(data_set: str, *, whole: bool = False) -> Callable[..., Run]:
+    """The training that divides a data set by its protocol; of a log of your own, maybe followed
+    by one of the `whole` log.
+    """
     sessions = datasets.tested_sessions(data_set)
     if sessions is not None:
         return partial(train_by_sessions, tested=sessions)
-    return train_by_time if data_set in datasets.OWN_LOGS else train_leave_one_out
+    if data_set in datasets.OWN_LOGS:
+        return partial(train_by_time, whole=whole)
+    return train_leave_one_out
+
+
+def phases(data_set: str, *, whole: bool) -> str:
+    """What is held out, and whether that is learned from in the end, as a sentence."""
+    if whole:
+        return (
+            "The newest tenth chooses the number of epochs and tests the model, which is then "
+            "trained once more on the whole log; --hold-out leaves that out"
+        )
+    if data_set in datasets.OWN_LOGS:
+        return (
+            "The newest tenth is held out: the model never learns from it, and echorank evaluate "
+            "can ask about it"
+        )
+    return "The clicks that test the model are held out, as published figures have it"
 
 
 def parts_of(data_set: str, log: ClickLog, shape: ModelConfig | None = None) -> Parts:
@@ -376,6 +399,8 @@ def comparison(run: Run) -> Table:
 
 def _tell(run: Run, out: Path, console: Console) -> None:
     console.print(comparison(run))
+    if measured_on := run.checkpoint.metadata.get("measured_on"):
+        console.print(f"measured on {measured_on}; what is saved has learned from all of it")
     console.print(sorted_by(run.checkpoint.recommend))
     console.print(answered_at(run.checkpoint.levels))
     console.print(said(run.checkpoint.metadata))

@@ -33,7 +33,7 @@ from training.fit.allocation import prepare_process
 from training.fit.distill import Teacher
 from training.fit.harness import pick_device
 from training.fit.progress import TrainingProgress
-from training.fit.train import TrainConfig, TrainedModel, train
+from training.fit.train import StreamingTask, TrainConfig, TrainedModel, train
 from training.workers import Group
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +50,9 @@ def train_together(
     *,
     show_progress: bool = True,
     teachers: Sequence[Teacher] = (),
+    task_type: type[StreamingTask] = StreamingTask,
+    phase: str = "training",
+    share: float = 1.0,
 ) -> TrainedModel:
     """Fit as `train` does, by `count` workers; gloo averages on CPUs, NCCL on GPUs.
     Progress comes epoch by epoch.
@@ -65,7 +68,7 @@ def train_together(
     with (
         started(count),
         tempfile.TemporaryDirectory(prefix="echorank-train-") as folder,
-        TrainingProgress(shown=show_progress) as progress,
+        TrainingProgress(shown=show_progress, phase=phase) as progress,
         _heard_by(progress) as epochs,
     ):
         trainer = TorchTrainer(
@@ -73,6 +76,7 @@ def train_together(
             train_loop_config={
                 "parts": ray.put((shape, settings, vocabulary, training, held, teachers)),
                 "epochs": epochs,
+                "more": {"task_type": task_type, "phase": phase, "share": share},
             },
             torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
             scaling_config=ScalingConfig(num_workers=count, use_gpu=on_gpu),
@@ -162,6 +166,7 @@ def _work(config: dict[str, Any]) -> tuple[TrainedModel, list[str]]:
         on_epoch=config["epochs"].put if group.rank == 0 else None,
         workers=group,
         teachers=teachers,
+        **config["more"],
     )
     return model, group.gather(_digest(model))
 

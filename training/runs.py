@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from model.config import ModelConfig
+from model.network.network import Network
 from training.data import protocols
 from training.data.clicklog import ClickLog
 from training.data.sequences import Held, Histories, Vocabulary
 from training.errors import DatasetError
-from training.finishing import ASKED_MAX, Finishing
+from training.finishing import Finishing
 from training.fit.allocation import prepare_process
 from training.fit.checkpoint import Checkpoint
 from training.fit.distill import Teacher
@@ -25,6 +28,7 @@ from training.overview import moment
 from training.publish import Published, assess, publish, shipped
 from training.recipe.choice import choose
 from training.recipe.look import look
+from training.refit import SHARE, refit, refitted
 
 EVENTS_TO_LEARN = 2  # of one user: what comes after what
 QUICK = TrainConfig(epochs=6, minutes_max=0.9)  # for a split log that somebody waits for
@@ -115,7 +119,7 @@ def train_leave_one_out(
     prepare_process()
     parts = leave_one_out(log, shape)
     settings = settings or TrainConfig(**choose(look(log)).training)
-    model, asked_max = _train(
+    model, asked_max, _ = _train(
         parts, settings, workers, teachers, keeper, begun, show_progress=show_progress
     )
     return _finish(model, asked_max, parts, data_set, date)
@@ -156,7 +160,7 @@ def train_by_sessions(
     prepare_process()
     parts = by_sessions(log, tested, shape)
     settings = settings or TrainConfig(**choose(look(log)).training)
-    model, asked_max = _train(
+    model, asked_max, _ = _train(
         parts, settings, workers, teachers, keeper, begun, show_progress=show_progress
     )
     return _finish(model, asked_max, parts, data_set, date)
@@ -188,10 +192,13 @@ def train_by_time(
     teachers: Sequence[Teacher] = (),
     keeper: FileKeeper | None = None,
     begun: float | None = None,
+    whole: bool = False,
 ) -> Run:
     """Train on all but the last `validation` share of the time line,
     which chooses the epoch and is the test.
 
+    `whole` trains once more, for as many epochs, on the whole log: those weights are the
+    checkpoint's, and what is said of them was measured on the model before (`training.refit`).
     Items with fewer than `events_min` events share hashed rows. Shape and settings are those of the
     log's recipe, unless given.
 
@@ -202,10 +209,14 @@ def train_by_time(
     prepare_process()
     parts = by_time(log, shape, validation=validation, events_min=events_min)
     settings = settings or TrainConfig(**choose(look(log)).training)
-    model, asked_max = _train(
-        parts, settings, workers, teachers, keeper, begun, show_progress=show_progress
+    model, asked_max, network = _train(
+        parts, settings, workers, teachers, keeper, begun, show_progress=show_progress, whole=whole
     )
-    return _finish(model, asked_max, parts, data_set, date)
+    run = _finish(model, asked_max, parts, data_set, date)
+    if network is None:
+        return run
+    checkpoint = refitted(run.checkpoint, network, parts.held.histories)
+    return dataclasses.replace(run, checkpoint=checkpoint)
 
 
 def by_time(
@@ -288,27 +299,38 @@ def _train(
     begun: float | None,
     *,
     show_progress: bool,
-) -> tuple[TrainedModel, int]:
-    """The model, and how many clicks may be the test."""
+    whole: bool = False,
+) -> tuple[TrainedModel, int, Network | None]:
+    """The model, how many clicks may be the test, and the network of the `whole` log, if wanted."""
     from_parts = (parts.shape, settings, parts.vocabulary, parts.training, parts.held)
+    share = SHARE if whole else 1.0
+    finishing = Finishing(parts.vocabulary.items, parts.training, parts.held, settings.minutes_max)
+    more: dict[str, Any] = {"show_progress": show_progress, "teachers": teachers}
     if workers == 1:
-        finishing = Finishing(
-            parts.vocabulary.items, parts.training, parts.held, settings.minutes_max
-        )
         model = train(
             *from_parts,
-            show_progress=show_progress,
-            teachers=teachers,
             keeper=keeper,
             begun=begun,
-            finishing=finishing,
+            finishing=lambda network, validation_s: share * finishing(network, validation_s),
+            share=share,
+            **more,
         )
-        return model, finishing.asked_max
-    from training.distributed import train_together  # noqa: PLC0415 - one worker needs no Ray
+    else:
+        from training.distributed import train_together  # noqa: PLC0415 - one worker needs no Ray
 
-    return train_together(
-        workers, *from_parts, show_progress=show_progress, teachers=teachers
-    ), ASKED_MAX
+        model = train_together(workers, *from_parts, share=share, **more)
+    network = None
+    if whole:
+        network = refit(
+            model,
+            parts.shape,
+            parts.held,
+            workers=workers,
+            keeper=keeper,
+            finishing=finishing,
+            **more,
+        )
+    return model, finishing.asked_max, network
 
 
 def _finish(model: TrainedModel, asked_max: int, parts: Parts, data_set: str, date: str) -> Run:

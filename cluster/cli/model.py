@@ -96,6 +96,16 @@ ResumeOption = Annotated[
         "--resume", help="Go on with the training in --out that was stopped, killed or diverged."
     ),
 ]
+HoldOutOption = Annotated[
+    bool,
+    typer.Option(
+        "--hold-out",
+        help=(
+            "Of a log of your own: never learn from its newest tenth, so that `echorank evaluate` "
+            "can ask about it. Without, the model that ships has learned from the whole log."
+        ),
+    ),
+]
 AnewOption = Annotated[
     bool, typer.Option("--anew", help="Drop the unfinished training in --out and begin a new one.")
 ]
@@ -119,11 +129,16 @@ def train(
     teacher: TeacherOption = None,
     resume: ResumeOption = False,
     anew: AnewOption = False,
+    hold_out: HoldOutOption = False,
 ) -> None:
     """Train a model on a log of clicks.
 
     Width, windows, batches, dropout, learning rate and epochs are picked to suit the log; each is
     printed with its reason. `echorank tune` searches around them.
+
+    A log of your own (`file`, `archive`) is learned from twice: without its newest tenth, which
+    chooses the number of epochs and tests the model, then as a whole for the model that is kept.
+    For a check by `echorank evaluate` on the same log, train with --hold-out.
 
     About once a minute the training is kept in OUT, also at Ctrl-C; the same command with --resume
     goes on there.
@@ -139,6 +154,7 @@ def train(
       [cyan]echorank train ml-1m --settings out/tune/settings.json --workers 2[/cyan]
       [cyan]echorank train ml-1m --seed 1 --teacher out/ml-1m[/cyan]
       [cyan]echorank train archive --path out/archive[/cyan]
+      [cyan]echorank train archive --path out/archive --hold-out --out out/checked[/cyan]
       [cyan]echorank train file --path clicks.parquet --field user=uid --field time=ts --time-unit
           s[/cyan]
     """
@@ -158,6 +174,7 @@ def train(
         teachers=teacher or (),
         resume=resume,
         anew=anew,
+        hold_out=hold_out,
     )
 
 

@@ -25,6 +25,7 @@ class Costs:
     # measures about how many seconds a validation takes
     validation: Callable[[nn.Module], float] = lambda _: 0.0
     finishing: Finishing = lambda *_: 0.0
+    share: float = 1.0  # of minutes_max; the rest is for another training
 
 
 class Forecast:

@@ -46,21 +46,22 @@ def fit(
     workers: Workers | None = None,
     keeper: Keeper | None = None,
     costs: Costs | None = None,
+    phase: str = "training",
 ) -> Fitted:
     """Fit `network`, which stands on its device;
     afterwards it has the best epoch's averaged weights, on the CPU.
 
     `on_epoch` hears of each epoch as it ends. Each of several `workers` calls this with equal
     networks and `random`. With a `keeper` the training is kept as it goes, and may go on where one
-    stopped; `costs` tells what else takes time.
+    stopped; `costs` tells what else takes time. What is shown calls it by its `phase`.
 
     Raises:
         DivergedError: losses or weights are no longer numbers.
         StoppedError: the keeper was asked to stop.
     """
-    loop = Loop(network, task, settings, random, workers or Alone(), costs)
+    loop = Loop(network, task, settings, random, workers or Alone(), costs, phase)
     keeper = keeper or Nowhere()
-    with TrainingProgress(shown=show_progress) as progress, keeper.listening():
+    with TrainingProgress(shown=show_progress, phase=phase) as progress, keeper.listening():
         keeper.resume(loop)
         try:
             while not loop.over():

@@ -1,13 +1,14 @@
 """A training on disk while it goes on,
 so that neither a kill nor a diverging loss takes its work away.
 
-One file, replaced in one step: weights, their average, the optimizer, the generators, the place in
-the epoch. Taken up again on one CPU thread, the training goes on to the weights that it would have
-had without the stop, to the bit.
+One file a training, replaced in one step: weights, their average, the optimizer, the generators,
+the place in the epoch. Taken up again on one CPU thread, the training goes on to the weights that
+it would have had without the stop, to the bit.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import time
@@ -23,6 +24,7 @@ from training.data.remarks import Say, to_stderr
 from training.errors import StoppedError, TrainingError
 
 KEPT = "unfinished.pt"
+KEPT_NEXT = "unfinished-refit.pt"  # of the training that follows
 FORMAT = 1
 INTERVAL_S = 60.0
 SHARE_MAX = 0.05  # of the time that goes into writing
@@ -134,6 +136,17 @@ class FileKeeper:
                 "with --anew, or choose another --out"
             )
 
+    def following(self) -> FileKeeper:
+        """Keeps the training that follows this one in a file of its own; where this one was
+        resumed, that one goes on with what is there, if anything is.
+        """
+        other = copy.copy(self)
+        other.path = self.path.with_name(KEPT_NEXT)
+        other._resume = self._resume and other.path.exists()
+        other._kept_at = ""
+        other._cost_s = 0.0
+        return other
+
     def identify(self, identity: Mapping[str, str]) -> None:
         """See `Keeper`."""
         self._identity = dict(identity)
@@ -158,7 +171,7 @@ class FileKeeper:
             self._kept_at = training.where()
             self._say(f"going on at {self._kept_at}")
         else:
-            self.path.unlink(missing_ok=True)
+            self.forget()
         self._last = self._clock()
 
     def look(self, training: Keepable, *, now: bool = False) -> None:
@@ -216,7 +229,8 @@ class FileKeeper:
         return f"; it is kept in {self.path} as it was at {self._kept_at}" if self._kept_at else ""
 
     def forget(self) -> None:
-        """Remove what is kept: the training is over, and its result is saved."""
+        """Remove what is kept, also of what follows: all is over, and the result is saved."""
+        self.path.with_name(KEPT_NEXT).unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 
     def _keep(self, training: Keepable) -> str:

@@ -46,7 +46,7 @@ class Task(Protocol):
 
     def validate(self, network: nn.Module, workers: Workers) -> Mapping[str, float]:
         """Metrics of a copy of the network on held-out events,
-        equal for all workers; `ndcg10` decides.
+        equal for all workers; `ndcg10` decides. Nothing where nothing is held out.
         """
         ...
 
@@ -64,7 +64,9 @@ class Loop:
         random: np.random.Generator,
         workers: Workers,
         costs: Costs | None = None,
+        phase: str = "training",
     ) -> None:
+        self.phase = phase
         self.network = network
         self.task = task
         self.settings = settings
@@ -82,7 +84,7 @@ class Loop:
         self.costs = costs or Costs()
         self.forecast = Forecast()
         self.finishing_s = 0.0
-        self.schedule = Schedule(settings, self.costs.begun)
+        self.schedule = Schedule(settings, self.costs.begun, self.costs.share)
         self.history: list[Line] = []
         self.best_weights: dict[str, Tensor] = {}
         self.epoch = 0
@@ -103,7 +105,9 @@ class Loop:
         )
 
     def best(self) -> Line:
-        """The first of the best epochs so far."""
+        """The first of the best epochs so far; the newest where nothing is validated."""
+        if not self.history[-1].metrics:
+            return self.history[-1]
         return max(self.history, key=lambda line: line.metrics["ndcg10"])
 
     def learn(self, progress: TrainingProgress, keeper: Keeper) -> None:
@@ -166,8 +170,9 @@ class Loop:
     def where(self) -> str:
         """See `Keepable`."""
         minutes = self.schedule.seconds() / 60
+        own = "" if self.phase == "training" else f" of the {self.phase}"
         return (
-            f"step {self.step} of epoch {self.epoch + 1} of {self.settings.epochs}, after "
+            f"step {self.step} of epoch {self.epoch + 1} of {self.settings.epochs}{own}, after "
             f"{minutes:.1f} minutes"
         )
 
@@ -262,8 +267,8 @@ class Loop:
     def _diverged(self, what: str) -> str:
         rate = self.settings.learning_rate
         return (
-            f"the training diverged in epoch {self.epoch + 1}: {what}; lower learning_rate, which "
-            f"is {rate:g}, by "
+            f"the {self.phase} diverged in epoch {self.epoch + 1}: {what}; lower learning_rate, "
+            f"which is {rate:g}, by "
             f'--settings FILE with {{"training": {{"learning_rate": {rate / 3:.2g}}}}}'
         )
 

@@ -26,10 +26,11 @@ class TrainingProgress:
     time passed and, on a terminal, time left.
     """
 
-    def __init__(self, *, shown: bool = True) -> None:
+    def __init__(self, *, shown: bool = True, phase: str = "training") -> None:
+        self.prefix = "" if phase == "training" else f"{phase}: "
         self.console = Console(stderr=True, quiet=not shown)
         self.bar = Progress(
-            TextColumn("training"),
+            TextColumn(phase),
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %  {task.fields[note]}"),
             TimeElapsedColumn(),
@@ -37,9 +38,9 @@ class TrainingProgress:
             console=self.console,
             disable=not (shown and self.console.is_terminal),
         )
-        self.task = self.bar.add_task("training", total=1.0, note="")
+        self.task = self.bar.add_task(phase, total=1.0, note="")
         self.loss = float("nan")
-        self.ndcg = float("nan")
+        self.ndcg: float | None = None
 
     def __enter__(self) -> TrainingProgress:
         self.bar.start()
@@ -60,21 +61,22 @@ class TrainingProgress:
 
     def say(self, sentence: str) -> None:
         """A line beside the bar."""
-        self.console.print(sentence, markup=False, soft_wrap=True)
+        self.console.print(f"{self.prefix}{sentence}", markup=False, soft_wrap=True)
 
     def epoch(self, line: Line) -> None:
         """An epoch ended."""
         self.loss = sum(line.losses)
-        self.ndcg = line.metrics["ndcg10"]
+        self.ndcg = line.metrics.get("ndcg10")
         self._show(line.done)
         if not self.console.is_terminal:
             self.console.print(
-                f"epoch {line.epoch + 1}: {self._note()}  {line.seconds / 60:.1f} minutes, "
-                f"{line.done:.0%} done"
+                f"{self.prefix}epoch {line.epoch + 1}: {self._note()}  "
+                f"{line.seconds / 60:.1f} minutes, {line.done:.0%} done"
             )
 
     def _note(self) -> str:
-        return f"loss {self.loss:.3f}  NDCG@10 {self.ndcg:.4f}"
+        ndcg = "" if self.ndcg is None else f"  NDCG@10 {self.ndcg:.4f}"
+        return f"loss {self.loss:.3f}{ndcg}"
 
     def _show(self, done: float) -> None:
         self.bar.update(self.task, completed=done, note=self._note())

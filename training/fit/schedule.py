@@ -54,11 +54,12 @@ class FitConfig:
 
 class Schedule:
     """How far a training is: by its epochs,
-    or by the clock where `minutes_max` would run out first.
+    or by the clock where its share of `minutes_max` would run out first.
     """
 
-    def __init__(self, settings: FitConfig, begun: float | None = None) -> None:
+    def __init__(self, settings: FitConfig, begun: float | None = None, share: float = 1.0) -> None:
         self.settings = settings
+        self.share = share
         self.steps = 0
         self.done = 0.0
         self.started = time.monotonic() if begun is None else begun
@@ -82,12 +83,10 @@ class Schedule:
         """When the last step must be done,
         so that `minutes_max` holds for what follows, too; None for no limit.
         """
-        minutes = self.settings.minutes_max
-        return (
-            None
-            if minutes is None
-            else max(60 * minutes - self.reserved_s, 60 * minutes * STEPS_SHARE_MIN)
-        )
+        if self.settings.minutes_max is None:
+            return None
+        own_s = 60 * self.settings.minutes_max * self.share
+        return max(own_s - self.reserved_s, own_s * STEPS_SHARE_MIN)
 
     def reserve(self, seconds: float) -> None:
         """So much time is needed after the last step."""

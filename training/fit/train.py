@@ -5,6 +5,7 @@ the loop is `training.fit.harness`.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ class Epoch:
     next_item: float
     click: float
     negativity: float
-    ndcg10: float  # validation, of the averaged weights
+    ndcg10: float  # validation, of the averaged weights; NaN where there is none
     hr10: float
     seconds: float  # since the start
 
@@ -118,13 +119,14 @@ class Epoch:
     def of(cls, line: Line) -> Epoch:
         """The harness's line, by names."""
         next_item, click, negativity = line.losses
+        metrics = {"ndcg10": math.nan, "hr10": math.nan, **line.metrics}
         return cls(
             epoch=line.epoch,
             next_item=next_item,
             click=click,
             negativity=negativity,
-            ndcg10=line.metrics["ndcg10"],
-            hr10=line.metrics["hr10"],
+            ndcg10=metrics["ndcg10"],
+            hr10=metrics["hr10"],
             seconds=line.seconds,
         )
 
@@ -264,6 +266,8 @@ def train(
     keeper: Keeper | None = None,
     begun: float | None = None,
     finishing: Finishing = lambda *_: 0.0,
+    phase: str = "training",
+    share: float = 1.0,
     network_type: type[Network] = Network,
     task_type: type[StreamingTask] = StreamingTask,
 ) -> TrainedModel:
@@ -271,8 +275,9 @@ def train(
 
     With `teachers`, models of the same catalogue, the new one also learns what these say. A
     `keeper` keeps the training on disk as it goes. The clock of `minutes_max` began at `begun` (of
-    time.monotonic()), and leaves time for what follows the training, as `finishing` says. Studies
-    bring types of their own.
+    time.monotonic()), and leaves time for what follows the training, as `finishing` says; a `share`
+    of the minutes is this training's, which is called by its `phase`. Studies bring types of their
+    own.
 
     Raises:
         TrainingError: a teacher knows another catalogue, or the training diverged or was stopped.
@@ -308,7 +313,8 @@ def train(
         on_epoch=on_epoch,
         workers=workers,
         keeper=keeper,
-        costs=Costs(begun=begun, validation=task.validation_s, finishing=finishing),
+        costs=Costs(begun=begun, validation=task.validation_s, finishing=finishing, share=share),
+        phase=phase,
     )
     history = tuple(Epoch.of(line) for line in fitted.history)
     return TrainedModel(

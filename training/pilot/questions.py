@@ -117,7 +117,9 @@ def hold_out(log: ClickLog, bundle: Bundle, metadata: dict[str, Any], *, by_time
             "" if until_ms is None else f"; the bundle was trained up to {_moment(int(until_ms))}"
         )
         raise DatasetError(
-            f"no click is left to ask about ({split}){trained}; bring a log with newer events"
+            f"no click is left to ask about ({split}){trained}; bring a log with newer events, or "
+            "ask a bundle that was trained with --hold-out, which never learns from the newest "
+            "tenth of its log"
         )
     return HeldOut(log=log, held=held, split=split, catalogue_share=share)
 

@@ -1,0 +1,90 @@
+"""The weights that ship: the same recipe once more on the whole log, once the epochs are known.
+
+What chose their number, the newest tenth of the log, is what a model should know best. Nothing is
+left to judge the second training by, so it runs its schedule to the end, and what is said of the
+model was measured on the first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from model.config import ModelConfig
+from model.network.network import Network
+from training.data.sequences import Held, Histories
+from training.fit.checkpoint import Checkpoint
+from training.fit.distill import Teacher
+from training.fit.forecast import Finishing
+from training.fit.keeper import FileKeeper
+from training.fit.train import StreamingTask, TrainedModel, train
+from training.workers import Workers
+
+SHARE = 0.5  # of the minutes that a training has where a refit follows it
+MEASURED_ON = "a model of the same recipe without the newest tenth"
+
+
+class WholeTask(StreamingTask):
+    """The same losses where no event is held out."""
+
+    def validate(self, network: nn.Module, workers: Workers) -> Mapping[str, float]:  # noqa: ARG002
+        """Nothing to measure."""
+        return {}
+
+
+def refit(
+    model: TrainedModel,
+    shape: ModelConfig,
+    held: Held,
+    *,
+    workers: int,
+    show_progress: bool,
+    teachers: Sequence[Teacher],
+    keeper: FileKeeper | None,
+    finishing: Finishing,
+) -> Network:
+    """A network trained on all histories of `held`, what is held out of them included, with the
+    recipe and the seed of `model`, for as many epochs as gave its best.
+
+    Minutes go on counting from where those of `model` began.
+
+    Raises:
+        TrainingError: the training diverged or was stopped.
+    """
+    settings = dataclasses.replace(model.settings, epochs=model.best.epoch + 1)
+    from_parts = (shape, settings, model.vocabulary, held.histories, held)
+    more: dict[str, Any] = {
+        "show_progress": show_progress,
+        "teachers": teachers,
+        "task_type": WholeTask,
+        "phase": "refit",
+    }
+    if workers > 1:
+        from training.distributed import train_together  # noqa: PLC0415 - one worker needs no Ray
+
+        return train_together(workers, *from_parts, share=SHARE, **more).network
+    return train(
+        *from_parts,
+        keeper=None if keeper is None else keeper.following(),
+        begun=time.monotonic() - model.seconds,
+        finishing=finishing,
+        **more,
+    ).network
+
+
+def refitted(checkpoint: Checkpoint, network: Network, whole: Histories) -> Checkpoint:
+    """The checkpoint of a held-out model, with the weights and counts of the refit; it says so."""
+    return dataclasses.replace(
+        checkpoint,
+        network=network,
+        counts=whole.counts(len(checkpoint.items)),
+        metadata={
+            **checkpoint.metadata,
+            "trained_until_ms": int(whole.times_ms.max()),
+            "measured_on": MEASURED_ON,
+        },
+    )
