@@ -16,12 +16,14 @@ from torch import nn
 
 from model.config import ModelConfig
 from model.network.network import Network
+from model.popularity import RECORD
 from training.data.sequences import Held, Histories
 from training.fit.checkpoint import Checkpoint
 from training.fit.distill import Teacher
 from training.fit.forecast import Finishing
 from training.fit.keeper import FileKeeper
 from training.fit.train import StreamingTask, TrainedModel, train
+from training.recipe.recent import recent
 from training.workers import Workers
 
 SHARE = 0.5  # of the minutes that a training has where a refit follows it
@@ -78,12 +80,16 @@ def refit(
 
 def refitted(checkpoint: Checkpoint, network: Network, whole: Histories) -> Checkpoint:
     """The checkpoint of a held-out model, with the weights and counts of the refit; it says so."""
+    items = len(checkpoint.items)
+    now = recent(whole, items)
     return dataclasses.replace(
         checkpoint,
         network=network,
-        counts=whole.counts(len(checkpoint.items)),
+        counts=whole.counts(items),
+        popular=now.counts,
         metadata={
             **checkpoint.metadata,
+            RECORD: checkpoint.metadata[RECORD] | now.record,
             "trained_until_ms": int(whole.times_ms.max()),
             "measured_on": MEASURED_ON,
         },

@@ -99,6 +99,7 @@ def test_what_only_the_newest_tenth_has_is_learned(whole: Run, held_out: tuple[R
     row = whole.checkpoint.items.index("new-b")
     assert whole.checkpoint.counts[row] == 8
     assert whole.checkpoint.counts.sum() == len(with_news())
+    assert whole.checkpoint.answering[row] > 0
     before = held_out[0].checkpoint
     assert before.counts[row] == 0
     assert not all(map(torch.equal, weights(before), weights(whole.checkpoint)))

@@ -14,10 +14,10 @@ from rich.console import Console
 
 from tests.training.logs import cyclic_log
 from tests.training.quick_training import QUICK, SHAPE
-from training.commands import read_settings
 from training.distributed import started
 from training.errors import TrainingError
 from training.fit.train import TrainConfig
+from training.recipe.settings import read_settings
 from training.runs import leave_one_out
 from training.tune import NAME, as_settings, search, spent_seconds
 
