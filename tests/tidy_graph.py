@@ -64,6 +64,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
         "training/workers.py",
         "training/row_adam.py",
         "training/measure",
+        "training/rules",
         "training/fit",
     ),
 }

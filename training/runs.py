@@ -22,13 +22,14 @@ from training.fit.checkpoint import Checkpoint
 from training.fit.distill import Teacher
 from training.fit.keeper import FileKeeper
 from training.fit.train import TrainConfig, TrainedModel, train
-from training.measure.rules import popular, rank_by
 from training.measure.served import rank_targets
 from training.overview import moment
 from training.publish import Published, assess, publish, shipped
 from training.recipe.choice import choose
 from training.recipe.look import look
 from training.refit import SHARE, refit, refitted
+from training.rules.popular import popular
+from training.rules.rule import rank_by
 
 EVENTS_TO_LEARN = 2  # of one user: what comes after what
 QUICK = TrainConfig(epochs=6, minutes_max=0.9)  # for a split log that somebody waits for

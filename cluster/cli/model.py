@@ -288,10 +288,10 @@ def evaluate(
 ) -> None:
     """Ask a bundle about clicks that it never learned from: the offline check before a pilot.
 
-    Ranking and click metrics with intervals, of the bundle as it serves, beside float32 states,
-    popularity and the user's own last items; calibration, bytes and time; and a verdict. Named sets
-    hold out each user's last click, a log of your own the newest tenth of its time line, and
-    nothing that the bundle was trained on.
+    Ranking and click metrics with intervals, of the bundle as it serves, beside float32 states and
+    simple methods that learn by counting, of which it must beat the best; how the log looks;
+    calibration, bytes and time; and a verdict. Named sets hold out each user's last click, a log of
+    your own the newest tenth of its time line, and nothing that the bundle was trained on.
 
     Examples:
       [cyan]echorank evaluate out/bundle --data ml-100k --report out/report.html[/cyan]

@@ -26,7 +26,6 @@ from training.data.sequences import Histories
 from training.measure import metrics
 from training.measure.intervals import Estimate, estimates, wilson
 from training.measure.ranking import Ranking
-from training.measure.rules import frequent, last, popular, rank_by
 from training.pilot.cost import Cost, cost_of
 from training.pilot.questions import (
     NEGATIVES,
@@ -39,11 +38,12 @@ from training.pilot.questions import (
     translate,
     vocabulary_of,
 )
+from training.recipe.look import Look, look
+from training.rules.methods import ALL, rankings
 
 BUNDLE = "this bundle"
 FLOAT = "its float32 states"
-RULES = {"popularity": popular, "own last items": last, "own frequent items": frequent}
-POPULAR, LAST, FREQUENT = RULES
+POPULAR, LAST, *_ = ALL
 K = 10
 RANK_METRICS = ("hr10", "ndcg10", "mrr10", "hr10_excluded", "ndcg10_excluded", "mrr10_excluded")
 CURVE_POINTS = 12
@@ -96,6 +96,7 @@ class Assessment:
     config: dict[str, Any]
     data_set: str
     split: str
+    look: Look  # of the log
     catalogue: int
     catalogue_share: float  # of the held-out clicks
     held: int
@@ -109,6 +110,10 @@ class Assessment:
     cost: Cost
     against: Comparison | None = None
 
+    def best_simple(self, metric: str = "ndcg10") -> str:
+        """The simple method that is the best on this log."""
+        return max(ALL, key=lambda name: self.ranking[name][metric].value)
+
 
 def assess_bundle(
     content: bundle_files.BundleContent,
@@ -118,23 +123,25 @@ def assess_bundle(
     count_max: int,
     beside_bytes: int,
     seed: int = 0,
+    begin: Callable[[str], None] = lambda _: None,
     step: Callable[[], None] = lambda: None,
 ) -> tuple[Assessment, Questions, Answers]:
-    """Ask the bundle, itself with float32 states,
-    and the baselines the same questions, and measure its cost.
+    """Ask the bundle, itself with float32 states, and the simple methods the same questions, and
+    measure its cost. `begin` hears who is asked next, `step` is called after each answer.
     """
     bundle = of_content(content)
     exact = of_content(_with_float_states(content))
     items = len(bundle.items)
     asked = ask(held.held, items, count_max=count_max, seed=seed)
+    begin(BUNDLE)
     served = answer(bundle, asked, step)
+    begin(FLOAT)
     unrounded = answer(exact, asked, step)
-    rankings = {BUNDLE: served.ranked, FLOAT: unrounded.ranked}
-    rankings |= {
-        name: rank_by(rule(asked.others(items)), asked.histories, asked.targets)
-        for name, rule in RULES.items()
-    }
-    values = {name: rank_values(found) for name, found in rankings.items()}
+    simple = rankings(
+        ALL, held.learned, asked.histories, asked.targets, items, begin=begin, step=step
+    )
+    ranked = {BUNDLE: served.ranked, FLOAT: unrounded.ranked, **dict(simple)}
+    values = {name: rank_values(found) for name, found in ranked.items()}
     users = asked.users
     own = values[BUNDLE]
     assessment = Assessment(
@@ -143,6 +150,7 @@ def assess_bundle(
         config=dataclasses.asdict(content.config),
         data_set=data_set,
         split=held.split,
+        look=look(held.log),
         catalogue=items,
         catalogue_share=held.catalogue_share,
         held=int(held.held.tails.sum()),

@@ -23,6 +23,7 @@ from training.pilot.assessment import Assessment, assess_bundle, compare
 from training.pilot.criteria import Criterion, criteria, verdict
 from training.pilot.questions import hold_out
 from training.pilot.results import read_accuracy, read_frontier
+from training.rules.methods import ALL
 
 
 def evaluate_bundle(
@@ -68,7 +69,11 @@ def evaluate_bundle(
     with Progress(
         console=Console(stderr=True), disable=not console.is_terminal, transient=True
     ) as progress:
-        task = progress.add_task("asking", total=planned * (2 if other is None else 3))
+        asked_of = 2 + len(ALL) + (other is not None)
+        task = progress.add_task("asking", total=planned * asked_of)
+
+        def begin(name: str) -> None:
+            progress.update(task, description=f"asking {name}")
 
         def step() -> None:
             progress.advance(task)
@@ -80,6 +85,7 @@ def evaluate_bundle(
             count_max=count_max,
             beside_bytes=beside_bytes,
             seed=seed,
+            begin=begin,
             step=step,
         )
         if other is not None:

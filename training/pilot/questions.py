@@ -38,6 +38,7 @@ class HeldOut:
     held: Held
     split: str  # a sentence
     catalogue_share: float  # of the held-out clicks, those whose item the bundle knows
+    learned: Histories  # all that came before, for simple methods to learn from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +60,6 @@ class Questions:
     def lengths(self) -> Longs:
         """Events (m,) of the user before each click."""
         return self.targets - self.histories.starts[self.users]
-
-    def others(self, items: int) -> Longs:
-        """Events (V,) of each catalogue item, those asked about left out."""
-        asked = np.bincount(self.histories.items[self.targets], minlength=items)[:items]
-        return self.histories.counts(items) - asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +95,7 @@ def hold_out(log: ClickLog, bundle: Bundle, metadata: dict[str, Any], *, by_time
         if until_ms is not None:
             since_ms = max(since_ms, int(until_ms) + 1)
         held = Held.since(Histories.of(log, vocabulary), since_ms)
+        learned = Histories.of(log.take(log.times_ms < since_ms), vocabulary)
         split = f"by time: clicks from {_moment(since_ms)} on, each asked right before it came"
         if until_ms is None:
             split += (
@@ -107,6 +104,7 @@ def hold_out(log: ClickLog, bundle: Bundle, metadata: dict[str, Any], *, by_time
     else:
         log = log.with_frequent_items(ITEM_EVENTS_MIN)
         held = Held.last(Histories.of(log, vocabulary))
+        learned = held.histories.without_last(1)
         split = (
             f"leave-one-out: each user's last click, items with at least {ITEM_EVENTS_MIN} events"
         )
@@ -121,7 +119,7 @@ def hold_out(log: ClickLog, bundle: Bundle, metadata: dict[str, Any], *, by_time
             "ask a bundle that was trained with --hold-out, which never learns from the newest "
             "tenth of its log"
         )
-    return HeldOut(log=log, held=held, split=split, catalogue_share=share)
+    return HeldOut(log=log, held=held, split=split, catalogue_share=share, learned=learned)
 
 
 def _of_known_actions(log: ClickLog, vocabulary: Vocabulary) -> tuple[ClickLog, str]:

@@ -14,6 +14,7 @@ from training.pilot.criteria import Criterion, clicks_base, percent, verdict
 from training.pilot.questions import NEGATIVES
 from training.pilot.report_style import CSS
 from training.pilot.results import Frontier, ModelResult
+from training.rules.methods import EXPLAINED
 
 TITLES = {"hr10": "HR@10", "ndcg10": "NDCG@10", "mrr10": "MRR@10", "auc": "AUC", "gauc": "GAUC"}
 TITLES |= {"hr20": "HR@20", "ndcg20": "NDCG@20", "mrr20": "MRR@20"}
@@ -32,6 +33,7 @@ def page(
     """The whole page; `date` is when it was made."""
     sections = [
         _verdict(tested),
+        _look(found),
         _ranking(found),
         _lengths(found),
         _clicks(found),
@@ -103,13 +105,19 @@ def _ranking(found: Assessment) -> str:
             ["seen items excluded", *(TITLES[name] for name in RANK_METRICS[:3])], excluded, own=0
         ),
         '<p class="note">Figures of one protocol must not be compared with the other\'s. With '
-        "seen items excluded, a "
-        "click on one of them counts as a miss for everybody. Popularity, own last items and own "
-        "frequent items (the "
-        "sum of 1 / age over the user's clicks on the item) are rules without any training; "
-        "popularity is counted over "
-        "the whole log but the clicks asked about, which favours them.</p>",
+        "seen items excluded, a click on one of them counts as a miss for everybody, as "
+        "<code>exclude_seen</code> leaves it out. Simple methods learned from the clicks before "
+        f"the held-out ones by counting: {_text(_explained())}.</p>",
     )
+
+
+def _explained() -> str:
+    return "; ".join(f"{name}, {what}" for name, what in EXPLAINED.items())
+
+
+def _look(found: Assessment) -> str:
+    told = "".join(f"<li>{_text(sentence)}.</li>" for sentence in found.look.describe())
+    return _section("How the log looks", f"<ul>{told}</ul>")
 
 
 def _lengths(found: Assessment) -> str:

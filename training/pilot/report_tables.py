@@ -60,6 +60,8 @@ def as_json(found: Assessment, tested: Sequence[Criterion]) -> str:
         "verdict": verdict(found, list(tested)),
         "criteria": [dataclasses.asdict(each) for each in tested],
         **dataclasses.asdict(found),
+        "best_simple": found.best_simple(),
+        "best_simple_excluded": found.best_simple("ndcg10_excluded"),
     }
     return json.dumps(_named(content), indent=2) + "\n"
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from model.arrays import Bools, Longs
 from training.data.clicklog import ClickLog, factorize
+from training.rules.newest import own_clocks
 
 DAY_MS = 86_400_000
 NEWEST_SHARE = 0.1
-OWN_CLOCKS = 0.5  # share of the users who begin at the log's first moment
 ONE_VISIT = 0.8  # share of the users; above it, users are sessions
 SPAN_SHARE = 0.1  # of the log's span: a visit is no longer than that, where that is less than a day
 REPEATS_MANY = 0.25
@@ -107,12 +107,10 @@ def look(log: ClickLog) -> Look:
     gaps_ms = np.diff(times)[~firsts[1:]]
     span_ms = int(np.ptp(times)) if len(times) else 0
     stays_ms = times[lasts] - times[firsts]
-    own_clocks = len(names) > 1 and bool(
-        span_ms and np.mean(times[firsts] == times.min()) > OWN_CLOCKS
-    )
-    newest = lasts if own_clocks else _newest(times)
+    each_its_own = span_ms > 0 and own_clocks(times[firsts])
+    newest = lasts if each_its_own else _newest(times)
     pairs = codes * (1 + items.max(initial=0)) + items
-    untimed = len(gaps_ms) > 0 and own_clocks and bool((gaps_ms == gaps_ms[0]).all())
+    untimed = len(gaps_ms) > 0 and each_its_own and bool((gaps_ms == gaps_ms[0]).all())
     visit_ms = min(DAY_MS, SPAN_SHARE * span_ms)
     one_visit = 0.0 if untimed or not span_ms else _mean(stays_ms <= visit_ms)
     return Look(
@@ -127,8 +125,10 @@ def look(log: ClickLog) -> Look:
         gap_median_s=float(np.median(gaps_ms)) / 1000 if len(gaps_ms) else 0.0,
         one_visit=one_visit,
         cold_items=_mean(~np.isin(items[newest], items[~newest])),
-        new_users=0.0 if own_clocks else _mean(~np.isin(np.unique(codes[newest]), codes[~newest])),
-        own_clocks=own_clocks,
+        new_users=0.0
+        if each_its_own
+        else _mean(~np.isin(np.unique(codes[newest]), codes[~newest])),
+        own_clocks=each_its_own,
         users_are_sessions=one_visit >= ONE_VISIT,
     )
 

@@ -28,7 +28,6 @@ from training import commands
 from training.data.sequences import Held, Histories
 from training.measure.order import measured
 from training.measure.ranking import UNLISTED
-from training.measure.rules import frequent, last, popular, rank_by
 from training.measure.served import clicks_of, places
 from training.pilot.questions import vocabulary_of
 from training.publish import publish
@@ -173,27 +172,6 @@ def test_publishing_says_what_recommend_sorts_by(run: Run, tmp_path: Path) -> No
     )
     assert "Score answers at level FULL: the full model is no worse; NDCG@10 of" in printed
     assert commands.answered_at({}).startswith("Score answers at level FULL: no held-out clicks")
-
-
-def test_rules_by_hand() -> None:
-    """Own items count by how often and how lately;
-    ties go to the more frequent item; what was had is a miss.
-    """
-    counts = np.array([5, 4, 3, 2])
-    history = np.array([3, 2, 2, 3, 3, 1, 9])  # 9 is no catalogue item
-    assert np.argsort(-frequent(counts)(history), kind="stable").tolist() == [3, 1, 2, 0]
-    assert np.argsort(-last(counts)(history), kind="stable").tolist() == [1, 3, 2, 0]
-    histories = Histories(
-        users=("u",),
-        items=np.append(history, 1),
-        actions=np.zeros(8, np.int64),
-        times_ms=np.arange(8),
-        starts=np.array([0, 8]),
-    )
-    ranked = rank_by(frequent(counts), histories, np.array([7]))
-    assert (ranked.plain.tolist(), ranked.excluded.tolist()) == ([2], [UNLISTED])
-    equal = rank_by(popular(np.array([1, 1, 1, 1])), histories, np.array([3]))
-    assert (equal.plain.tolist(), equal.excluded.tolist()) == ([4], [UNLISTED])
 
 
 def test_fewer_clicks_are_asked_of_a_large_catalogue() -> None:

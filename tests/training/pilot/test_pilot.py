@@ -22,14 +22,17 @@ from tests.training.logs import cyclic_log
 from tests.training.quick_training import QUICK, SHAPE
 from training.data.clicklog import ClickLog
 from training.errors import DatasetError
-from training.measure.intervals import estimates
-from training.pilot.assessment import BUNDLE, FLOAT, POPULAR, RANK_METRICS, RULES
+from training.measure.intervals import Estimate, estimates
+from training.pilot.assessment import BUNDLE, FLOAT, POPULAR, RANK_METRICS
+from training.pilot.criteria import criteria, verdict
 from training.pilot.evaluate import evaluate_bundle
 from training.pilot.results import read_accuracy, read_frontier
 from training.publish import publish
+from training.rules.methods import ALL
 from training.runs import train_by_time, train_leave_one_out
 
 BESIDE = 25
+BETTER = "Better than the best simple method"
 VOID = {"meta", "link", "br", "img", "path", "use", "line", "rect"}
 
 
@@ -86,17 +89,55 @@ def test_the_same_log_gives_the_same_figures_from_any_source(
     """
     found, tested = check(made, data, file)
     assert found.ranking[BUNDLE]["ndcg10"].value > 0.8 > found.ranking[POPULAR]["ndcg10"].value
-    assert set(found.ranking) == {BUNDLE, FLOAT, *RULES}
+    assert set(found.ranking) == {BUNDLE, FLOAT, *ALL}
     for figures in found.ranking.values():
         assert set(figures) == set(RANK_METRICS)
         assert all(low <= value <= high for value, low, high in figures.values())
     assert found.asked == found.held == 36  # the newest tenth of 360
     assert found.cost.user_bytes == found.cost.state_bytes + BESIDE
     outcome = {each.name: each.passed for each in tested}
-    assert outcome["Better than popularity"]
-    assert outcome["Better than own frequent items"]
+    assert set(outcome) >= {BETTER, f"{BETTER}, seen items out"}
+    for name in (POPULAR, "frequency"):
+        assert found.margin[name]["ndcg10"].low > 0
     assert outcome["Small enough"]
     assert not outcome["Enough clicks to judge by"]
+
+
+@pytest.mark.parametrize(
+    ("margin", "said"),
+    [
+        ((0.1, 0.05, 0.15), None),
+        ((0.1, -0.05, 0.25), "as well as"),
+        ((-0.1, -0.15, -0.05), "better than"),
+    ],
+)
+def test_a_pilot_is_refused_where_a_simple_method_is_as_good(
+    made: Path, margin: tuple[float, float, float], said: str | None
+) -> None:
+    """The best of all simple methods is the one that counts, in either way of asking, and is named
+    with what it does.
+    """
+    found, _ = check(made)
+    figures = {key: Estimate(0.2, 0.1, 0.3) for key in RANK_METRICS}
+    best = "sequential-rules"
+    found = dataclasses.replace(
+        found,
+        ranking=dict.fromkeys(found.ranking, figures)
+        | {best: dict.fromkeys(RANK_METRICS, Estimate(0.4, 0.3, 0.5))},
+        margin=dict.fromkeys(found.margin, dict.fromkeys(RANK_METRICS, Estimate(0.2, 0.1, 0.3)))
+        | {best: dict.fromkeys(RANK_METRICS, Estimate(*margin))},
+    )
+    tested = criteria(found)
+    passed = [each.passed for each in tested if each.name.startswith(BETTER)]
+    assert passed == [said is None] * 2
+    text = verdict(found, tested)
+    sentence = (
+        f"A simple method ranks {said} this bundle on this log{{}}: sequential-rules (what came "
+        "soon after what), NDCG@10 0.4000 against 0.2000; pilot that first, or train longer."
+    )
+    for mode in ("", ", seen items out"):
+        assert (sentence.format(mode) in text) == (said is not None)
+    assert "the best simple method, sequential-rules: 40.0 %" in text
 
 
 def test_nothing_that_the_bundle_learned_from_is_asked(made: Path, tmp_path: Path) -> None:
@@ -171,6 +212,9 @@ def test_the_page_stands_alone_and_is_sound(made: Path, tmp_path: Path) -> None:
     said = json.loads(figures.read_text())
     assert said["ranking"][BUNDLE]["ndcg10"]["value"] == found.ranking[BUNDLE]["ndcg10"].value
     assert said["ready"] is False
+    assert said["best_simple"] == found.best_simple()
+    assert said["look"]["events"] == len(cyclic_log())
+    assert "How the log looks" in text
 
 
 def test_without_results_the_page_says_how_to_make_them(made: Path, tmp_path: Path) -> None:
