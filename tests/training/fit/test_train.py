@@ -111,6 +111,22 @@ def test_learning_rate_warms_up_and_fades() -> None:
     assert values[10:] == sorted(values[10:], reverse=True)
 
 
+def test_numpy_takes_one_thread() -> None:
+    """The library of NumPy's wheels says so itself; without it the answer is no."""
+    command = """
+import ctypes, numpy
+from training.fit.allocation import OPENBLAS, one_thread_of_numpy
+told = one_thread_of_numpy()
+paths = {line.split()[-1] for line in open("/proc/self/maps") if OPENBLAS in line}
+threads = [getattr(ctypes.CDLL(path), OPENBLAS + "_get_num_threads64_")() for path in paths]
+print(told, threads)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() in {"True [1]", "False []"}
+
+
 def test_the_allocator_takes_its_settings() -> None:
     """Under glibc all three settings are accepted; elsewhere the answer is no, without harm."""
     command = "from training.fit.allocation import keep_freed_memory; print(keep_freed_memory())"
