@@ -117,7 +117,7 @@ class ScoreParams(NamedTuple):
     item: Floats  # (V+U, D)
     item_bias: Floats  # (V+U)
     popularity: Floats  # (V+U), log of the share of clicks, smoothed
-    member_bias: Floats  # (age buckets), 0 for "older or never"
+    member_vote: Floats  # (age buckets) of an occurrence of that age, 0 for "older or never"
     ring_query: Floats  # (V+U, D), pre-stored and scaled, the keys' projection absorbed
     ring_value: Floats  # (D, D)
     ring_bias: Floats  # (J), the newest events that the head attends over
@@ -129,6 +129,7 @@ class ScoreParams(NamedTuple):
     head_user: Floats  # (D, Z)
     head_pair: Floats  # (5 D, Z)
     head_member: Floats  # (age buckets, Z)
+    head_often: Floats  # (buckets of the number of occurrences, Z)
     head_recency: Floats  # (G, Z)
     head_count: Floats  # (count buckets, Z)
     head_next: Floats  # (Z)

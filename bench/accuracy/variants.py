@@ -76,9 +76,9 @@ class TimedSteps(Network):
 class Forgetful(Membership):
     """Adds nothing to the logits of items that were seen; the head still hears of them."""
 
-    def bias_of(self, bucket: Tensor) -> Tensor:
+    def bias_of(self, votes: Tensor) -> Tensor:
         """See `Membership.bias_of`."""
-        return 0.0 * super().bias_of(bucket)
+        return 0.0 * super().bias_of(votes)
 
 
 class NoMembership(Network):

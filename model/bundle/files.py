@@ -30,7 +30,7 @@ from model.levels import RECORD as LEVELS
 from model.levels import Level, best_of
 from model.order import RECORD, Order, order_of
 
-FORMAT = 4
+FORMAT = 5  # what the arrays mean: 5 has membership by votes
 SWAPPED_TRIES = 5  # a reader in the middle of a swap reads again
 VERSION = re.compile(r"[0-9a-f]{16}")
 CONFIG = "config.json"
@@ -179,9 +179,10 @@ def _check(path: Path, manifest: dict[str, Any]) -> dict[str, bytes]:
     what was checked is what is used, whatever is moved meanwhile.
     """
     if manifest["format"] != FORMAT:
+        made = "an older" if manifest["format"] < FORMAT else "a newer"
         raise BundleError(
-            f"the bundle at {path} has format {manifest['format']}, this version reads {FORMAT}; "
-            "publish it again"
+            f"the bundle at {path} was made by {made} version (format {manifest['format']}; this "
+            f"one reads {FORMAT}): train and publish again with this version"
         )
     files = {}
     for name, digest in manifest["files"].items():

@@ -9,6 +9,7 @@ intercept).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -27,6 +28,14 @@ class Scores:
     level: Level
 
 
+class Member(NamedTuple):
+    """What a history holds of M items; see `model.network.membership`."""
+
+    age: Longs  # (M,) bucket of the newest occurrence's age
+    often: Longs  # (M,) bucket of the number of occurrences, 0 for none
+    bias: Floats  # (M,) on the next-item logit
+
+
 class Scorer:
     """Scores with one model's parameters; stateless, so threads may share it."""
 
@@ -41,9 +50,7 @@ class Scorer:
             return Scores(self._calibrate(self._p.popularity[items], Level.PRIOR), Level.PRIOR)
         vectors = self._p.item[items]
         member = self._member(reading, items)
-        next_item = (
-            vectors @ reading.sequence + self._p.item_bias[items] + self._p.member_bias[member]
-        )
+        next_item = vectors @ reading.sequence + self._p.item_bias[items] + member.bias
         if level == Level.SEQUENCE:
             return Scores(self._calibrate(next_item, level), level)
         logits = self._full(reading, items, vectors, member, next_item, now_ms)
@@ -62,31 +69,32 @@ class Scorer:
             (logits, member) = self.next_item(reading)
             level = Level.SEQUENCE
             if exclude_seen:
-                logits[member < len(self._p.member_bias) - 1] = -np.inf
+                logits[member.often > 0] = -np.inf
         rows = top(logits, k)
         rows = rows[np.isfinite(logits[rows])]
         return rows, Scores(np.minimum.accumulate(self._calibrate(logits[rows], level)), level)
 
-    def next_item(self, reading: Reading) -> tuple[Floats, Longs]:
-        """Next-item logit and age bucket of every catalogue item, (V,) each."""
+    def next_item(self, reading: Reading) -> tuple[Floats, Member]:
+        """Next-item logit (V,) of every catalogue item, and what the history holds of it."""
         member = self._member(reading, np.arange(self._catalogue))
         logits: Floats = (
             self._p.item[: self._catalogue] @ reading.sequence
             + self._p.item_bias[: self._catalogue]
         )
-        logits += self._p.member_bias[member]
+        logits += member.bias
         return logits, member
 
-    def _member(self, reading: Reading, items: Longs) -> Longs:
-        last = len(self._p.member_bias) - 1
-        return member_buckets(items, reading.ring, reading.tail, self._ring_length, last)
+    def _member(self, reading: Reading, items: Longs) -> Member:
+        votes = self._p.member_vote
+        most = len(self._p.head_often) - 1
+        return Member(*look_up(items, reading.ring, reading.tail, self._ring_length, votes, most))
 
     def _full(
         self,
         reading: Reading,
         items: Longs,
         vectors: Floats,
-        member: Longs,
+        member: Member,
         next_item: Floats,
         now_ms: int,
     ) -> Floats:
@@ -99,7 +107,8 @@ class Scorer:
         )  # (M, 5D)
         recency = _bits(max(now_ms - reading.last_ms, 0) // 1000, len(p.head_recency) - 2)
         count = _bits(reading.events, len(p.head_count) - 1)
-        hidden = pairs @ p.head_pair + p.head_item[items] + p.head_member[member]  # (M, Z)
+        hidden = pairs @ p.head_pair + p.head_item[items]  # (M, Z)
+        hidden += p.head_member[member.age] + p.head_often[member.often]
         hidden += user @ p.head_user + p.head_recency[recency] + p.head_count[count]
         hidden += next_item[:, None] * p.head_next
         np.maximum(hidden, 0, out=hidden)
@@ -143,26 +152,67 @@ def top(values: Reals, k: int) -> Longs:
 
 
 @njit(cache=True, nogil=True)
-def member_buckets(items, ring, tail, ring_length, last):
-    """Age bucket of each item row (M,) in a history: exact in the ring,
-    by fingerprint in the tail, else `last`.
+def look_up(items, ring, tail, ring_length, vote_of, most):
+    """Age bucket, number bucket (at most `most`) and bias, (M,) each,
+    of item rows (M,) in a history: exact in the ring, by fingerprint in the tail.
+
+    Ring and tail are newest first. An occurrence votes with vote_of[bucket of its age].
     """
-    buckets = np.full(len(items), last, np.int64)
-    age_of = np.full(1 << 16, -1, np.int32)
-    for j in range(len(tail) - 1, -1, -1):
-        age_of[tail[j]] = ring_length + j
+    size = 1 + len(ring) + len(tail)
+    place_of = np.zeros(1 << 16, np.int16)  # of a fingerprint in the columns below; 0: none
+    ages = np.full(size, -1, np.int64)
+    counts = np.zeros(size, np.int64)
+    votes = np.zeros(size, np.float32)
+    in_ring = np.zeros(size, np.bool_)
+    used = 0
+    for j in range(len(tail)):
+        place = place_of[tail[j]]
+        if not place:
+            used += 1
+            place = used
+            place_of[tail[j]] = place
+            ages[place] = ring_length + j
+        counts[place] += 1
+        votes[place] += vote_of[bit_length(ring_length + j)]
+    for j in range(len(ring)):
+        place = place_of[ring[j] & 0xFFFF]
+        if not place:
+            used += 1
+            place = used
+            place_of[ring[j] & 0xFFFF] = place
+        in_ring[place] = True
+    age_bucket = np.full(len(items), len(vote_of) - 1, np.int64)
+    number_bucket = np.zeros(len(items), np.int64)
+    bias = np.zeros(len(items), np.float32)
     for i in range(len(items)):
-        age = age_of[items[i] & 0xFFFF]
-        for j in range(len(ring)):
-            if ring[j] == items[i]:
-                age = j
-                break
-        if age >= 0:
-            buckets[i] = 0
-            while age > 0:
-                age >>= 1
-                buckets[i] += 1
-    return buckets
+        place = place_of[items[i] & 0xFFFF]
+        if not place:
+            continue
+        age = ages[place]
+        count = counts[place]
+        vote = votes[place]
+        if in_ring[place]:
+            for j in range(len(ring) - 1, -1, -1):
+                if ring[j] == items[i]:
+                    age = j
+                    count += 1
+                    vote += vote_of[bit_length(j)]
+        if count:
+            age_bucket[i] = bit_length(age)
+            number_bucket[i] = min(bit_length(count), most)
+            if vote > 0:
+                bias[i] = np.log(vote)
+    return age_bucket, number_bucket, bias
+
+
+@njit(cache=True, nogil=True)
+def bit_length(number):
+    """Number of bits of a number of at least 0."""
+    bits = 0
+    while number > 0:
+        number >>= 1
+        bits += 1
+    return bits
 
 
 def _bits(number: int, most: int) -> int:

@@ -125,7 +125,7 @@ def _attentions(network: Network) -> dict[str, Tensor]:
     return {
         "item": item,
         "item_bias": network.item_bias,
-        "member_bias": torch.cat([network.membership.bias, torch.zeros(1)]),
+        "member_vote": torch.cat([network.membership.bias.exp(), torch.zeros(1)]),
         "ring_query": ring.query(item) @ ring.key.weight * scale,
         "ring_value": ring.value.weight.mT,
         "ring_bias": ring.age_bias,
@@ -143,6 +143,7 @@ def _evidence(network: Network) -> dict[str, Tensor]:
         "head_user": head.user.weight.mT,
         "head_pair": head.pair.weight.mT,
         "head_member": head.member.weight,
+        "head_often": head.often.weight,
         "head_recency": head.recency.weight,
         "head_count": head.count.weight,
         "head_next": head.next_item,

@@ -1,7 +1,7 @@
 """From the state and one candidate to a click logit.
 
-    hidden = W_item e + W_user s + W_pair [s*e, r, r*e, l, l*e] + member[bucket] + recency[gap] +
-    count[events] + w n
+    hidden = W_item e + W_user s + W_pair [s*e, r, r*e, l, l*e] + member[age] + often[times] +
+    recency[gap] + count[events] + w n
     logit  = alpha n + beta + w_out . relu(hidden)
 
 e is the candidate's embedding, s the sequence state, r exact target attention over the ring, l
@@ -16,15 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from model.config import ModelConfig
-from model.network.membership import buckets
+from model.network.membership import OFTEN_BUCKETS, bits, buckets
 
 COUNT_BUCKETS = 16
 
 
 def count_bucket(events: Tensor) -> Tensor:
     """Bucket of a number of events: its bits, at most COUNT_BUCKETS - 1."""
-    edges = torch.tensor([1 << bit for bit in range(COUNT_BUCKETS - 1)], device=events.device)
-    return torch.bucketize(events, edges, right=True)
+    return bits(events, COUNT_BUCKETS - 1)
 
 
 class RingAttention(nn.Module):
@@ -62,13 +61,14 @@ class Evidence(nn.Module):
         self.user = nn.Linear(D, Z, bias=False)
         self.pair = nn.Linear(5 * D, Z, bias=False)
         self.member = nn.Embedding(buckets(config), Z)
+        self.often = nn.Embedding(OFTEN_BUCKETS, Z)
         self.recency = nn.Embedding(config.gap_buckets, Z)
         self.count = nn.Embedding(COUNT_BUCKETS, Z)
         self.next_item = nn.Parameter(torch.zeros(Z))
         self.alpha = nn.Parameter(torch.ones(()))
         self.beta = nn.Parameter(torch.zeros(()))
         self.out = nn.Parameter(torch.zeros(Z))
-        for table in (self.member, self.recency, self.count):
+        for table in (self.member, self.often, self.recency, self.count):
             nn.init.normal_(table.weight, std=0.02)
 
     def forward(
@@ -78,7 +78,8 @@ class Evidence(nn.Module):
         ring: Tensor,  # (..., M, D)
         lowrank: Tensor,  # (..., M, D)
         next_item: Tensor,  # (..., M)
-        member: Tensor,  # (..., M) bucket
+        member: Tensor,  # (..., M) bucket of the newest occurrence's age
+        often: Tensor,  # (..., M) bucket of the number of occurrences
         recency: Tensor,  # (...) bucket
         count: Tensor,  # (...) bucket
     ) -> Tensor:
@@ -87,6 +88,7 @@ class Evidence(nn.Module):
             [user[..., None, :] * vectors, ring, ring * vectors, lowrank, lowrank * vectors], dim=-1
         )
         of_user = self.user(user) + self.recency(recency) + self.count(count)  # (..., Z)
-        hidden = self.item(vectors) + self.pair(pairs) + self.member(member) + of_user[..., None, :]
+        hidden = self.item(vectors) + self.pair(pairs) + of_user[..., None, :]
+        hidden = hidden + self.member(member) + self.often(often)
         hidden = torch.relu(hidden + next_item[..., None] * self.next_item)  # (..., M, Z)
         return self.alpha * next_item + self.beta + hidden @ self.out

@@ -78,26 +78,37 @@ class Network(nn.Module):
         return self.membership.add_to(logits, batch.items, batch.mask, exclude=exclude)
 
     def head(
-        self, encoding: Encoding, batch: Sequences, at: Tensor, candidates: Tensor, now_ms: Tensor
+        self,
+        encoding: Encoding,
+        batch: Sequences,
+        at: Tensor,
+        candidates: Tensor,
+        now_ms: Tensor,
+        *,
+        apart: bool = False,
     ) -> Tensor:
         """Click logits (B, Q, M) of candidates (B, Q, M) asked at now_ms (B, Q),
         after the events at `at` (B, Q).
+
+        Where the head learns `apart`, no gradient reaches what the next-item logit is made of.
         """
-        vectors = self.embedding.item(candidates)  # (B, Q, M, D)
-        user = _take(encoding.sequence, at)  # (B, Q, D)
-        ring, filled = self._ring(encoding.x, at)
-        cache, mass = self.lowrank.caches_at(encoding.x, batch.times_ms, at)
-        # (B, Q, M)
-        member = self.membership.bucket(self.membership.ages(batch.items, at, candidates))
+        taken = Tensor.detach if apart else torch.as_tensor
+        x = taken(encoding.x)  # (B, L, D)
+        vectors = taken(self.embedding.item(candidates))  # (B, Q, M, D)
+        user = taken(_take(encoding.sequence, at))  # (B, Q, D)
+        ring, filled = self._ring(x, at)
+        cache, mass = self.lowrank.caches_at(x, batch.times_ms, at)
+        found = self.membership.find(batch.items, at, candidates)
         next_item = (vectors @ user[..., None]).squeeze(-1) + self.item_bias[candidates]
-        next_item = next_item + self.membership.bias_of(member)
+        next_item = taken(next_item + found.bias)  # (B, Q, M)
         logits: Tensor = self.evidence(
             vectors,
             user,
             self.ring(vectors, ring, filled),
             self.lowrank.read(cache, mass, vectors),
             next_item,
-            member,
+            found.age,
+            found.often,
             gap_bucket(now_ms - batch.times_ms.gather(1, at), self.config.gap_buckets),
             count_bucket(at + 1),
         )

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.network.membership import Membership
+from model.network.membership import Membership, Seen
 from model.network.network import Network
 from training.data.sequences import Histories, Vocabulary, Windows, groups, pad
 from training.errors import TrainingError
@@ -110,9 +110,9 @@ class Teachers:
         self.share = share
 
     @torch.no_grad()
-    def guide(self, place: Tensor, age: Tensor) -> Guide:
-        """What they say after the events at flat positions (n,), about seen items of ages (p,)."""
-        extra = torch.zeros(age.shape)
+    def guide(self, place: Tensor, seen: Seen) -> Guide:
+        """What they say after the events at flat positions (n,), about the seen items (p) there."""
+        extra = torch.zeros(seen.age.shape)
         for each in self.memberships:
-            extra += self.share * each.bias_of(each.bucket(age))
+            extra += self.share * each.bias_at(seen)
         return Guide(self.encodings[place], self.table, self.bias, extra, self.weight)

@@ -25,7 +25,7 @@ from training.errors import StoppedError, TrainingError
 
 KEPT = "unfinished.pt"
 KEPT_NEXT = "unfinished-refit.pt"  # of the training that follows
-FORMAT = 1
+FORMAT = 2
 INTERVAL_S = 60.0
 SHARE_MAX = 0.05  # of the time that goes into writing
 HOW = "the same command and --resume"

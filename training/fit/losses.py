@@ -1,5 +1,5 @@
-"""What training minimises: next-item cross-entropy,
-click log-loss and LREA's non-negativity, each with a weight.
+"""What training minimises: next-item cross-entropy by the sequence state, the same by the head,
+and LREA's non-negativity, each with a weight.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, pad
+from torch.nn.functional import pad
 
 from model.network.embedding import Sequences
-from model.network.membership import Membership
+from model.network.membership import Membership, Seen
 from training.fit.softmax import Guide, Places, catalogue_loss
-from training.measure.targets import ClickTargets
+from training.measure.targets import Lists
 
 
 def next_item_loss(
@@ -22,7 +22,7 @@ def next_item_loss(
     table: Tensor,
     bias: Tensor | None,
     membership: Membership | None,
-    guide: Callable[[Tensor, Tensor], Guide] | None = None,
+    guide: Callable[[Tensor, Seen], Guide] | None = None,
     smoothing: float = 0.0,
 ) -> Tensor:
     """Mean cross-entropy of event t + 1 under the softmax over the
@@ -31,15 +31,15 @@ def next_item_loss(
     The logits are those of encodings (B, L, D) against table (V, D), plus bias (V,), plus
     membership's biases of what the histories hold. Targets outside the catalogue (hashed rows) and
     padding do not count. A share `smoothing` of each target is spread over the catalogue. `guide`
-    is asked what teachers say at the positions that count, (B, L) bool, about seen items of some
-    ages (p,).
+    is asked what teachers say at the positions that count, (B, L) bool, about the seen items
+    (p) there.
     """
     targets = events.items[:, 1:]  # (B, L-1)
     usable = events.mask[:, 1:] & (targets < len(table))
-    places, age = membership_places(
+    places, seen = membership_places(
         membership, events, pad(usable, (0, 1)), len(table), encoded.dtype
     )
-    said = None if guide is None else guide(pad(usable, (0, 1)), age)
+    said = None if guide is None else guide(pad(usable, (0, 1)), seen)
     total = catalogue_loss(
         encoded[:, :-1][usable], table, bias, places, targets[usable], said, smoothing
     )
@@ -48,26 +48,30 @@ def next_item_loss(
 
 def membership_places(
     membership: Membership | None, events: Sequences, usable: Tensor, items: int, dtype: torch.dtype
-) -> tuple[Places, Tensor]:
+) -> tuple[Places, Seen]:
     """What membership adds to the logits at the positions that are `usable` (B, L),
-    one row each, and the ages (p,).
+    one row each, and the seen items (p) that it is added to.
     """
     if membership is None:
         none = torch.zeros(0, dtype=torch.int64, device=usable.device)
-        return Places(none, none, none.to(dtype)), none
+        return Places(none, none, none.to(dtype)), Seen(none, none, none, none, usable[..., None])
     seen = membership.seen(events.items, events.mask & (events.items < items))
     row = usable.flatten().cumsum(0).sub(1).view_as(usable)  # (B, L)
-    kept = usable[seen.user, seen.position] & (seen.age < membership.reach)
-    user, position, item, age = (column[kept] for column in seen)
-    return Places(
-        row[user, position], item, membership.bias_of(membership.bucket(age)).to(dtype)
-    ), age
+    seen = seen.only(usable[seen.user, seen.position] & (seen.age < membership.reach))
+    bias = membership.bias_at(seen).to(dtype)
+    return Places(row[seen.user, seen.position], seen.item, bias), seen
 
 
-def click_loss(logits: Tensor, targets: ClickTargets) -> Tensor:
-    """Mean log-loss of candidates (B, Q, M) at valid positions."""
-    each = binary_cross_entropy_with_logits(
-        logits, targets.labels.to(logits.dtype), reduction="none"
-    )
-    weight = targets.valid[..., None].to(logits.dtype).expand_as(each)
-    return (each * weight).sum() / weight.sum().clamp(min=1)
+def list_loss(logits: Tensor, lists: Lists) -> Tensor:
+    """Mean cross-entropy of the next item under the full logits' softmax over the catalogue,
+    estimated from drawn candidates (B, Q, 1 + M) at valid positions.
+
+        loss = -f_y + log(exp f_y + sum_j exp(f_j - log(M q_j)))
+
+    q is the share that item j had in the draw. The sum is right on average whatever q is
+    (importance sampling: Bengio and Senecal 2008; Jean et al. 2015, arXiv 1412.2007), so candidates
+    may be drawn where the model errs, and the head does not learn that such items are unlikely. It
+    is most exact with a q near the softmax itself.
+    """
+    each = -(logits - lists.expected).log_softmax(dim=-1)[..., 0]  # (B, Q)
+    return each.where(lists.valid, 0).sum() / lists.valid.sum().clamp(min=1)

@@ -28,6 +28,7 @@ from torch.nn.functional import embedding, pad
 
 from model.arrays import Longs
 from model.network.embedding import Sequences
+from model.network.membership import Seen
 from model.network.network import Network
 from training.fit.losses import membership_places
 from training.fit.softmax import Guide, Places, catalogue_loss
@@ -74,7 +75,7 @@ def sampled_next_item_loss(
     encoded: Tensor,
     events: Sequences,
     candidates: Candidates,
-    guide: Callable[[Tensor, Tensor], Guide] | None = None,
+    guide: Callable[[Tensor, Seen], Guide] | None = None,
     smoothing: float = 0.0,
 ) -> Tensor:
     """`losses.next_item_loss` of encodings (B, L, D), estimated from `candidates` of `events`.
@@ -83,7 +84,7 @@ def sampled_next_item_loss(
     """
     targets = events.items[:, 1:]  # (B, L-1)
     usable = pad(events.mask[:, 1:] & (targets < network.items), (0, 1))  # (B, L)
-    places, age = membership_places(
+    places, seen = membership_places(
         network.membership, events, usable, network.items, encoded.dtype
     )
     target = torch.searchsorted(candidates.items, targets[usable[:, :-1]])
@@ -96,7 +97,7 @@ def sampled_next_item_loss(
         target,
         candidates,
     )
-    said = None if guide is None else _among(guide(usable, age), candidates.items)
+    said = None if guide is None else _among(guide(usable, seen), candidates.items)
     total = sampled_loss(*parts, own_items(events, usable, network.items), said)
     if smoothing:
         share = smoothing * (1.0 if said is None else 1.0 - said.weight)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from model.config import ModelConfig
 from model.network.embedding import Sequences
+from model.network.membership import Seen
 from model.network.network import Encoding, Network
 from training.data.remarks import to_stderr
 from training.data.sequences import (
@@ -37,11 +38,11 @@ from training.fit.harness import FitConfig, Line, fit, pick_device
 from training.fit.identity import identity
 from training.fit.initial import start_from_data
 from training.fit.keeper import Keeper
-from training.fit.losses import click_loss, next_item_loss
+from training.fit.losses import list_loss, next_item_loss
 from training.fit.sampled import DRAWN, Drawing, sampled_next_item_loss
 from training.fit.softmax import Guide
-from training.measure.evaluate import NetworkRanker, affordable, rank
-from training.measure.targets import NegativeSampler, random_positions
+from training.measure.evaluate import NetworkRanker, affordable, next_item_logits_at, rank
+from training.measure.targets import ListSampler, random_positions
 from training.workers import Workers
 
 MEASURED = 400  # held-out events that tell how long a validation takes
@@ -62,7 +63,7 @@ class TrainConfig(FitConfig):
     smoothing: float = 0.0  # share of each next item that is spread over the whole catalogue
     negativity_weight: float = 0.1
     positions: int = 8  # Q: positions a window that the head learns from, at most one in SPARSE
-    negatives: int = 15  # M - 1
+    negatives: int = 63  # M: items beside the next one, drawn as the model lists them
     # of what teachers say, where there are any, against the clicks themselves
     teacher_weight: float = 0.5
     context: int | None = None  # events before a validation target; None: all
@@ -144,7 +145,7 @@ class TrainedModel:
 
 
 class StreamingTask:
-    """Next item at all positions, clicks against sampled negatives,
+    """Next item at all positions by the sequence state and at some by the head,
     and non-negativity; see `harness.Task`.
     """
 
@@ -161,7 +162,7 @@ class StreamingTask:
         self.settings = settings
         self.training = training
         self.held = affordable(held, network.items)
-        self.sampler = NegativeSampler(training, network.items)
+        self.sampler = ListSampler(training, network.items)
         self.drawing = (
             Drawing(training.counts(network.items), settings.drawn)
             if settings.samples(network.items)
@@ -224,13 +225,21 @@ class StreamingTask:
     def click(
         self, encoding: Encoding, events: Sequences, batch: Batch, random: np.random.Generator
     ) -> Tensor:
-        """Log-loss of the head at some positions."""
+        """Cross-entropy of the head at some positions, among what the model itself lists there."""
+        network = self.network
         positions = min(self.settings.positions, -(-events.items.shape[1] // SPARSE))
         at = random_positions(batch, positions, random)
-        drawn = self.sampler.draw(batch.begins, at, self.settings.negatives, random)
-        asked = type(drawn)(*(column.to(events.items.device) for column in drawn))
-        logits = self.network.head(encoding, events, asked.at, asked.candidates, asked.now_ms)
-        return click_loss(logits, asked)
+        row = torch.arange(len(at)).repeat_interleave(positions).to(events.items.device)
+        own = None  # all logits are too dear where the catalogue is sampled
+        if self.drawing is None:
+            with torch.no_grad():
+                asked_at = torch.from_numpy(at).flatten().to(row)
+                own = next_item_logits_at(network, encoding, events.items, row, asked_at)
+        drawn = self.sampler.draw(batch.begins, at, own, self.settings.negatives, random)
+        asked = type(drawn)(*(column.to(row.device) for column in drawn))
+        apart = self.settings.next_item_weight > 0  # else nobody taught the next-item logit
+        question = (asked.at, asked.candidates, asked.now_ms)
+        return list_loss(network.head(encoding, events, *question, apart=apart), asked)
 
     def validation_s(self, network: nn.Module) -> float:
         """About how many seconds `validate` takes, from a part of it."""
@@ -297,7 +306,7 @@ def train(
     device = pick_device(settings.device)
     shape = dataclasses.replace(shape, actions=vocabulary.actions, hashed_items=vocabulary.hashed)
     network = network_type(shape, items, settings.dropout)
-    start_from_data(network, training, settings.negatives, settings.seed)
+    start_from_data(network, training, settings.seed)
     network.to(device)
     opinions = [teacher.opinion(training, vocabulary) for teacher in teachers]
     said = Teachers(opinions, settings.teacher_weight) if opinions else None
@@ -322,7 +331,7 @@ def train(
     )
 
 
-def _guide(teachers: Teachers, batch: Batch, usable: Tensor, age: Tensor) -> Guide:
+def _guide(teachers: Teachers, batch: Batch, usable: Tensor, seen: Seen) -> Guide:
     """What the teachers say at the positions of a batch that are `usable` (B, L)."""
     place = torch.from_numpy(batch.begins)[:, None] + torch.arange(usable.shape[1])  # (B, L)
-    return teachers.guide(place[usable], age)
+    return teachers.guide(place[usable], seen)

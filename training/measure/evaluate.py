@@ -88,14 +88,9 @@ def add_membership_at(
     """Add the biases of what users `row` (m,) of items (B,
     L) had up to positions `at` (m,) to logits (m, V+U).
     """
-    position = torch.arange(items.shape[1], device=items.device)
-    again = (items[:, :, None] == items[:, None, :]) & (position > position[:, None])  # (B, L, L)
-    # (B, L): where the item comes next
-    following = torch.where(again, position, items.shape[1]).amin(dim=2)
-    newest = (position <= at[:, None]) & (following[row] > at[:, None])  # (m, L)
-    age = torch.where(newest, at[:, None] - position, -1)
-    bias = membership.bias_of(membership.bucket(age))  # (m, L), 0 where not the newest
-    return logits.scatter_add(1, items[row], bias)
+    age = at[:, None] - torch.arange(items.shape[1], device=items.device)  # (m, L)
+    votes = torch.zeros_like(logits).scatter_add(1, items[row], membership.votes_of(age))
+    return logits + membership.bias_of(votes)
 
 
 class Asked(NamedTuple):

@@ -1,8 +1,9 @@
-"""What the head is asked to predict: candidates at some positions of a batch, with labels.
+"""What the head is asked about: candidates at some positions of a batch.
 
-Either the next item against sampled negatives, or labelled impressions (such as rating >= 4) as
-they stand in the log. Letters: B users, L events, Q positions a user, M candidates a position, V
-catalogue items.
+To learn, the next item among items drawn from the model's own lists, with the share of each in the
+draw (`ListSampler`). To be judged, the next item against sampled negatives, or labelled impressions
+(such as rating >= 4) as they stand in the log. Letters: B users, L events, Q positions a user, M
+candidates a position, V catalogue items.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from model.arrays import Bools, Longs
 from training.data.sequences import Batch, Histories
 
 REDRAWS = 8
+OWN = 0.6  # of the candidates that the head learns from: as the model itself lists them
 
 
 class ClickTargets(NamedTuple):
@@ -29,11 +31,74 @@ class ClickTargets(NamedTuple):
     valid: Tensor  # (B, Q) bool, false for places that only fill up
 
 
+class Lists(NamedTuple):
+    """The next item and M drawn ones asked right before event `at` + 1;
+    `expected` is what the drawing favoured, to be taken out again.
+    """
+
+    at: Tensor  # (B, Q) positions
+    candidates: Tensor  # (B, Q, 1 + M) item rows, the next item first
+    now_ms: Tensor  # (B, Q) time of event at + 1
+    # (B, Q, 1 + M) log of how often each is drawn on average; 0 for the next item, and infinity
+    # where it was drawn again, so that it counts once
+    expected: Tensor
+    valid: Tensor  # (B, Q) bool, false where the next item is not in the catalogue
+
+
+class ListSampler:
+    """Draws items as the model itself lists them:
+    a share `own` by its next-item softmax, the rest half evenly and half by popularity.
+
+    So most candidates are those that the head will be asked to sort, and none is impossible.
+    """
+
+    def __init__(self, histories: Histories, items: int, *, own: float = OWN) -> None:
+        self.histories = histories
+        self.items = items
+        self.own = own
+        counts = torch.from_numpy(histories.counts(items)).double()
+        self.others = 0.5 / items + 0.5 * counts / counts.sum().clamp(min=1)  # (V,)
+
+    def draw(
+        self,
+        begins: Longs,
+        at: Longs,
+        logits: Tensor | None,
+        count: int,
+        random: np.random.Generator,
+    ) -> Lists:
+        """The next item and `count` others, at positions `at` (B, Q) of rows from `begins` (B) on.
+
+        `logits` (B * Q, V) are the model's own there; without them nothing is drawn by the model.
+        Of the summed shares each of `count` equal parts gives one item, which evens out chance.
+        """
+        place = begins[:, None] + at  # (B, Q) flat
+        positive = torch.from_numpy(self.histories.items[place + 1])  # (B, Q)
+        share = self.others  # (V,)
+        if logits is not None:
+            own = logits.cpu().double().softmax(dim=1)
+            share = self.own * own + (1 - self.own) * share  # (B * Q, V)
+        summed = share.cumsum(dim=-1)
+        chance = torch.from_numpy(random.random((positive.numel(), count)))
+        parts = (torch.arange(count) + chance) / count * summed[..., -1:]  # (B * Q, M)
+        drawn = torch.searchsorted(summed, parts).clamp(max=self.items - 1)
+        drawn_share = share[drawn] if logits is None else share.gather(1, drawn)
+        expected = (count * drawn_share).log().float().view(*positive.shape, count)
+        drawn = drawn.view_as(expected)
+        expected = expected.masked_fill(drawn == positive[..., None], float("inf"))
+        return Lists(
+            torch.from_numpy(at),
+            torch.cat([positive[..., None], drawn], dim=-1),
+            torch.from_numpy(self.histories.times_ms[place + 1]),
+            torch.cat([torch.zeros(*positive.shape, 1), expected], dim=-1),
+            positive < self.items,
+        )
+
+
 class NegativeSampler:
     """Draws catalogue items that a user has not had so far, some uniformly and some by popularity.
 
-    A share `seen` comes from the user's own past instead, so that the head also learns what a
-    repeat is worth.
+    A share `seen` comes from the user's own past instead, so that repeats are asked about, too.
     """
 
     def __init__(

@@ -3,8 +3,8 @@ one trained network, many memories.
 
 The network's next-item logits are taken without its membership bias; then each memory adds the bias
 of what it still knows. Exact memories know the newest so many events, the ages of which fall into
-the trained buckets, and beyond those into the oldest one. A Bloom filter knows, without age, what
-the exact part has lost; what it takes for seen and is not gets the bias as well.
+the trained buckets, and beyond those into the oldest one. A Bloom filter knows, without age and
+number, what the exact part has lost; what it takes for seen and is not gets a vote as well.
 """
 
 from __future__ import annotations
@@ -83,19 +83,19 @@ class Filter:
 
 
 def bias_of(
-    memory: Memory, bloom: Filter | None, items: Longs, of_age: Floats, catalogue: int
+    memory: Memory, bloom: Filter | None, items: Longs, votes_of: Floats, catalogue: int
 ) -> Floats:
     """What a memory adds to the logits (V,) after the catalogue events `items` (n,), oldest first.
 
-    `of_age` is the bias of each age in events; its last place stands for all older ones.
+    `votes_of` is the vote of each age in events; its last place stands for all older ones.
     """
-    rows, age = np.unique(items[::-1], return_index=True)  # the newest of each
-    added = np.zeros(catalogue, dtype=np.float32)
-    if bloom is not None:
-        added[bloom.positives(rows[age >= memory.events])] = of_age[-1]
+    age = np.arange(len(items))[::-1]
     recent = age < memory.events
-    added[rows[recent]] = of_age[np.minimum(age[recent], len(of_age) - 1)]
-    return added
+    votes = np.zeros(catalogue, dtype=np.float32)
+    if bloom is not None:
+        votes[bloom.positives(items[~recent])] = votes_of[-1]
+    np.add.at(votes, items[recent], votes_of[np.minimum(age[recent], len(votes_of) - 1)])
+    return np.log(votes, out=np.zeros_like(votes), where=votes > 0)
 
 
 @torch.inference_mode()
@@ -105,9 +105,7 @@ def measure(network: Network, held: Held, chosen: Sequence[Memory]) -> list[Rank
     encoder = Encoder(network)
     table = network.embedding.item.weight[:items]
     bias = network.item_bias[:items]
-    of_age = network.membership.bias_of(
-        network.membership.bucket(torch.arange(network.membership.reach))
-    ).numpy()
+    votes_of = network.membership.votes_of(torch.arange(network.membership.reach)).numpy()
     filters = [
         Filter(items, memory.bits, memory.hashes) if memory.bits else None for memory in chosen
     ]
@@ -121,7 +119,7 @@ def measure(network: Network, held: Held, chosen: Sequence[Memory]) -> list[Rank
             for row, at in zip(events[asked.row], asked.at, strict=True)
         ]
         for memory, bloom, found in zip(chosen, filters, parts, strict=True):
-            added = np.stack([bias_of(memory, bloom, one, of_age, items) for one in past])
+            added = np.stack([bias_of(memory, bloom, one, votes_of, items) for one in past])
             found.append(Ranking.of(logits + added, held, asked.begins + asked.at))
     return [Ranking.joined(found) for found in parts]
 

@@ -11,6 +11,7 @@ import torch
 import xxhash
 
 from model.bundle.bundle import UNKNOWN_ACTION, Bundle
+from model.bundle.files import FORMAT
 from model.bundle.load import load_bundle
 from model.config import ModelConfig
 from model.errors import BundleError
@@ -42,11 +43,12 @@ def copy_of(published: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_scores_equal_the_networks_head(variant: str, tmp_path: Path) -> None:
     """Absorbed, pre-stored and streamed scoring equals the head on
-    whole histories (float32 states).
+    whole histories (float32 states), also of a user who comes back to the same few items.
     """
     config = ModelConfig(**VARIANTS[variant], state_dtype="float32", actions=("view", "buy"))
     made = network(config)
     batch = histories(2, 70, ModelConfig(actions=("view", "buy")))
+    batch.items[1] %= 7
     write_bundle(tmp_path / "b", made, NAMES, np.ones(ITEMS), {})
     bundle = load_bundle(tmp_path / "b")
     rows = fold_all(bundle._fold, config, batch)
@@ -165,6 +167,16 @@ def test_a_missing_bundle_says_how_to_make_one(tmp_path: Path) -> None:
     """The message names the path and the command."""
     with pytest.raises(BundleError, match="echorank train"):
         load_bundle(tmp_path / "nothing")
+
+
+def test_a_bundle_of_another_version_says_what_to_do(published: Path, tmp_path: Path) -> None:
+    """Weights of another meaning are never served: the message says whose they are."""
+    copied = copy_of(published, tmp_path)
+    manifest = json.loads((copied / "manifest.json").read_text())
+    for number, made in ((FORMAT - 1, "an older version"), (FORMAT + 1, "a newer version")):
+        (copied / "manifest.json").write_text(json.dumps(manifest | {"format": number}))
+        with pytest.raises(BundleError, match=f"{made} .*train and publish again"):
+            load_bundle(copied)
 
 
 def test_a_missing_file_is_named(published: Path, tmp_path: Path) -> None:

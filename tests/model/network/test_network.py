@@ -91,6 +91,40 @@ def test_every_parameter_is_trained() -> None:
     assert without == set()
 
 
+def test_the_head_starts_as_the_next_item_logit() -> None:
+    """Before it has learned anything the head corrects nothing."""
+    torch.manual_seed(0)
+    made = Network(ModelConfig(), ITEMS).eval()
+    batch = histories(2, 40, made.config)
+    at = torch.full((2, 1), 39)
+    candidates = torch.arange(ITEMS).expand(2, 1, -1)
+    with torch.no_grad():
+        encoding = made.encode(batch)
+        full = made.head(encoding, batch, at, candidates, batch.times_ms[:, -1:] + 1000)
+        next_item = made.next_item_logits(encoding, batch)[:, 39:]
+    torch.testing.assert_close(full, next_item)
+
+
+def test_a_head_that_learns_apart_leaves_the_next_item_logit_alone() -> None:
+    """Its gradient reaches head, ring and slots, and nothing that the next-item logit is made of;
+    its logits are the same.
+    """
+    made = network(ModelConfig(actions=("view", "buy")))
+    batch = histories(2, 40, made.config)
+    encoding = made.encode(batch)
+    question = (torch.full((2, 1), 39), torch.arange(ITEMS).expand(2, 1, -1))
+    now_ms = batch.times_ms[:, -1:] + 1000
+    logits = made.head(encoding, batch, *question, now_ms, apart=True)
+    torch.testing.assert_close(logits, made.head(encoding, batch, *question, now_ms))
+    logits.square().mean().backward()
+    reached = {
+        name.split(".")[0]
+        for name, p in made.named_parameters()
+        if p.grad is not None and p.grad.abs().sum() > 0
+    }
+    assert reached == {"evidence", "lowrank", "ring"}
+
+
 def test_non_negativity_counts_negative_mixing_only() -> None:
     """LREA's term is the mean of relu(-M)."""
     made = network(ModelConfig())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -69,18 +71,21 @@ def test_membership_ages_and_logits_by_hand() -> None:
     # ages 0, 1
     expected[1, 3] = 10
     expected[1, 5] = 20
-    # 5 again: its newest place counts
-    expected[2, 5] = 10
+    # 5 again: both occurrences vote, ages 0 and 2
+    expected[2, 5] = math.log(math.exp(10) + math.exp(30))
     expected[2, 3] = 20
-    # ages 0, 1, 2
+    # ages 0, 1, 2; the first 5 is out of reach
     expected[3, 2] = 10
     expected[3, 5] = 20
     expected[3, 3] = 30
     torch.testing.assert_close(logits, expected)
     excluded = membership.add_to(torch.zeros(1, 4, 6), items, mask, exclude=True)[0]
     assert (excluded[3] < -1e8).nonzero().flatten().tolist() == [2, 3, 5]
-    ages = membership.ages(items, torch.tensor([[3]]), torch.tensor([[[5, 3, 2, 4]]]))
-    assert ages.tolist() == [[[1, 2, 0, -1]]]
+    candidates = torch.tensor([[[5, 3, 2, 4]]]).expand(1, 2, -1)
+    found = membership.find(items, torch.tensor([[2, 3]]), candidates)
+    assert found.age.tolist() == [[[0, 1, 3, 3], [1, 2, 0, 3]]]
+    assert found.often.tolist() == [[[2, 1, 0, 0], [1, 1, 1, 0]]]
+    torch.testing.assert_close(found.bias[0], expected[2:][:, [5, 3, 2, 4]])
     assert membership.bucket(torch.tensor([-1, 0, 1, 2, 3])).tolist() == [3, 0, 1, 2, 3]
 
 

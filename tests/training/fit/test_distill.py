@@ -64,7 +64,7 @@ def test_teachers_speak_as_the_mean_of_their_logits() -> None:
             int(batch.events.mask[user].sum())
         )
         mine = seen.user == user
-        guide = said.guide(place, seen.age[mine])
+        guide = said.guide(place, seen.only(mine))
         logits = (guide.x @ guide.table.mT + guide.bias).index_put(
             (seen.position[mine], seen.item[mine]), guide.extra, accumulate=True
         )
@@ -95,7 +95,7 @@ def test_a_bidirectional_teacher_speaks_of_each_event_without_reading_on() -> No
         ]
         theirs = model.logits_at(torch.stack(encoded), batch.events, torch.zeros_like(at), at)
     seen = streaming.network.membership.seen(batch.events.items, batch.events.mask)
-    guide = said.guide(torch.from_numpy(batch.begins)[0] + at, seen.age)
+    guide = said.guide(torch.from_numpy(batch.begins)[0] + at, seen)
     logits = (guide.x @ guide.table.mT + guide.bias).index_put(
         (seen.position, seen.item), guide.extra, accumulate=True
     )

@@ -39,7 +39,7 @@ def test_the_streaming_models_training_is_this_loop() -> None:
     random = np.random.default_rng(SETTINGS.seed)
     torch.manual_seed(SETTINGS.seed)
     network = Network(ModelConfig.from_json(model.network.config.to_json()), 12, SETTINGS.dropout)
-    start_from_data(network, training, SETTINGS.negatives, SETTINGS.seed)
+    start_from_data(network, training, SETTINGS.seed)
     averaged = copy.deepcopy(network)
     schedule = Schedule(SETTINGS)
     task = StreamingTask(network, SETTINGS, training, held)

@@ -10,7 +10,7 @@ from model.config import ModelConfig
 from model.network.network import Network
 from tests.training.logs import make_log
 from training.data.sequences import Histories, Vocabulary
-from training.fit.initial import repeat_ages, repeat_bias, start_from_data
+from training.fit.initial import occurrences, repeat_bias, start_from_data
 
 
 def network_of(items: int) -> Network:
@@ -26,9 +26,14 @@ def histories_of(rows: list[str]) -> Histories:
     return Histories.of(log, Vocabulary.of(log, hashed=8))
 
 
-def test_repeat_ages_by_hand() -> None:
-    """In `abaa`, a comes again after one other event (age 1) and then at once (age 0)."""
-    assert sorted(repeat_ages(histories_of(["abaa", "ab"])).tolist()) == [0, 1]
+def test_occurrences_by_hand() -> None:
+    """In `abaa`, a comes again after one other event (age 1), then at once (age 0)
+    when it also was there two events before that (age 2).
+    """
+    membership = network_of(2).membership
+    found = occurrences(membership, histories_of(["abaa", "ab"]), np.random.default_rng(0))
+    assert sorted(found[:, :3].tolist()) == [[0, 1, 0], [1, 0, 1]]
+    assert not found[:, 3:].any()
 
 
 def test_membership_suppresses_where_nothing_repeats_and_promotes_where_it_does() -> None:
@@ -54,8 +59,25 @@ def test_an_untrained_network_starts_as_popular_as_the_data() -> None:
     """
     histories = histories_of(["abac", "aab", "a"])
     network = network_of(3)
-    start_from_data(network, histories, negatives=15, seed=0)
+    start_from_data(network, histories, seed=0)
     bias = network.item_bias.tolist()
     assert bias[0] - bias[2] == pytest.approx(np.log(6 / 2), abs=1e-5)
     assert sum(bias[:3]) == pytest.approx(0, abs=1e-5)
     assert max(bias[3:]) == pytest.approx(bias[2])
+
+
+def test_who_comes_back_by_count_gets_equal_votes() -> None:
+    """Where the share of an item in the history alone says whether it comes again,
+    no age of the newest 16 events has much more of a vote than another.
+    """
+    random = np.random.default_rng(0)
+    rows = []
+    for _ in range(60):
+        row = list(random.choice([chr(97 + n) for n in range(20)], 4, replace=False))
+        for _ in range(60):
+            row.append(random.choice(row))  # each occurrence draws alike
+        rows.append("".join(row))
+    membership = network_of(20).membership
+    histories = histories_of(rows)
+    bias = repeat_bias(membership, histories, histories.counts(20), random)[:5]
+    assert float(bias.max() - bias.min()) < 1.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import pytest
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -11,8 +13,12 @@ from torch.nn.functional import cross_entropy
 from model.config import ModelConfig
 from model.network.embedding import Sequences
 from model.network.network import Network
-from training.fit.losses import click_loss, next_item_loss
-from training.measure.targets import ClickTargets
+from tests.training.logs import make_log
+from training.data.sequences import Histories, Vocabulary
+from training.fit.losses import list_loss, next_item_loss
+from training.measure.targets import Lists, ListSampler
+
+DRAWS = 400
 
 
 def events(items: list[list[int]], mask: list[list[bool]]) -> Sequences:
@@ -80,18 +86,51 @@ def test_next_item_loss_equals_the_cross_entropy_of_the_networks_logits() -> Non
 def test_losses_without_any_target_are_zero() -> None:
     """A batch with nothing to learn gives 0, not a division by zero."""
     assert loss_of(torch.zeros(1, 2, 3), events([[0, 3]], [[True, True]])).item() == 0.0
-    nothing = ClickTargets(
-        *(torch.zeros(1, 1, dtype=torch.int64),) * 3, torch.zeros(1, 1, 2), torch.zeros(1, 1)
-    )
-    assert click_loss(torch.zeros(1, 1, 2), nothing).item() == 0.0
+    at = torch.zeros(1, 1, dtype=torch.int64)
+    nothing = Lists(at, at[..., None], at, torch.zeros(1, 1, 2), torch.zeros(1, 1).bool())
+    assert list_loss(torch.zeros(1, 1, 2), nothing).item() == 0.0
 
 
-def test_click_loss_averages_valid_candidates() -> None:
-    """Logits of 0 cost ln 2; an invalid position changes nothing."""
-    labels = torch.tensor([[[True, False], [True, True]]])
+def test_list_loss_takes_out_how_often_candidates_are_drawn() -> None:
+    """By hand: a candidate drawn twice as often as it exists counts half,
+    the next item drawn again counts once, an invalid position not at all.
+    """
     at = torch.zeros(1, 2, dtype=torch.int64)
-    targets = ClickTargets(
-        at, at[..., None].expand(1, 2, 2), at, labels, torch.tensor([[True, False]])
+    expected = torch.tensor([[[0.0, math.log(2), math.inf], [0.0, 0.0, 0.0]]])
+    lists = Lists(at, at[..., None].expand(1, 2, 3), at, expected, torch.tensor([[True, False]]))
+    logits = torch.tensor([[[0.0, math.log(6), 5.0], [-50.0, 0.0, 0.0]]])
+    assert list_loss(logits, lists).item() == pytest.approx(math.log(1 + 3))
+
+
+@pytest.mark.parametrize("guided", [True, False])
+def test_drawn_lists_stand_for_the_whole_catalogue(guided: bool) -> None:
+    """Over many draws, from the model's own softmax or without it, loss and gradient of all logits
+    come near those of the exact softmax; the same draw without the correction does not.
+    """
+    log = make_log([(f"u{user}", chr(97 + item), item) for user in range(9) for item in range(9)])
+    histories = Histories.of(log, Vocabulary.of(log, hashed=2))
+    items = 9
+    torch.manual_seed(0)
+    own = torch.randn(1, items)
+    logits = (own + 0.5 * torch.randn(1, items)).requires_grad_()
+    sampler = ListSampler(histories, items)
+    begins = np.zeros(1, dtype=np.int64)
+    at = np.full((1, 1), 3)
+    random = np.random.default_rng(0)
+    loss = torch.zeros(())
+    wrong = torch.zeros(())
+    for _ in range(DRAWS):
+        drawn = sampler.draw(begins, at, own if guided else None, 6, random)
+        asked = logits[0, drawn.candidates]
+        loss = loss + list_loss(asked, drawn) / DRAWS
+        free = drawn.expected.where(drawn.expected.isinf(), 0)
+        wrong = wrong + list_loss(asked, drawn._replace(expected=free)) / DRAWS
+    target = torch.from_numpy(histories.items[4:5])
+    exact = cross_entropy(logits, target)
+    assert loss.item() == pytest.approx(exact.item(), abs=0.06)
+    of_loss, of_wrong, of_exact = (
+        torch.autograd.grad(each, logits, retain_graph=True)[0].flatten()
+        for each in (loss, wrong, exact)
     )
-    logits = torch.tensor([[[0.0, 0.0], [-50.0, -50.0]]])
-    assert math.isclose(click_loss(logits, targets).item(), math.log(2), rel_tol=1e-6)
+    assert torch.cosine_similarity(of_loss, of_exact, dim=0) > 0.98
+    assert (of_loss - of_exact).norm() < (of_wrong - of_exact).norm()

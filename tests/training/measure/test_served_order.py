@@ -38,7 +38,7 @@ from training.runs import Run, train_by_time
 def run() -> Run:
     """A training on circle walkers, who come back to items that they had."""
     return train_by_time(
-        cyclic_log(length=15),
+        cyclic_log(length=24),
         data_set="circle",
         date="2026-01-01",
         shape=SHAPE,
@@ -62,14 +62,15 @@ def planted(content: bundle_files.BundleContent, *, good_head: bool) -> Bundle:
     arrays["score.head_out"][:] = 0
     arrays["score.head_scalars"][0] = -1
     if good_head:
-        for name in ("item", "item_bias", "member_bias"):
+        for name in ("item", "item_bias"):
             arrays[f"score.{name}"][:] *= -1
+        arrays["score.member_vote"][:-1] **= -1
     return of_content(content)
 
 
 def held_of(bundle: Bundle) -> Held:
     """The last tenth of the walkers' time line."""
-    log = cyclic_log(length=15).by_time()
+    log = cyclic_log(length=24).by_time()
     return Held.since(
         Histories.of(log, vocabulary_of(bundle)), int(log.times_ms[int(len(log) * 0.9)])
     )
@@ -122,7 +123,7 @@ async def test_the_rpc_answers_what_was_evaluated(
     # rounding depends on offsets, which differ
     bundle = planted(content, good_head=False).ordered(order).unrounded()
     vocabulary = vocabulary_of(bundle)
-    log = cyclic_log(users=12, length=15)
+    log = cyclic_log(users=12, length=24)
     log = dataclasses.replace(log, times_ms=np.full(len(log), NOW_MS))
     histories = Histories.of(log, vocabulary)
     evaluated = rank_served(bundle, Held.last(histories))

@@ -12,26 +12,33 @@ from tests.training.logs import cyclic_log
 from training.data.sequences import Held, Histories, Vocabulary
 from training.measure.evaluate import NetworkRanker, rank
 
-OF_AGE = np.array([1, 2, 3, 4], dtype=np.float32)
+VOTES = np.exp(np.array([1, 2, 3, 4], dtype=np.float32))
 
 
 def test_a_memory_knows_the_newest_events_and_their_ages() -> None:
-    """Item 5 was last seen 0 events ago, 2 one ago, 7 three ago: beyond a memory of two."""
-    added = bias_of(Memory("two", 0, 2), None, np.array([7, 2, 2, 5]), OF_AGE, 9)
-    assert added.tolist() == [0, 0, 2, 0, 0, 1, 0, 0, 0]
-    assert bias_of(Memory("all", 0, ALL), None, np.array([7, 2, 2, 5]), OF_AGE, 9)[7] == 4
+    """Item 5 was last seen 0 events ago, 2 one ago and two ago, 7 three ago:
+    beyond a memory of two.
+    """
+    added = bias_of(Memory("two", 0, 2), None, np.array([7, 2, 2, 5]), VOTES, 9)
+    np.testing.assert_allclose(added, [0, 0, 2, 0, 0, 1, 0, 0, 0], rtol=1e-6)
+    both = bias_of(Memory("all", 0, ALL), None, np.array([7, 2, 2, 5]), VOTES, 9)
+    np.testing.assert_allclose(both[[2, 7]], [np.log(VOTES[1] + VOTES[2]), 4], rtol=1e-6)
     # older than any bias
-    assert bias_of(Memory("all", 0, ALL), None, np.array([7, 1, 1, 1, 1, 1]), OF_AGE, 9)[7] == 4
+    old = bias_of(Memory("all", 0, ALL), None, np.array([7, 1, 1, 1, 1, 1]), VOTES, 9)[7]
+    assert old == np.log(VOTES[3])
 
 
 def test_a_filter_forgets_nothing_and_errs_on_the_safe_side() -> None:
     """What left the exact part is always found; a filter of one bit takes everything for seen."""
     history = np.arange(40)
-    added = bias_of(Memory("", 0, 8, 512), Filter(60, 512, 2), history, OF_AGE, 60)
-    assert (added[:32] == 4).all()
-    assert (added[32:40] == OF_AGE[[3, 3, 3, 3, 3, 2, 1, 0]]).all()
+    added = bias_of(Memory("", 0, 8, 512), Filter(60, 512, 2), history, VOTES, 60)
+    of_age = np.log(VOTES)
+    assert (added[:32] == of_age[3]).all()
+    twice = added[32:40] != of_age[[3, 3, 3, 3, 3, 2, 1, 0]]  # of the newest, taken for older too
+    assert twice.mean() < 0.3
     assert (added[40:] == 0).mean() > 0.8
-    assert (bias_of(Memory("", 0, 1, 1), Filter(60, 1, 1), history, OF_AGE, 60)[40:] == 4).all()
+    alone = bias_of(Memory("", 0, 1, 1), Filter(60, 1, 1), history, VOTES, 60)
+    assert (alone[40:] == of_age[3]).all()
 
 
 def test_the_shipped_memory_ranks_as_the_network_does() -> None:
