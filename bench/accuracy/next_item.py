@@ -16,11 +16,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rich.progress import Progress
 
 from bench import report
 from bench.accuracy import rows
@@ -31,8 +33,8 @@ from bench.accuracy.baselines.next_item.mamba import Start
 from bench.accuracy.baselines.next_item.mamba4rec import Mamba4Rec
 from bench.accuracy.baselines.next_item.popularity import Popularity
 from bench.accuracy.baselines.next_item.sasrec import SASRec
-from bench.accuracy.recipes import recipe_of
-from bench.accuracy.served import LISTED, Found, as_served, pairs
+from bench.accuracy.recipes import REFERENCES, recipe_of
+from bench.accuracy.served import LISTED, Found, as_served, pairs, recommended
 from bench.accuracy.split import Split
 from bench.accuracy.variants import Variant
 from model.config import ModelConfig
@@ -48,6 +50,8 @@ from training.measure.ranking import Ranking
 from training.measure.shelves import Shelf
 from training.publish import assess, shipped
 from training.recipe.look import look
+from training.rules.methods import METHODS
+from training.rules.rule import rank_by
 
 WIDTH = 64  # of the references' item table, unless set
 
@@ -91,8 +95,10 @@ def measure(
     """
     changed = parse(changes)
     recipe_of(data, model)  # says whether the model is known before the log is read
-    if membership and model in {"echorank", "popularity"}:
+    if membership and model not in REFERENCES:
         raise ValueError(f"--membership is for the references; {model} is what it is")
+    if changed and model in METHODS:
+        raise ValueError(f"--set is for models that are trained; {model} is what it is")
     report.refuse_changes(table)
     prepare_process()
     log = datasets.load(data, path=path)
@@ -108,6 +114,8 @@ def measure(
         results = list(streaming(split, settings, data=data, out=out, teachers=loaded))
     elif model == "popularity":
         results = list(popularity(split))
+    elif model in METHODS:
+        results = list(simple(split, model))
     else:
         results = list(reference(split, model, settings, membership=membership))
     added = []
@@ -271,6 +279,24 @@ def popularity(split: Split) -> Iterator[Result]:
             more={},
             label=label,
         )
+
+
+def simple(split: Split, name: str) -> Iterator[Result]:
+    """A method that learns by counting, from all that is known before the test, as a model and as
+    what is served: its lists of 20 are those of both.
+    """
+    began = time.process_time()
+    rule = METHODS[name](split.known(), split.items)
+    minutes = (time.process_time() - began) / 60
+    for label, held in split.asked():
+        targets = held.targets(split.items)
+        with Progress(transient=True) as progress:
+            task = progress.add_task(name, total=len(targets))
+            ranking = rank_by(rule, held.histories, targets, partial(progress.advance, task))
+        for found in (by_network(ranking), recommended(ranking)):
+            yield Result(
+                model=name, found=found, minutes=minutes, state_bytes=None, more={}, label=label
+            )
 
 
 def say(line: Line) -> None:

@@ -38,8 +38,10 @@ of the code that answers the API, from the states that ship:
 
 **What is not**: `next-item` ranks by whole networks in float32 that read whole histories, the
 references among them. The whole catalogue competes, ties count against the target; plain figures do
-not mask the history, `_excluded` ones take already-seen items out of the competition but for the
-target. `ctr`: labelled impressions, histories from before each only, a global split in time;
+not mask the history, `_excluded` ones take already-seen items out of the competition, and an event
+on such an item is a miss (RecBole's masking keeps it in). Simple methods, which learn by counting
+from all that is known before the test (docs/decisions/0064-simple-methods.md), stand in both kinds
+of tables. `ctr`: labelled impressions, histories from before each only, a global split in time;
 multiply-adds are those of the interest part for each candidate at a history of the longest length.
 
 Minutes are of one thread, validation included: in processor time, which does not count what else

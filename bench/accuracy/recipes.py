@@ -16,10 +16,11 @@ from typing import Any
 from bench.accuracy.looks import LOOKS
 from training.recipe.choice import choose
 from training.recipe.look import Look
+from training.rules.methods import METHODS
 
 Values = Mapping[str, Any]
 REFERENCES = ("sasrec", "gru4rec", "mamba4rec", "echomamba4rec", "echomamba4rec-published-init")
-MODELS = ("echorank", *REFERENCES, "popularity")
+MODELS = ("echorank", *REFERENCES, "popularity", *METHODS)
 RECURRENT = ("gru4rec", "mamba4rec", "echomamba4rec", "echomamba4rec-published-init")
 BIDIRECTIONAL = ("echomamba4rec", "echomamba4rec-published-init")
 
@@ -75,6 +76,8 @@ def recipe_of(data: str, model: str, look: Look | None = None) -> dict[str, Any]
     """
     if model not in MODELS:
         raise ValueError(f"unknown model {model!r}; known are {', '.join(MODELS)}")
+    if model in METHODS:
+        return {}
     if model == "echorank":
         recipe = choose(look or LOOKS.get(data, LOOKS["ml-1m"]))
         return {**recipe.shape, **recipe.training}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from model.config import ModelConfig
 from training.data import datasets, protocols
 from training.data.clicklog import ClickLog
@@ -69,6 +71,23 @@ class Split:
         yield self.label, self.test
         if self.newcomers is not None and len(self.newcomers.targets(self.items)):
             yield f"{self.label}, new users", self.newcomers
+
+    def known(self) -> Histories:
+        """All events from before the test: a model learns from some of them and is chosen by the
+        others, which come later, of the same users or of sessions of their own.
+        """
+        validated = self.validation.histories
+        if set(self.training.users) <= set(validated.users):
+            return validated
+        return Histories(
+            users=self.training.users + validated.users,
+            items=np.concatenate([self.training.items, validated.items]),
+            actions=np.concatenate([self.training.actions, validated.actions]),
+            times_ms=np.concatenate([self.training.times_ms, validated.times_ms]),
+            starts=np.concatenate(
+                [self.training.starts, self.training.starts[-1] + validated.starts[1:]]
+            ),
+        )
 
     @property
     def items(self) -> int:

@@ -1,10 +1,11 @@
 """Ranks of held-out events over the whole catalogue, twice, and what they amount to.
 
 By RecBole's protocol every catalogue item competes and the history is not masked ("plain"). Beside
-it stand the same scores with already-seen items taken out of the competition ("excluded"). Scores
-are ranked as papers do (`of`): ties count against the target, and one that repeats stays in. Lists
-are ranked as they are shown (`listed`): an item has the place at which it stands, and one that is
-left out, repeated or not, is a miss.
+it stand the same scores with already-seen items taken out of the competition ("excluded"), the
+target among them if it was seen: a miss, as `exclude_seen` of the RPC leaves it out. RecBole's
+masking keeps the target in; figures differ where users take an item twice. Scores are ranked as
+papers do (`of`): ties count against the target. Lists are ranked as they are shown (`listed`): an
+item has the place at which it stands, and one that is left out is a miss.
 """
 
 from __future__ import annotations
@@ -38,10 +39,9 @@ class Ranking:
         """
         target = held.histories.items[place + 1]
         plain = metrics.ranks(scores, target)
-        own = np.take_along_axis(scores, target[:, None], axis=1)
         _rule_out(scores, held, place)
-        np.put_along_axis(scores, target[:, None], own, axis=1)
-        return cls(plain=plain, excluded=metrics.ranks(scores, target))
+        seen = np.take_along_axis(scores, target[:, None], axis=1)[:, 0] == -np.inf
+        return cls(plain=plain, excluded=np.where(seen, UNLISTED, metrics.ranks(scores, target)))
 
     @classmethod
     def listed(cls, ranks: Iterable[tuple[int, int]]) -> Ranking:

@@ -16,6 +16,7 @@ from training.data import datasets
 from training.data.clicklog import joined
 from training.errors import DatasetError
 from training.fit.harness import FitConfig
+from training.rules.methods import METHODS
 
 FEW = ("epochs=1", "length=8", "tokens=128", "device=cpu")
 
@@ -39,6 +40,31 @@ def test_a_run_adds_its_row(model: str, membership: bool, tmp_path: Path) -> Non
     assert (row["model"], row["seed"]) == (model + ("+membership" if membership else ""), 1)
     assert row["intervals"]["ndcg10"][0] <= row["ndcg10"] <= row["intervals"]["ndcg10"][1]
     assert row["changed"]["length"] == 8
+
+
+@pytest.mark.usefixtures("circle")
+@pytest.mark.parametrize("model", METHODS)
+def test_a_simple_method_stands_in_both_tables(model: str, tmp_path: Path) -> None:
+    """Beside whole models and beside what is served, with the same figures."""
+    table = tmp_path / "accuracy.json"
+    served, ranked = sorted(
+        next_item.measure("circle", model, table=table), key=lambda row: row["task"], reverse=True
+    )
+    assert (served["task"], ranked["task"]) == ("recommend", "next-item")
+    assert served["hr20"] == ranked["hr20"]
+    assert served["ndcg10"] == ranked["ndcg10"]
+    with pytest.raises(ValueError, match=f"{model} is what it is"):
+        next_item.measure("circle", model, changes=["epochs=3"], table=table)
+
+
+def test_simple_methods_know_all_from_before_the_test() -> None:
+    """The events that choose a model's epoch, too: later ones of the same users, or of others."""
+    log = cyclic_log(users=1_100, length=3)
+    sessions = Split.by("tmall", log).known()
+    assert len(sessions.users) == 1_100 - 1_027
+    assert sessions.lengths().tolist() == [3] * 73
+    assert sessions.starts[-1] == len(sessions.items) == len(sessions.times_ms)
+    assert Split.by("circle", log).known().lengths().tolist() == [2] * 1_100
 
 
 @pytest.mark.usefixtures("circle")

@@ -21,6 +21,7 @@ from training.measure.evaluate import (
     next_item_logits_at,
     rank,
 )
+from training.measure.ranking import UNLISTED
 from training.measure.targets import NegativeSampler, labelled, random_positions
 
 
@@ -48,7 +49,7 @@ class Fixed:
 
 def test_plain_and_excluded_ranks_by_hand() -> None:
     """Already-seen items leave the second ranking,
-    a repeated target stays, and ties count against it.
+    a repeated target is a miss there, and ties count against it.
     """
     log = make_log(
         [("u", "a", 0), ("u", "b", 1), ("u", "c", 2), ("v", "a", 0), ("v", "b", 1), ("v", "a", 2)]
@@ -57,13 +58,13 @@ def test_plain_and_excluded_ranks_by_hand() -> None:
     assert vocabulary.items == ("a", "b", "c")
     held = Held.last(Histories.of(log, vocabulary))
     ranking = rank(Fixed([3.0, 2.0, 1.0]), held, 3)
-    assert (ranking.plain.tolist(), ranking.excluded.tolist()) == ([3, 1], [1, 1])
+    assert (ranking.plain.tolist(), ranking.excluded.tolist()) == ([3, 1], [1, UNLISTED])
     assert rank(Fixed([1.0, 1.0, 1.0]), held, 3).plain.tolist() == [3, 3]
     summary = ranking.summary(k=1)
-    assert (summary["hr1"], summary["hr1_excluded"], summary["mrr1"]) == (0.5, 1.0, 0.5)
+    assert (summary["hr1"], summary["hr1_excluded"], summary["mrr1"]) == (0.5, 0.5, 0.5)
     intervals = ranking.intervals(k=1)
     assert intervals["hr1_low"] <= 0.5 <= intervals["hr1_high"]
-    assert (intervals["ndcg1_excluded_low"], intervals["ndcg1_excluded_high"]) == (1.0, 1.0)
+    assert (intervals["ndcg1_excluded_low"], intervals["ndcg1_excluded_high"]) == (0.0, 1.0)
 
 
 def test_targets_outside_the_catalogue_are_not_ranked() -> None:
