@@ -168,6 +168,21 @@ def memories(found: Content) -> str:
     return f"NDCG@10 on {found['data']}: {shown}"
 
 
+def short(found: Content) -> str:
+    """NDCG@10 after one event and after ten, and the best simple method there."""
+    shown = []
+    for data, groups in found["data"].items():
+        parts = []
+        for row in groups:
+            if row["events"] in {"1", "10 to 29"}:
+                figures = {name: each["ndcg10"] for name, each in row["figures"].items()}
+                own = figures.pop("recommend")
+                best = max(figures, key=lambda name: figures[name])
+                parts.append(f"after {row['events']} {own:.4f} (`{best}` {figures[best]:.4f})")
+        shown.append(f"{data}: {', '.join(parts)}")
+    return f"NDCG@10 on {'; '.join(shown)}"
+
+
 def noise(found: Content) -> str:
     """NDCG@10 without and with noise, with and without the front."""
     figures = {
@@ -214,6 +229,7 @@ ANSWERS: Mapping[str, tuple[str, Callable[[Content], str]]] = {
     "compression": ("What do rounded states lose against float32?", compression),
     "drift": ("Does the error of rounded states grow with the history?", drift),
     "memories": ("How far back must membership reach?", memories),
+    "short": ("What is an answer worth after the first clicks?", short),
     "noise": ("What do random clicks cost?", noise),
     "rare_signals": ("Is one rare event still known much later?", rare_signals),
     "fold": ("How many clicks does one core fold?", fold),

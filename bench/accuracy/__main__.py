@@ -19,6 +19,7 @@ from bench.accuracy.recipes import MODELS
 from bench.accuracy.states.compression import compression
 from bench.accuracy.states.drift import drift
 from bench.accuracy.states.memories import compare_memories
+from bench.accuracy.states.short import short
 from training.data import datasets
 from training.errors import DatasetError, TrainingError
 
@@ -83,7 +84,7 @@ def write_page(table: Table = rows.PATH) -> None:
 
 
 app.command("memories")(compare_memories)
-for study in (ctr, ablations, catalogues, compression, drift, noise, rare_signals):
+for study in (ctr, ablations, catalogues, compression, drift, noise, rare_signals, short):
     app.command()(study)
 if __name__ == "__main__":
     app()
