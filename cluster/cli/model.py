@@ -290,8 +290,9 @@ def evaluate(
 
     Ranking and click metrics with intervals, of the bundle as it serves, beside float32 states and
     simple methods that learn by counting, of which it must beat the best; how the log looks;
-    calibration, bytes and time; and a verdict. Named sets hold out each user's last click, a log of
-    your own the newest tenth of its time line, and nothing that the bundle was trained on.
+    calibration, bytes and time; and a verdict. Named sets hold out each user's last click, or the
+    sessions of their published test; a log of your own the newest tenth of its time line; and
+    nothing that the bundle was trained on.
 
     Examples:
       [cyan]echorank evaluate out/bundle --data ml-100k --report out/report.html[/cyan]

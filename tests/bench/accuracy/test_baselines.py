@@ -20,7 +20,7 @@ from bench.accuracy.baselines.next_item.gru4rec import GRU4Rec
 from bench.accuracy.baselines.next_item.mamba import Mamba
 from bench.accuracy.baselines.next_item.mamba4rec import Mamba4Rec
 from bench.accuracy.baselines.next_item.popularity import Popularity
-from bench.accuracy.baselines.next_item.sasrec import SASRec
+from bench.accuracy.baselines.next_item.sasrec import Block, SASRec
 from bench.accuracy.baselines.next_item.selective_scan import selective_scan
 from model.network.embedding import Sequences
 from model.network.scan import recurrence
@@ -102,6 +102,33 @@ def test_causal_references_do_not_look_ahead(name: str, membership: bool) -> Non
     after = every_logit(model, events_of(changed))
     torch.testing.assert_close(before[:, :4], after[:, :4])
     assert (before[:, 4] - after[:, 4]).abs().max() > 1e-3
+
+
+def test_sasrecs_blocks_are_those_of_pytorch() -> None:
+    """With the same weights, PyTorch's own encoder layer, normalised last, gives the same numbers:
+    the form of RecBole's transformer.
+    """
+    block = lively(Block(WIDTH, 2, 0.0))
+    assert isinstance(block, Block)
+    other = nn.TransformerEncoderLayer(
+        WIDTH, 2, 4 * WIDTH, 0.0, "gelu", layer_norm_eps=1e-12, batch_first=True
+    ).eval()
+    attention = other.self_attn
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            parts = [getattr(part, name) for part in (block.query, block.key, block.value)]
+            getattr(attention, f"in_proj_{name}").copy_(torch.cat(parts))
+    attention.out_proj.load_state_dict(block.mix.state_dict())
+    for mine, its in (
+        (block.attention_norm, other.norm1),
+        (block.inner, other.linear1),
+        (block.outer, other.linear2),
+        (block.forward_norm, other.norm2),
+    ):
+        its.load_state_dict(mine.state_dict())
+    x = torch.randn(2, 5, WIDTH)
+    causal = nn.Transformer.generate_square_subsequent_mask(5)
+    torch.testing.assert_close(block(x), other(x, src_mask=causal, is_causal=True))
 
 
 def test_the_published_model_looks_ahead() -> None:
