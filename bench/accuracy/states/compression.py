@@ -2,8 +2,8 @@
 bytes a user against HR@10, NDCG@10 and AUC.
 
 Each user's events but the last are folded one by one with states in the format under study; then
-the last event is ranked among all items at level SEQUENCE (HR, NDCG) and asked beside unseen items
-at level FULL (AUC). All formats are asked the same questions, so losses are paired by user.
+the last event is looked up in what `Recommend` lists (HR, NDCG) and asked beside unseen items at
+the model's best level (AUC). All formats are asked the same questions: losses are paired by user.
 """
 
 from __future__ import annotations
