@@ -205,6 +205,17 @@ def rare_signals(found: Content) -> str:
     )
 
 
+def catalogues(found: Content) -> str:
+    """Minutes and memory by the number of items, of the sampled softmax on made-up logs."""
+    made = [row for row in found["rows"] if row["shipped"]]
+    shown = ", ".join(
+        f"{row['items']:,} items {row['minutes_an_epoch']:.1f} minutes an epoch and "
+        f"{row['peak_mib'] / 1024:.1f} GiB"
+        for row in made
+    )
+    return f"{made[0]['clicks']:,} clicks by sampled softmax: {shown}"
+
+
 def accuracy(task: rows.Task, found: Sequence[rows.Row]) -> str:
     """Ours beside the best model that is not, means over seeds; rows of one task and data set."""
     ours = OURS[task]
@@ -232,6 +243,7 @@ ANSWERS: Mapping[str, tuple[str, Callable[[Content], str]]] = {
     "short": ("What is an answer worth after the first clicks?", short),
     "noise": ("What do random clicks cost?", noise),
     "rare_signals": ("Is one rare event still known much later?", rare_signals),
+    "catalogues": ("What does a large catalogue cost in training?", catalogues),
     "fold": ("How many clicks does one core fold?", fold),
     "score": ("How soon is a question answered?", score),
     "overload": ("How much is answered when more is asked than can be?", overload),

@@ -168,7 +168,7 @@ def shipped(model: TrainedModel, division: Division) -> dict[str, float]:
         calls.append(time.perf_counter() - began)
     return {
         "bundle_mib": round(weight / MEBIBYTE, 1),
-        "load_s": round(load_s, 2),
+        "load_s": round(load_s, 3),
         "recommend_ms": round(1000 * float(np.median(calls)), 2),
     }
 

@@ -7,6 +7,7 @@ import pytest
 
 from bench.accuracy.catalogues import MADE, Job, jobs, markdown, measured
 from bench.accuracy.walks import BLOCK, FOLLOWED, walks
+from bench.answers import catalogues as answer
 
 
 def test_a_walk_follows_its_block_as_often_as_said() -> None:
@@ -41,6 +42,7 @@ def test_the_study_has_its_figures() -> None:
     page = markdown([row, {**row, "softmax": "full", "shipped": None}], {"commit": "made up"})
     assert "| made up | 60 | 216 | 4,096 drawn |" in page
     assert page.count("| 60 | 0.") == 1
+    assert answer({"rows": [row]}).startswith("216 clicks by sampled softmax: 60 items ")
 
 
 def test_what_would_take_hours_is_left_out() -> None:
