@@ -58,6 +58,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
     "dropout 0.4": {"dropout": 0.4},
     "label smoothing": {"smoothing": 0.1},
     "no label smoothing": {"smoothing": 0.0},
+    "no vectors from transitions": {"transitions": 0.0},
     **{name: {} for name in VARIANTS},
 }
 TABLE = report.RAW / "ablations.json"

@@ -1,5 +1,6 @@
 """Starting values that the data already tell, so that no training time is spent on finding them.
 
+Item vectors start from a factorisation of which items follow each other, where a recipe says so.
 Biases move by about the learning rate a step, so a bias of 5 would take thousands of steps to
 arrive.
 """
@@ -15,11 +16,13 @@ from model.arrays import Doubles, Longs
 from model.network.membership import Membership
 from model.network.network import Network
 from training.data.sequences import Histories
+from training.data.transitions import transition_vectors
 
 SAMPLE = 2000  # histories looked at to learn what chance would repeat
 ASKED = 200_000  # events looked at to learn what does
 ROUNDS = 20  # of expectation maximisation
 BIAS_MAX = 6.0
+UNKNOWN = 0.1  # length of the random vectors beside known ones
 
 
 @torch.no_grad()
@@ -35,6 +38,24 @@ def start_from_data(network: Network, histories: Histories, seed: int) -> None:
     network.item_bias[: network.items] = frequency - frequency.mean()
     network.membership.bias.copy_(
         repeat_bias(network.membership, histories, counts, np.random.default_rng(seed))
+    )
+
+
+@torch.no_grad()
+def start_from_transitions(
+    network: Network, histories: Histories, length: float, seed: int
+) -> None:
+    """Set the vectors of items that stand beside others in place, `length` times as long as random
+    ones; those of the others, of which nothing is known, become short. A `length` of 0 sets none.
+    """
+    if not length:
+        return
+    table = network.embedding.item.weight
+    random_norm = table.norm(dim=1).mean()
+    vectors = transition_vectors(histories, network.items, table.shape[1], seed).to(table.device)
+    known = vectors.any(dim=1, keepdim=True)
+    table[: network.items] = torch.where(
+        known, vectors * (length * random_norm), table[: network.items] * UNKNOWN
     )
 
 

@@ -36,7 +36,7 @@ from training.fit.distill import Teacher, Teachers
 from training.fit.forecast import Costs, Finishing
 from training.fit.harness import FitConfig, Line, fit, pick_device
 from training.fit.identity import identity
-from training.fit.initial import start_from_data
+from training.fit.initial import start_from_data, start_from_transitions
 from training.fit.keeper import Keeper
 from training.fit.losses import list_loss, next_item_loss
 from training.fit.sampled import DRAWN, Drawing, sampled_next_item_loss
@@ -61,6 +61,9 @@ class TrainConfig(FitConfig):
     next_item_weight: float = 1.0
     click_weight: float = 0.3
     smoothing: float = 0.0  # share of each next item that is spread over the whole catalogue
+    # length of the item vectors that start from `training.data.transitions`, in lengths of random
+    # ones; 0: all start at random
+    transitions: float = 0.0
     negativity_weight: float = 0.1
     positions: int = 8  # Q: positions a window that the head learns from, at most one in SPARSE
     negatives: int = 63  # M: items beside the next one, drawn as the model lists them
@@ -76,6 +79,8 @@ class TrainConfig(FitConfig):
         super().__post_init__()
         if not 0 <= self.smoothing < 1:
             raise ValueError(f"smoothing = {self.smoothing} must be in [0, 1)")
+        if not 0 <= self.transitions < math.inf:
+            raise ValueError(f"transitions = {self.transitions} must be a number from 0 on")
         for name in ("positions", "negatives", "drawn"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
@@ -307,6 +312,7 @@ def train(
     shape = dataclasses.replace(shape, actions=vocabulary.actions, hashed_items=vocabulary.hashed)
     network = network_type(shape, items, settings.dropout)
     start_from_data(network, training, settings.seed)
+    start_from_transitions(network, training, settings.transitions, settings.seed)
     network.to(device)
     opinions = [teacher.opinion(training, vocabulary) for teacher in teachers]
     said = Teachers(opinions, settings.teacher_weight) if opinions else None

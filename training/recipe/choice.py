@@ -26,6 +26,8 @@ EPOCHS = 24
 EPOCHS_WIDE = 20  # 40 are worth .005 more on MovieLens-1M, and take twice as long
 EPOCHS_MIN = 3
 EPOCHS_MANY = 15  # from so many on, a short log is learned by heart
+# below, item vectors start from which items follow each other (`training.data.transitions`)
+ITEM_EVENTS_FEW = 100.0
 MINUTES_MAX = 50.0  # so that validation, calibration and test fit into an hour
 # seconds of one core (x86, AVX2 or more) for one event and one column of the width: of the network,
 # and of each item of the catalogue, whose logit is made and learned from
@@ -86,6 +88,7 @@ def choose(look: Look, *, refit: bool = False) -> Recipe:
         ),
         _dropout(epochs.value, small=small, long=long),
         _smoothing(small=small),
+        _transitions(look),
         epochs,
     )
     return Recipe(
@@ -167,6 +170,15 @@ def _smoothing(*, small: bool) -> Choice:
         why = "a small log is sure of too much"
         return Choice(name="smoothing", value=0.1, why=why)
     return Choice(name="smoothing", value=0.0, why="the log is large enough without")
+
+
+def _transitions(look: Look) -> Choice:
+    each = look.events / max(look.items, 1)
+    if each < ITEM_EVENTS_FEW:
+        why = f"{each:.0f} events an item: counts know more than gradients can learn"
+        return Choice(name="transitions", value=3.0, why=why)
+    why = f"{each:.0f} events an item teach its vector from a random start"
+    return Choice(name="transitions", value=0.0, why=why)
 
 
 def _duration(minutes: float) -> str:

@@ -10,7 +10,13 @@ from model.config import ModelConfig
 from model.network.network import Network
 from tests.training.logs import make_log
 from training.data.sequences import Histories, Vocabulary
-from training.fit.initial import occurrences, repeat_bias, start_from_data
+from training.fit.initial import (
+    UNKNOWN,
+    occurrences,
+    repeat_bias,
+    start_from_data,
+    start_from_transitions,
+)
 
 
 def network_of(items: int) -> Network:
@@ -81,3 +87,22 @@ def test_who_comes_back_by_count_gets_equal_votes() -> None:
     histories = histories_of(rows)
     bias = repeat_bias(membership, histories, histories.counts(20), random)[:5]
     assert float(bias.max() - bias.min()) < 1.0
+
+
+def test_item_vectors_start_from_what_follows_what() -> None:
+    """Three times as long as random ones and near where items stand together; an item alone keeps
+    its direction and is short; hashed rows are left alone; a length of 0 changes nothing.
+    """
+    histories = histories_of(["abcabc", "bcabca", "defdef", "efdefd", "x"])
+    network = network_of(7)
+    before = network.embedding.item.weight.detach().clone()
+    start_from_transitions(network, histories, 0.0, seed=0)
+    assert torch.equal(network.embedding.item.weight, before)
+    start_from_transitions(network, histories, 3.0, seed=0)
+    after = network.embedding.item.weight.detach()
+    torch.testing.assert_close(after[:6].norm(dim=1), (3 * before.norm(dim=1).mean()).expand(6))
+    near = torch.nn.functional.normalize(after[:6]) @ torch.nn.functional.normalize(after[:6]).mT
+    rows = [histories.items[at] for at in (0, 1, 12)]  # a, b and d
+    assert near[rows[0], rows[1]] > 0.9 > 0.1 > abs(near[rows[0], rows[2]])
+    torch.testing.assert_close(after[6], before[6] * UNKNOWN)
+    assert torch.equal(after[7:], before[7:])
