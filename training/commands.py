@@ -344,20 +344,24 @@ def answered_at(record: Mapping[str, Any]) -> str:
 
 
 def comparison(run: Run) -> Table:
-    """The model beside popularity, plain and with seen items excluded,
-    with bootstrap intervals below the figures.
+    """The model beside popularity and the better of two simple methods, plain and with seen items
+    excluded, with bootstrap intervals below the figures.
     """
     table = Table(
         title=(
             f"{run.test['events']:,.0f} held-out events, as recommended from "
             f"{len(run.checkpoint.items):,} items"
         ),
-        caption="below: 95 % bootstrap intervals",
+        caption="below: 95 % bootstrap intervals; more simple methods: echorank evaluate",
     )
     table.add_column("")
     for name in SHOWN:
         table.add_column(name, justify="right")
-    for label, found in (("this model", run.test), ("popularity", run.popularity)):
+    for label, found in (
+        ("this model", run.test),
+        ("popularity", run.popularity),
+        (run.simple_name, run.simple),
+    ):
         table.add_row(label, *(_with_interval(found, name) for name in SHOWN))
     return table
 

@@ -28,6 +28,7 @@ from training.publish import Published, assess, publish, shipped
 from training.recipe.choice import choose
 from training.recipe.look import look
 from training.refit import SHARE, refit, refitted
+from training.rules.methods import best_cheap
 from training.rules.popular import popular
 from training.rules.rule import rank_by
 
@@ -84,7 +85,9 @@ class Run:
     checkpoint: Checkpoint
     # of the lists that the API gives on at most ASKED_MAX clicks, with intervals
     test: dict[str, float]
-    popularity: dict[str, float]  # the same clicks by the baseline
+    popularity: dict[str, float]  # the same clicks by the most frequent items
+    simple_name: str  # the better of the simple methods that take seconds
+    simple: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,10 +348,13 @@ def _finish(model: TrainedModel, asked_max: int, parts: Parts, data_set: str, da
     )
     targets = test.targets(items, asked_max, np.random.default_rng(model.settings.seed))
     tested = rank_targets(shipped(checkpoint), histories, targets)
-    simple = rank_by(popular(checkpoint.counts), histories, targets)
+    most_popular = rank_by(popular(checkpoint.counts), histories, targets)
+    simple_name, simple = best_cheap(training, histories, targets, items)
     return Run(
         model=model,
         checkpoint=checkpoint,
         test=tested.summary() | tested.intervals(),
-        popularity=simple.summary() | simple.intervals(),
+        popularity=most_popular.summary() | most_popular.intervals(),
+        simple_name=simple_name,
+        simple=simple.summary() | simple.intervals(),
     )

@@ -158,6 +158,8 @@ def test_leave_one_out_tests_on_the_last_event() -> None:
     )
     assert run.test["events"] == 40
     assert run.test["ndcg10"] > run.popularity["ndcg10"]
+    assert run.simple_name == "sequential-rules"
+    assert run.simple["ndcg10"] > run.popularity["ndcg10"]
 
 
 def test_a_set_of_sessions_is_tested_on_its_published_ones(
@@ -219,6 +221,7 @@ def test_commands_train_and_publish_a_file(tmp_path: Path, monkeypatch: pytest.M
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert "40 users, 12 items, 360 events" in printed
     assert "popularity" in printed
+    assert "sequential-rules" in printed
     assert published.version in printed
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from model.arrays import Doubles, Longs
 from training.data.sequences import Histories
 from training.measure.ranking import UNLISTED
-from training.rules import ease, item_knn, popular_recent, sequential_rules, session_knn
+from training.rules import ease, item_knn, methods, popular_recent, sequential_rules, session_knn
 from training.rules.fresh import fresh, repeats
 from training.rules.methods import ALL, EXPLAINED, METHODS, rankings
 from training.rules.own import frequent, last
@@ -238,6 +238,21 @@ def test_every_method_ranks_the_same_clicks() -> None:
     assert heard == list(found) == list(METHODS)
     assert len(steps) == 3 * len(METHODS)
     assert {len(ranked.plain) for ranked in found.values()} == {3}
+
+
+def test_the_newest_events_of_a_long_log_are_learned_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pairs of all events of years would not fit into memory."""
+    monkeypatch.setattr(methods, "EVENTS_MAX", 4)
+    seen: list[Histories] = []
+
+    def learn(training: Histories, items: int) -> Rule:
+        seen.append(training)
+        return popular(training.counts(items))
+
+    monkeypatch.setattr(methods, "ALL", {"popularity": learn})
+    list(rankings(["popularity"], LEARNED, LEARNED, np.array([1]), ITEMS))
+    assert seen[0].items.tolist() == LEARNED.items[-4:].tolist()
+    assert seen[0].lengths().tolist() == [0, 0, 0, 1, 3]
 
 
 def test_weights_hold_as_many_items_as_a_large_catalogue() -> None:
