@@ -47,6 +47,7 @@ from training.workers import Workers
 
 MEASURED = 400  # held-out events that tell how long a validation takes
 CATALOGUE_MAX = 50_000  # items over which a softmax sums at every position, unless told otherwise
+ROWS = 64  # questions a step that the head learns from, at most
 SPARSE = 8  # the head's features of one position cost as much as a dozen events
 
 
@@ -234,6 +235,10 @@ class StreamingTask:
         network = self.network
         positions = min(self.settings.positions, -(-events.items.shape[1] // SPARSE))
         at = random_positions(batch, positions, random)
+        if len(at) * positions > ROWS:
+            some = np.sort(random.permutation(len(at))[: -(-ROWS // positions)])
+            at = at[some]
+            events, encoding, batch = _only(torch.from_numpy(some), events, encoding, batch)
         row = torch.arange(len(at)).repeat_interleave(positions).to(events.items.device)
         own = None  # all logits are too dear where the catalogue is sampled
         if self.drawing is None:
@@ -341,3 +346,14 @@ def _guide(teachers: Teachers, batch: Batch, usable: Tensor, seen: Seen) -> Guid
     """What the teachers say at the positions of a batch that are `usable` (B, L)."""
     place = torch.from_numpy(batch.begins)[:, None] + torch.arange(usable.shape[1])  # (B, L)
     return teachers.guide(place[usable], seen)
+
+
+def _only(
+    some: Tensor, events: Sequences, encoding: Encoding, batch: Batch
+) -> tuple[Sequences, Encoding, Batch]:
+    """These rows of a batch, and what was found out about them."""
+    at = some.to(events.items.device)
+    events = Sequences(*(column[at] for column in events))
+    encoding = Encoding(*(part[at] for part in encoding))
+    kept = Sequences(*(column[some] for column in batch.events))
+    return events, encoding, Batch(kept, batch.begins[some.numpy()])

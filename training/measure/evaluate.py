@@ -89,8 +89,9 @@ def add_membership_at(
     L) had up to positions `at` (m,) to logits (m, V+U).
     """
     age = at[:, None] - torch.arange(items.shape[1], device=items.device)  # (m, L)
-    votes = torch.zeros_like(logits).scatter_add(1, items[row], membership.votes_of(age))
-    return logits + membership.bias_of(votes)
+    past = items[row]  # (m, L)
+    votes = torch.zeros_like(logits).scatter_add(1, past, membership.votes_of(age)).gather(1, past)
+    return logits.scatter(1, past, logits.gather(1, past) + membership.bias_of(votes))
 
 
 class Asked(NamedTuple):

@@ -76,8 +76,8 @@ class ListSampler:
         positive = torch.from_numpy(self.histories.items[place + 1])  # (B, Q)
         share = self.others  # (V,)
         if logits is not None:
-            own = logits.cpu().double().softmax(dim=1)
-            share = self.own * own + (1 - self.own) * share  # (B * Q, V)
+            own = logits.cpu().softmax(dim=1)
+            share = torch.lerp(share.to(own.dtype), own, self.own)  # (B * Q, V)
         summed = share.cumsum(dim=-1)
         chance = torch.from_numpy(random.random((positive.numel(), count)))
         parts = (torch.arange(count) + chance) / count * summed[..., -1:]  # (B * Q, M)
