@@ -15,12 +15,19 @@ from training.data import datasets
 
 Content = Any  # of a file of rows, as its writer made it
 OWN = ("echorank", "streaming", "slots-")  # models that are the product's, or made of its parts
-OURS: Mapping[rows.Task, str] = {"next-item": "echorank-int8", "ctr": "streaming-large"}
+# the first that a table has stands for the product
+OURS: Mapping[rows.Task, tuple[str, ...]] = {
+    "recommend": ("echorank-int8",),
+    "next-item": ("echorank-int8", "echorank"),
+    "ctr": ("streaming-large",),
+}
 FIGURE: Mapping[rows.Task, tuple[str, str]] = {
+    "recommend": ("ndcg10", "NDCG@10"),
     "next-item": ("ndcg10", "NDCG@10"),
     "ctr": ("auc", "AUC"),
 }
 QUESTIONS: Mapping[rows.Task, str] = {
+    "recommend": "How good are the lists that are served ({}, plain)?",
     "next-item": "How well is the next item ranked ({}, plain)?",
     "ctr": "How well are clicks told from other impressions ({})?",
 }
@@ -216,9 +223,18 @@ def catalogues(found: Content) -> str:
     return f"{made[0]['clicks']:,} clicks by sampled softmax: {shown}"
 
 
-def accuracy(task: rows.Task, found: Sequence[rows.Row]) -> str:
+def ours_of(task: rows.Task, found: Sequence[rows.Row]) -> str | None:
+    """The product's model in a table; None where the index asks nothing: there is none of it, or no
+    other model.
+    """
+    names = {rows.label(row) for row in found}
+    if not any(not name.startswith(OWN) for name in names):
+        return None
+    return next((name for name in OURS.get(task, ()) if name in names), None)
+
+
+def accuracy(task: rows.Task, ours: str, found: Sequence[rows.Row]) -> str:
     """Ours beside the best model that is not, means over seeds; rows of one task and data set."""
-    ours = OURS[task]
     figure, title = FIGURE[task]
     ordered = sorted(found, key=rows.label)
     means = {
@@ -228,8 +244,9 @@ def accuracy(task: rows.Task, found: Sequence[rows.Row]) -> str:
     others = [name for name in means if not name.startswith(OWN)]
     best = max(others, key=means.__getitem__)
     state = next(row["state_bytes"] for row in found if rows.label(row) == ours)
+    bytes_each = "the whole history" if state is None else f"{state:,} bytes a user"
     return (
-        f"{title} {means[ours]:.4f} (`{ours}`, {state:,} bytes a user); the best other is "
+        f"{title} {means[ours]:.4f} (`{ours}`, {bytes_each}); the best other is "
         f"`{best}` with {means[best]:.4f}"
     )
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from bench import report
 from bench.accuracy import rows
-from bench.answers import ANSWERS, OURS, accuracy, answered, question_of
+from bench.answers import ANSWERS, accuracy, answered, ours_of, question_of
 
 HEADS = ("question", "answer", "command", "date", "commit", "rows, page")
 INTRODUCTION = """# Results
@@ -65,7 +65,7 @@ def render(results: Path = report.RESULTS) -> str:
 
 def _entries(name: str, content: Any) -> Iterator[Entry]:
     if name == "accuracy":
-        yield from _of_accuracy(content)
+        yield from of_accuracy(content)
         return
     question, answer = ANSWERS[name]
     if isinstance(content, list):
@@ -76,13 +76,15 @@ def _entries(name: str, content: Any) -> Iterator[Entry]:
         yield Entry(question, answer(content), *made, name)
 
 
-def _of_accuracy(content: Sequence[rows.Row]) -> Iterator[Entry]:
+def of_accuracy(content: Sequence[rows.Row]) -> Iterator[Entry]:
     """One question a task and data set."""
     for task, dataset in sorted({(row["task"], row["dataset"]) for row in content}):
         group = [row for row in content if (row["task"], row["dataset"]) == (task, dataset)]
-        question = question_of(task, dataset)
-        ours = [row for row in group if rows.label(row) == OURS[task]]
-        yield _of_rows(question, accuracy(task, group), ours, "accuracy")
+        ours = ours_of(task, group)
+        if ours is None:
+            continue
+        used = [row for row in group if rows.label(row) == ours]
+        yield _of_rows(question_of(task, dataset), accuracy(task, ours, group), used, "accuracy")
 
 
 def _of_rows(question: str, answer: str, used: Sequence[rows.Row], file: str) -> Entry:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import index, report
+from bench.accuracy import rows
 from bench.answers import overload
 
 PAGE = report.RESULTS / "README.md"
@@ -48,11 +49,47 @@ def test_every_row_is_of_a_commit(path: Path) -> None:
     assert not changed
 
 
+def accuracy_row(task: str, dataset: str, model: str, state_bytes: int | None) -> rows.Row:
+    """A run of that model, as good as any other."""
+    return {
+        "task": task,
+        "dataset": dataset,
+        "model": model,
+        "seed": 0,
+        "ndcg10": 0.25,
+        "state_bytes": state_bytes,
+        "command": f"run {model}",
+        "commit": "0",
+        "date": "2026-01-01",
+    }
+
+
+def test_tables_of_every_task_and_protocol_are_indexed() -> None:
+    """A table is in the index if it has the product and another model; its question says how the
+    data set was divided.
+    """
+    found = [
+        accuracy_row("recommend", "tmall", "echorank-int8", 3_664),
+        accuracy_row("recommend", "tmall", "session-knn", None),
+        accuracy_row("next-item", "ml-1m, by time", "echorank", None),
+        accuracy_row("next-item", "ml-1m, by time", "popularity", 0),
+        accuracy_row("next-item", "beauty", "sasrec", None),
+        accuracy_row("score", "beauty", "echorank-int8", 3_664),
+    ]
+    entries = {entry.question: entry.command for entry in index.of_accuracy(found)}
+    assert entries == {
+        "How well is the next item ranked (ml-1m, by time, plain)?": "run echorank",
+        "How good are the lists that are served (tmall, each click of a session, plain)?": (
+            "run echorank-int8"
+        ),
+    }
+
+
 def test_an_answer_is_of_the_last_checkout() -> None:
     """Where two were compared, the index speaks of the newer one."""
-    rows = [
+    runs = [
         {"checkout": checkout, "load": load, "part": part}
         for checkout, parts in (("before", (1.0, 0.2)), ("after", (1.0, 0.8)))
         for load, part in zip(("64 clients", "2 times the capacity"), parts, strict=True)
     ]
-    assert overload({"rows": rows}) == "80% of the capacity at 2 times the capacity"
+    assert overload({"rows": runs}) == "80% of the capacity at 2 times the capacity"
