@@ -7,9 +7,9 @@ ones vote for their items:
     similarity(p) = sum over shared items of  1 / sqrt(1 + age)  / sqrt(items of p)
     score(j)      = sum over neighbours p with j of similarity(p)
 
-The age of an item is how many other items of the user's came after it. Weights that fall with the
-root, and no second fading of the votes, are better on both of the published logs than the paper's
-linear ones (docs/decisions/0064-simple-methods.md).
+The user's own are the OWN newest events; the age of an item is how many others came after it.
+Weights that fall with the root, and no second fading of the votes, are better on long sessions than
+the paper's linear ones, and hardly worse on short ones (docs/decisions/0064-simple-methods.md).
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import numpy as np
 from model.arrays import Doubles, Longs
 from training.data.sequences import Histories
 from training.rules.rule import History, Rule
-from training.rules.visits import EVENTS_MAX, Sets, visits_of
+from training.rules.visits import Sets, visits_of
 
 NEWEST = 500
 NEIGHBOURS = 100
+OWN = 10  # of the user's events; more say little of what is wanted now, where histories are long
 
 
 def learn(training: Histories, items: int) -> Rule:
@@ -30,7 +31,7 @@ def learn(training: Histories, items: int) -> Rule:
     visits = visits_of(training, items)
 
     def scored(history: History) -> Doubles:
-        return _votes(visits, distinct(history.newest(items, EVENTS_MAX)), items)
+        return _votes(visits, distinct(history.newest(items, OWN)), items)
 
     return scored
 
