@@ -357,17 +357,21 @@ def comparison(run: Run) -> Table:
     table.add_column("")
     for name in SHOWN:
         table.add_column(name, justify="right")
-    for label, found in (
-        ("this model", run.test),
-        ("popularity", run.popularity),
-        (run.simple_name, run.simple),
-    ):
+    for label, found in run.compared():
         table.add_row(label, *(_with_interval(found, name) for name in SHOWN))
     return table
 
 
+def as_session_papers(run: Run) -> str:
+    """P@20 and MRR@20, as a sentence."""
+    shown = (f"{name} {found['hr20']:.4f} / {found['mrr20']:.4f}" for name, found in run.compared())
+    return f"as papers on sessions have it, P@20 / MRR@20: {', '.join(shown)}"
+
+
 def _tell(run: Run, out: Path, console: Console) -> None:
     console.print(comparison(run))
+    if datasets.tested_sessions(run.checkpoint.metadata["data_set"]) is not None:
+        console.print(as_session_papers(run))
     if measured_on := run.checkpoint.metadata.get("measured_on"):
         console.print(f"measured on {measured_on}; what is saved has learned from all of it")
     console.print(sorted_by(run.checkpoint.recommend))

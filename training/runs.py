@@ -22,6 +22,7 @@ from training.fit.checkpoint import Checkpoint
 from training.fit.distill import Teacher
 from training.fit.keeper import FileKeeper
 from training.fit.train import TrainConfig, TrainedModel, train
+from training.measure.ranking import Ranking
 from training.measure.served import rank_targets
 from training.overview import moment
 from training.publish import Published, assess, publish, shipped
@@ -32,6 +33,7 @@ from training.rules.methods import best_cheap
 from training.rules.popular import popular
 from training.rules.rule import rank_by
 
+LISTED = 20  # items of the lists that the test asks for
 EVENTS_TO_LEARN = 2  # of one user: what comes after what
 QUICK = TrainConfig(epochs=6, minutes_max=0.9)  # for a split log that somebody waits for
 
@@ -88,6 +90,14 @@ class Run:
     popularity: dict[str, float]  # the same clicks by the most frequent items
     simple_name: str  # the better of the simple methods that take seconds
     simple: dict[str, float]
+
+    def compared(self) -> tuple[tuple[str, dict[str, float]], ...]:
+        """The figures of the model and of what it is held against, by name."""
+        return (
+            ("this model", self.test),
+            ("popularity", self.popularity),
+            (self.simple_name, self.simple),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,14 +357,19 @@ def _finish(model: TrainedModel, asked_max: int, parts: Parts, data_set: str, da
         model, training, held, data_set=data_set, date=date, trained_until_ms=parts.until_ms
     )
     targets = test.targets(items, asked_max, np.random.default_rng(model.settings.seed))
-    tested = rank_targets(shipped(checkpoint), histories, targets)
+    tested = rank_targets(shipped(checkpoint), histories, targets, LISTED)
     most_popular = rank_by(popular(checkpoint.counts), histories, targets)
     simple_name, simple = best_cheap(training, histories, targets, items)
     return Run(
         model=model,
         checkpoint=checkpoint,
-        test=tested.summary() | tested.intervals(),
-        popularity=most_popular.summary() | most_popular.intervals(),
+        test=_figures(tested),
+        popularity=_figures(most_popular),
         simple_name=simple_name,
-        simple=simple.summary() | simple.intervals(),
+        simple=_figures(simple),
     )
+
+
+def _figures(ranking: Ranking) -> dict[str, float]:
+    """At 10, with intervals, and at LISTED."""
+    return ranking.summary(LISTED) | ranking.summary() | ranking.intervals()

@@ -190,6 +190,10 @@ def test_a_set_of_sessions_is_tested_on_its_published_ones(
     bundle = in_memory(run.model, run.checkpoint.counts)
     assert hold_out(log, bundle, metadata, by_time=False).held.tails.sum() == 4 * 8
     assert commands.parts_of("tmall", log).test.tails.sum() == 4 * 8
+    assert run.test["hr20"] >= run.test["hr10"]
+    assert f"this model {run.test['hr20']:.4f} / {run.test['mrr20']:.4f}, popularity" in (
+        commands.as_session_papers(run)
+    )
 
 
 def test_logs_too_short_are_refused() -> None:

@@ -81,15 +81,15 @@ def ask(
     )
 
 
-def rank_targets(bundle: Bundle, histories: Histories, targets: Longs) -> Ranking:
+def rank_targets(bundle: Bundle, histories: Histories, targets: Longs, k: int = LISTED) -> Ranking:
     """Rank the catalogue events at `targets`, ascending flat positions, as `Recommend` lists them
-    by the states that the shipped fold left before each.
+    in its lists of k, by the states that the shipped fold left before each.
 
     Raises:
         TrainingError: there is nothing to rank.
     """
     return Ranking.listed(
-        places(bundle, row, int(histories.items[target]), int(histories.times_ms[target]))
+        places(bundle, row, int(histories.items[target]), int(histories.times_ms[target]), k)
         for target, row in walk(bundle, histories, targets)
     )
 
