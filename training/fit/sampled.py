@@ -32,6 +32,7 @@ from model.network.membership import Seen
 from model.network.network import Network
 from training.fit.losses import membership_places
 from training.fit.softmax import Guide, Places, catalogue_loss
+from training.measure.evaluate import add_membership_at
 
 POWER = 0.75  # of an item's frequency: between evenly and as often as in the log
 EVEN = 0.2  # of what is drawn, evenly
@@ -103,6 +104,18 @@ def sampled_next_item_loss(
         share = smoothing * (1.0 if said is None else 1.0 - said.weight)
         total = total + share * _above_mean(*parts, network.items)
     return total / usable.sum().clamp(min=1)
+
+
+def logits_among(
+    network: Network, encoded: Tensor, events: Sequences, items: Tensor, row: Tensor, at: Tensor
+) -> Tensor:
+    """Next-item logits (m, C) of the candidates `items` (C,), which all events are among, for users
+    `row` (m,) at positions `at` (m,) of encodings (B, L, D).
+    """
+    column = torch.searchsorted(items, events.items)  # (B, L); one more for hashed rows
+    logits = encoded[row, at] @ network.embedding.item(items).mT + network.item_bias[items]
+    added = add_membership_at(network.membership, pad(logits, (0, 1)), column, row, at)
+    return added[:, : len(items)]
 
 
 def sampled_loss(

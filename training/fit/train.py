@@ -39,7 +39,7 @@ from training.fit.identity import identity
 from training.fit.initial import start_from_data, start_from_transitions
 from training.fit.keeper import Keeper
 from training.fit.losses import list_loss, next_item_loss
-from training.fit.sampled import DRAWN, Drawing, sampled_next_item_loss
+from training.fit.sampled import DRAWN, Drawing, logits_among, sampled_next_item_loss
 from training.fit.softmax import Guide
 from training.measure.evaluate import NetworkRanker, affordable, next_item_logits_at, rank
 from training.measure.targets import ListSampler, random_positions
@@ -240,12 +240,16 @@ class StreamingTask:
             at = at[some]
             events, encoding, batch = _only(torch.from_numpy(some), events, encoding, batch)
         row = torch.arange(len(at)).repeat_interleave(positions).to(events.items.device)
-        own = None  # all logits are too dear where the catalogue is sampled
-        if self.drawing is None:
-            with torch.no_grad():
-                asked_at = torch.from_numpy(at).flatten().to(row)
+        asked_at = torch.from_numpy(at).flatten().to(row)
+        count = self.settings.negatives
+        with torch.no_grad():
+            if self.drawing is None:
                 own = next_item_logits_at(network, encoding, events.items, row, asked_at)
-        drawn = self.sampler.draw(batch.begins, at, own, self.settings.negatives, random)
+                drawn = self.sampler.draw(batch.begins, at, own, count, random)
+            else:
+                among = self.drawing.candidates(events, random).items
+                own = logits_among(network, encoding.sequence, events, among, row, asked_at)
+                drawn = self.sampler.draw_among(batch.begins, at, own, among, count, random)
         asked = type(drawn)(*(column.to(row.device) for column in drawn))
         apart = self.settings.next_item_weight > 0  # else nobody taught the next-item logit
         question = (asked.at, asked.candidates, asked.now_ms)

@@ -72,27 +72,59 @@ class ListSampler:
         `logits` (B * Q, V) are the model's own there; without them nothing is drawn by the model.
         Of the summed shares each of `count` equal parts gives one item, which evens out chance.
         """
-        place = begins[:, None] + at  # (B, Q) flat
-        positive = torch.from_numpy(self.histories.items[place + 1])  # (B, Q)
         share = self.others  # (V,)
         if logits is not None:
-            own = logits.cpu().softmax(dim=1)
-            share = torch.lerp(share.to(own.dtype), own, self.own)  # (B * Q, V)
-        summed = share.cumsum(dim=-1)
-        chance = torch.from_numpy(random.random((positive.numel(), count)))
-        parts = (torch.arange(count) + chance) / count * summed[..., -1:]  # (B * Q, M)
-        drawn = torch.searchsorted(summed, parts).clamp(max=self.items - 1)
+            own = logits.cpu().double().softmax(dim=1)
+            share = self.own * own + (1 - self.own) * share  # (B * Q, V)
+        drawn = _parts(share.cumsum(dim=-1), at.size, count, random)
         drawn_share = share[drawn] if logits is None else share.gather(1, drawn)
-        expected = (count * drawn_share).log().float().view(*positive.shape, count)
-        drawn = drawn.view_as(expected)
-        expected = expected.masked_fill(drawn == positive[..., None], float("inf"))
+        return self._lists(begins, at, drawn, count * drawn_share)
+
+    def draw_among(
+        self,
+        begins: Longs,
+        at: Longs,
+        logits: Tensor,
+        some: Tensor,
+        count: int,
+        random: np.random.Generator,
+    ) -> Lists:
+        """As `draw`, where the model's own `logits` (B * Q, C) are of `some` items (C,), ascending:
+        the same share of `count` is drawn by the model among these, the rest as ever.
+        """
+        own = logits.cpu().double().softmax(dim=1)  # (B * Q, C)
+        some = some.cpu()
+        listed = round(self.own * count)
+        column = _parts(own.cumsum(dim=1), at.size, listed, random)
+        rest = _parts(self.others.cumsum(dim=0), at.size, count - listed, random)
+        drawn = torch.cat([some[column], rest], dim=1)  # (B * Q, M)
+        column = torch.searchsorted(some, drawn).clamp(max=len(some) - 1)
+        own_share = own.gather(1, column).where(some[column] == drawn, 0)
+        expected = listed * own_share + (count - listed) * self.others[drawn]
+        return self._lists(begins, at, drawn, expected)
+
+    def _lists(self, begins: Longs, at: Longs, drawn: Tensor, expected: Tensor) -> Lists:
+        """Of what was drawn (B * Q, M), and how often each is on average."""
+        place = begins[:, None] + at  # (B, Q) flat
+        positive = torch.from_numpy(self.histories.items[place + 1])  # (B, Q)
+        shape = (*positive.shape, drawn.shape[1])
+        drawn = drawn.view(shape)
+        taken_out = expected.log().float().view(shape)
+        taken_out = taken_out.masked_fill(drawn == positive[..., None], float("inf"))
         return Lists(
             torch.from_numpy(at),
             torch.cat([positive[..., None], drawn], dim=-1),
             torch.from_numpy(self.histories.times_ms[place + 1]),
-            torch.cat([torch.zeros(*positive.shape, 1), expected], dim=-1),
+            torch.cat([torch.zeros(*positive.shape, 1), taken_out], dim=-1),
             positive < self.items,
         )
+
+
+def _parts(summed: Tensor, rows: int, count: int, random: np.random.Generator) -> Tensor:
+    """Of summed shares (V,) or (rows, V), a place (rows, count) out of each of equal parts."""
+    chance = torch.from_numpy(random.random((rows, count)))
+    parts = (torch.arange(count) + chance) / count * summed[..., -1:]
+    return torch.searchsorted(summed, parts).clamp(max=summed.shape[-1] - 1)
 
 
 class NegativeSampler:

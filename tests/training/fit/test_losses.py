@@ -102,10 +102,11 @@ def test_list_loss_takes_out_how_often_candidates_are_drawn() -> None:
     assert list_loss(logits, lists).item() == pytest.approx(math.log(1 + 3))
 
 
-@pytest.mark.parametrize("guided", [True, False])
-def test_drawn_lists_stand_for_the_whole_catalogue(guided: bool) -> None:
-    """Over many draws, from the model's own softmax or without it, loss and gradient of all logits
-    come near those of the exact softmax; the same draw without the correction does not.
+@pytest.mark.parametrize("guided", ["by all", "by some", ""])
+def test_drawn_lists_stand_for_the_whole_catalogue(guided: str) -> None:
+    """Over many draws, from the model's own softmax, over all or some, or without it, loss and
+    gradient of all logits come near those of the exact softmax; the same draw without the
+    correction does not.
     """
     log = make_log([(f"u{user}", chr(97 + item), item) for user in range(9) for item in range(9)])
     histories = Histories.of(log, Vocabulary.of(log, hashed=2))
@@ -117,10 +118,14 @@ def test_drawn_lists_stand_for_the_whole_catalogue(guided: bool) -> None:
     begins = np.zeros(1, dtype=np.int64)
     at = np.full((1, 1), 3)
     random = np.random.default_rng(0)
+    some = torch.tensor([0, 2, 3, 4, 5, 7, 8])
     loss = torch.zeros(())
     wrong = torch.zeros(())
     for _ in range(DRAWS):
-        drawn = sampler.draw(begins, at, own if guided else None, 6, random)
+        if guided == "by some":
+            drawn = sampler.draw_among(begins, at, own[:, some], some, 6, random)
+        else:
+            drawn = sampler.draw(begins, at, own if guided else None, 6, random)
         asked = logits[0, drawn.candidates]
         loss = loss + list_loss(asked, drawn) / DRAWS
         free = drawn.expected.where(drawn.expected.isinf(), 0)

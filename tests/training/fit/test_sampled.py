@@ -10,15 +10,21 @@ import torch
 from torch import Tensor
 
 from model.network.embedding import Sequences
-from model.network.network import Network
+from model.network.network import Encoding, Network
 from tests.training.logs import cyclic_log
 from tests.training.quick_training import QUICK, SHAPE
 from training.data.sequences import Histories, groups, pad, training_windows
 from training.fit.losses import next_item_loss
-from training.fit.sampled import Candidates, Drawing, own_items, sampled_next_item_loss
+from training.fit.sampled import (
+    Candidates,
+    Drawing,
+    logits_among,
+    own_items,
+    sampled_next_item_loss,
+)
 from training.fit.softmax import Guide
 from training.fit.train import CATALOGUE_MAX, TrainConfig, train
-from training.measure.evaluate import NetworkRanker, rank
+from training.measure.evaluate import NetworkRanker, next_item_logits_at, rank
 from training.runs import leave_one_out
 
 ITEMS = 60
@@ -170,6 +176,21 @@ def test_own_items_are_those_of_the_windows() -> None:
         expected += [(row, item) for item in items[items < known].unique().tolist()]
     row, items = own_items(events, usable, known)
     assert list(zip(row.tolist(), items.tolist(), strict=True)) == expected
+
+
+def test_logits_among_some_items_are_those_of_the_catalogue() -> None:
+    """With membership; events in hashed rows add nothing."""
+    network, events, encoded, _ = case()
+    items = events.items.clone()
+    items[:, 0] = ITEMS + 3
+    events = events._replace(items=items)
+    some = items[items < ITEMS].unique()
+    row = torch.arange(len(items))
+    at = events.mask.sum(dim=1) - 2
+    found = logits_among(network, encoded, events, some, row, at)
+    encoding = Encoding(x=encoded, sequence=encoded)
+    expected = next_item_logits_at(network, encoding, items, row, at)
+    torch.testing.assert_close(found, expected[:, some])
 
 
 def test_a_training_by_draws_learns_the_pattern() -> None:
