@@ -92,14 +92,15 @@ def percent(share: float) -> str:
 
 
 def verdict(found: Assessment, tested: list[Criterion]) -> str:
-    """The verdict in one paragraph."""
+    """The verdict in one paragraph, with what matters most of how the log looks."""
     best = found.best_simple()
     own = found.ranking[BUNDLE]["hr10"].value
     simple = found.ranking[best]["hr10"].value
     shown = (
         f"Of {found.asked:,} clicks that it never learned from, the bundle has the right item "
         f"among its first ten of {found.catalogue:,} in {percent(own)} (the best simple method, "
-        f"{best}: {percent(simple)}), and a user costs {found.cost.user_bytes:,} bytes."
+        f"{best}: {percent(simple)}), and a user costs {found.cost.user_bytes:,} bytes. "
+        + " ".join(f"{sentence}." for sentence in found.look.describe()[:2])
     )
     failed = [each.name.lower() for each in tested if not each.passed]
     if not failed:

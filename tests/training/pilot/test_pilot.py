@@ -138,6 +138,7 @@ def test_a_pilot_is_refused_where_a_simple_method_is_as_good(
     for mode in ("", ", seen items out"):
         assert (sentence.format(mode) in text) == (said is not None)
     assert "the best simple method, sequential-rules: 40.0 %" in text
+    assert text.endswith(" ".join(f"{each}." for each in found.look.describe()[:2]))
 
 
 def test_nothing_that_the_bundle_learned_from_is_asked(made: Path, tmp_path: Path) -> None:
