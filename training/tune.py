@@ -39,7 +39,7 @@ CHOICES: dict[str, tuple[float, ...]] = {
     "dropout": (0.1, 0.2, 0.3, 0.4, 0.5),
     "smoothing": (0.0, 0.1),
     "average_decay": (0.99, 0.997, 0.999, 0.9995),
-    "negatives": (7, 15, 31),
+    "negatives": (31, 63, 127),
 }
 TOKENS = (0.5, 1, 2, 4)  # times the recipe's
 # no user takes more bytes

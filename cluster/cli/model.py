@@ -292,7 +292,7 @@ def evaluate(
     simple methods that learn by counting, of which it must beat the best; how the log looks;
     calibration, bytes and time; and a verdict. Named sets hold out each user's last click, or the
     sessions of their published test; a log of your own the newest tenth of its time line; and
-    nothing that the bundle was trained on.
+    nothing that the bundle was trained on: train with --hold-out, or bring a newer log.
 
     Examples:
       [cyan]echorank evaluate out/bundle --data ml-100k --report out/report.html[/cyan]

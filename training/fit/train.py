@@ -306,7 +306,7 @@ def train(
         TrainingError: a teacher knows another catalogue, or the training diverged or was stopped.
     """
     items = len(vocabulary.items)
-    if show_progress:
+    if show_progress and phase == "training":
         to_stderr(settings.softmax_of(items))
         asked = int(affordable(held, items).tails.sum())
         if asked < (all_held := int(held.tails.sum())):

@@ -17,11 +17,11 @@ from training.recipe.choice import Recipe
 
 def tell_recipe(recipe: Recipe, given: Mapping[str, Any], console: Console) -> None:
     """What was picked for the log and why, a line each; `given` settings go over it."""
-    for choice in recipe.choices:
-        if choice.name not in given:
-            console.print(str(choice), markup=False, highlight=False, soft_wrap=True)
-    for name, value in given.items():
-        console.print(f"{name} {value}: as the settings say", markup=False, soft_wrap=True)
+    console.print("The recipe for such a log:")
+    said = [str(choice) for choice in recipe.choices if choice.name not in given]
+    said += [f"{name} {value}: as the settings say" for name, value in given.items()]
+    for sentence in said:
+        console.print(f"- {sentence}.", markup=False, highlight=False, soft_wrap=True)
 
 
 def read_settings(file: Path | None) -> tuple[dict[str, Any], dict[str, Any]]:
