@@ -328,7 +328,7 @@ def answered_at(record: Mapping[str, Any]) -> str:
     if "measured" not in record:
         return f"Score answers at level {best.name}: no held-out clicks were at hand to compare"
     said = [
-        f"{TITLES_OF_LISTS[kind]} "
+        f"{TITLES_OF_LISTS.get(kind, kind)} "
         f"{figures['ndcg10'][Level.FULL.name]:.4f} / {figures['ndcg10'][Level.SEQUENCE.name]:.4f}"
         for kind, figures in record["measured"].items()
     ]
