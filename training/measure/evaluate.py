@@ -89,9 +89,10 @@ def add_membership_at(
     L) had up to positions `at` (m,) to logits (m, V+U).
     """
     age = at[:, None] - torch.arange(items.shape[1], device=items.device)  # (m, L)
-    past = items[row]  # (m, L)
-    votes = torch.zeros_like(logits).scatter_add(1, past, membership.votes_of(age)).gather(1, past)
-    return logits.scatter(1, past, logits.gather(1, past) + membership.bias_of(votes))
+    own = items[row]  # (m, L)
+    votes = torch.zeros_like(logits).scatter_add(1, own, membership.votes_of(age)).gather(1, own)
+    # an item that comes twice is set twice, to the same
+    return logits.scatter(1, own, logits.gather(1, own) + membership.bias_of(votes))
 
 
 class Asked(NamedTuple):
