@@ -69,7 +69,7 @@ class TimedSteps(Network):
 
     def encode(self, batch: Sequences) -> Encoding:
         """See `Network.encode`."""
-        self.ssm.gaps = gaps_of(batch.times_ms, self.config.gap_buckets)
+        self.ssm.gaps = gaps_of(batch, self.config.gap_buckets)
         return super().encode(batch)
 
 

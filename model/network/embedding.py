@@ -5,6 +5,7 @@ x_t = LayerNorm(item[i_t] + action[a_t] + gap[bucket(t)])
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,15 @@ class Sequences(NamedTuple):
     actions: Tensor  # (B, L) int64, action ids
     times_ms: Tensor  # (B, L) int64, not decreasing within a user
     mask: Tensor  # (B, L) bool, true for real events
+    # (B, 2) int64, of windows that begin in the middle of a history: the user's events before the
+    # first one here, and milliseconds since the last of them; None or zeros: nothing came before
+    before: Tensor | None = None
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Sequences:
+        """The same histories, with every column changed."""
+        items, actions, times_ms, mask = (change(column) for column in self[:4])
+        before = None if self.before is None else change(self.before)
+        return Sequences(items, actions, times_ms, mask, before)
 
 
 def gap_bucket(gap_ms: Tensor, buckets: int) -> Tensor:
@@ -32,10 +42,13 @@ def gap_bucket(gap_ms: Tensor, buckets: int) -> Tensor:
     return torch.bucketize(gap_ms.clamp(min=0) // 1000, edges, right=True)
 
 
-def gaps_of(times_ms: Tensor, buckets: int) -> Tensor:
-    """Gap bucket of each event of a whole history: (B, L) times to (B, L) buckets."""
-    bucket = gap_bucket(times_ms.diff(dim=1), buckets)  # (B, L-1)
-    first = torch.full_like(times_ms[:, :1], buckets - 1)
+def gaps_of(batch: Sequences, buckets: int) -> Tensor:
+    """Gap bucket (B, L) of each event; only a user's very first one has the last bucket."""
+    bucket = gap_bucket(batch.times_ms.diff(dim=1), buckets)  # (B, L-1)
+    first = torch.full_like(batch.times_ms[:, :1], buckets - 1)
+    if batch.before is not None:
+        count, gap_ms = batch.before[:, :1], batch.before[:, 1:]
+        first = torch.where(count > 0, gap_bucket(gap_ms, buckets), first)
     return torch.cat([first, bucket], dim=1)  # (B, L)
 
 

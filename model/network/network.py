@@ -54,7 +54,7 @@ class Network(nn.Module):
 
     def encode(self, batch: Sequences) -> Encoding:
         """Read whole histories."""
-        gaps = gaps_of(batch.times_ms, self.config.gap_buckets)
+        gaps = gaps_of(batch, self.config.gap_buckets)
         x = self.embedding(batch.items, batch.actions, gaps)  # (B, L, D)
         vectors = self.embedding.item(batch.items)  # (B, L, D)
         front = self.dropout(x)
@@ -110,7 +110,7 @@ class Network(nn.Module):
             found.age,
             found.often,
             gap_bucket(now_ms - batch.times_ms.gather(1, at), self.config.gap_buckets),
-            count_bucket(at + 1),
+            count_bucket(at + 1 if batch.before is None else at + 1 + batch.before[:, :1]),
         )
         return logits
 

@@ -254,6 +254,7 @@ def pad(histories: Histories, windows: Windows) -> Batch:
             actions=_tensor(histories.actions[at]),
             times_ms=_tensor(histories.times_ms[at]),
             mask=torch.from_numpy(mask),
+            before=_tensor(_before(histories, windows.begins)),
         ),
         windows.begins,
     )
@@ -262,6 +263,15 @@ def pad(histories: Histories, windows: Windows) -> Batch:
 def _named(actions: Strings) -> Strings:
     """The same, where an action without a name is a click, as it is in the stream."""
     return np.where(actions == "", NAMELESS, actions)
+
+
+def _before(histories: Histories, begins: Longs) -> Longs:
+    """What came before the event at each flat position (B,): how many events of its user, and how
+    many milliseconds ago the last of them, (B, 2).
+    """
+    starts = histories.starts[np.searchsorted(histories.starts, begins, side="right") - 1]
+    gap_ms = histories.times_ms[begins] - histories.times_ms[np.maximum(begins - 1, starts)]
+    return np.stack([begins - starts, gap_ms], axis=1)
 
 
 def _tensor(values: Longs) -> Tensor:

@@ -195,7 +195,7 @@ class StreamingTask:
         """
         batch = pad(self.training, windows)
         device = self.network.item_bias.device
-        events = Sequences(*(column.to(device) for column in batch.events))
+        events = batch.events.each(lambda column: column.to(device))
         encoding = self.network.encode(events)
         next_item = click = negativity = torch.zeros((), device=device)
         if self.settings.next_item_weight > 0:

@@ -53,7 +53,7 @@ class Encoder:
     def __call__(self, events: Sequences) -> tuple[Sequences, Encoding]:
         """The batch and its encoding, both on the device."""
         if self._last is None or self._last[0] is not events:
-            moved = Sequences(*(column.to(self.device) for column in events))
+            moved = events.each(lambda column: column.to(self.device))
             self._last = events, moved, self.network.encode(moved)
         return self._last[1:]
 
@@ -261,7 +261,7 @@ def _head(encoder: Encoder, asked: Asked, targets: ClickTargets) -> Tensor:
     """Head logits (m, 1, M): each question gets a row of its own, cut from its user's encoding."""
     whole, encoding = encoder(asked.batch.events)
     row = torch.from_numpy(asked.row).to(encoder.device)
-    events = Sequences(*(column[row] for column in whole))
+    events = whole.each(lambda column: column[row])
     encoding = Encoding(*(part[row] for part in encoding))
     asked_for = (targets.at, targets.candidates, targets.now_ms)
     at, candidates, now_ms = (part.to(encoder.device) for part in asked_for)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from model.config import ModelConfig
+from model.network.head import count_bucket
 from model.network.network import Network
 from model.network.reference import ReferenceState, step
 from tests.model.models import ITEMS, VARIANTS, histories, network
@@ -123,6 +124,29 @@ def test_a_head_that_learns_apart_leaves_the_next_item_logit_alone() -> None:
         if p.grad is not None and p.grad.abs().sum() > 0
     }
     assert reached == {"evidence", "lowrank", "ring"}
+
+
+def test_a_window_is_no_new_user() -> None:
+    """Cut out of a history, its first event has the input that it has there, and the head counts
+    the events before it.
+    """
+    made = network(ModelConfig(actions=("view", "buy")))
+    batch = histories(2, 40, made.config)
+    cut = 25
+    gap_ms = batch.times_ms[:, cut] - batch.times_ms[:, cut - 1]
+    before = torch.stack([torch.full_like(gap_ms, cut), gap_ms], dim=1)
+    window = batch.each(lambda column: column[:, cut:])
+    known = window._replace(before=before)
+    whole = made.encode(batch).x[:, cut:]
+    torch.testing.assert_close(made.encode(known).x, whole)
+    assert not torch.equal(made.encode(window).x[:, 0], whole[:, 0])
+    counted = []
+    made.evidence.count.register_forward_hook(lambda _, given, __: counted.append(given[0]))
+    question = (torch.full((2, 1), 3), torch.arange(ITEMS).expand(2, 1, -1), batch.times_ms[:, -1:])
+    for asked in (known, window):
+        made.head(made.encode(asked), asked, *question)
+    expected = (count_bucket(torch.full((2, 1), events)) for events in (cut + 4, 4))
+    assert all(torch.equal(*pair) for pair in zip(counted, expected, strict=True))
 
 
 def test_non_negativity_counts_negative_mixing_only() -> None:

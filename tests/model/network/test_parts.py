@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model.config import ModelConfig
-from model.network.embedding import gap_bucket, gaps_of
+from model.network.embedding import Sequences, gap_bucket, gaps_of
 from model.network.membership import Membership
 from model.network.scan import recurrence, scan
 from model.network.spectral import SpectralFilter
@@ -55,7 +55,11 @@ def test_gap_buckets_count_bits_of_seconds() -> None:
     """0 s, 1 s, 2-3 s, 4-7 s, ... share buckets; the last bucket is the first event's alone."""
     gaps = torch.tensor([-5, 0, 999, 1_000, 1_999, 2_000, 4_000, 1 << 62])
     assert gap_bucket(gaps, 32).tolist() == [0, 0, 0, 1, 1, 2, 3, 30]
-    assert gaps_of(torch.tensor([[7, 7, 1007]]), 32).tolist() == [[31, 0, 1]]
+    times_ms = torch.tensor([[7, 7, 1007]])
+    whole = Sequences(times_ms, times_ms, times_ms, times_ms > 0)
+    assert gaps_of(whole, 32).tolist() == [[31, 0, 1]]
+    assert gaps_of(whole._replace(before=torch.tensor([[0, 0]])), 32).tolist() == [[31, 0, 1]]
+    assert gaps_of(whole._replace(before=torch.tensor([[5, 2_000]])), 32).tolist() == [[2, 0, 1]]
 
 
 def test_membership_ages_and_logits_by_hand() -> None:

@@ -9,7 +9,15 @@ import xxhash
 from model.config import ModelConfig
 from model.network.export import random_bundle
 from tests.training.logs import cyclic_log, make_log
-from training.data.sequences import Held, Histories, Vocabulary, groups, pad, training_windows
+from training.data.sequences import (
+    Held,
+    Histories,
+    Vocabulary,
+    Windows,
+    groups,
+    pad,
+    training_windows,
+)
 from training.errors import DatasetError
 
 
@@ -115,6 +123,15 @@ def test_padding_repeats_the_last_event_behind_a_mask() -> None:
     batch = pad(histories, training_windows(histories, 10, np.random.default_rng(0)))
     assert batch.events.items.tolist() == [[0, 1, 2], [3, 4, 4]]
     assert batch.events.mask.tolist() == [[True, True, True], [True, True, False]]
+
+
+def test_a_window_knows_what_came_before_it() -> None:
+    """How many events of its user, and how long ago the last of them; before a first one, none."""
+    histories = histories_of_lengths(3, 6)
+    windows = Windows(np.array([0, 2, 3, 5, 7]), np.array([3, 3, 6, 8, 9]))
+    before = pad(histories, windows).events.before
+    assert before is not None
+    assert before.tolist() == [[0, 0], [2, 1], [0, 0], [2, 1], [4, 1]]
 
 
 def test_a_log_without_pairs_cannot_be_learned_from() -> None:

@@ -91,7 +91,8 @@ def test_a_bidirectional_teacher_speaks_of_each_event_without_reading_on() -> No
         )[0]
         windows = [slice(max(0, end - 6), end) for end in range(1, length + 1)]
         encoded = [
-            model.encode(Sequences(*(c[:, cut] for c in batch.events)))[0, -1] for cut in windows
+            model.encode(Sequences(*(c[:, cut] for c in batch.events[:4])))[0, -1]
+            for cut in windows
         ]
         theirs = model.logits_at(torch.stack(encoded), batch.events, torch.zeros_like(at), at)
     seen = streaming.network.membership.seen(batch.events.items, batch.events.mask)

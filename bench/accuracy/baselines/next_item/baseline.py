@@ -244,4 +244,4 @@ def sampled_prefixes(
 
 
 def _on(device: torch.device, events: Sequences) -> Sequences:
-    return Sequences(*(column.to(device) for column in events))
+    return events.each(lambda column: column.to(device))
