@@ -357,7 +357,7 @@ def _only(
 ) -> tuple[Sequences, Encoding, Batch]:
     """These rows of a batch, and what was found out about them."""
     at = some.to(events.items.device)
-    events = Sequences(*(column[at] for column in events))
+    events = events.each(lambda column: column[at])
     encoding = Encoding(*(part[at] for part in encoding))
-    kept = Sequences(*(column[some] for column in batch.events))
+    kept = batch.events.each(lambda column: column[some])
     return events, encoding, Batch(kept, batch.begins[some.numpy()])
