@@ -47,7 +47,7 @@ def gaps_of(batch: Sequences, buckets: int) -> Tensor:
     bucket = gap_bucket(batch.times_ms.diff(dim=1), buckets)  # (B, L-1)
     first = torch.full_like(batch.times_ms[:, :1], buckets - 1)
     if batch.before is not None:
-        count, gap_ms = batch.before[:, :1], batch.before[:, 1:]
+        count, gap_ms = batch.before.split(1, dim=1)  # (B, 1) each
         first = torch.where(count > 0, gap_bucket(gap_ms, buckets), first)
     return torch.cat([first, bucket], dim=1)  # (B, L)
 
