@@ -13,6 +13,7 @@ from bench.accuracy import next_item, page, rows
 from bench.accuracy.ablations import ablations
 from bench.accuracy.catalogues import catalogues
 from bench.accuracy.ctr.study import ctr
+from bench.accuracy.heads.study import heads
 from bench.accuracy.noise import noise
 from bench.accuracy.rare_signals import rare_signals
 from bench.accuracy.recipes import MODELS
@@ -84,7 +85,7 @@ def write_page(table: Table = rows.PATH) -> None:
 
 
 app.command("memories")(compare_memories)
-for study in (ctr, ablations, catalogues, compression, drift, noise, rare_signals, short):
+for study in (ctr, ablations, catalogues, compression, drift, heads, noise, rare_signals, short):
     app.command()(study)
 if __name__ == "__main__":
     app()
