@@ -211,10 +211,9 @@ def streaming(
 def by_network(ranking: Ranking) -> Found:
     """The row of whole histories that were ranked so."""
     longer = ranking.summary(LISTED)
-    more = {name: round(longer[name], 5) for name in rows.SESSIONS}
-    return Found(
-        task="next-item", figures=ranking.summary(), more={"intervals": pairs(ranking), **more}
-    )
+    more: dict[str, Any] = {name: round(longer[name], 5) for name in rows.SESSIONS}
+    more |= {"questions": len(ranking.plain), "intervals": pairs(ranking)}
+    return Found(task="next-item", figures=ranking.summary(), more=more)
 
 
 def reference(

@@ -61,7 +61,8 @@ def recommended(ranking: Ranking, **more: Any) -> Found:
     """The row of lists of LISTED that gave these ranks."""
     figures = {**ranking.summary(), **ranking.summary(LISTED)}
     figures = {name: figures[name] for name in rows.FIGURES["recommend"]}
-    return Found(task="recommend", figures=figures, more={"intervals": pairs(ranking), **more})
+    more |= {"questions": len(ranking.plain), "intervals": pairs(ranking)}
+    return Found(task="recommend", figures=figures, more=more)
 
 
 def _scored(shelf: Shelf, asked: Mapping[Level, Asked], best: Level) -> Iterator[Found]:

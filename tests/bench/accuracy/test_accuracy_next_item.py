@@ -120,6 +120,7 @@ def test_a_time_split_has_a_table_of_its_own_and_one_of_new_users(
     assert known["dataset"] == "circle, by time"
     assert new["dataset"] == "circle, by time, new users"
     assert known["hr20"] >= known["hr10"]
+    assert known["questions"] + new["questions"] > 30
     assert "hr20 | mrr20" in page.write(table).read_text()
 
 
