@@ -35,7 +35,8 @@ from training.rules.rule import rank_by
 
 LISTED = 20  # items of the lists that the test asks for
 EVENTS_TO_LEARN = 2  # of one user: what comes after what
-QUICK = TrainConfig(epochs=6, minutes_max=0.9)  # for a split log that somebody waits for
+# for a split log that somebody waits for
+QUICK = TrainConfig(epochs=6, minutes_max=0.9, smoothing=0.1, transitions=3.0)
 
 
 @dataclass(frozen=True, kw_only=True)

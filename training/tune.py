@@ -38,6 +38,7 @@ RANGES = {"learning_rate": 4.0, "weight_decay": 10.0}  # drawn log-uniformly, so
 CHOICES: dict[str, tuple[float, ...]] = {
     "dropout": (0.1, 0.2, 0.3, 0.4, 0.5),
     "smoothing": (0.0, 0.1),
+    "transitions": (0.0, 1.0, 3.0),
     "average_decay": (0.99, 0.997, 0.999, 0.9995),
     "negatives": (31, 63, 127),
 }

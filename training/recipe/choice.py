@@ -156,7 +156,7 @@ def _epochs(look: Look, tokens: int, epoch_minutes: float, *, wide: bool) -> Cho
 def _dropout(epochs: int, *, small: bool, long: bool) -> Choice:
     if long:
         return Choice(name="dropout", value=0.2, why="long histories tell much about each user")
-    if small or epochs < EPOCHS_MANY:
+    if not small and epochs < EPOCHS_MANY:
         return Choice(name="dropout", value=0.3, why="short histories, but few epochs over them")
     return Choice(
         name="dropout",

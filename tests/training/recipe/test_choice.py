@@ -98,6 +98,14 @@ def test_epochs_fit_into_an_hour() -> None:
     assert ITEMS_SUMMED_MAX == CATALOGUE_MAX
 
 
+def test_short_histories_are_soon_known_by_heart() -> None:
+    """So half of each event is dropped, unless there is only time for a few epochs over them."""
+    look = LOOKS["diginetica"]
+    assert choose(look).training["dropout"] == 0.3
+    assert choose(dataclasses.replace(look, events=80_000)).training["dropout"] == 0.5
+    assert choose(dataclasses.replace(look, items=3_000)).training["dropout"] == 0.5
+
+
 @pytest.mark.parametrize("events", [0, 1, 360, 9_000, 50_000])
 def test_a_small_log_gets_small_batches_and_enough_steps(events: int) -> None:
     """However small it is; the fewer events, the more epochs, within bounds."""
