@@ -17,12 +17,14 @@ from torch import nn
 from model.config import ModelConfig
 from model.network.network import Network
 from model.popularity import RECORD
+from training.data.remarks import to_stderr
 from training.data.sequences import Held, Histories
 from training.fit.checkpoint import Checkpoint
 from training.fit.distill import Teacher
 from training.fit.forecast import Finishing
 from training.fit.keeper import FileKeeper
 from training.fit.train import StreamingTask, TrainedModel, train
+from training.measure.evaluate import NetworkRanker, affordable, rank
 from training.recipe.recent import recent
 from training.workers import Workers
 
@@ -48,16 +50,20 @@ def refit(
     teachers: Sequence[Teacher],
     keeper: FileKeeper | None,
     finishing: Finishing,
-) -> Network:
+) -> Network | None:
     """A network trained on all histories of `held`, what is held out of them included, with the
-    recipe and the seed of `model`, for as many epochs as gave its best.
+    recipe and the seed of `model`, for as many epochs as gave its best (of equally good ones, the
+    most).
 
-    Minutes go on counting from where those of `model` began.
+    None, and a remark, where it ranks what was held out worse than `model`, which never saw it: too
+    few minutes, say. Minutes go on counting from where those of `model` began.
 
     Raises:
         TrainingError: the training diverged or was stopped.
     """
-    settings = dataclasses.replace(model.settings, epochs=model.best.epoch + 1)
+    best = model.best.ndcg10
+    last = max(line.epoch for line in model.history if line.ndcg10 >= best)
+    settings = dataclasses.replace(model.settings, epochs=last + 1)
     from_parts = (shape, settings, model.vocabulary, held.histories, held)
     more: dict[str, Any] = {
         "show_progress": show_progress,
@@ -68,14 +74,24 @@ def refit(
     if workers > 1:
         from training.distributed import train_together  # noqa: PLC0415 - one worker needs no Ray
 
-        return train_together(workers, *from_parts, share=SHARE, **more).network
-    return train(
-        *from_parts,
-        keeper=None if keeper is None else keeper.following(),
-        begun=time.monotonic() - model.seconds,
-        finishing=finishing,
-        **more,
-    ).network
+        network = train_together(workers, *from_parts, share=SHARE, **more).network
+    else:
+        network = train(
+            *from_parts,
+            keeper=None if keeper is None else keeper.following(),
+            begun=time.monotonic() - model.seconds,
+            finishing=finishing,
+            **more,
+        ).network
+    asked = affordable(held, network.items)
+    ranking = rank(NetworkRanker(network), asked, network.items, context=settings.context)
+    if (ndcg10 := ranking.summary()["ndcg10"]) >= best:
+        return network
+    to_stderr(
+        f"the refit ranks the newest clicks worse (NDCG@10 {ndcg10:.4f}) than the model that never "
+        f"saw them ({best:.4f}), so that one is kept; more --minutes may help"
+    )
+    return None
 
 
 def refitted(checkpoint: Checkpoint, network: Network, whole: Histories) -> Checkpoint:

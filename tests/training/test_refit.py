@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,10 +13,11 @@ import torch
 from rich.console import Console
 
 from model.network.embedding import Sequences
+from model.network.network import Network
 from tests.training.fit.killed_training import Killed, Looking, kill_at
 from tests.training.logs import cyclic_log, make_log
 from tests.training.quick_training import QUICK, QUICKER, SHAPE, quick_recipe
-from training import commands
+from training import commands, refit
 from training.data.clicklog import ClickLog, joined
 from training.data.sequences import Vocabulary
 from training.errors import DatasetError
@@ -147,6 +148,21 @@ def test_a_training_that_is_killed_before_its_refit_has_one_all_the_same(
     assert [file.name for file in tmp_path.iterdir()] == [KEPT]
     resumed = run(Looking(tmp_path, resume=True))
     assert all(map(torch.equal, weights(resumed.checkpoint), weights(whole.checkpoint)))
+
+
+def test_a_refit_that_learned_nothing_does_not_ship(
+    held_out: tuple[Run, int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Worse on the newest clicks than the model that never saw them: that one is kept, and said."""
+
+    class Empty(NamedTuple):
+        network: Network
+
+    monkeypatch.setattr(refit, "train", lambda *_, **__: Empty(Network(SHAPE, 14).eval()))
+    kept = run()
+    assert "so that one is kept" in capsys.readouterr().err
+    assert "measured_on" not in kept.checkpoint.metadata
+    assert all(map(torch.equal, weights(kept.checkpoint), weights(held_out[0].checkpoint)))
 
 
 def test_minutes_hold_for_both() -> None:
