@@ -12,6 +12,7 @@ from rich.table import Table
 from training.pilot.assessment import RANK_METRICS, Assessment, Comparison
 from training.pilot.criteria import Criterion, verdict
 
+NAME_WIDTH = 16  # names of methods are read whole on 80 columns
 CLICK_METRICS = ("auc", "gauc", "log_loss", "ece")
 
 
@@ -101,9 +102,9 @@ def _against(found: Comparison) -> Table:
 
 def _table(title: str, first: str, *numbers: str) -> Table:
     table = Table(title=title, title_justify="left")
-    table.add_column(first)
+    table.add_column(first, min_width=NAME_WIDTH)
     for name in numbers:
-        table.add_column(name.replace("_excluded", " excl."), justify="right")
+        table.add_column(name.replace("_excluded", "\nexcl."), justify="right")
     return table
 
 

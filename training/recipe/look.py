@@ -60,7 +60,11 @@ class Look:
             )
         if self.events_median < SHORT:
             return f"Histories are short: {events}. Co-occurrence counts are hard to beat here"
-        return f"Users come back: {events}. Long histories are what states are made for"
+        once = f"; {_percent(self.one_visit)} of the users came on one day only"
+        return (
+            f"Histories are long: {events}{once if self.one_visit else ''}. States that grow with "
+            "each click are made for these"
+        )
 
     def _repeats(self) -> str:
         said = f"{_percent(self.repeats)} of the clicks are on an item that the user had before"

@@ -36,6 +36,8 @@ def test_ids_that_nobody_comes_back_with_are_sessions() -> None:
     assert found.new_users == 1.0
     assert "look like sessions: 100 %" in found.describe()[0]
     assert not look(cyclic_log()).users_are_sessions
+    some = look(make_log([(f"u{n % 9}", f"i{n}", n * DAY_MS // 40) for n in range(900)]))
+    assert "Histories are long: 100 clicks" in some.describe()[0]
 
 
 def test_clocks_of_their_own_are_noticed() -> None:
