@@ -118,6 +118,7 @@ class ScoreParams(NamedTuple):
     item_bias: Floats  # (V+U)
     popularity: Floats  # (V+U), log of the share of clicks, smoothed
     member_vote: Floats  # (age buckets) of an occurrence of that age, 0 for "older or never"
+    member_often: Floats  # (buckets of the number of occurrences), 0 for none
     ring_query: Floats  # (V+U, D), pre-stored and scaled, the keys' projection absorbed
     ring_value: Floats  # (D, D)
     ring_bias: Floats  # (J), the newest events that the head attends over

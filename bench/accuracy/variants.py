@@ -76,9 +76,9 @@ class TimedSteps(Network):
 class Forgetful(Membership):
     """Adds nothing to the logits of items that were seen; the head still hears of them."""
 
-    def bias_of(self, votes: Tensor) -> Tensor:
+    def bias_of(self, summed: Tensor) -> Tensor:
         """See `Membership.bias_of`."""
-        return 0.0 * super().bias_of(votes)
+        return 0.0 * super().bias_of(summed)
 
 
 class NoMembership(Network):

@@ -85,9 +85,9 @@ class Scorer:
         return logits, member
 
     def _member(self, reading: Reading, items: Longs) -> Member:
-        votes = self._p.member_vote
-        most = len(self._p.head_often) - 1
-        return Member(*look_up(items, reading.ring, reading.tail, self._ring_length, votes, most))
+        p = self._p
+        past = (reading.ring, reading.tail, self._ring_length)
+        return Member(*look_up(items, *past, p.member_vote, p.member_often))
 
     def _full(
         self,
@@ -152,11 +152,12 @@ def top(values: Reals, k: int) -> Longs:
 
 
 @njit(cache=True, nogil=True)
-def look_up(items, ring, tail, ring_length, vote_of, most):
-    """Age bucket, number bucket (at most `most`) and bias, (M,) each,
+def look_up(items, ring, tail, ring_length, vote_of, often_of):
+    """Age bucket, number bucket and bias, (M,) each,
     of item rows (M,) in a history: exact in the ring, by fingerprint in the tail.
 
-    Ring and tail are newest first. An occurrence votes with vote_of[bucket of its age].
+    Ring and tail are newest first. An occurrence votes with vote_of[bucket of its age], and
+    often_of[bucket of their number] is added.
     """
     size = 1 + len(ring) + len(tail)
     place_of = np.zeros(1 << 16, np.int16)  # of a fingerprint in the columns below; 0: none
@@ -199,9 +200,10 @@ def look_up(items, ring, tail, ring_length, vote_of, most):
                     vote += vote_of[bit_length(j)]
         if count:
             age_bucket[i] = bit_length(age)
-            number_bucket[i] = min(bit_length(count), most)
+            number_bucket[i] = min(bit_length(count), len(often_of) - 1)
+            bias[i] = often_of[number_bucket[i]]
             if vote > 0:
-                bias[i] = np.log(vote)
+                bias[i] += np.log(vote)
     return age_bucket, number_bucket, bias
 
 

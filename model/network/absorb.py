@@ -126,6 +126,7 @@ def _attentions(network: Network) -> dict[str, Tensor]:
         "item": item,
         "item_bias": network.item_bias,
         "member_vote": torch.cat([network.membership.bias.exp(), torch.zeros(1)]),
+        "member_often": torch.cat([torch.zeros(1), network.membership.often]),
         "ring_query": ring.query(item) @ ring.key.weight * scale,
         "ring_value": ring.value.weight.mT,
         "ring_bias": ring.age_bias,

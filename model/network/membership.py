@@ -5,10 +5,11 @@ model learns to suppress what was seen, in groceries to promote it. Ages are cou
 an occurrence (0 = the newest event) and bucketed by their number of bits. Each occurrence of an
 item casts a vote that its age weighs:
 
-    bias(i) = log sum_j exp(w[bucket(age_j)]), j over the occurrences of i in reach; 0 where none is
+    bias(i) = log sum_j exp(w[bucket(age_j)]) + c[bucket(n)]
 
-With one occurrence that is w of its age. As the bias stands in a softmax, each occurrence adds its
-own share to the item's odds: counts, and counts faded by age, are special cases. What is older than
+over the n occurrences of i in reach; 0 where none is. As the bias stands in a softmax, each
+occurrence adds its own share to the item's odds: counts, and counts faded by age, are special
+cases. c says by how much several occurrences are more, or less, than their sum. What is older than
 ring and tail, or was never there, casts no vote.
 """
 
@@ -40,6 +41,11 @@ def bits(number: Tensor, most: int) -> Tensor:
     return torch.bucketize(number, edges, right=True)
 
 
+def often_bucket(number: Tensor) -> Tensor:
+    """Bucket of each number of occurrences: its bits, at most OFTEN_BUCKETS - 1."""
+    return bits(number.long(), OFTEN_BUCKETS - 1)
+
+
 class Seen(NamedTuple):
     """Items in histories (B, L), ordered by user and position; n of them."""
 
@@ -65,13 +71,16 @@ class Found(NamedTuple):
 
 
 class Membership(nn.Module):
-    """A learned weight per age bucket, of the votes that make the bias on the next-item logit."""
+    """Learned: a weight per age bucket, of the votes that make the bias on the next-item logit,
+    and a bias per bucket of their number.
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.reach = reach(config)
         self.buckets = buckets(config)
         self.bias = nn.Parameter(torch.zeros(self.buckets - 1))
+        self.often = nn.Parameter(torch.zeros(OFTEN_BUCKETS - 1))
 
     def bucket(self, age: Tensor) -> Tensor:
         """Bucket of each age; ages below 0 or beyond the reach are "older or never"."""
@@ -82,9 +91,16 @@ class Membership(nn.Module):
         """Vote of an occurrence of each age; 0 for one that is older than the reach, or to come."""
         return torch.cat([self.bias.exp(), self.bias.new_zeros(1)])[self.bucket(age)]
 
-    def bias_of(self, votes: Tensor) -> Tensor:
-        """Bias of each sum of votes: its log, 0 where nobody votes."""
-        return votes.where(votes > 0, 1).log()
+    def votes_and_number(self, age: Tensor) -> Tensor:
+        """The same (2, ...), and 1 for each that votes: what is summed over occurrences."""
+        inside = (age >= 0) & (age < self.reach)
+        return torch.stack([self.votes_of(age), inside.to(self.bias.dtype)])
+
+    def bias_of(self, summed: Tensor) -> Tensor:
+        """Bias of each sum (2, ...) of votes and number; 0 where nobody votes."""
+        votes, number = summed
+        by_number = torch.cat([self.often.new_zeros(1), self.often])
+        return votes.where(votes > 0, 1).log() + by_number[often_bucket(number)]
 
     def add_to(self, logits: Tensor, items: Tensor, mask: Tensor, *, exclude: bool) -> Tensor:
         """Add the biases to whole histories' logits (B, L, V);
@@ -116,21 +132,18 @@ class Membership(nn.Module):
     def bias_at(self, seen: Seen) -> Tensor:
         """Bias (n,) of each seen item at its position."""
         position = torch.arange(seen.same.shape[1], device=seen.same.device)
-        vote = self.votes_of(position[:, None] - position)  # (p, t)
-        votes = vote @ seen.same.mT.to(vote.dtype)  # (B, p, t'): sums over events t like t'
-        return self.bias_of(votes[seen.user, seen.position, seen.position - seen.age])
+        each = self.votes_and_number(position[:, None] - position)  # (2, p, t)
+        # (2, B, p, t'): sums over events t like t'
+        summed = each[:, None] @ seen.same.mT.to(each.dtype)
+        return self.bias_of(summed[:, seen.user, seen.position, seen.position - seen.age])
 
     def find(self, items: Tensor, at: Tensor, candidates: Tensor) -> Found:
         """What histories (B, L) up to the positions `at` (B, Q) hold of candidates (B, Q, M)."""
         position = torch.arange(items.shape[1], device=items.device)
         age = at[:, :, None] - position  # (B, Q, L), below 0 for what is to come
+        each = self.votes_and_number(age)  # (2, B, Q, L)
         hit = candidates[..., None] == items[:, None, None, :]  # (B, Q, M, L)
-        vote = self.votes_of(age)  # (B, Q, L)
-        inside = (age >= 0) & (age < self.reach)
-        hit = hit & inside[:, :, None]
-        weight = torch.stack([vote, inside.to(vote.dtype)], dim=-1)  # (B, Q, L, 2)
-        votes, count = (hit.to(vote.dtype) @ weight).unbind(dim=-1)  # (B, Q, M) each
+        hit = hit & (each[1] > 0)[:, :, None]
+        summed = (hit.to(each.dtype) @ each.permute(1, 2, 3, 0)).movedim(-1, 0)  # (2, B, Q, M)
         newest = torch.where(hit, age[:, :, None], self.reach).amin(dim=-1)  # (B, Q, M)
-        return Found(
-            self.bucket(newest), bits(count.long(), OFTEN_BUCKETS - 1), self.bias_of(votes)
-        )
+        return Found(self.bucket(newest), often_bucket(summed[1]), self.bias_of(summed))

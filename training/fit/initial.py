@@ -7,27 +7,29 @@ arrive.
 
 from __future__ import annotations
 
-import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from model.arrays import Doubles, Longs
+from model.arrays import Bools, Doubles, Longs
 from model.network.membership import Membership
 from model.network.network import Network
 from training.data.sequences import Histories
 from training.data.transitions import transition_vectors
 
-SAMPLE = 2000  # histories looked at to learn what chance would repeat
-ASKED = 200_000  # events looked at to learn what does
-ROUNDS = 20  # of expectation maximisation
-BIAS_MAX = 6.0
+POSITIONS = 2000  # events that membership's starting values are learned from
+STEPS = 150
+RATE = 0.1
+BIAS_MAX = 8.0
 UNKNOWN = 0.1  # length of the random vectors beside known ones
+SHARE_MIN = 1e-9  # that is left for all items together
 
 
 @torch.no_grad()
 def start_from_data(network: Network, histories: Histories, seed: int) -> None:
-    """Set two biases in place: items by log frequency, membership by log repeat ratio.
+    """Set two biases in place: items by log frequency, membership by what comes again.
 
     Hashed rows start as rare as the rarest item. The head starts as the next-item logit, to which
     its own part adds nothing yet.
@@ -36,9 +38,7 @@ def start_from_data(network: Network, histories: Histories, seed: int) -> None:
     frequency = torch.from_numpy(np.log(counts + 1.0)).float()
     network.item_bias.fill_(float(frequency.min() - frequency.mean()))
     network.item_bias[: network.items] = frequency - frequency.mean()
-    network.membership.bias.copy_(
-        repeat_bias(network.membership, histories, counts, np.random.default_rng(seed))
-    )
+    start_membership(network.membership, histories, counts, np.random.default_rng(seed))
 
 
 @torch.no_grad()
@@ -59,71 +59,72 @@ def start_from_transitions(
     )
 
 
-def repeat_bias(
+def start_membership(
     membership: Membership, histories: Histories, counts: Longs, random: np.random.Generator
-) -> torch.Tensor:
-    """Per age bucket, the log of how often an item comes again because it was there at that age,
-    over what popularity alone would say.
+) -> None:
+    """Set membership's weights to where they, on top of popularity alone, say best what comes next.
 
-    An item that was there several times comes again because of each of them, by the share of its
-    vote. The votes at which these shares agree with themselves are found by expectation
-    maximisation, from equal ones.
+    That is the least cross-entropy over the whole catalogue, at POSITIONS random events, by STEPS
+    of Adam from 0. Ages that never come stay at 0, and so do the biases by number, which would
+    only share the weights' part.
     """
-    before = occurrences(membership, histories, random)  # (n, buckets - 1)
-    targets = max(len(histories.items) - len(histories.users), 1)
-    asked = max(min(targets, ASKED), 1)
-    expected = _chance(membership, histories, counts / counts.sum(), random)
-    floor = 1.0 / targets
-    votes = np.ones(membership.buckets - 1)
-    for _ in range(ROUNDS):
-        observed = (before * votes / (before @ votes)[:, None]).sum(axis=0) / asked
-        votes = (observed + floor) / (expected + floor)
-        votes = votes.clip(math.exp(-BIAS_MAX), math.exp(BIAS_MAX))
-    return torch.from_numpy(np.log(votes)).to(membership.bias)
+    past = pasts(membership, histories, counts, random)
+    if past is None:
+        return
+    with torch.enable_grad():
+        optimizer = torch.optim.Adam([membership.bias], lr=RATE)
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            torch.autograd.backward(past.loss(membership))
+            optimizer.step()
+    membership.zero_grad(set_to_none=True)
+    membership.bias.clamp_(-BIAS_MAX, BIAS_MAX)
 
 
-def occurrences(
-    membership: Membership, histories: Histories, random: np.random.Generator
-) -> Doubles:
-    """Of the repeats in reach among at most ASKED random events that have one before,
-    the earlier occurrences of the item by age bucket, (n, buckets - 1).
+class Pasts(NamedTuple):
+    """p items of the histories behind n events, by event."""
+
+    row: Tensor  # (p,) number of the event
+    ages: Tensor  # (p, age buckets - 1) occurrences of the item, by age
+    share: Tensor  # (p,) of all clicks
+    wanted: Tensor  # (p,) whether the event is of this item
+    events: int  # n
+
+    def loss(self, membership: Membership) -> Tensor:
+        """Mean cross-entropy of the events under popularity and membership,
+        less what popularity alone costs the targets.
+        """
+        summed = torch.stack([self.ages @ membership.bias.exp(), self.ages.sum(dim=1)])
+        bias = membership.bias_of(summed)  # (p,)
+        odds = self.share * (bias.exp() - 1)
+        total = torch.ones(self.events).index_add(0, self.row, odds).clamp(min=SHARE_MIN)
+        return (total.log().sum() - bias[self.wanted].sum()) / self.events
+
+
+def pasts(
+    membership: Membership, histories: Histories, counts: Longs, random: np.random.Generator
+) -> Pasts | None:
+    """What is in reach behind at most POSITIONS random events of the catalogue, those of a user's
+    first aside; None if nothing is.
     """
+    known = len(counts)
     users = np.repeat(np.arange(len(histories.users)), histories.lengths())
-    order = np.lexsort((np.arange(len(users)), histories.items, users))
-    fresh = np.concatenate(
-        [[True], (np.diff(users[order]) != 0) | (np.diff(histories.items[order]) != 0)]
-    )
-    nth = np.arange(len(order)) - np.maximum.accumulate(np.where(fresh, np.arange(len(order)), 0))
-    place = np.flatnonzero(order > histories.starts[users[order]])  # those with one before
-    if len(place) > ASKED:
-        place = random.choice(place, ASKED, replace=False)
-    place = place[nth[place] > 0]
-    row = np.arange(len(place))
-    found = np.zeros((len(place), membership.buckets))
-    for back in range(1, membership.reach + 1):
-        row = row[nth[place[row]] >= back]
-        age = order[place[row]] - order[place[row] - back] - 1
-        row = row[age < membership.reach]
-        if not len(row):
-            break
-        bucket = membership.bucket(torch.from_numpy(age[age < membership.reach])).numpy()
-        found[row, bucket] += 1
-    found = found[:, :-1]
-    return np.asarray(found[found.any(axis=1)])
-
-
-def _chance(
-    membership: Membership, histories: Histories, share: Doubles, random: np.random.Generator
-) -> Doubles:
-    """Mean popularity, summed within each age bucket, of the items behind a random position."""
-    users = np.repeat(np.arange(len(histories.users)), histories.lengths())
-    places = np.flatnonzero(np.diff(users) == 0)  # those with a next event
-    places = random.choice(places, SAMPLE) if len(places) else places
-    total = np.zeros(membership.buckets - 1)
-    for place in places:
-        start = max(int(histories.starts[users[place]]), int(place) + 1 - membership.reach)
-        past = histories.items[start : place + 1][::-1]  # newest first
-        known = past < len(share)
-        bucket = membership.bucket(torch.from_numpy(np.flatnonzero(known))).numpy()
-        total += np.bincount(bucket, weights=share[past[known]], minlength=len(total))
-    return total / max(len(places), 1)
+    places = 1 + np.flatnonzero((np.diff(users) == 0) & (histories.items[1:] < known))
+    if len(places) > POSITIONS:
+        places = random.choice(places, POSITIONS, replace=False)
+    columns: list[tuple[Longs, Doubles, Doubles, Bools]] = []
+    for row, place in enumerate(places):
+        start = max(int(histories.starts[users[place]]), int(place) - membership.reach)
+        past = histories.items[start:place][::-1]  # newest first
+        age = np.flatnonzero(past < known)
+        items, of = np.unique(past[age], return_inverse=True)
+        ages = np.zeros((len(items), membership.buckets))
+        np.add.at(ages, (of, membership.bucket(torch.from_numpy(age)).numpy()), 1)
+        share = counts[items] / counts.sum()
+        columns.append(
+            (np.full(len(items), row), ages[:, :-1], share, items == histories.items[place])
+        )
+    if not sum(len(each[0]) for each in columns):
+        return None
+    whole = [torch.from_numpy(np.concatenate(column)) for column in zip(*columns, strict=True)]
+    return Pasts(whole[0], whole[1].float(), whole[2].float(), whole[3], len(places))

@@ -90,9 +90,14 @@ def add_membership_at(
     """
     age = at[:, None] - torch.arange(items.shape[1], device=items.device)  # (m, L)
     own = items[row]  # (m, L)
-    votes = torch.zeros_like(logits).scatter_add(1, own, membership.votes_of(age)).gather(1, own)
+    summed = torch.stack(
+        [
+            torch.zeros_like(logits).scatter_add(1, own, each).gather(1, own)
+            for each in membership.votes_and_number(age)
+        ]
+    )  # (2, m, L)
     # an item that comes twice is set twice, to the same
-    return logits.scatter(1, own, logits.gather(1, own) + membership.bias_of(votes))
+    return logits.scatter(1, own, logits.gather(1, own) + membership.bias_of(summed))
 
 
 class Asked(NamedTuple):

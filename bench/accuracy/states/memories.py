@@ -82,20 +82,22 @@ class Filter:
         return np.flatnonzero(held[self._of].all(axis=1))
 
 
-def bias_of(
+def known_to(
     memory: Memory, bloom: Filter | None, items: Longs, votes_of: Floats, catalogue: int
 ) -> Floats:
-    """What a memory adds to the logits (V,) after the catalogue events `items` (n,), oldest first.
+    """Votes and number (2, V) of the occurrences that a memory knows of
+    after the catalogue events `items` (n,), oldest first.
 
     `votes_of` is the vote of each age in events; its last place stands for all older ones.
     """
     age = np.arange(len(items))[::-1]
     recent = age < memory.events
-    votes = np.zeros(catalogue, dtype=np.float32)
+    summed = np.zeros((2, catalogue), dtype=np.float32)
     if bloom is not None:
-        votes[bloom.positives(items[~recent])] = votes_of[-1]
-    np.add.at(votes, items[recent], votes_of[np.minimum(age[recent], len(votes_of) - 1)])
-    return np.log(votes, out=np.zeros_like(votes), where=votes > 0)
+        summed[:, bloom.positives(items[~recent])] = [[votes_of[-1]], [1]]
+    np.add.at(summed[0], items[recent], votes_of[np.minimum(age[recent], len(votes_of) - 1)])
+    np.add.at(summed[1], items[recent], 1)
+    return summed
 
 
 @torch.inference_mode()
@@ -119,7 +121,9 @@ def measure(network: Network, held: Held, chosen: Sequence[Memory]) -> list[Rank
             for row, at in zip(events[asked.row], asked.at, strict=True)
         ]
         for memory, bloom, found in zip(chosen, filters, parts, strict=True):
-            added = np.stack([bias_of(memory, bloom, one, votes_of, items) for one in past])
+            each = [known_to(memory, bloom, one, votes_of, items) for one in past]
+            summed = torch.from_numpy(np.stack(each, axis=1))  # (2, m, V)
+            added = network.membership.bias_of(summed).numpy()
             found.append(Ranking.of(logits + added, held, asked.begins + asked.at))
     return [Ranking.joined(found) for found in parts]
 

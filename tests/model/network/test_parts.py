@@ -67,6 +67,7 @@ def test_membership_ages_and_logits_by_hand() -> None:
     membership = Membership(ModelConfig(ring_length=2, tail_length=1))  # reach 3: ages 0, 1, 2
     with torch.no_grad():
         membership.bias.copy_(torch.tensor([10.0, 20.0, 30.0]))
+        membership.often[1] = 7.0  # of two or three
     items = torch.tensor([[5, 3, 5, 2]])
     mask = torch.ones(1, 4, dtype=torch.bool)
     logits = membership.add_to(torch.zeros(1, 4, 6), items, mask, exclude=False)[0]
@@ -76,7 +77,7 @@ def test_membership_ages_and_logits_by_hand() -> None:
     expected[1, 3] = 10
     expected[1, 5] = 20
     # 5 again: both occurrences vote, ages 0 and 2
-    expected[2, 5] = math.log(math.exp(10) + math.exp(30))
+    expected[2, 5] = math.log(math.exp(10) + math.exp(30)) + 7
     expected[2, 3] = 20
     # ages 0, 1, 2; the first 5 is out of reach
     expected[3, 2] = 10

@@ -12,10 +12,10 @@ from tests.training.logs import make_log
 from training.data.sequences import Histories, Vocabulary
 from training.fit.initial import (
     UNKNOWN,
-    occurrences,
-    repeat_bias,
+    pasts,
     start_from_data,
     start_from_transitions,
+    start_membership,
 )
 
 
@@ -32,14 +32,32 @@ def histories_of(rows: list[str]) -> Histories:
     return Histories.of(log, Vocabulary.of(log, hashed=8))
 
 
-def test_occurrences_by_hand() -> None:
-    """In `abaa`, a comes again after one other event (age 1), then at once (age 0)
-    when it also was there two events before that (age 2).
-    """
+def weights_of(histories: Histories, items: int) -> torch.Tensor:
+    """Starting weights by age."""
+    membership = network_of(items).membership
+    with torch.no_grad():
+        start_membership(membership, histories, histories.counts(items), np.random.default_rng(0))
+    return membership.bias.detach()
+
+
+def test_pasts_by_hand() -> None:
+    """In `abaa` each event but the first looks back at a and b, by age; `ab` has one such event."""
     membership = network_of(2).membership
-    found = occurrences(membership, histories_of(["abaa", "ab"]), np.random.default_rng(0))
-    assert sorted(found[:, :3].tolist()) == [[0, 1, 0], [1, 0, 1]]
-    assert not found[:, 3:].any()
+    histories = histories_of(["abaa", "ab"])
+    found = pasts(membership, histories, histories.counts(2), np.random.default_rng(0))
+    assert found is not None
+    seen = zip(found.row.tolist(), found.ages[:, :3].tolist(), found.wanted.tolist(), strict=True)
+    newest = [1, 0, 0]
+    assert list(seen) == [
+        (0, newest, False),
+        (1, [0, 1, 0], True),
+        (1, newest, False),
+        (2, [1, 0, 1], True),
+        (2, [0, 1, 0], False),
+        (3, newest, False),
+    ]
+    assert found.events == 4
+    torch.testing.assert_close(found.share[:3], torch.tensor([4 / 6, 4 / 6, 2 / 6]))
 
 
 def test_membership_suppresses_where_nothing_repeats_and_promotes_where_it_does() -> None:
@@ -47,14 +65,10 @@ def test_membership_suppresses_where_nothing_repeats_and_promotes_where_it_does(
     random = np.random.default_rng(0)
     letters = [chr(97 + number) for number in range(20)]
     walks = ["".join(random.permutation(letters)) for _ in range(30)]
-    membership = network_of(20).membership
-    assert (
-        repeat_bias(membership, histories_of(walks), histories_of(walks).counts(20), random)[:4]
-        < -2
-    ).all()
+    bias = weights_of(histories_of(walks), 20)
+    assert (bias[:4] < -2).all()
     pairs = ["".join(random.choice(letters, 2, replace=False)) * 10 for _ in range(30)]
-    histories = histories_of(pairs)
-    bias = repeat_bias(membership, histories, histories.counts(20), random)
+    bias = weights_of(histories_of(pairs), 20)
     assert bias[0] < -2  # never twice running
     assert bias[1] > 1  # always the one before
 
@@ -72,9 +86,9 @@ def test_an_untrained_network_starts_as_popular_as_the_data() -> None:
     assert max(bias[3:]) == pytest.approx(bias[2])
 
 
-def test_who_comes_back_by_count_gets_equal_votes() -> None:
+def test_who_comes_back_by_count_is_foretold_as_by_counting() -> None:
     """Where the share of an item in the history alone says whether it comes again,
-    no age of the newest 16 events has much more of a vote than another.
+    the starting weights do as well as any that give each occurrence the same vote.
     """
     random = np.random.default_rng(0)
     rows = []
@@ -83,10 +97,25 @@ def test_who_comes_back_by_count_gets_equal_votes() -> None:
         for _ in range(60):
             row.append(random.choice(row))  # each occurrence draws alike
         rows.append("".join(row))
-    membership = network_of(20).membership
     histories = histories_of(rows)
-    bias = repeat_bias(membership, histories, histories.counts(20), random)[:5]
-    assert float(bias.max() - bias.min()) < 1.0
+    counts = histories.counts(20)
+    membership = network_of(20).membership
+    behind = pasts(membership, histories, counts, np.random.default_rng(0))
+    assert behind is not None
+    with torch.no_grad():
+        start_membership(membership, histories, counts, np.random.default_rng(0))
+        started = behind.loss(membership).item()
+        alike = []
+        for vote in np.linspace(-2, 8, 41):
+            membership.bias.fill_(vote)
+            alike.append(behind.loss(membership).item())
+    assert started < min(alike) + 0.03 < alike[8] - 0.3  # there: votes of 1
+
+
+def test_histories_without_a_past_leave_membership_at_zero() -> None:
+    """One event a user says nothing of what comes again."""
+    bias = weights_of(histories_of(["a", "b"]), 2)
+    assert not bias.any()
 
 
 def test_item_vectors_start_from_what_follows_what() -> None:

@@ -61,6 +61,7 @@ def test_next_item_loss_equals_the_cross_entropy_of_the_networks_logits() -> Non
     network = Network(ModelConfig(ring_length=8, tail_length=8, hashed_items=2), items)
     nn.init.normal_(network.item_bias)
     nn.init.normal_(network.membership.bias)
+    nn.init.normal_(network.membership.often)
     rows = torch.randint(0, items + 2, (3, length))
     mask = torch.arange(length) < torch.tensor([40, 25, 3])[:, None]
     batch = Sequences(rows, rows * 0, torch.arange(length).expand(3, -1) * 1000, mask)
@@ -77,6 +78,7 @@ def test_next_item_loss_equals_the_cross_entropy_of_the_networks_logits() -> Non
         network.embedding.item.weight,
         network.item_bias,
         network.membership.bias,
+        network.membership.often,
         network.ssm.out.weight,
     ]
     expected = torch.autograd.grad(plain, leaves, retain_graph=True)

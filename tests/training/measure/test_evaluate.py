@@ -32,6 +32,7 @@ def small_network(items: int, seed: int = 0) -> Network:
         ModelConfig(width=32, expand=2, heads=4, head_width=16, hashed_items=8), items
     )
     torch.nn.init.normal_(network.membership.bias)
+    torch.nn.init.normal_(network.membership.often)
     torch.nn.init.normal_(network.evidence.out)
     return network.eval()
 

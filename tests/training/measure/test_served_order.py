@@ -65,6 +65,7 @@ def planted(content: bundle_files.BundleContent, *, good_head: bool) -> Bundle:
         for name in ("item", "item_bias"):
             arrays[f"score.{name}"][:] *= -1
         arrays["score.member_vote"][:-1] **= -1
+        arrays["score.member_often"][:] *= -1
     return of_content(content)
 
 

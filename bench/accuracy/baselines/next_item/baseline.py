@@ -37,7 +37,7 @@ from training.data.sequences import (
 from training.errors import TrainingError
 from training.fit.distill import TOKENS, Opinion
 from training.fit.harness import FitConfig
-from training.fit.initial import repeat_bias
+from training.fit.initial import start_membership
 from training.fit.losses import next_item_loss
 from training.measure.evaluate import add_membership_at, rank
 from training.workers import Workers
@@ -79,9 +79,8 @@ class Reference(nn.Module):
         """Put the membership biases where the data say."""
         if self.membership is not None:
             counts = histories.counts(self.items)
-            start = repeat_bias(self.membership, histories, counts, np.random.default_rng(seed))
             with torch.no_grad():
-                self.membership.bias.copy_(start)
+                start_membership(self.membership, histories, counts, np.random.default_rng(seed))
 
     def encode(self, events: Sequences) -> Tensor:
         """Histories to encodings (B, L, D)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from bench.accuracy.states.memories import ALL, Filter, Memory, bias_of, measure, memories
+from bench.accuracy.states.memories import ALL, Filter, Memory, known_to, measure, memories
 from model.config import ModelConfig
 from model.network.network import Network
 from tests.training.logs import cyclic_log
@@ -13,6 +13,13 @@ from training.data.sequences import Held, Histories, Vocabulary
 from training.measure.evaluate import NetworkRanker, rank
 
 VOTES = np.exp(np.array([1, 2, 3, 4], dtype=np.float32))
+
+
+def bias_of(*asked: object) -> np.ndarray:
+    """Log of the votes that a memory knows of, 0 where there are none."""
+    votes, number = known_to(*asked)  # type: ignore[arg-type]
+    assert ((votes > 0) == (number > 0)).all()
+    return np.log(votes, out=np.zeros_like(votes), where=votes > 0)
 
 
 def test_a_memory_knows_the_newest_events_and_their_ages() -> None:
@@ -49,6 +56,7 @@ def test_the_shipped_memory_ranks_as_the_network_does() -> None:
     torch.manual_seed(0)
     network = Network(ModelConfig(hashed_items=4), len(vocabulary.items)).eval()
     torch.nn.init.normal_(network.membership.bias)
+    torch.nn.init.normal_(network.membership.often)
     shipped = next(memory for memory in memories() if memory.name == "ring, 512 fingerprints")
     none, found = measure(network, held, [next(memories()), shipped])
     expected = rank(NetworkRanker(network), held, network.items)
