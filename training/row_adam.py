@@ -1,16 +1,18 @@
-"""AdamW for a table of which a step touches only a few rows, and the average of its weights.
+"""What AdamW does to a table of which a step touches only a few rows, and the rows' average.
 
-Every row has an AdamW of its own (Loshchilov and Hutter, arXiv 1711.05101), whose steps are those
-in which the row has a gradient:
+AdamW (Loshchilov and Hutter, arXiv 1711.05101) moves every row in every step: a gradient goes on
+for a while as momentum. Here a row moves when it has a gradient, k steps after the last time, and
+at once by all that AdamW would make of that gradient in the steps to come, if nothing else came:
 
-    n <- n + 1,  m <- b1 m + (1 - b1) g,  v <- b2 v + (1 - b2) g^2
-    w <- w - rate (m / (1 - b1^n) / (sqrt(v / (1 - b2^n)) + eps) + weight_decay w)
+    v <- b2^k v + (1 - b2) g^2
+    w <- (1 - rate weight_decay)^k w - rate s g / (sqrt(v / (1 - b2^t)) + eps)
+    s = sum_j (1 - b1) b1^j b2^(-j / 2) = (1 - b1) / (1 - b1 / sqrt(b2))
 
-So a step costs what it touches, however long the table is, and a row that is touched in each step
-goes where torch's AdamW takes it. Where moments pass with every step, a rare row has forgotten its
-last gradients when the next one comes; here it has not. The average, a <- d a + (1 - d) w at every
-step, is exact and as lazy: a row's weights stand still between its steps, so k of them are one,
-with the product of the k d's.
+So a step costs what it touches, however long the table is; rare rows go where AdamW takes them, and
+rows of every step as far, without momentum's inertia. (With moments that stand still while a row is
+not touched, as torch's SparseAdam has them, a rare row goes an eighth as far.) The average,
+a <- d a + (1 - d) w at every step, is exact and as lazy: a row stands still between its steps, so k
+of them are one, with the product of the k d's.
 """
 
 from __future__ import annotations
@@ -26,7 +28,11 @@ DECAY_MIN = 1e-300  # whose logarithm is a number
 
 
 class RowAdam:
-    """Trains the rows of `table`, whose gradients are sparse, and averages them into `averaged`."""
+    """Trains the rows of `table`, whose gradients are sparse, and averages them into `averaged`.
+
+    Raises:
+        ValueError: momentum would outlive the squares' memory, so that s is infinite.
+    """
 
     def __init__(
         self,
@@ -36,14 +42,19 @@ class RowAdam:
         betas: tuple[float, float],
         weight_decay: float,
     ) -> None:
+        if not betas[0] < math.sqrt(betas[1]):
+            raise ValueError(
+                f"betas = {betas}: where the softmax is sampled, the first must be below the "
+                "square root of the second; try (0.9, 0.98)"
+            )
         self.weight = table.weight  # (V, D)
         self.average = averaged.weight  # (V, D), behind by the steps since each row's last
         self.betas = betas
         self.weight_decay = weight_decay
         self.rows, self.gradient = self._nothing()
-        self.mean = torch.zeros_like(self.weight, requires_grad=False)
-        self.square = torch.zeros_like(self.weight, requires_grad=False)
-        self.steps = torch.zeros(len(self.weight), dtype=torch.int64, device=self.weight.device)
+        self.square = torch.zeros_like(self.weight, requires_grad=False)  # v, as of:
+        self.moved_at = torch.zeros(len(self.weight), dtype=torch.int64, device=self.weight.device)
+        self.steps = 0  # t
         # log of the product of all decays so far, now and when each row was averaged last
         self.faded = 0.0
         self.faded_at = torch.zeros(
@@ -63,6 +74,7 @@ class RowAdam:
     @torch.no_grad()
     def step(self, rate: float, decay: float) -> None:
         """One step of the rows that `gather` found, then one of the average."""
+        self.steps += 1
         self._average(self.rows)
         self._descend(self.rows, self.gradient, rate)
         self.faded += math.log(max(decay, DECAY_MIN))
@@ -78,8 +90,8 @@ class RowAdam:
     def state(self) -> dict[str, Any]:
         """All but weights and average."""
         return {
-            "mean": self.mean,
             "square": self.square,
+            "moved_at": self.moved_at,
             "steps": self.steps,
             "faded": self.faded,
             "faded_at": self.faded_at,
@@ -87,9 +99,9 @@ class RowAdam:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Be what `state` was made of."""
-        self.mean.copy_(state["mean"])
         self.square.copy_(state["square"])
-        self.steps.copy_(state["steps"])
+        self.moved_at.copy_(state["moved_at"])
+        self.steps = state["steps"]
         self.faded = state["faded"]
         self.faded_at.copy_(state["faded_at"])
 
@@ -99,16 +111,15 @@ class RowAdam:
 
     def _descend(self, rows: Tensor, gradient: Tensor, rate: float) -> None:
         first, second = self.betas
-        self.steps[rows] += 1
-        steps = self.steps[rows, None].double()
-        mean = self.mean[rows].lerp_(gradient, 1 - first)
-        square = self.square[rows].mul_(second).addcmul_(gradient, gradient, value=1 - second)
-        self.mean[rows] = mean
+        passed = (self.steps - self.moved_at[rows])[:, None].to(gradient)
+        self.moved_at[rows] = self.steps
+        square = self.square[rows] * second**passed
+        square = square.addcmul_(gradient, gradient, value=1 - second)
         self.square[rows] = square
-        mean = mean / (1 - first**steps).to(mean)
-        spread = (square / (1 - second**steps).to(square)).sqrt_().add_(EPSILON)
-        weight = self.weight[rows].mul_(1 - rate * self.weight_decay)
-        self.weight[rows] = weight.addcdiv_(mean, spread, value=-rate)
+        spread = (square / (1 - second**self.steps)).sqrt_().add_(EPSILON)
+        whole = (1 - first) / (1 - first / math.sqrt(second))
+        weight = self.weight[rows] * (1 - rate * self.weight_decay) ** passed
+        self.weight[rows] = weight.addcdiv_(gradient, spread, value=-rate * whole)
 
     def _average(self, rows: Tensor) -> None:
         kept = torch.exp(self.faded - self.faded_at[rows])[:, None].to(self.average)
