@@ -28,6 +28,7 @@ from bench.accuracy.baselines.ctr.sdim import HashCollisions
 from bench.accuracy.baselines.ctr.sim import SearchByCategory
 from bench.accuracy.baselines.ctr.target_attention import RecentAttention, TargetAttention
 from bench.accuracy.ctr.data import CtrBatch
+from bench.accuracy.ctr.mood import Apart
 from bench.accuracy.ctr.slot_variants import SlotChange
 from bench.accuracy.ctr.streaming import Streaming
 from model.config import ModelConfig
@@ -77,10 +78,16 @@ METHODS: Mapping[str, Callable[[int], Interest]] = {
     "streaming-items": lambda length: Streaming(SHAPE, ring="items"),  # noqa: ARG005
     "streaming-sequence": lambda length: Streaming(SHAPE, sequence=True),  # noqa: ARG005
     "streaming-large": lambda length: Streaming(LARGE),  # noqa: ARG005
+    "apart": lambda length: Apart(SHAPE),  # noqa: ARG005
+    "apart-uncounted": lambda length: Apart(SHAPE),  # noqa: ARG005
+    "attention-counted": lambda length: TargetAttention(SHAPE.width),  # noqa: ARG005
+    "none-counted": lambda length: NoHistory(),  # noqa: ARG005
     **{f"slots-{count}": _slots(count) for count in (1, 2, 8, 16, 32)},
     **{f"slots-{name}": _slots(SHAPE.slots, change) for name, change in SLOT_CHANGES.items()},
 }
 NEEDS_CATEGORIES = frozenset({"sim-hard"})
+# item biases start from counts (`bench.accuracy.ctr.counts`)
+COUNTED = frozenset({"apart", "attention-counted", "none-counted"})
 
 
 def method(name: str, length: int) -> Interest:
@@ -132,4 +139,10 @@ class ClickModel(nn.Module):
         features = torch.cat([candidates, interest, interest * repeated], dim=-1)
         hidden = self.dropout(torch.relu(self.hidden(features)))  # (B, Q, HIDDEN)
         logits: Tensor = self.out(hidden) + self.item_bias(batch.candidates)  # (B, Q, 1)
-        return logits.squeeze(-1)
+        mood = self.interest.of_user(asked)
+        return logits.squeeze(-1) if mood is None else logits.squeeze(-1) + mood
+
+    def start(self, prior: Tensor) -> None:
+        """Let the item biases begin at `prior` (items,); those of unknown items stay at 0."""
+        with torch.no_grad():
+            self.item_bias.weight[: len(prior), 0] = prior

@@ -67,10 +67,10 @@ class Streaming(Interest):
             back = at[..., None] - torch.arange(self.config.attended, device=at.device)  # (B, Q, J)
             filled = back >= asked.begins[..., None]
             # (B, Q, K, D)
-            kept = _take(source, back.clamp(min=0).flatten(1)).unflatten(1, back.shape[1:])
+            kept = taken(source, back.clamp(min=0).flatten(1)).unflatten(1, back.shape[1:])
             found.append(self.ring(one, kept, filled).squeeze(2))
         if self.ssm is not None and self.norm is not None:
-            found.append(_take(self.norm(asked.x + self.ssm(asked.x)), at))
+            found.append(taken(self.norm(asked.x + self.ssm(asked.x)), at))
         return torch.cat(found, dim=-1)
 
     def penalty(self) -> Tensor:
@@ -94,6 +94,6 @@ class Streaming(Interest):
         )
 
 
-def _take(x: Tensor, at: Tensor) -> Tensor:
+def taken(x: Tensor, at: Tensor) -> Tensor:
     """x (B, L, D) at positions (B, N) to (B, N, D)."""
     return x.gather(1, at[..., None].expand(-1, -1, x.shape[-1]))

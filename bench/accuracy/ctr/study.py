@@ -21,7 +21,7 @@ from bench import report
 from bench.accuracy import rows
 from bench.accuracy.ctr.data import CtrProtocol, Impressions, impressions
 from bench.accuracy.ctr.genres import genres
-from bench.accuracy.ctr.methods import METHODS, NEEDS_CATEGORIES, SHAPE, method
+from bench.accuracy.ctr.methods import COUNTED, METHODS, NEEDS_CATEGORIES, SHAPE, method
 from bench.accuracy.ctr.train import CtrConfig, CtrEpoch, evaluate, train
 from bench.accuracy.rows import Row
 from training.commands import column_mapping
@@ -149,7 +149,11 @@ def run(name: str, study: Study) -> Row:
     """One model's row."""
     dataset, data, _, settings = study
     fitted = train(
-        lambda: method(name, settings.length), data, settings, lambda epoch: _say(name, epoch)
+        lambda: method(name, settings.length),
+        data,
+        settings,
+        lambda epoch: _say(name, epoch),
+        counted=name in COUNTED,
     )
     figures, intervals = evaluate(fitted, data, settings)
     interest = fitted.model.interest

@@ -14,6 +14,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from bench.accuracy.baselines.ctr.interest import Interest
+from bench.accuracy.ctr.counts import liked
 from bench.accuracy.ctr.data import CtrBatch, Impressions, batches, rows
 from bench.accuracy.ctr.methods import ClickModel
 from model.arrays import Bools, Doubles, Longs
@@ -86,8 +87,11 @@ def train(
     data: Impressions,
     settings: CtrConfig,
     say: Callable[[CtrEpoch], None] = print,
+    *,
+    counted: bool = False,
 ) -> Fitted:
-    """Fit one method; `say` hears of every epoch.
+    """Fit one method, its item biases from `counts.liked` on if `counted`;
+    `say` hears of every epoch.
 
     Raises:
         DivergedError: the loss is no longer a number.
@@ -96,6 +100,8 @@ def train(
     torch.manual_seed(settings.seed)
     words = data.vocabulary
     model = ClickModel(interest(), len(words.items), words.actions, settings.dropout)
+    if counted:
+        model.start(torch.from_numpy(liked(data)))
     averaged = copy.deepcopy(model)
     optimizer = torch.optim.AdamW(
         model.parameters(), weight_decay=settings.weight_decay, fused=True

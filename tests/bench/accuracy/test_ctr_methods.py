@@ -69,10 +69,14 @@ def test_the_future_changes_nothing(name: str) -> None:
     assert found.shape == (B, Q, interest.pieces * D)
     assert found.isfinite().all()
     torch.testing.assert_close(interest(other)[:, :2], found[:, :2], rtol=1e-5, atol=1e-6)
+    mood = interest.of_user(asked)
+    if mood is not None:
+        assert mood.shape == (B, Q)
+        torch.testing.assert_close(interest.of_user(other)[:, :2], mood[:, :2])
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in METHODS if not name.startswith(("streaming", "slots"))]
+    "name", [name for name in METHODS if not name.startswith(("streaming", "slots", "apart"))]
 )
 def test_events_before_the_window_change_nothing(name: str) -> None:
     """Only the last `length` events count, although the row that impressions share holds more."""
@@ -92,7 +96,9 @@ def test_every_weight_learns(name: str) -> None:
     """No parameter is left without a gradient."""
     torch.manual_seed(0)
     interest = method(name, LENGTH)
-    torch.autograd.backward(interest(_asked()).square().sum() + interest.penalty())
+    mood = interest.of_user(_asked())
+    term = torch.zeros(()) if mood is None else mood.square().sum()
+    torch.autograd.backward(interest(_asked()).square().sum() + interest.penalty() + term)
     learning = [
         (key, weight) for key, weight in interest.named_parameters() if weight.requires_grad
     ]
@@ -127,6 +133,20 @@ def test_state_bytes_by_hand() -> None:
     assert Streaming(LARGE, ring="none").state_bytes() == 4 * 16 * 33
     assert sdim.HashCollisions(D).state_bytes() == 4 * 16 * 8 * 32
     assert LinearAttention(D).state_bytes() == 4 * (32 * 32 + 32)
+
+
+def test_a_mood_orders_no_two_items_of_one_user() -> None:
+    """It hears nothing of candidates, and costs none of them a multiply-add."""
+    torch.manual_seed(0)
+    apart = method("apart", LENGTH).eval()
+    asked = _asked()
+    mood = apart.of_user(asked)
+    other = apart.of_user(asked._replace(candidates=asked.candidates + 1.0))
+    assert mood is not None
+    assert other is not None
+    assert torch.equal(mood, other)
+    assert apart.multiply_adds(1_000) == 2 * 4 * 32
+    assert apart.state_bytes() == 4 * 4 * 33 + 6 * 16 + 4 * 2
 
 
 def test_unknown_methods_are_named() -> None:

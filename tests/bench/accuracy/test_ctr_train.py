@@ -5,13 +5,15 @@ and never chooses by the test.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 import torch
 
+from bench.accuracy.ctr.counts import liked
 from bench.accuracy.ctr.data import CtrProtocol, Impressions, batches, impressions, rows
-from bench.accuracy.ctr.methods import method
+from bench.accuracy.ctr.methods import ClickModel, method
 from bench.accuracy.ctr.train import CtrConfig, CtrEpoch, click_loss, evaluate, predict, train
 from tests.training.logs import make_log
 from training.measure import metrics
@@ -104,3 +106,21 @@ def test_a_limit_of_minutes_ends_the_training(data: Impressions) -> None:
     found, lines = _fit(data, "mean", dataclasses.replace(SETTINGS, minutes_max=1e-9, epochs=50))
     assert len(lines) == 1
     assert 0 <= found["auc"] <= 1
+
+
+def test_item_biases_start_from_all_that_was_known(data: Impressions) -> None:
+    """Likes before the validation part count, of short histories too; unknown items start at 0."""
+    found = liked(data)
+    known = data.times_ms < data.times_split_ms[0]
+    of_first = known & (data.items == 0)
+    likes = data.labels[of_first].sum() + 10 * data.labels[known].mean()
+    assert found[0] == pytest.approx(_logit(likes / (of_first.sum() + 10)))
+    model = ClickModel(method("none", 20), len(data.vocabulary.items), data.vocabulary.actions)
+    model.start(torch.from_numpy(found))
+    bias = model.item_bias.weight.detach()[:, 0]
+    assert bias[: len(found)].numpy() == pytest.approx(found)
+    assert not bias[len(found) :].any()
+
+
+def _logit(share: float) -> float:
+    return math.log(share / (1 - share))

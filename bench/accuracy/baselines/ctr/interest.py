@@ -57,6 +57,10 @@ class Interest(nn.Module, ABC):
     def forward(self, asked: Asked) -> Tensor:
         """Interest of each impression."""
 
+    def of_user(self, asked: Asked) -> Tensor | None:  # noqa: ARG002 - most have none
+        """A term (B, Q) of the logit that is the user's alone; None where there is none."""
+        return None
+
     @abstractmethod
     def multiply_adds(self, length: int) -> int:
         """Multiply-adds a candidate at a history of `length` events;
