@@ -53,6 +53,7 @@ def train_together(
     task_type: type[StreamingTask] = StreamingTask,
     phase: str = "training",
     share: float = 1.0,
+    strength: float | None = None,
 ) -> TrainedModel:
     """Fit as `train` does, by `count` workers; gloo averages on CPUs, NCCL on GPUs.
     Progress comes epoch by epoch.
@@ -76,7 +77,12 @@ def train_together(
             train_loop_config={
                 "parts": ray.put((shape, settings, vocabulary, training, held, teachers)),
                 "epochs": epochs,
-                "more": {"task_type": task_type, "phase": phase, "share": share},
+                "more": {
+                    "task_type": task_type,
+                    "phase": phase,
+                    "share": share,
+                    "strength": strength,
+                },
             },
             torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
             scaling_config=ScalingConfig(num_workers=count, use_gpu=on_gpu),

@@ -70,6 +70,7 @@ def refit(
         "teachers": teachers,
         "task_type": WholeTask,
         "phase": "refit",
+        "strength": model.strength,
     }
     if workers > 1:
         from training.distributed import train_together  # noqa: PLC0415 - one worker needs no Ray

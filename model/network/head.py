@@ -71,6 +71,13 @@ class Evidence(nn.Module):
         for table in (self.member, self.often, self.recency, self.count):
             nn.init.normal_(table.weight, std=0.02)
 
+    @torch.no_grad()
+    def temper(self, strength: float) -> None:
+        """Take only so much of what is added to the next-item logit."""
+        self.alpha.copy_(1 + strength * (self.alpha - 1))
+        self.beta.mul_(strength)
+        self.out.mul_(strength)
+
     def forward(
         self,
         vectors: Tensor,  # (..., M, D)

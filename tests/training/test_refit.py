@@ -50,7 +50,7 @@ def run(keeper: Looking | None = None, *, whole: bool = True) -> Run:
         data_set="circle",
         date="2026-01-01",
         shape=SHAPE,
-        settings=dataclasses.replace(QUICK, epochs=6, dropout=0.1),
+        settings=dataclasses.replace(QUICK, epochs=6, dropout=0.1, learning_rate=2e-3),
         show_progress=False,
         keeper=keeper,
         whole=whole,

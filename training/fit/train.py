@@ -42,6 +42,7 @@ from training.fit.losses import list_loss, next_item_loss
 from training.fit.sampled import DRAWN, Drawing, logits_among, sampled_next_item_loss
 from training.fit.softmax import Guide
 from training.measure.evaluate import NetworkRanker, affordable, next_item_logits_at, rank
+from training.measure.strength import strength_of
 from training.measure.targets import ListSampler, random_positions
 from training.workers import Workers
 
@@ -148,6 +149,7 @@ class TrainedModel:
     history: Sequence[Epoch]
     best: Epoch
     seconds: float
+    strength: float = 1.0  # of the head's correction, as held-out events bear it out
 
 
 class StreamingTask:
@@ -291,6 +293,7 @@ def train(
     finishing: Finishing = lambda *_: 0.0,
     phase: str = "training",
     share: float = 1.0,
+    strength: float | None = None,
     network_type: type[Network] = Network,
     task_type: type[StreamingTask] = StreamingTask,
 ) -> TrainedModel:
@@ -299,8 +302,9 @@ def train(
     With `teachers`, models of the same catalogue, the new one also learns what these say. A
     `keeper` keeps the training on disk as it goes. The clock of `minutes_max` began at `begun` (of
     time.monotonic()), and leaves time for what follows the training, as `finishing` says; a `share`
-    of the minutes is this training's, which is called by its `phase`. Studies bring types of their
-    own.
+    of the minutes is this training's, which is called by its `phase`. The head's correction is
+    taken at the `strength` that `held` bears out (`training.measure.strength`), if none is given.
+    Studies bring types of their own.
 
     Raises:
         TrainingError: a teacher knows another catalogue, or the training diverged or was stopped.
@@ -340,9 +344,12 @@ def train(
         costs=Costs(begun=begun, validation=task.validation_s, finishing=finishing, share=share),
         phase=phase,
     )
+    if strength is None:
+        strength = strength_of(network, task.held, settings.seed)
+    network.evidence.temper(strength)
     history = tuple(Epoch.of(line) for line in fitted.history)
     return TrainedModel(
-        network, vocabulary, settings, history, Epoch.of(fitted.best), fitted.seconds
+        network, vocabulary, settings, history, Epoch.of(fitted.best), fitted.seconds, strength
     )
 
 

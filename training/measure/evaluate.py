@@ -19,7 +19,7 @@ from model.network.network import Encoding, Network
 from training.data.sequences import Batch, Held, Windows, groups, pad
 from training.measure import metrics
 from training.measure.ranking import Ranking
-from training.measure.targets import ClickTargets, NegativeSampler, labelled
+from training.measure.targets import ClickTargets, Lists, NegativeSampler, labelled
 from training.workers import Alone, Workers
 
 TOKENS = 12_800
@@ -253,7 +253,7 @@ def clicks(
             Clicks(
                 users=np.repeat(users, targets.labels.shape[-1]),
                 labels=targets.labels.numpy().ravel(),
-                logits=_head(encoder, asked, targets).double().numpy().ravel(),
+                logits=head_at(encoder, asked, targets).double().numpy().ravel(),
             )
         )
     names = ("users", "labels", "logits")
@@ -262,7 +262,7 @@ def clicks(
     )
 
 
-def _head(encoder: Encoder, asked: Asked, targets: ClickTargets) -> Tensor:
+def head_at(encoder: Encoder, asked: Asked, targets: ClickTargets | Lists) -> Tensor:
     """Head logits (m, 1, M): each question gets a row of its own, cut from its user's encoding."""
     whole, encoding = encoder(asked.batch.events)
     row = torch.from_numpy(asked.row).to(encoder.device)

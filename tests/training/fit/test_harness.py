@@ -15,6 +15,7 @@ from training.fit.harness import Line, Schedule
 from training.fit.initial import start_from_data
 from training.fit.train import StreamingTask, TrainConfig, train
 from training.measure.evaluate import NetworkRanker, rank
+from training.measure.strength import strength_of
 
 SHAPE = ModelConfig(
     width=32, expand=2, heads=4, state_size=4, head_width=16, ring_length=8, tail_length=16, slots=4
@@ -67,7 +68,10 @@ def test_the_streaming_models_training_is_this_loop() -> None:
         kept.append(copy.deepcopy(averaged.state_dict()))
 
     assert [(*line.losses, line.metrics["ndcg10"]) for line in heard] == curve
-    best = kept[model.best.epoch]
+    averaged.load_state_dict(kept[model.best.epoch])
+    assert model.strength == strength_of(averaged.eval(), held, SETTINGS.seed)
+    averaged.evidence.temper(model.strength)
+    best = averaged.state_dict()
     assert all(
         torch.equal(weight, best[name]) for name, weight in model.network.state_dict().items()
     )
