@@ -14,6 +14,7 @@ from model.network.network import Encoding, Network
 from tests.training.logs import cyclic_log
 from tests.training.quick_training import QUICK, SHAPE
 from training.data.sequences import Histories, groups, pad, training_windows
+from training.errors import TrainingError
 from training.fit.losses import next_item_loss
 from training.fit.sampled import (
     Candidates,
@@ -26,6 +27,7 @@ from training.fit.softmax import Guide
 from training.fit.train import CATALOGUE_MAX, TrainConfig, train
 from training.measure.evaluate import NetworkRanker, next_item_logits_at, rank
 from training.runs import leave_one_out
+from training.workers import Alone
 
 ITEMS = 60
 
@@ -212,3 +214,37 @@ def test_the_size_of_the_catalogue_chooses() -> None:
     assert TrainConfig(softmax="sampled").samples(10)
     with pytest.raises(ValueError, match="softmax = 'some' must be auto, full or sampled"):
         TrainConfig(softmax="some")  # type: ignore[arg-type]
+
+
+class Two(Alone):
+    """One of two workers."""
+
+    size = 2
+
+
+def test_several_workers_are_refused() -> None:
+    """Before the work begins, with what to do instead."""
+    parts = leave_one_out(cyclic_log(), SHAPE)
+    settings = dataclasses.replace(QUICK, softmax="sampled")
+    with pytest.raises(TrainingError, match="done by one worker: leave --workers out"):
+        train(
+            SHAPE,
+            settings,
+            parts.vocabulary,
+            parts.training,
+            parts.held,
+            show_progress=False,
+            workers=Two(),
+        )
+
+
+def test_which_softmax_and_why_is_said() -> None:
+    """By the catalogue's size, or by the settings."""
+    assert TrainConfig().softmax_of(10) == (
+        "softmax over all items: the catalogue of 10 items is not above 50,000"
+    )
+    assert TrainConfig(drawn=2_000).softmax_of(60_000) == (
+        "softmax over the batch's items and 2,000 drawn ones a step: the catalogue of 60,000 items "
+        "is above 50,000"
+    )
+    assert TrainConfig(softmax="full").softmax_of(60_000).endswith(": as the settings say")
