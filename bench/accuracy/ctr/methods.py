@@ -81,13 +81,15 @@ METHODS: Mapping[str, Callable[[int], Interest]] = {
     "apart": lambda length: Apart(SHAPE),  # noqa: ARG005
     "apart-uncounted": lambda length: Apart(SHAPE),  # noqa: ARG005
     "attention-counted": lambda length: TargetAttention(SHAPE.width),  # noqa: ARG005
+    "attention-aged-counted": lambda length: TargetAttention(SHAPE.width, aged=True),  # noqa: ARG005
+    "streaming-counted": lambda length: Streaming(SHAPE),  # noqa: ARG005
     "none-counted": lambda length: NoHistory(),  # noqa: ARG005
     **{f"slots-{count}": _slots(count) for count in (1, 2, 8, 16, 32)},
     **{f"slots-{name}": _slots(SHAPE.slots, change) for name, change in SLOT_CHANGES.items()},
 }
 NEEDS_CATEGORIES = frozenset({"sim-hard"})
 # item biases start from counts (`bench.accuracy.ctr.counts`)
-COUNTED = frozenset({"apart", "attention-counted", "none-counted"})
+COUNTED = frozenset({"apart", *(name for name in METHODS if name.endswith("-counted"))})
 
 
 def method(name: str, length: int) -> Interest:
