@@ -36,6 +36,7 @@ from training.data.sequences import Held
 from training.fit.allocation import prepare_process
 from training.fit.train import TrainConfig, train
 from training.measure.shelves import Shelf
+from training.measure.strength import strength_of
 from training.publish import assess, unpublished
 
 ALONE = "next-item logit alone"
@@ -69,6 +70,7 @@ def measure(
         on_epoch=next_item.say,
         network_type=ManyHeads,
         task_type=ManyHeadsTask,
+        strength=1.0,  # each head has its own
     )
     network = model.network
     assert isinstance(network, ManyHeads)
@@ -78,6 +80,8 @@ def measure(
     whole = assess(model, split.training, split.validation, data_set=data, date=date)
     for name, without in WITHOUT.items():
         network.wear(name)
+        strength = strength_of(network, split.validation, seed)
+        network.evidence.temper(strength)
         bundle = unpublished(network, whole.items, whole.answering, whole.calibration)
         for answers in ask(bundle, split.test, name, seed):
             added.append(
@@ -90,11 +94,12 @@ def measure(
                     train_minutes=model.seconds / 60,
                     state_bytes=_bytes(shape, without if answers.name == name else ("slots",)),
                     scores=answers.scores,
+                    strength=strength if answers.name == name else 0.0,
                     asked=int(split.test.tails.sum()),
                 )
             )
             rows.add(added[-1], table)
-            typer.echo(_line(answers))
+            typer.echo(f"{_line(answers)}  strength {added[-1]['strength']}")
     return added
 
 
@@ -149,8 +154,17 @@ def markdown(found: Sequence[rows.Row]) -> str:
                 values = [[row[figure] for row in runs] for figure in LISTS]
                 values += [[row["scores"][shelf][of] for row in runs] for shelf, of in scores]
                 means = [f"{statistics.mean(each):.4f}" for each in values]
-                lines.append((name, len(runs), *means, f"{runs[0]['state_bytes']:,}"))
-        heads = ("sees", "seeds", *LISTS, *(" ".join(score) for score in scores), "state bytes")
+                strength = f"{statistics.mean(row['strength'] for row in runs):.2f}"
+                size = f"{runs[0]['state_bytes']:,}"
+                lines.append((name, len(runs), *means, strength, size))
+        heads = (
+            "sees",
+            "seeds",
+            *LISTS,
+            *(" ".join(score) for score in scores),
+            "strength",
+            "state bytes",
+        )
         parts.append(f"## {data}\n\n{report.table(heads, lines)}\n")
     commands = sorted({f"- `{row['command']}` at {row['commit']}, {row['date']}" for row in found})
     return "\n".join([*parts, "Commands:\n", *commands, ""])
