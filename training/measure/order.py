@@ -1,9 +1,9 @@
 """What a model's answers should be made of, measured: by what `Recommend` sorts, and whether the
 full model's head may answer at all. Both levels are asked about the same held-out clicks.
 
-The head is learned against drawn negatives and fits short lists like those; over a whole catalogue,
-or on other lists, it may rank worse than the next-item logit, or better. So each model is asked, as
-it will be served.
+The head corrects the next-item logit by what it learned on lists that the model draws itself; over
+a whole catalogue, or on other lists, it may rank worse than the logit, or better. So each model is
+asked, as it will be served.
 """
 
 from __future__ import annotations
