@@ -85,15 +85,15 @@ def measured(bundle: Bundle, held: Held, seed: int = 0) -> Measured:
 
 def best(compared: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Level:
     """FULL if it is worse than SEQUENCE beyond chance on no kind of list,
-    and better or equal on one at least; else SEQUENCE.
+    and better on one at least; else SEQUENCE, which costs less.
 
     `compared` has, by kind and figure, the `difference` FULL - SEQUENCE and its 95 % interval over
     users: [mean, low, high].
     """
     differences = [figure["difference"] for kind in compared.values() for figure in kind.values()]
     worse = any(high < 0 for _, _, high in differences)
-    as_good = any(mean >= 0 for mean, _, _ in differences)
-    return Level.FULL if as_good and not worse else Level.SEQUENCE
+    better = any(mean > 0 for mean, _, _ in differences)
+    return Level.FULL if better and not worse else Level.SEQUENCE
 
 
 def _of_lists(ranked: Mapping[Order, Ranking]) -> dict[str, Pair]:

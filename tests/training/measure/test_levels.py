@@ -71,15 +71,15 @@ def assessed(*, popularity: float, head: float) -> tuple[Checkpoint, Held]:
 
 
 @pytest.mark.parametrize(
-    ("popularity", "head", "level", "order"),
+    ("popularity", "head", "worse", "level", "order"),
     [
-        (3, -1, Level.SEQUENCE, Order.NEXT_ITEM),  # a bad head
-        (3, 1, Level.FULL, Order.NEXT_ITEM),  # one that changes nothing
-        (-3, -1, Level.FULL, Order.CLICK),  # a good one over a bad logit
+        (3, -1, True, Level.SEQUENCE, Order.NEXT_ITEM),  # a bad head
+        (3, 1, False, Level.SEQUENCE, Order.NEXT_ITEM),  # one that changes nothing
+        (-3, -1, False, Level.FULL, Order.CLICK),  # a good one over a bad logit
     ],
 )
 def test_a_head_ships_only_where_it_helps(
-    popularity: float, head: float, level: Level, order: Order, tmp_path: Path
+    popularity: float, head: float, worse: bool, level: Level, order: Order, tmp_path: Path
 ) -> None:
     """What was measured says so, the published bundle keeps to it, and a sentence tells."""
     checkpoint, held = assessed(popularity=popularity, head=head)
@@ -91,12 +91,13 @@ def test_a_head_ships_only_where_it_helps(
         for figure in checkpoint.levels["measured"][kind].values()
     ]
     assert len(differences) == 6
-    assert any(high < 0 for _, _, high in differences) == (level is Level.SEQUENCE)
+    assert any(high < 0 for _, _, high in differences) == worse
     console = Console(file=io.StringIO(), width=300)
     checkpoint.save(tmp_path / "model")
     published = commands.publish_model(tmp_path / "model", out=tmp_path / "b", console=console)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert f"Score answers at level {level.name}: the full model" in printed
+    assert ("is better somewhere and worse nowhere" in printed) == (level is Level.FULL)
     assert ("does not help and is not used" in printed) == (level is Level.SEQUENCE)
     assert published.levels == bundle_files.read(tmp_path / "b").levels == checkpoint.levels
     bundle = load_bundle(tmp_path / "b")
@@ -125,14 +126,16 @@ def test_the_levels_of_one_state_are_asked_whatever_ships() -> None:
 @pytest.mark.parametrize(
     ("lists", "popular", "level"),
     [
-        ([0.0, -0.1, 0.1], [-0.1, -0.2, 0.01], Level.FULL),  # equal once, worse by chance once
+        ([0.0, -0.1, 0.1], [-0.1, -0.2, 0.01], Level.SEQUENCE),  # equal once, nowhere better
+        ([0.01, -0.1, 0.1], [-0.1, -0.2, 0.01], Level.FULL),  # better once, worse by chance once
+        ([0.0, 0.0, 0.0], [0.0, 0.0, 0.0], Level.SEQUENCE),  # the head changes nothing
         ([0.2, 0.1, 0.3], [-0.1, -0.2, -0.01], Level.SEQUENCE),  # worse beyond chance once
-        ([-0.1, -0.2, 0.1], [-0.1, -0.2, 0.1], Level.SEQUENCE),  # nowhere as good
+        ([-0.1, -0.2, 0.1], [-0.1, -0.2, 0.1], Level.SEQUENCE),  # nowhere better
         ([-0.1, -0.2, 0.1], [0.1, 0.0, 0.2], Level.FULL),
     ],
 )
 def test_the_rule_by_hand(lists: list[float], popular: list[float], level: Level) -> None:
-    """Worse beyond chance on no kind of list, and better or equal on one."""
+    """Worse beyond chance on no kind of list, and better on one."""
     compared = {
         "lists": {"ndcg10": {"difference": lists}},
         "popular": {"auc": {"difference": popular}},
