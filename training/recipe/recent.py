@@ -29,11 +29,11 @@ import numpy as np
 from model.arrays import Bools, Doubles, Longs
 from model.popularity import DAY_MS, EVER, RECORD
 from training.data.sequences import Histories
+from training.rules.newest import has_own_clocks
 
 JUDGED = 0.2  # of the clicks, the newest, are predicted
 SLICES = 10
 CLICKS_MIN = 100  # fewer, in a window or to judge by, say nothing
-ONE_START = 0.5  # of the users begin at one and the same moment: clocks of their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +84,7 @@ class TimeLine(NamedTuple):
         known = histories.starts[:-1][histories.lengths() > 0]
         first = np.zeros(len(histories.items), dtype=bool)
         first[known] = True
-        begins = histories.times_ms[known]
-        one_clock = len(known) < 2 or bool((begins == begins[0]).mean() < ONE_START)
+        one_clock = not has_own_clocks(histories)
         order = np.arange(len(first))
         if one_clock:
             order = np.argsort(histories.times_ms, kind="stable")
