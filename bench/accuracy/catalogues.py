@@ -26,13 +26,13 @@ import typer
 from bench import report
 from bench.accuracy import next_item
 from bench.accuracy.recipes import recipe_of
+from bench.accuracy.split import Split
 from bench.accuracy.walks import walks
 from model.bundle.load import load_bundle
 from model.config import ModelConfig
 from model.network.export import write_bundle
 from model.state import zeros
-from training.data import datasets, protocols
-from training.data.protocols import Division
+from training.data import datasets
 from training.data.sequences import Held, Vocabulary
 from training.finishing import ASKED_MAX
 from training.fit.allocation import prepare_process
@@ -100,14 +100,14 @@ def measured(job: Job) -> dict[str, Any]:
         settings,
         division.vocabulary,
         division.training,
-        division.held,
+        division.validation,
         show_progress=False,
         on_epoch=next_item.say,
     )
     minutes = (time.process_time() - began) / 60 / len(model.history)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEBIBYTE
     began = time.process_time()
-    rank(NetworkRanker(model.network), affordable(division.held, items), items)
+    rank(NetworkRanker(model.network), affordable(division.validation, items), items)
     seconds = time.process_time() - began
     counts = division.training.counts(items)
     histories = division.test.histories
@@ -131,25 +131,21 @@ def measured(job: Job) -> dict[str, Any]:
     }
 
 
-def divided(job: Job, hashed: int) -> Division:
+def divided(job: Job, hashed: int) -> Split:
     """A real log by its protocol, a made-up one leave-one-out."""
     if job.data:
-        log = datasets.load(job.data, path=job.path)
-        tested = datasets.DATASETS[job.data].tested
-        if tested is not None:
-            return protocols.by_sessions(log, hashed=hashed, tested=tested)
-        return protocols.leave_one_out(log, hashed=hashed)
+        return Split.by(job.data, datasets.load(job.data, path=job.path))
     made = walks(job.items, job.users, LENGTH)
     names = tuple(f"item-{item}" for item in range(job.items))
-    return Division(
+    return Split(
         vocabulary=Vocabulary(items=names, actions=("click",), hashed=hashed),
         training=made.without_last(2),
-        held=Held.last(made.without_last(1)),
+        validation=Held.last(made.without_last(1)),
         test=Held.last(made),
     )
 
 
-def shipped(model: TrainedModel, division: Division) -> dict[str, float]:
+def shipped(model: TrainedModel, division: Split) -> dict[str, float]:
     """What the model weighs as a bundle, how long loading it takes, and ten items for a user."""
     items = model.vocabulary.items
     counts = division.training.counts(len(items)).astype(np.float64)
