@@ -28,7 +28,7 @@ from training.fit.keeper import FileKeeper
 from training.fit.train import TrainConfig
 from training.publish import Published, publish
 from training.recipe.choice import choose
-from training.recipe.look import look
+from training.recipe.look import Look, look
 from training.recipe.recent import said
 from training.recipe.settings import read_settings, tell_recipe
 from training.runs import (
@@ -99,7 +99,7 @@ def train_model(
         data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, console=console
     )
     whole = data_set in datasets.OWN_LOGS and not hold_out
-    recipe = choose(look(log), refit=whole)
+    recipe = choose(looked_at(log, console), refit=whole)
     tell_recipe(recipe, {**changes, **given}, console)
     console.print(phases(data_set, whole=whole), markup=False, soft_wrap=True)
     settings = TrainConfig(
@@ -154,7 +154,7 @@ def tune_model(
     log = read_log(
         data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, console=console
     )
-    recipe = choose(look(log))
+    recipe = choose(looked_at(log, console))
     tell_recipe(recipe, {}, console)
     parts = parts_of(data_set, log, recipe.shaped())
     base = TrainConfig(**recipe.training, seed=seed, device=device)
@@ -268,9 +268,15 @@ def read_log(
     console.print(
         f"{overview.time_span(log)}; {overview.actions(log)}", markup=False, soft_wrap=True
     )
-    for sentence in look(log).describe():
-        console.print(f"- {sentence}.", markup=False, soft_wrap=True)
     return log
+
+
+def looked_at(log: ClickLog, console: Console) -> Look:
+    """How the log looks, and a line for each part of it."""
+    seen = look(log)
+    for sentence in seen.describe():
+        console.print(f"- {sentence}.", markup=False, soft_wrap=True)
+    return seen
 
 
 def column_mapping(pairs: Sequence[str]) -> dict[str, str]:
@@ -333,7 +339,7 @@ def answered_at(record: Mapping[str, Any]) -> str:
         for kind, figures in record["measured"].items()
     ]
     why = (
-        "the full model is no worse"
+        "the full model is better somewhere and worse nowhere"
         if best is Level.FULL
         else "the full model's head does not help and is not used"
     )

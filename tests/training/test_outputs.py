@@ -146,9 +146,10 @@ def test_a_file_is_told_at_a_glance(tmp_path: Path) -> None:
         f"user,item,time,action\na,x,{now},[b]\n,x,{now},\na,y,{now + DAY_MS},\n"
     )
     console = Console(file=io.StringIO(), width=60)
-    commands.read_log(
+    log = commands.read_log(
         "file", path=tmp_path / "log.csv", cache=None, fields=None, time_unit="ms", console=console
     )
+    commands.looked_at(log, console)
     told = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert told[:3] == [
         "note: 1 rows have no user and are left out, as serving refuses them (first: "

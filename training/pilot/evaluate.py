@@ -14,7 +14,7 @@ from rich.progress import Progress
 from model.bundle import files as bundle_files
 from model.bundle.load import load_bundle
 from training import outputs
-from training.commands import read_log
+from training.commands import looked_at, read_log
 from training.data.datasets import OWN_LOGS
 from training.data.time_column import TimeUnit
 from training.fit.allocation import prepare_process
@@ -62,6 +62,7 @@ def evaluate_bundle(
     log = read_log(
         data_set, path=path, cache=cache, fields=fields, time_unit=time_unit, console=console
     )
+    looked_at(log, console)
     held = hold_out(log, own, content.metadata, by_time=data_set in OWN_LOGS)
     if (known_as := content.metadata.get("data_set")) not in {data_set, None}:
         console.print(f"note: the bundle was trained on {known_as!r}, not on {data_set!r}")
